@@ -1,0 +1,240 @@
+"""What went wrong, and for which items: only ever on the `search` part of dev."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, TrexError
+from ..files import read_jsonl
+from .metrics.accuracy import first_line, normalise
+from .results import Evaluation, FailureCase
+from .splits import search_items
+from .task import Item, Task
+
+RIGHT = 0.5
+MIN_WORD_COUNT = 3
+TELLING = 1.96
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line of predictions/<id>.jsonl: the answer to an item, and its value under the metric."""
+
+    id: str
+    prediction: str
+    value: float
+    truncated: bool = False
+
+    @property
+    def wrong(self) -> bool:
+        return self.value < RIGHT
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two evaluations on the items they share, in the order of item ids. `before` and `after` are paired."""
+
+    ids: list[str] = field(default_factory=list)
+    before: list[float] = field(default_factory=list)
+    after: list[float] = field(default_factory=list)
+    fixed: list[str] = field(default_factory=list)
+    regressed: list[str] = field(default_factory=list)
+
+    @property
+    def gain(self) -> float:
+        """Mean of `after` minus mean of `before`; 0 without shared items."""
+        if not self.ids:
+            return 0.0
+        return (math.fsum(self.after) - math.fsum(self.before)) / len(self.ids)
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """A cause that failures share. `kind` is 'confusion', 'format', 'length' or 'word'."""
+
+    kind: str
+    cause: str
+    count: int
+    ids: list[str]
+
+
+def read_predictions(run_dir: Path, evaluation: Evaluation) -> list[Prediction]:
+    """The predictions of a search or confirm evaluation.
+
+    Raises InputError for the test split, TrexError if the file is gone or damaged.
+    """
+    if evaluation.split == "test":
+        raise InputError("predictions on the test split are not read: ask for a search evaluation")
+    if evaluation.predictions is None:
+        raise TrexError(f"evaluation {evaluation.id} kept no predictions")
+    path = run_dir / evaluation.predictions
+    try:
+        return [
+            Prediction(row["id"], row["prediction"], row["value"], row.get("truncated", False))
+            for row in read_jsonl(path)
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise TrexError(f"the predictions in {path} can't be read ({error}); evaluate again") from error
+
+
+def failure_cases(evaluation: Evaluation, task: Task, run_dir: Path) -> list[FailureCase]:
+    """Search items answered wrongly, in the order of item ids. Raises InputError for any other split."""
+    return [
+        FailureCase(
+            id=item["id"],
+            prompt=task.prompt.messages(item)[-1]["content"],
+            reference=item["reference"],
+            prediction=prediction.prediction,
+        )
+        for item, prediction in _answered(evaluation, task, run_dir)
+        if prediction.wrong
+    ]
+
+
+def compare(before: Evaluation, after: Evaluation, run_dir: Path) -> Comparison:
+    """Pair two evaluations of one split item by item; rungs may have seen fewer items than the last one."""
+    if before.split != after.split:
+        raise InputError(f"evaluations on {before.split!r} and {after.split!r} share no items")
+    old = {prediction.id: prediction for prediction in read_predictions(run_dir, before)}
+    new = {prediction.id: prediction for prediction in read_predictions(run_dir, after)}
+    ids = sorted(old.keys() & new.keys())
+    return Comparison(
+        ids=ids,
+        before=[old[i].value for i in ids],
+        after=[new[i].value for i in ids],
+        fixed=[i for i in ids if old[i].wrong and not new[i].wrong],
+        regressed=[i for i in ids if not old[i].wrong and new[i].wrong],
+    )
+
+
+def causes(evaluation: Evaluation, task: Task, run_dir: Path, most: int = 8) -> list[FailureGroup]:
+    """Groups of failures by simple, countable causes, most frequent first, at most `most`.
+
+    Confusion of choices, answers of the wrong form, inputs of a length on which more fails than elsewhere,
+    and words whose log-odds of standing in a failed item rather than in a solved one exceed 1.96 standard
+    errors (with 0.5 added to every count: Haldane 1956, Anscombe 1956).
+    """
+    pairs = _answered(evaluation, task, run_dir)
+    groups = [
+        *_forms(task, pairs),
+        *_confusions(task, pairs),
+        *_lengths(task, pairs),
+        *_telling_words(task, pairs),
+    ]
+    return sorted(groups, key=lambda group: (-group.count, group.kind, group.cause))[:most]
+
+
+Answered = list[tuple[Item, Prediction]]
+
+
+def _answered(evaluation: Evaluation, task: Task, run_dir: Path) -> Answered:
+    if evaluation.split != "search":
+        raise InputError(f"failure cases are shown of 'search' only, not of {evaluation.split!r}")
+    items = {item["id"]: item for item in search_items(task)}
+    predictions = sorted(read_predictions(run_dir, evaluation), key=lambda p: p.id)
+    unknown = [p.id for p in predictions if p.id not in items]
+    if unknown:
+        raise TrexError(f"evaluation {evaluation.id} names item {unknown[0]}, which is not in the task's dev")
+    return [(items[p.id], p) for p in predictions]
+
+
+def _grouped(kind: str, members: dict[str, list[str]]) -> list[FailureGroup]:
+    return [FailureGroup(kind, f"{cause} {len(ids)}×", len(ids), ids) for cause, ids in members.items()]
+
+
+def _forms(task: Task, pairs: Answered) -> list[FailureGroup]:
+    """Answers of the wrong form, whatever they say."""
+    choices = {normalise(choice) for choice in task.choices or ()}
+    members: dict[str, list[str]] = {}
+    for item, prediction in pairs:
+        if not prediction.wrong:
+            continue
+        said = first_line(prediction.prediction)
+        if not said:
+            form = "empty answer"
+        elif prediction.truncated:
+            form = "answer cut at the token limit"
+        elif choices and normalise(said) not in choices:
+            form = "answer is none of the choices"
+        elif len(said) > 4 * len(item["reference"]) + 40:
+            form = "answer far longer than the reference"
+        else:
+            continue
+        members.setdefault(form, []).append(item["id"])
+    return _grouped("format", members)
+
+
+def _confusions(task: Task, pairs: Answered) -> list[FailureGroup]:
+    if not task.choices:
+        return []
+    choices = {normalise(choice): choice for choice in task.choices}
+    members: dict[str, list[str]] = {}
+    for item, prediction in pairs:
+        said = choices.get(normalise(first_line(prediction.prediction)))
+        if prediction.wrong and said is not None:
+            members.setdefault(f"{item['reference']}→{said}", []).append(item["id"])
+    return _grouped("confusion", members)
+
+
+def _length(task: Task, item: Item) -> int:
+    return len(task.prompt.messages(item)[-1]["content"].split())
+
+
+def _lengths(task: Task, pairs: Answered) -> list[FailureGroup]:
+    """The tercile of inputs by words that fails most, if by more than twice the standard error."""
+    ordered = sorted(pairs, key=lambda pair: (_length(task, pair[0]), pair[0]["id"]))
+    third = len(ordered) // 3
+    if third < MIN_WORD_COUNT:
+        return []
+    parts = {"short": ordered[:third], "middle": ordered[third:-third], "long": ordered[-third:]}
+    rates = {name: sum(p.wrong for _, p in part) / len(part) for name, part in parts.items()}
+    worst = max(rates, key=lambda name: (rates[name], name))
+    rest = [p.wrong for name, part in parts.items() if name != worst for _, p in part]
+    usual = sum(rest) / len(rest)
+    error = math.sqrt(max(usual * (1 - usual), 1e-9) / len(parts[worst]))
+    if rates[worst] - usual <= 2 * error:
+        return []
+    sizes = [_length(task, item) for item, _ in parts[worst]]
+    failed = [item["id"] for item, p in parts[worst] if p.wrong]
+    span = f"{min(sizes)}–{max(sizes)} words"
+    cause = f"{worst} inputs ({span}) fail at {rates[worst]:.0%}, others at {usual:.0%}:"
+    return _grouped("length", {cause: failed})
+
+
+def _telling_words(task: Task, pairs: Answered) -> list[FailureGroup]:
+    """Words that stand in failed items more often than in solved ones."""
+    wrong = [(item["id"], _words(task, item)) for item, p in pairs if p.wrong]
+    right = [_words(task, item) for item, p in pairs if not p.wrong]
+    if not wrong or not right:
+        return []
+    in_wrong = Counter(word for _, own in wrong for word in own)
+    in_right = Counter(word for own in right for word in own)
+    members: dict[str, list[str]] = {}
+    for word, count in in_wrong.items():
+        if count < MIN_WORD_COUNT:
+            continue
+        table = [count, len(wrong) - count, in_right[word], len(right) - in_right[word]]
+        a, b, c, d = (cell + 0.5 for cell in table)
+        odds = math.log(a * d / (b * c))
+        if odds > TELLING * math.sqrt(1 / a + 1 / b + 1 / c + 1 / d):
+            cause = f"inputs with '{word}' (odds ×{math.exp(odds):.1f})"
+            members[cause] = [row_id for row_id, own in wrong if word in own]
+    return _grouped("word", members)
+
+
+def _words(task: Task, item: Item) -> set[str]:
+    text = task.prompt.messages(item)[-1]["content"].casefold()
+    return set(re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)?", text))
+
+
+def prediction_row(prediction: Prediction) -> dict[str, Any]:
+    """The line that `read_predictions` reads back."""
+    row = asdict(prediction)
+    if not prediction.truncated:
+        del row["truncated"]
+    return row

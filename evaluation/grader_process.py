@@ -1,0 +1,115 @@
+"""The grader process: `python -m trex.evaluation.grader_process`, spoken to over standard input and output.
+
+It exits as soon as its standard input ends, so it never outlives the run, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import TextIO
+
+from pydantic import ValidationError
+
+from ..errors import InputError, IntegrityError, PlanError, TrexError
+from .grading import Answerer, Grading
+from .protocol import ErrorKind, Open, Request, Response
+
+MakeAnswerer = Callable[[Open], Answerer]
+
+
+def serve(make_answerer: MakeAnswerer) -> None:
+    """Answer requests until standard input ends.
+
+    Standard output belongs to the protocol: whatever a library prints goes to standard error, the log.
+    """
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    try:
+        opening = Open.model_validate_json(lines.get())
+        answerer = make_answerer(opening)
+        grading = Grading(opening, answerer)
+    except Exception as error:
+        _reply(replies, _failure(0, error))
+        return
+    # Weights load while the run does something else; a failure shows again at the first evaluation.
+    threading.Thread(target=_warm_up, args=(answerer,), daemon=True).start()
+    _reply(replies, Response(number=0))
+    while True:
+        line = lines.get()
+        try:
+            request = Request.model_validate_json(line)
+        except ValidationError as error:
+            _reply(replies, _failure(0, InputError(f"no request: {error.errors()[0]['msg']}")))
+            continue
+        try:
+            _reply(replies, answer(grading, request))
+        except Exception as error:
+            _reply(replies, _failure(request.number, error))
+
+
+def answer(grading: Grading, request: Request) -> Response:
+    """Do what a request asks."""
+    number = request.number
+    if request.action == "evaluate":
+        evaluation = grading.evaluate(request.adapter, request.split, request.limit, request.scoring)
+        return Response(number=number, evaluation=evaluation)
+    if request.action == "check_contamination":
+        if request.dataset is None:
+            raise InputError("a contamination check needs a data set")
+        return Response(number=number, contamination=grading.check_contamination(request.dataset))
+    if request.action == "seal":
+        return Response(number=number, freeze=grading.seal(request.adapter))
+    winner, baseline = grading.score_test()
+    return Response(number=number, evaluation=winner, baseline=baseline)
+
+
+def _listen(lines: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    os._exit(0)
+
+
+def _warm_up(answerer: Answerer) -> None:
+    try:
+        answerer.load()
+    except TrexError as error:
+        print(f"loading ahead failed: {error}", file=sys.stderr)
+
+
+def _reply(replies: TextIO, response: Response) -> None:
+    replies.write(response.model_dump_json() + "\n")
+    replies.flush()
+
+
+def _failure(number: int, error: Exception) -> Response:
+    traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.flush()
+    kind: ErrorKind = "TrexError"
+    if isinstance(error, InputError):
+        kind = "InputError"
+    elif isinstance(error, IntegrityError):
+        kind = "IntegrityError"
+    elif isinstance(error, PlanError):
+        kind = "PlanError"
+    message = str(error)
+    if not isinstance(error, TrexError):
+        message = f"the grader failed: {type(error).__name__}: {message}; see grader.log"
+    return Response(number=number, error=" ".join(message.split()), error_kind=kind)
+
+
+def _real_model(opening: Open) -> Answerer:
+    from .generation import Scorer
+
+    return Scorer(opening.base_model, opening.threads)
+
+
+if __name__ == "__main__":
+    serve(_real_model)

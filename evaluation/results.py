@@ -1,0 +1,57 @@
+"""What an evaluation returns: scores that carry their noise, and where the predictions lie."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .task import Split
+
+
+class Score(BaseModel):
+    """A metric's value with its number of items and a 95 % bootstrap interval over items."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: float = Field(allow_inf_nan=False)
+    n: int = Field(ge=1)
+    ci_low: float
+    ci_high: float
+    standard_error: float = Field(ge=0)
+
+
+class Evaluation(BaseModel):
+    """One model scored on (part of) one split. `predictions` is a path relative to the run directory."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="Hash of adapter, items, prompt, settings and grader: the same, the same id")
+    split: Split
+    scoring: str = Field(description="'choices' (likelihood) or 'generation'")
+    score: Score
+    extras: dict[str, float] = Field(default_factory=dict, description="e.g. validity, uniqueness, novelty")
+    predictions: str | None = None
+    seconds: float = 0.0
+
+
+class ContaminationReport(BaseModel):
+    """What the gate found: rows of a training set that repeat dev or test items."""
+
+    model_config = ConfigDict(frozen=True)
+
+    checked_rows: int
+    against_items: int
+    matches: int
+    examples: list[int] = Field(default_factory=list, description="Matching rows by index, never test text")
+    clean: bool
+
+
+class FailureCase(BaseModel):
+    """A search item answered wrongly. Only ever built from the `search` part of dev."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    prompt: str
+    reference: str
+    prediction: str

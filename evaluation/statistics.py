@@ -1,0 +1,139 @@
+"""Noise as a number: intervals, paired tests, and scores shrunk towards what was expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from ..errors import TrexError
+from .results import Score
+
+RESAMPLES = 2000
+SIGN_FLIPS = 10_000
+FEW_ITEMS = 30
+Z_95 = NormalDist().inv_cdf(0.975)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean."""
+    return math.fsum(values) / len(values)
+
+
+def score(
+    name: str,
+    values: Sequence[float],
+    aggregate: Callable[[Sequence[float]], float] = mean,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Score:
+    """The aggregate of per-item values with a 95 % percentile bootstrap interval over items (Efron 1979).
+
+    Where the values are 0 or 1, the aggregate is their mean, and they are fewer than 30 or all equal, the
+    bootstrap interval is too narrow or empty; then it is Wilson's (1927), and the standard error is the
+    interval's half width over 1.96, so that it is never 0. Raises TrexError for no values or a value that
+    isn't finite.
+    """
+    if len(values) == 0:
+        raise TrexError(f"{name}: no items were scored, so there is no score")
+    array = np.asarray(values, dtype=float)
+    value = float(aggregate(array.tolist()))
+    if not math.isfinite(value) or not bool(np.isfinite(array).all()):
+        raise TrexError(f"{name}: the score is not a finite number; check the metric's rows and aggregate")
+    n = len(array)
+    binary = bool(np.isin(array, (0.0, 1.0)).all()) and math.isclose(value, mean(values), abs_tol=1e-12)
+    if binary and (n < FEW_ITEMS or bool((array == array[0]).all())):
+        low, high = wilson(int(array.sum()), n)
+        error = (high - low) / (2 * Z_95)
+    else:
+        drawn = _resampled(array, aggregate, np.random.default_rng(seed), resamples)
+        low, high = (float(edge) for edge in np.quantile(drawn, (0.025, 0.975)))
+        error = float(drawn.std(ddof=1))
+    return Score(name=name, value=value, n=n, ci_low=low, ci_high=high, standard_error=error)
+
+
+def _resampled(
+    array: np.ndarray[tuple[int], np.dtype[np.float64]],
+    aggregate: Callable[[Sequence[float]], float],
+    generator: np.random.Generator,
+    resamples: int,
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    n = len(array)
+    draws = (array[generator.integers(0, n, n)] for _ in range(resamples))
+    if aggregate is mean:
+        return np.array([float(draw.mean()) for draw in draws])
+    return np.array([float(aggregate(draw.tolist())) for draw in draws])
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """95 % interval for a share (Wilson 1927, JASA 22:209). Raises TrexError for n = 0."""
+    if n == 0:
+        raise TrexError("an interval for a share needs at least one item")
+    share, z2 = successes / n, Z_95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_permutation(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> float:
+    """Two-sided p-value for "a and b have one mean" on the same items, by flipping signs of differences.
+
+    Exact where all non-zero differences have one size (right or wrong answers: the sign test) and where
+    there are at most 12; else 10 000 seeded flips, counted with the observed one (Phipson & Smyth 2010).
+    No difference at all is p = 1. Raises TrexError if the lengths differ.
+    """
+    if len(a) != len(b):
+        raise TrexError(f"a paired test needs the same items on both sides, got {len(a)} and {len(b)}")
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    differences = differences[np.abs(differences) > 1e-12]
+    m = len(differences)
+    if m == 0:
+        return 1.0
+    sizes = np.abs(differences)
+    if float(np.ptp(sizes)) < 1e-12:
+        fewer = min(int((differences > 0).sum()), int((differences < 0).sum()))
+        return min(1.0, float(2 * sum(math.comb(m, k) for k in range(fewer + 1)) / 2**m))
+    observed = abs(float(differences.sum())) * (1 - 1e-12)
+    if m <= 12:
+        bits = (np.arange(2**m)[:, None] >> np.arange(m)) & 1
+        return float(np.mean(np.abs((1 - 2 * bits) @ sizes) >= observed))
+    generator = np.random.default_rng(seed)
+    hits, left = 0, SIGN_FLIPS
+    while left > 0:
+        rows = min(left, 1000)
+        signs = generator.choice((-1.0, 1.0), (rows, m))
+        hits += int((np.abs(signs @ sizes) >= observed).sum())
+        left -= rows
+    return (hits + 1) / (SIGN_FLIPS + 1)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is believed of a true score after seeing a noisy one."""
+
+    mean: float
+    variance: float
+
+    @property
+    def standard_deviation(self) -> float:
+        return math.sqrt(self.variance)
+
+
+def shrink(observed: Score, prior_mean: float, prior_variance: float) -> Posterior:
+    """The observed score drawn towards the prior's mean, the more the noisier it is.
+
+    Normal prior, normal noise of known variance (Gelman et al., Bayesian Data Analysis, 3rd ed., eq. 2.10).
+    A prior variance of 0 gives the prior; a standard error of 0 gives the observation.
+    Raises TrexError for a negative variance.
+    """
+    if prior_variance < 0:
+        raise TrexError(f"a variance can't be negative, got {prior_variance}")
+    noise = observed.standard_error**2
+    if noise + prior_variance == 0:
+        return Posterior(observed.value, 0.0)
+    weight = prior_variance / (prior_variance + noise)
+    return Posterior(weight * observed.value + (1 - weight) * prior_mean, weight * noise)

@@ -1,0 +1,173 @@
+"""Files that survive a crash: atomic writes, content hashes, locks."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from .errors import InputError
+
+_YAML_LIMIT = 1 << 20
+_UMASK = os.umask(0)
+os.umask(_UMASK)  # the only way to read it is to set it
+_YAML_DEPTH = 20
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling for one value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def fingerprint(value: Any, length: int = 16) -> str:
+    """The first `length` hex digits of the SHA-256 of a JSON value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path, pattern: str = "**/*") -> str:
+    """SHA-256 over the relative names and contents of the files in a folder that match `pattern`."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.glob(pattern) if p.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, durable before it becomes visible."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchmod(handle, 0o666 & ~_UMASK)  # mkstemp's own mode would hide reports from other users
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically; NaN is refused, because no other program reads it."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON-lines file."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+
+
+def write_jsonl(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
+    """Write rows as JSON lines, atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a small YAML file written by a person or an agent. Raises InputError."""
+    if path.stat().st_size > _YAML_LIMIT:
+        raise InputError(f"{path}: {path.stat().st_size >> 10} KiB is too large for a settings file")
+    return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Read YAML text; `name` is what an error calls it. Raises InputError with the line.
+
+    Aliases, deep nesting and repeated keys are refused: a few lines of aliases can stand for gigabytes, or
+    for themselves. Labels such as `yes`, `no` and `off`, and dates, are texts, as their author meant them.
+    """
+    try:
+        return yaml.load(text, Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{name}:{mark.line + 1}" if mark else name
+        raise InputError(f"{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader for a tree of plain values, with YAML 1.2's booleans."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        mark = parent.start_mark if parent else None
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not allowed: write the value out", mark
+            )
+        self._depth += 1
+        if self._depth > _YAML_DEPTH:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"'{key.value}' is given twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _stays_text(first: str, tag: str) -> bool:
+    """Whether plain scalars that begin with `first` are texts here, though YAML 1.1 gives them that tag."""
+    return tag.endswith(":timestamp") or (tag.endswith(":bool") and first not in "tTfF")
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not _stays_text(first, tag)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    """Write a YAML file atomically, keys in their own order."""
+    write_atomic(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """Take an exclusive `flock` without waiting: the open file holds it, `None` means somebody else does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive `flock`, waiting for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

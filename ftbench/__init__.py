@@ -1,0 +1,1 @@
+"""Benchmark tasks: the embedded ones, which need no hub, and their files."""

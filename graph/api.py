@@ -1,0 +1,217 @@
+"""The Python API: `run`, `resume`, `load_run`, and the `Run` they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from langchain_core.runnables import RunnableConfig
+
+from ..errors import InputError
+from ..evaluation.task import Task
+from ..files import read_json, try_lock
+from .app import build_graph
+from .budget import read_clock
+from .conclude import read_finish, spend_of
+from .directory import RunDirectory
+from .lab import Labs
+from .report import write_report
+from .session import Approve, Follow, Session, connect, saver
+from .settings import PolicyName, Settings, parse_duration
+from .start import choose_settings, default_directory, resolve_task
+from .store import Projector, connect_readonly
+from .summary import BestSummary, RunSummary, Spend, summarise
+from .tree import Tree, TreeReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Run", "load_run", "resume", "run"]
+
+
+class Run:
+    """A run in its directory: the tree, its experiments and trials as data frames, the winner, a picture."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self.settings: Settings = directory.settings()
+
+    @property
+    def directory(self) -> Path:
+        """Where everything of the run lies."""
+        return self._directory.path
+
+    @property
+    def tree(self) -> Tree:
+        """The tree as its last checkpoint has it."""
+        return read_tree(self._directory)
+
+    @property
+    def summary(self) -> RunSummary:
+        """What `trex show` prints."""
+        directory, tree = self._directory, self.tree
+        held = try_lock(directory.path / "lock")
+        if held is not None:
+            held.close()
+        finish = read_finish(directory.finish)
+        return summarise(
+            directory.run_info(),
+            tree,
+            finish,
+            spend_of(tree, read_clock(directory.clock), finish),
+            alive=held is None,
+            failure=read_json(directory.failure)["message"] if directory.failure.exists() else None,
+        )
+
+    @property
+    def experiments(self) -> pd.DataFrame:
+        """One row an experiment, as in the table `experiments`."""
+        return self.query('SELECT * FROM experiments ORDER BY "round"')
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial, as in the table `trials`."""
+        return self.query('SELECT * FROM trials ORDER BY experiment_id, "index"')
+
+    @property
+    def best(self) -> BestSummary | None:
+        """The winner with its scores, None before anything was trained."""
+        return self.summary.best
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """Any SQL on experiments, trials, metrics, predictions and spend, read-only."""
+        with closing(connect_readonly(self._directory.experiments)) as connection:
+            return connection.sql(sql).df()
+
+    def write_report(self) -> list[Path]:
+        """Write report.md, report.html and experiments.duckdb anew; their paths."""
+        directory, tree, summary = self._directory, self.tree, self.summary
+        page = write_report(directory.path, summary, tree, directory.task())
+        spend = Spend.model_validate(summary.spend)
+        store = Projector(directory.experiments, directory.path)
+        store.rebuild(tree, spend, read_finish(directory.finish))
+        return [page, page.with_suffix(".md"), directory.experiments]
+
+    def plot(self) -> Figure:
+        """The tree, and the best score by round, as a matplotlib figure."""
+        from .plot import plot_run
+
+        best = self.best
+        return plot_run(self.tree, winner=best.experiment if best else None)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r})"
+
+
+def run(
+    task: str | Path | Task,
+    *,
+    rounds: int | None = None,
+    trials: int | None = None,
+    budget: str | float | None = None,
+    policy: PolicyName = "mcts",
+    seed: int = 0,
+    out: str | Path | None = None,
+    smoke: bool = False,
+    reuse: bool = True,
+    keep_all: bool = False,
+    approve: Approve | None = None,
+    follow: Follow | None = None,
+) -> Run:
+    """Improve a model on a task by a tree of experiments, and return the finished run.
+
+    `task` is a name, the path of a task file, or a `Task`. `budget` limits active time ('10m' or seconds).
+    `approve` is asked about every plan; `follow` is told of every event. Raises InputError for bad input,
+    TrexError if the run fails; after an interruption `resume` goes on.
+    """
+    prepared = prepare_run(
+        task,
+        out=out,
+        smoke=smoke,
+        approve=approve is not None,
+        rounds=rounds,
+        trials=trials,
+        budget_seconds=parse_duration(budget) if isinstance(budget, str) else budget,
+        policy=policy,
+        seed=seed,
+        reuse=reuse,
+        keep_all=keep_all,
+    )
+    return prepared.go(approve, follow)
+
+
+def resume(directory: str | Path, *, approve: Approve | None = None, follow: Follow | None = None) -> Run:
+    """Go on with a run that was interrupted or killed. A finished run is returned as it is."""
+    return reopen(directory).go(approve, follow)
+
+
+def load_run(directory: str | Path) -> Run:
+    """Open a run to look at it. Raises InputError if there is none."""
+    return Run(RunDirectory.open(Path(directory)))
+
+
+class Prepared:
+    """A run that can go: its settings are frozen and written, nothing has begun."""
+
+    def __init__(self, directory: RunDirectory, settings: Settings) -> None:
+        self.directory = directory
+        self.settings = settings
+
+    def go(
+        self, approve: Approve | None = None, follow: Follow | None = None, labs: Labs | None = None
+    ) -> Run:
+        """Run to the end. A finished run is left as it is."""
+        if not self.directory.finish.exists():
+            with closing(Session(self.directory, self.settings, labs)) as session:
+                session.run(approve, follow)
+        return Run(self.directory)
+
+
+def prepare_run(
+    task: str | Path | Task,
+    *,
+    out: str | Path | None = None,
+    smoke: bool = False,
+    announce: Callable[[Task, Settings], None] | None = None,
+    **asked: object,
+) -> Prepared:
+    """Settle a new run and make its directory; `announce` is told before anything is written.
+
+    `asked` are fields of `Settings`. Raises InputError.
+    """
+    resolved = resolve_task(task, smoke)
+    path = Path(out) if out is not None else default_directory(resolved)
+    settings = choose_settings(resolved, path, smoke=smoke, **asked)
+    RunDirectory.refuse_existing(path)
+    if announce:
+        announce(resolved, settings)
+    return Prepared(RunDirectory.create(settings, resolved), settings)
+
+
+def reopen(directory: str | Path) -> Prepared:
+    """Settle the resumption of a run. Raises InputError if its checkpoint is a server's."""
+    opened = RunDirectory.open(Path(directory))
+    settings = opened.settings()
+    if settings.checkpoint == "server":
+        raise InputError(
+            f"{opened.path} is run by a LangGraph server, which owns its checkpoint: go on with thread "
+            f"{settings.thread_id} there (Studio, or langgraph_sdk)"
+        )
+    return Prepared(opened, settings)
+
+
+def read_tree(directory: RunDirectory) -> Tree:
+    """The tree in the newest checkpoint, or in the copy that a served run keeps; empty before the baseline."""
+    settings = directory.settings()
+    if settings.checkpoint == "server":
+        raw = read_json(directory.tree) if directory.tree.exists() else {}
+    elif not directory.checkpoints.exists():
+        raw = {}
+    else:
+        config: RunnableConfig = {"configurable": {"thread_id": settings.thread_id}}
+        with closing(connect(directory)) as connection:
+            raw = build_graph(checkpointer=saver(connection)).get_state(config).values.get("tree", {})
+    return TreeReader().read(raw)

@@ -1,0 +1,59 @@
+"""The state machine of TREX: nodes and edges, nothing else.
+
+analyze → baseline → research → ┌→ select → plan → approve → prepare ─Send→ run_rung ×K → promote ─┬→ diagnose → record ─┐→ finish
+                                │                                      └───── Send survivors ──────┘                     │
+                                └────────────────────────────────────── while budget ───────────────────────────────────┘
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import os
+
+# Checkpoints revive plain data only; set before LangGraph's serialiser is first imported.
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from .nodes import Nodes
+from .state import RungTask, RunInput, RunState
+
+Graph = CompiledStateGraph[RunState, None, RunInput, RunState]
+
+
+def build_graph(nodes: Nodes | None = None, checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
+    """Compile the graph. A server that brings its own checkpointer (LangGraph Studio) needs neither argument."""
+    do = nodes or Nodes()
+    graph = StateGraph(RunState, input_schema=RunInput)
+
+    graph.add_node("analyze", do.analyze)  # Researcher: requirement → goal, metric, constraints, data allowed
+    graph.add_node("baseline", do.baseline)  # Executor: the base model on dev, the root of the tree
+    graph.add_node("research", do.research)  # Researcher: notes with sources, candidate data sets looked at
+    graph.add_node("select", do.select)  # search policy: the experiment to refine
+    graph.add_node("plan", do.plan)  # Researcher: memory → direction → one experiment plan
+    graph.add_node("approve", do.approve, destinations=("plan", "prepare"))  # a person, if asked for
+    graph.add_node("prepare", do.prepare)  # Executor: data set, contamination gate, preflight, repairs
+    graph.add_node("run_rung", do.run_rung, input_schema=RungTask)  # Executor: one job, train to the rung's end and evaluate
+    graph.add_node("promote", do.promote)  # the better trials go on, the others end here
+    graph.add_node("diagnose", do.diagnose)  # Researcher: what failed, what was fixed, why
+    graph.add_node("record", do.record)  # reward, key nodes, projection to the experiment store
+    graph.add_node("finish", do.finish)  # freeze the winner, open the sealed test split once, report
+
+    graph.add_edge(START, "analyze")
+    graph.add_edge("analyze", "baseline")
+    graph.add_edge("baseline", "research")
+    graph.add_conditional_edges("research", do.go_on, ["select", "finish"])
+    graph.add_edge("select", "plan")
+    graph.add_edge("plan", "approve")
+    graph.add_conditional_edges("prepare", do.fan_out, ["run_rung", "diagnose"])
+    graph.add_edge("run_rung", "promote")
+    graph.add_conditional_edges("promote", do.fan_out, ["run_rung", "diagnose"])
+    graph.add_edge("diagnose", "record")
+    graph.add_conditional_edges("record", do.go_on, ["select", "finish"])
+    graph.add_edge("finish", END)
+
+    return graph.compile(checkpointer=checkpointer, name="TREX")
+
+
+graph = build_graph()

@@ -1,0 +1,157 @@
+"""When a run ends, and what its end is: finalists confirmed, the winner frozen, the test split opened once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..evaluation.results import Evaluation, Score
+from ..evaluation.statistics import score
+from ..files import read_json, read_jsonl, write_json
+from .best import write_best
+from .budget import Reading
+from .estimate import remember_rates
+from .experiment import Experiment, TrialRecord
+from .lab import Lab
+from .report import write_report
+from .summary import Ending, FinishRecord, Spend, summarise, tally
+from .tree import Tree
+
+# The end scores about this many times the seconds of the baseline's evaluation, item for item, with a margin.
+_RESERVE_MARGIN = 1.5
+
+
+def reserve_seconds(lab: Lab, baseline: Evaluation) -> float:
+    """What the end of the run will take: finalists on `confirm`, winner and baseline on the test split."""
+    per_item = baseline.seconds / baseline.score.n
+    confirm = baseline.score.n * (1 / lab.task.search_fraction - 1)
+    test_bytes = lab.task.test.stat().st_size / max(1, lab.task.dev.stat().st_size)
+    test = baseline.score.n / lab.task.search_fraction * test_bytes
+    baselines = 3 if lab.task.choices else 2  # with choices the base model is scored both ways
+    return _RESERVE_MARGIN * per_item * (lab.settings.finalists * confirm + baselines * test)
+
+
+def reason_to_end(lab: Lab, tree: Tree) -> Ending | None:
+    """Why there is no further round, or None: rounds used up, or no time for one more like those before."""
+    made = [experiment for experiment in tree if experiment.round > 0]
+    if len(made) >= lab.settings.rounds:
+        return "rounds"
+    slots = min(lab.settings.slots, lab.settings.trials)
+    typical = max((experiment.seconds / slots for experiment in made), default=0.0)
+    # A round that would be cut before its first rung ends teaches nothing.
+    return None if lab.budget.allows(max(1.0, typical * lab.settings.rungs[0])) else "budget"
+
+
+def keep_record(lab: Lab, tree: Tree, closed: Experiment) -> None:
+    """Project the tree to the experiment store, and drop what trials that lost leave behind."""
+    lab.projector.project(tree, spend_of(tree, lab.budget.clock.read()))
+    if lab.settings.checkpoint == "server":
+        write_json(lab.directory.tree, {e.id: e.model_dump(mode="json") for e in tree})
+    if not lab.settings.keep_all:
+        needed = {experiment.best_trial for experiment in tree}
+        for trial in closed.trials:
+            if trial.id:
+                lab.runner.prune(lab.directory.trials / trial.id, keep_adapter=trial.id in needed)
+
+
+def finish(lab: Lab, tree: Tree) -> FinishRecord:
+    """The end of the run. After a crash it may be called again: nothing is scored twice."""
+    reason = reason_to_end(lab, tree) or "stopped"
+    winner = _choose(lab, tree)
+    lab.grader.seal(winner.adapter)
+    test, baseline = lab.grader.score_test()
+    record = FinishRecord(
+        reason=reason,
+        winner_trial=winner.trial.id if winner.trial else None,
+        winner_experiment=winner.experiment.id,
+        dev=winner.experiment.evaluation,
+        confirm=winner.confirm,
+        test=test,
+        baseline_test=baseline,
+        test_gain=_paired_gain(lab, test, baseline) if winner.trial else None,
+        best_path="best" if winner.trial else None,
+    )
+    remember_rates(lab.task, lab.settings, tree)
+    write_best(lab, winner.experiment, winner.trial, record)
+    write_json(lab.directory.finish, record.model_dump(mode="json"))
+    spend = spend_of(tree, lab.budget.clock.read(), record)
+    lab.projector.project(tree, spend, record, required=True)
+    summary = summarise(lab.directory.run_info(), tree, record, spend)
+    write_report(lab.directory.path, summary, tree, lab.task)
+    return record
+
+
+def spend_of(tree: Tree, reading: Reading, record: FinishRecord | None = None) -> Spend:
+    """What a run has used."""
+    ends = [record.confirm, record.test, record.baseline_test] if record else []
+    root = tree.root.evaluation if len(tree) else None
+    return tally(
+        tree,
+        reading.active_seconds,
+        evaluation_seconds=sum(evaluation.seconds for evaluation in [root, *ends] if evaluation),
+        own_seconds=reading.own_seconds,
+    )
+
+
+@dataclass(frozen=True)
+class _Finalist:
+    experiment: Experiment
+    trial: TrialRecord | None
+    adapter: Path | None
+    confirm: Evaluation
+
+
+def _choose(lab: Lab, tree: Tree) -> _Finalist:
+    """The finalist with the best score on `search` and `confirm` together; the base model stands among them.
+
+    Finalists are those with the highest posterior value, not the highest score: the maximum of many noisy
+    scores is mostly noise.
+    """
+    ranked = sorted(tree.scored, key=lambda e: (-_belief(tree, e), e.id))
+    finalists = [_finalist(lab, experiment) for experiment in ranked[: lab.settings.finalists]]
+    return min(finalists, key=lambda f: (-_pooled(f), f.experiment.id))
+
+
+def _belief(tree: Tree, experiment: Experiment) -> float:
+    belief = tree.posterior(experiment.id)
+    return belief.mean if belief else 0.0
+
+
+def _finalist(lab: Lab, experiment: Experiment) -> _Finalist:
+    trial = next((t for t in experiment.trials if t.id == experiment.best_trial), None)
+    adapter = None if trial is None else adapter_of(lab.directory.trials, trial)
+    return _Finalist(experiment, trial, adapter, lab.grader.evaluate(adapter, "confirm"))
+
+
+def _pooled(finalist: _Finalist) -> float:
+    scores = [finalist.confirm.score]
+    if finalist.experiment.score is not None:
+        scores.append(finalist.experiment.score)
+    return sum(score.value * score.n for score in scores) / sum(score.n for score in scores)
+
+
+def adapter_of(trials: Path, trial: TrialRecord) -> Path:
+    """Where the adapter of the trial's last finished rung lies."""
+    return trials / trial.id / "rungs" / str(trial.rung) / "adapter"
+
+
+def _paired_gain(lab: Lab, after: Evaluation, before: Evaluation) -> Score:
+    """The gain on the same items, with its interval over items; only values are read, never items."""
+    ours, base = _values(lab, after), _values(lab, before)
+    return score("gain", [ours[item] - base[item] for item in sorted(ours)])
+
+
+def _values(lab: Lab, evaluation: Evaluation) -> dict[str, float]:
+    assert evaluation.predictions is not None
+    return {row["id"]: row["value"] for row in read_jsonl(lab.directory.path / evaluation.predictions)}
+
+
+def _root_evaluation(tree: Tree) -> Evaluation:
+    evaluation = tree.root.evaluation
+    assert evaluation is not None
+    return evaluation
+
+
+def read_finish(path: Path) -> FinishRecord | None:
+    """finish.json, None while the run has not ended."""
+    return FinishRecord.model_validate(read_json(path)) if path.exists() else None

@@ -1,0 +1,51 @@
+"""What can be wrong with a machine before a run shows it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from dataclasses import dataclass
+
+from ..assets import status
+from ..home import home
+from .directory import PACKAGES
+from .settings import Machine
+
+_ENOUGH_DISK = 2 << 30
+_ENOUGH_MEMORY_MB = 3 << 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Look at everything a run needs."""
+    machine = Machine.here()
+    place = home()
+    existing = next(folder for folder in (place, *place.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    findings = [_version(package) for package in PACKAGES]
+    findings += [
+        Finding("cores", True, f"{machine.cores} cores, {machine.gpus} GPUs"),
+        Finding("memory", machine.memory_mb >= _ENOUGH_MEMORY_MB, f"{machine.memory_mb >> 10} GiB"),
+        Finding("disk", free >= _ENOUGH_DISK, f"{free >> 30} GiB free for {place}"),
+    ]
+    for asset in status():
+        detail = (
+            f"{asset.size >> 20} MB in {asset.path}" if asset.ready else "missing: `trex assets` fetches it"
+        )
+        findings.append(Finding(asset.name, asset.ready, detail))
+    return findings
+
+
+def _version(package: str) -> Finding:
+    try:
+        return Finding(package, True, importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(package, False, "not installed: `make install`")

@@ -1,0 +1,188 @@
+"""The Executor: from a plan to evaluated trials, through the tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from langchain_core.tools import BaseTool
+
+from ...errors import IntegrityError, PlanError
+from ...evaluation.results import Evaluation
+from ...tools.data import PreparedData
+from ...tools.training import TrainingOutcome
+from ...training.data.build import BuiltDataset
+from ...training.data.recipe import DataRecipe
+from ...training.job import JobFailed, JobResult
+from ...training.plan import TrainingPlan
+from ...training.preflight import Problem
+from ..budget import Budget
+from ..experiment import DatasetCard, ExperimentPlan, TrialRecord
+from .repair import MAX_REPAIRS, repair_recipe, repair_training
+
+CURVE_POINTS = 24
+
+
+class Interrupted(Exception):
+    """The run was asked to stop: nothing is recorded, so that it can be resumed."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What `prepare` hands to the trials: a data set and the trials as they will be run, or why it failed."""
+
+    trials: list[TrialRecord]
+    dataset: DatasetCard | None = None
+    repairs: tuple[str, ...] = ()
+    failure: str | None = None
+
+
+# Looks at a data set and a training plan before time is spent on them; says what would go wrong.
+Preflight = Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]]
+
+
+class Executor:
+    """Carries out what a plan says; the only one who repairs it."""
+
+    def __init__(
+        self,
+        prepare_data: BaseTool,
+        train: BaseTool,
+        evaluate: BaseTool,
+        preflight: Preflight,
+        budget: Budget,
+        rung_items: int,
+    ) -> None:
+        self._prepare_data = prepare_data
+        self._train = train
+        self._evaluate = evaluate
+        self._preflight = preflight
+        self._budget = budget
+        self._rung_items = rung_items
+
+    def baseline(self) -> Evaluation:
+        """The base model on the whole of `search`."""
+        evaluation: Evaluation = self._evaluate.invoke({})
+        return evaluation
+
+    def prepare(self, plan: ExperimentPlan) -> Preparation:
+        """Build the data set, pass the gate, check every trial; repair what rules can repair."""
+        trials = [
+            TrialRecord(index=index, status="planned", training=trial.training, note=trial.note)
+            for index, trial in enumerate(plan.trials)
+        ]
+        try:
+            prepared, repairs = self._build(plan.recipe)
+        except PlanError as error:
+            return Preparation(trials, failure=str(error))
+        card = _card(prepared)
+        if not prepared.contamination.clean:
+            found = prepared.contamination
+            return Preparation(
+                trials,
+                card,
+                tuple(repairs),
+                f"{found.matches} of {found.checked_rows} training rows repeat dev or test items: refused",
+            )
+        checked = [self._check(trial, prepared.dataset) for trial in trials]
+        return Preparation(checked, card, tuple(repairs))
+
+    def run_rung(self, trial: TrialRecord, dataset: DatasetCard, rung: int) -> TrialRecord:
+        """Train to the rung's end and evaluate. Raises Interrupted if the run was asked to stop."""
+        for _ in range(MAX_REPAIRS + 1):
+            outcome: TrainingOutcome = self._train.invoke(
+                {"plan": trial.training, "dataset": dataset.fingerprint, "rung": rung}
+            )
+            trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
+            if outcome.failure is None:
+                return self._score(trial, outcome)
+            repaired = self._after(trial, outcome.failure)
+            if repaired.status != "running":
+                return repaired
+            trial = repaired
+        return trial.model_copy(
+            update={"status": "failed", "message": f"gave up after {MAX_REPAIRS} repairs"}
+        )
+
+    def _build(self, recipe: DataRecipe) -> tuple[PreparedData, list[str]]:
+        repairs: list[str] = []
+        while True:
+            try:
+                return self._prepare_data.invoke({"recipe": recipe}), repairs
+            except PlanError as error:
+                repair = repair_recipe(recipe) if getattr(error, "cause", None) == "empty" else None
+                if repair is None or len(repairs) == MAX_REPAIRS:
+                    raise
+                repairs.append(repair.report)
+                recipe = repair.recipe
+
+    def _check(self, trial: TrialRecord, dataset: BuiltDataset) -> TrialRecord:
+        """The trial with its plan repaired until the preflight passes, or failed with the first problem."""
+        while problems := self._preflight(dataset, trial.training):
+            problem = problems[0]
+            repair = repair_training(trial.training, problem.cause)
+            if repair is None or len(trial.repairs) == MAX_REPAIRS:
+                return trial.model_copy(
+                    update={"status": "failed", "cause": problem.cause, "message": problem.message}
+                )
+            trial = trial.model_copy(
+                update={"training": repair.plan, "repairs": [*trial.repairs, repair.report]}
+            )
+        return trial
+
+    def _after(self, trial: TrialRecord, failure: JobFailed) -> TrialRecord:
+        """What a failed job makes of its trial: another plan to try, or its end."""
+        if failure.cause == "cancelled":
+            raise Interrupted
+        ended = {"cause": failure.cause, "message": failure.message}
+        if failure.cause == "timeout" and not self._budget.allows(0):
+            return trial.model_copy(update=ended | {"status": "stopped", "message": "the budget ended"})
+        repair = repair_training(trial.training, failure.cause)
+        if repair is None or len(trial.repairs) == MAX_REPAIRS:
+            return trial.model_copy(update=ended | {"status": "failed"})
+        return trial.model_copy(
+            update={"training": repair.plan, "repairs": [*trial.repairs, repair.report], "status": "running"}
+        )
+
+    def _score(self, trial: TrialRecord, outcome: TrainingOutcome) -> TrialRecord:
+        assert outcome.result is not None
+        result = outcome.result
+        trial = trial.model_copy(update=_measured(trial, result))
+        limit = None if outcome.last_rung else self._rung_items
+        try:
+            evaluation: Evaluation = self._evaluate.invoke({"adapter": outcome.adapter, "limit": limit})
+        except IntegrityError as error:
+            return trial.model_copy(update={"status": "failed", "message": f"not eligible: {error}"})
+        return trial.model_copy(
+            update={
+                "status": "done" if outcome.last_rung else "running",
+                "evaluation": evaluation,
+                "eval_seconds": trial.eval_seconds + evaluation.seconds,
+            }
+        )
+
+
+def _measured(trial: TrialRecord, result: JobResult) -> dict[str, object]:
+    """What a finished job adds to its trial's record."""
+    every = max(1, -(-len(result.curve) // CURVE_POINTS))
+    return {
+        "rung": result.rung,
+        "step": result.step,
+        "train_loss": result.train_loss,
+        "curve": [*result.curve[:-1:every], *result.curve[-1:]],
+        "load_seconds": trial.load_seconds + (0.0 if result.reused else result.load_seconds),
+        "train_seconds": trial.train_seconds + (0.0 if result.reused else result.train_seconds),
+        "attempts": trial.attempts + result.attempts,
+        "reused": result.reused,
+    }
+
+
+def _card(prepared: PreparedData) -> DatasetCard:
+    dataset = prepared.dataset
+    return DatasetCard(
+        fingerprint=dataset.fingerprint,
+        rows=dataset.rows,
+        summary=dataset.summary,
+        steps=dataset.steps,
+        contamination=prepared.contamination,
+    )

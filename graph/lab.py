@@ -1,0 +1,169 @@
+"""The lab of a run: everything its nodes work with, opened once a process from the frozen settings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..evaluation.grader import Grader, GraderProcess
+from ..evaluation.models import model_hash, resolve_model
+from ..evaluation.task import Task
+from ..home import home
+from ..tools.data import data_tool
+from ..tools.evaluation import evaluation_tool
+from ..tools.training import TrainingBench, training_tool
+from ..training.data.build import BuiltDataset
+from ..training.job import JobStatus
+from ..training.plan import TrainingPlan
+from ..training.preflight import Problem, preflight
+from ..training.runners import Runner
+from ..training.runners.local import LocalRunner
+from .budget import Budget, Clock
+from .directory import RunDirectory
+from .executor.executor import Executor, Preflight
+from .progress import emit
+from .researcher.builtin import BuiltinResearcher
+from .researcher.protocol import Researcher
+from .search import SearchPolicy, policy
+from .settings import Settings
+from .store import Projector
+from .tree import TreeReader
+
+
+@dataclass
+class Lab:
+    """Who works on a run, and with what."""
+
+    settings: Settings
+    task: Task
+    directory: RunDirectory
+    researcher: Researcher
+    executor: Executor
+    grader: Grader
+    runner: Runner
+    policy: SearchPolicy
+    budget: Budget
+    projector: Projector
+    reader: TreeReader
+
+    def interrupt(self) -> None:
+        """Stop what runs, so that the run can be resumed: jobs keep their checkpoints."""
+        self.runner.cancel()
+        self.grader.close()
+
+    def close(self) -> None:
+        """Release processes and save the clock."""
+        self.runner.close()
+        self.grader.close()
+        self.budget.clock.close()
+
+
+OpenLab = Callable[[Settings], Lab]
+
+
+def open_lab(settings: Settings) -> Lab:
+    """The lab of a run on this machine: TRL jobs by the local runner, the grader in a process of its own."""
+    directory = RunDirectory.open(settings.path)
+    task = directory.task()
+    model = resolve_model(task.base_model)
+    grader = GraderProcess(task, directory.path, threads=settings.threads, base_model=model)
+    runner = LocalRunner(
+        slots=settings.slots,
+        threads=settings.threads,
+        memory_limit_mb=settings.memory_limit_mb,
+        timeout_s=settings.job_timeout_s,
+        reuse=_store("trials") if settings.reuse else None,
+    )
+    grader.start()
+    runner.start()
+
+    def check(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
+        return preflight(dataset.folder, plan, model).problems
+
+    return assemble(settings, directory, task, model, grader, runner, check)
+
+
+def assemble(
+    settings: Settings,
+    directory: RunDirectory,
+    task: Task,
+    model: Path,
+    grader: Grader,
+    runner: Runner,
+    check: Preflight,
+) -> Lab:
+    """Put a lab together around a grader, a runner and a preflight check."""
+    budget = Budget(settings.budget_seconds, Clock(directory.clock))
+    bench = TrainingBench(
+        runner=runner,
+        model=model,
+        model_hash=model_hash(model),
+        trials=directory.trials,
+        datasets=directory.datasets,
+        seed=settings.seed,
+        threads=settings.threads,
+        device=settings.device,
+        rungs=settings.rungs,
+        deadline=budget.deadline,
+        on_progress=_emit_progress,
+    )
+    store = _store("datasets") if settings.reuse else None
+    executor = Executor(
+        prepare_data=data_tool(task, directory.datasets, store, grader),
+        train=training_tool(bench),
+        evaluate=evaluation_tool(grader),
+        preflight=check,
+        budget=budget,
+        rung_items=settings.rung_items,
+    )
+    return Lab(
+        settings=settings,
+        task=task,
+        directory=directory,
+        researcher=BuiltinResearcher(settings.seed),
+        executor=executor,
+        grader=grader,
+        runner=runner,
+        policy=policy(settings.policy, settings.seed),
+        budget=budget,
+        projector=Projector(directory.experiments, directory.path),
+        reader=TreeReader(),
+    )
+
+
+class Labs:
+    """Labs that are open in this process, one a run directory: nodes share it across supersteps."""
+
+    def __init__(self, open_lab: OpenLab = open_lab) -> None:
+        self._open_lab = open_lab
+        self._labs: dict[str, Lab] = {}
+        self._lock = threading.Lock()
+
+    def open(self, settings: Settings) -> Lab:
+        """The run's lab, opened at the first call."""
+        with self._lock:
+            if settings.directory not in self._labs:
+                self._labs[settings.directory] = self._open_lab(settings)
+            return self._labs[settings.directory]
+
+    def interrupt(self) -> None:
+        """Stop what runs in any of them."""
+        for lab in list(self._labs.values()):
+            lab.interrupt()
+
+    def close(self) -> None:
+        """Close them all."""
+        with self._lock:
+            for lab in self._labs.values():
+                lab.close()
+            self._labs.clear()
+
+
+def _store(kind: str) -> Path:
+    return home() / "store" / kind
+
+
+def _emit_progress(status: JobStatus) -> None:
+    emit("training", **status.model_dump(mode="json", exclude={"pid", "heartbeat"}))

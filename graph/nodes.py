@@ -1,0 +1,218 @@
+"""The nodes of the graph. Each reads the state, calls one thing with a name, and returns an update.
+
+Nodes run at least once: after a crash a node starts again from its top and finds what it had finished in the run
+directory. Nothing a node calls does the same work twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, Send, interrupt
+from pydantic import ValidationError
+
+from ..errors import explain
+from ..files import read_json, write_json
+from . import conclude
+from .experiment import DatasetCard, Experiment, TrialRecord
+from .lab import Lab, Labs
+from .memory import context
+from .progress import emit
+from .researcher.protocol import PlanningRequest, ResearchNotes
+from .review import Review, revised
+from .rounds import assess, evidence, promoted, root_experiment
+from .settings import Settings
+from .start import served_settings
+from .state import RungTask, RunState
+from .tree import Tree
+
+
+class Nodes:
+    """The graph's nodes over the labs of its runs; `settings` are given unless a form supplies them."""
+
+    def __init__(self, labs: Labs | None = None, settings: Settings | None = None) -> None:
+        self._labs = labs or Labs()
+        self._settings = settings
+
+    def analyze(self, state: RunState, config: RunnableConfig) -> RunState:
+        """Freeze the settings and make the requirement precise."""
+        settings = self._settings or served_settings(state, config)
+        lab = self._labs.open(settings)
+        analysis = lab.researcher.analyze(lab.task).model_dump(mode="json")
+        emit("analysis", task=lab.task.name, **analysis)
+        return {"settings": settings.model_dump(mode="json"), "status": "running", "analysis": analysis}
+
+    def baseline(self, state: RunState) -> RunState:
+        """Evaluate the base model: the root of the tree."""
+        lab = self._open(state)
+        evaluation = lab.executor.baseline()
+        root = root_experiment(evaluation)
+        emit("experiment", id=root.id, parent=None, strategy=root.strategy, value=evaluation.score.value)
+        reserve = conclude.reserve_seconds(lab, evaluation)
+        return {"tree": {root.id: root.model_dump(mode="json")}, "reserve_seconds": reserve}
+
+    def research(self, state: RunState) -> RunState:
+        """Look at the data (and literature) there is; notes are kept in the run directory."""
+        lab = self._open(state)
+        analysis = lab.researcher.analyze(lab.task)
+        notes = lab.researcher.research(lab.task, analysis)
+        write_json(lab.directory.research, notes.model_dump(mode="json"))
+        emit("research", sources=[source.name for source in notes.sources], notes=len(notes.notes))
+        return {}
+
+    def go_on(self, state: RunState) -> Literal["select", "finish"]:
+        """Another round, while rounds and budget allow it."""
+        return "finish" if conclude.reason_to_end(self._open(state), self._tree(state)) else "select"
+
+    def select(self, state: RunState) -> RunState:
+        """The search policy picks the experiment to refine."""
+        lab = self._open(state)
+        [selected] = lab.policy.select(self._tree(state))
+        emit("selected", id=selected)
+        return {"selected": selected, "running": None, "rung": 0}  # type: ignore[typeddict-item]
+
+    def plan(self, state: RunState) -> RunState:
+        """The Researcher plans one experiment that refines the selected one."""
+        lab, tree = self._open(state), self._tree(state)
+        number = 1 + sum(experiment.status != "running" for experiment in tree if experiment.round > 0)
+        plan = lab.researcher.plan(
+            PlanningRequest(
+                task=lab.task,
+                notes=ResearchNotes.model_validate(read_json(lab.directory.research)),
+                context=context(tree, state["selected"]),
+                round=number,
+                trials=lab.settings.trials,
+                trial_examples=lab.settings.trial_examples,
+                seed=lab.settings.seed,
+                hint=state.get("hint", ""),
+            )
+        )
+        experiment = Experiment(
+            id=f"e{number:03d}",
+            parent_id=state["selected"],
+            round=number,
+            strategy=plan.strategy,
+            status="running",
+            plan=plan,
+        )
+        emit("planned", id=experiment.id, parent=experiment.parent_id, direction=plan.direction,
+             strategy=plan.strategy, hypothesis=plan.hypothesis, trials=[t.note for t in plan.trials])  # fmt: skip
+        return {
+            "tree": {experiment.id: experiment.model_dump(mode="json")},
+            "current": experiment.id,
+            "hint": "",
+        }
+
+    def approve(self, state: RunState) -> Command[Literal["plan", "prepare"]]:
+        """With `approve` on, a person accepts, edits or rejects the plan."""
+        lab, experiment = self._open(state), self._current(state)
+        if not lab.settings.approve or experiment.plan is None:
+            return Command(goto="prepare")
+        plan, problem = experiment.plan, ""
+        while True:
+            answer = interrupt({"plan": plan.model_dump(mode="json"), "problem": problem})
+            try:
+                review = Review.model_validate(answer)
+                plan = revised(plan, review)
+                break
+            except ValidationError as error:
+                problem = explain(error)
+        if review.decision == "reject":
+            return Command(goto="plan", update={"hint": review.hint})
+        edited = {"plan": plan.model_dump(mode="json"), "strategy": plan.strategy}
+        return Command(goto="prepare", update={"tree": {experiment.id: edited}})
+
+    def prepare(self, state: RunState) -> RunState:
+        """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
+        lab, experiment = self._open(state), self._current(state)
+        assert experiment.plan is not None
+        ready = lab.executor.prepare(experiment.plan)
+        patch: dict[str, Any] = {"repairs": list(ready.repairs), "failure": ready.failure}
+        if ready.dataset is not None:
+            patch["dataset"] = ready.dataset.model_dump(mode="json")
+        emit("prepared", id=experiment.id, rows=ready.dataset.rows if ready.dataset else 0,
+             repairs=list(ready.repairs), failure=ready.failure)  # fmt: skip
+        return {"tree": {experiment.id: patch}, "running": _dump(ready.trials)}
+
+    def fan_out(self, state: RunState) -> list[Send] | Literal["diagnose"]:
+        """One job for each trial that goes on; none left, or nothing to train on: diagnose."""
+        experiment = self._current(state)
+        going = [trial for trial in state["running"] if trial["status"] in ("planned", "running")]
+        if experiment.failure or experiment.dataset is None or not going:
+            return "diagnose"
+        dataset = experiment.dataset.model_dump(mode="json")
+        return [
+            Send(
+                "run_rung",
+                RungTask(
+                    settings=state["settings"],
+                    reserve_seconds=state["reserve_seconds"],
+                    dataset=dataset,
+                    trial=trial,
+                    rung=state["rung"],
+                ),
+            )
+            for trial in going
+        ]
+
+    def run_rung(self, task: RungTask) -> RunState:
+        """The Executor trains one trial to the rung's end and evaluates it."""
+        lab = self._open(task)
+        planned = TrialRecord.model_validate(task["trial"])
+        trial = lab.executor.run_rung(planned, DatasetCard.model_validate(task["dataset"]), task["rung"])
+        emit("evaluated", trial=trial.id, index=trial.index, note=trial.note, rung=task["rung"],
+             status=trial.status, value=trial.value, message=trial.message)  # fmt: skip
+        return {"running": _dump([trial])}
+
+    def promote(self, state: RunState) -> RunState:
+        """The better trials get the next rung, the others end here."""
+        lab = self._open(state)
+        trials = promoted([TrialRecord.model_validate(t) for t in state["running"]], lab.settings.reduction)
+        emit("promoted", rung=state["rung"], going=[t.index for t in trials if t.status == "running"])
+        return {"running": _dump(trials), "rung": state["rung"] + 1}
+
+    def diagnose(self, state: RunState) -> RunState:
+        """The Researcher reads the outcome: verdict, causes of failures, insights."""
+        lab, tree = self._open(state), self._tree(state)
+        trials = [TrialRecord.model_validate(t) for t in state["running"]]
+        outcome = assess(self._current(state), trials)
+        diagnosis = lab.researcher.diagnose(evidence(lab, outcome, tree.parent(outcome.id)))
+        patch = outcome.model_dump(
+            mode="json", include={"trials", "best_trial", "score", "reward", "extras", "failure", "seconds"}
+        )
+        return {"tree": {outcome.id: patch | {"diagnosis": diagnosis.model_dump(mode="json")}}}
+
+    def record(self, state: RunState) -> RunState:
+        """Close the experiment: from here on it counts in the tree."""
+        lab, experiment = self._open(state), self._current(state)
+        status: Literal["done", "failed"] = "failed" if experiment.failure else "done"
+        closed = experiment.model_copy(update={"status": status})
+        tree = Tree([*(e for e in self._tree(state) if e.id != closed.id), closed])
+        conclude.keep_record(lab, tree, closed)
+        emit("experiment", id=closed.id, parent=closed.parent_id, strategy=closed.strategy, status=status,
+             value=closed.score.value if closed.score else None, failure=closed.failure)  # fmt: skip
+        return {"tree": {closed.id: {"status": status}}, "running": None}  # type: ignore[typeddict-item]
+
+    def finish(self, state: RunState) -> RunState:
+        """Confirm the finalists, freeze the winner, open the test split once, write the report."""
+        lab, tree = self._open(state), self._tree(state)
+        emit("finishing")
+        finish = conclude.finish(lab, tree)
+        emit("finished", **finish.model_dump(mode="json", include={"reason", "winner_experiment"}))
+        return {"status": "done", "finish": finish.model_dump(mode="json")}
+
+    def _open(self, known: RunState | RungTask) -> Lab:
+        lab = self._labs.open(Settings.model_validate(known["settings"]))
+        lab.budget.reserve_seconds = known.get("reserve_seconds", 0.0)
+        return lab
+
+    def _tree(self, state: RunState) -> Tree:
+        return self._open(state).reader.read(state["tree"])
+
+    def _current(self, state: RunState) -> Experiment:
+        return self._tree(state)[state["current"]]
+
+
+def _dump(trials: list[TrialRecord]) -> list[dict[str, Any]]:
+    return [trial.model_dump(mode="json") for trial in trials]

@@ -1,0 +1,152 @@
+"""How results are put into words and numbers: one spelling for the page, the Markdown and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .experiment import Experiment
+from .summary import ExperimentSummary, Interval, RunSummary
+
+ENDINGS = {
+    "rounds": "all rounds are done",
+    "budget": "the budget ended",
+    "exhausted": "nothing was left to try",
+    "stopped": "it was stopped",
+    "failed": "it failed",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the winner beats the baseline, in a word and in a sentence."""
+
+    kind: Literal["better", "worse", "noise", "open"]
+    word: str
+    sentence: str
+
+
+def number(value: float) -> str:
+    """A score: three decimals, fewer for large values."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def signed(value: float) -> str:
+    """A difference of scores, with its sign."""
+    return ("+" if value >= 0 else "−") + number(abs(value))
+
+
+def interval(score: Interval | None) -> str:
+    """'0.913 [0.880, 0.944]', or a dash."""
+    return "–" if score is None else f"{number(score.value)} {bounds(score)}"
+
+
+def bounds(score: Interval) -> str:
+    """'[0.880, 0.944]'."""
+    return f"[{number(score.ci_low)}, {number(score.ci_high)}]"
+
+
+def duration(seconds: float) -> str:
+    """'8 s', '3 min 20 s', '2 h 5 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def shorten(text: str, length: int) -> str:
+    """Text of at most `length` characters; an ellipsis says that some was cut."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def readable(name: str) -> str:
+    """'adjust_training' → 'adjust training'."""
+    return name.replace("_", " ")
+
+
+def verdict(summary: RunSummary) -> Verdict:
+    """What the test split says of the winner; the paired interval decides if there is one."""
+    best = summary.best
+    if best is None:
+        return Verdict("open", "no result yet", "No experiment has a score yet.")
+    if best.trial is None:
+        return Verdict("noise", "no winner", "Nothing that was tried beat the base model.")
+    if best.test is None or best.baseline_test is None:
+        return Verdict("open", "not tested yet", "The test split is opened once, at the run's end.")
+    if best.test_gain is not None:
+        gain = best.test_gain
+        above, below = gain.ci_low > 0, gain.ci_high < 0
+        measured = f"{signed(gain.value)} {bounds(gain)} on the same {gain.n} test items"
+    else:
+        above = best.test.ci_low > best.baseline_test.ci_high
+        below = best.test.ci_high < best.baseline_test.ci_low
+        measured = f"{signed(best.test.value - best.baseline_test.value)} on {best.test.n} test items"
+    if above:
+        return Verdict(
+            "better", "better beyond noise", f"Better than the base model beyond noise: {measured}."
+        )
+    if below:
+        return Verdict("worse", "worse", f"Worse than the base model: {measured}.")
+    return Verdict("noise", "within noise", f"Not told apart from the base model by noise: {measured}.")
+
+
+def contamination(experiments: Sequence[Experiment]) -> str:
+    """What the contamination gate saw over the whole run, in a sentence."""
+    datasets = {e.dataset.fingerprint: e.dataset for e in experiments if e.dataset is not None}
+    reports = [card.contamination for card in datasets.values() if card.contamination is not None]
+    if not datasets:
+        return "No data set was built."
+    unchecked = len(datasets) - len(reports)
+    rows, matches = sum(r.checked_rows for r in reports), sum(r.matches for r in reports)
+    against = max((r.against_items for r in reports), default=0)
+    refused = sum(not r.clean for r in reports)
+    text = f"{rows} rows of {len(reports)} data sets were compared with {against} dev and test items: "
+    text += "none repeats one." if not matches else f"{matches} repeat one; {refused} data sets were refused."
+    return text + (f" {unchecked} data sets were not checked." if unchecked else "")
+
+
+def outcome(experiment: Experiment) -> str:
+    """What came of an experiment, in a sentence or two."""
+    if experiment.failure:
+        return f"Failed: {experiment.failure}"
+    diagnosis = experiment.diagnosis
+    if diagnosis is None:
+        return "" if experiment.status == "done" else "Still running."
+    parts = [diagnosis.summary]
+    if diagnosis.fixed or diagnosis.regressed:
+        parts.append(f"{diagnosis.fixed} items fixed and {diagnosis.regressed} regressed against the parent.")
+    if diagnosis.p_value is not None:
+        chance = f"p\u00a0=\u00a0{diagnosis.p_value:.3g}"
+        parts.append(f"Gain {signed(diagnosis.gain)}, {chance} (paired permutation).")
+    return " ".join(part for part in parts if part)
+
+
+def tree_lines(experiments: Sequence[ExperimentSummary], best: str | None) -> Iterator[str]:
+    """The tree as text, one line an experiment: '├─ 3 adjust training / layers  0.913 [0.88, 0.94]  ★'."""
+    below: dict[str | None, list[ExperimentSummary]] = {}
+    for experiment in experiments:
+        below.setdefault(experiment.parent_id, []).append(experiment)
+    # A stack instead of recursion: a chain of a thousand rounds is a legal tree.
+    waiting = [(e, "", "") for e in reversed(below.get(None, []))]
+    while waiting:
+        experiment, lead, indent = waiting.pop()
+        yield lead + _tree_line(experiment, best)
+        children = below.get(experiment.id, [])
+        for place, child in reversed(list(enumerate(children))):
+            last = place == len(children) - 1
+            waiting.append((child, indent + ("└─ " if last else "├─ "), indent + ("   " if last else "│  ")))
+
+
+def _tree_line(experiment: ExperimentSummary, best: str | None) -> str:
+    if experiment.parent_id is None:
+        name = "baseline"
+    else:
+        name = f"{experiment.round} {readable(experiment.strategy)} / {readable(experiment.direction)}"
+    if experiment.status == "failed":
+        return f"{name}  ✗ failed"
+    if experiment.status == "running":
+        return f"{name}  … running"
+    return f"{name}  {interval(experiment.score)}{'  ★' if experiment.id == best else ''}"

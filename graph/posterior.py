@@ -1,0 +1,97 @@
+"""What to believe of a score that carries noise: shrink it towards what its family predicts.
+
+The model is a random walk along the branches of the tree. A child's true value is its parent's plus the
+effect of the change, `gain ~ N(0, τ²)`, and a score is the true value plus noise, `score ~ N(value, se²)`.
+Filtering from the root down gives every node a normal posterior in closed form (normal-normal conjugacy;
+Gelman et al., Bayesian Data Analysis, 3rd ed., ch. 2.5 and 5.4). τ is estimated from the tree itself.
+
+Scores of one tree come from the same items, so their noise is positively correlated; treating it as
+independent overstates the noise of a difference and errs on the side of caution. A node's score is the best
+of its trials, which is biased upwards; the shrinkage takes back part of that bias, not all. What is reported
+for a winner comes from `confirm` and `test`, never from here.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PRIOR_RATIO = 2.0
+"""Before a tree has gains to learn from, an effect is believed to be about twice the noise of one score."""
+
+PRIOR_WEIGHT = 4.0
+"""... and that belief counts as much as four observed gains."""
+
+FLOOR_RATIO = 0.5
+"""τ is never taken below half the noise: a tree of ties must not freeze every value at the root's."""
+
+_MAD_TO_SD = 1.4826
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """A node's posterior, in units of the score, and that of its gain over the parent.
+
+    `gain` is the effect of the node's change given its own score and what was believed of the parent; for the
+    root, and for a node without a scored ancestor, it is `None`.
+    """
+
+    mean: float
+    sd: float
+    gain: float | None = None
+    gain_sd: float = 0.0
+
+    @property
+    def chance(self) -> float:
+        """The probability that the node is truly better than its parent; 0.5 where there is no parent."""
+        if self.gain is None:
+            return 0.5
+        if self.gain_sd == 0.0:
+            return 0.5 if self.gain == 0.0 else float(self.gain > 0.0)
+        return 0.5 * math.erfc(-self.gain / (self.gain_sd * math.sqrt(2.0)))
+
+
+def first_belief(score: float, standard_error: float) -> Belief:
+    """The posterior of a node without family, such as the root: its own score."""
+    return Belief(mean=score, sd=standard_error)
+
+
+def refined_belief(parent: Belief, score: float, standard_error: float, gain_variance: float) -> Belief:
+    """The posterior of a child: prior N(parent's mean, parent's variance + τ²), observation N(score, se²)."""
+    noise = standard_error**2
+    inherited = parent.sd**2
+    prior = inherited + gain_variance
+    surprise = score - parent.mean
+    if noise + prior == 0.0:
+        return Belief(mean=score, sd=0.0, gain=surprise, gain_sd=0.0)
+    weight = prior / (noise + prior)
+    effect = gain_variance / (noise + prior)
+    return Belief(
+        mean=parent.mean + weight * surprise,
+        sd=math.sqrt(weight * noise),
+        gain=effect * surprise,
+        gain_sd=math.sqrt(effect * (noise + inherited)),
+    )
+
+
+def estimate_gain_variance(gains: Sequence[float], gain_noise: Sequence[float], noise: float) -> float:
+    """τ², the variance of true gains: the spread of the observed gains less the part that is noise.
+
+    Args:
+        gains: score minus parent's score, one a node.
+        gain_noise: the noise variance of each of these differences.
+        noise: the typical noise variance of one score, which sets the prior and the floor.
+
+    The spread is the median absolute deviation about the median, so that a few collapsed experiments don't
+    pass for a tree in which everything matters.
+    """
+    prior = PRIOR_RATIO**2 * noise
+    if not gains:
+        return prior
+    centre = statistics.median(gains)
+    spread = _MAD_TO_SD * statistics.median(abs(gain - centre) for gain in gains)
+    observed = max(0.0, spread**2 - statistics.median(gain_noise))
+    blended = (len(gains) * observed + PRIOR_WEIGHT * prior) / (len(gains) + PRIOR_WEIGHT)
+    return max(blended, FLOOR_RATIO**2 * noise)

@@ -1,0 +1,161 @@
+"""report.md: the report for terminals, pull requests and plain-text readers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from . import phrases
+from .experiment import Experiment, TrialRecord
+from .phrases import duration, interval, readable
+from .summary import Interval
+
+if TYPE_CHECKING:
+    from .report import Report
+
+CASE_LENGTH = 400
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
+
+
+def markdown(report: Report) -> str:
+    """The whole report as GitHub-flavoured Markdown."""
+    parts = [_headline(report), _tree(report), _experiments(report), _cases(report), _account(report)]
+    return "\n".join(line for part in parts for line in part).rstrip() + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that stays text: one line, no markup, no HTML."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def _headline(report: Report) -> Iterator[str]:
+    summary, best = report.summary, report.summary.best
+    yield f"# {escape(summary.task)}"
+    yield ""
+    yield escape(summary.requirement)
+    yield ""
+    yield f"**{phrases.verdict(summary).sentence}**"
+    yield ""
+    if best is not None:
+        yield f"| {escape(summary.metric)} | base model | best |"
+        yield "|---|---|---|"
+        if best.test is not None:
+            yield f"| test (sealed) | {interval(best.baseline_test)} | {interval(best.test)} |"
+        if best.confirm is not None:
+            yield f"| confirm | | {interval(best.confirm)} |"
+        yield f"| search | {interval(Interval.of(report.tree.root.score))} | {interval(best.dev_interval)} |"
+        yield ""
+        yield "The search score chose the winner, so it flatters it; confirm and test do not."
+        yield ""
+        if best.test_seen:
+            yield "**This test split was opened before this run ended: its score is not a fresh one.**"
+            yield ""
+    ending = f", {phrases.ENDINGS[summary.reason]}" if summary.reason else ""
+    yield f"Status: {summary.status}{ending}. {escape(summary.message)}".rstrip()
+    yield ""
+
+
+def _tree(report: Report) -> Iterator[str]:
+    best = report.summary.best
+    yield "## Tree"
+    yield ""
+    # Indented, not fenced: no text can close an indented block.
+    for line in phrases.tree_lines(report.summary.experiments, best.experiment if best else None):
+        yield f"    {' '.join(line.splitlines())}"
+    yield ""
+
+
+def _experiments(report: Report) -> Iterator[str]:
+    if report.notes:
+        yield "## Research"
+        yield ""
+        yield from (f"- {escape(note)}" for note in report.notes)
+        yield ""
+    yield "## Experiments"
+    yield ""
+    for experiment in report.tree:
+        yield from _experiment(experiment)
+
+
+def _experiment(experiment: Experiment) -> Iterator[str]:
+    plan, dataset = experiment.plan, experiment.dataset
+    if plan is None:
+        yield f"### {experiment.round} baseline: {interval(Interval.of(experiment.score))}"
+        yield ""
+        return
+    name = f"{readable(experiment.strategy)} / {escape(readable(plan.direction))}"
+    score = "failed" if experiment.status == "failed" else interval(Interval.of(experiment.score))
+    yield f"### {experiment.round} {name}: {score}"
+    yield ""
+    yield f"- Refines: {escape(experiment.parent_id or '–')}"
+    yield f"- Hypothesis: {escape(plan.hypothesis)}"
+    verdict = f"({experiment.diagnosis.verdict}) " if experiment.diagnosis else ""
+    yield f"- Outcome: {verdict}{escape(phrases.outcome(experiment))}"
+    if experiment.diagnosis:
+        yield from (f"- Insight: {escape(insight)}" for insight in experiment.diagnosis.insights)
+    if dataset is not None:
+        yield f"- Data: {dataset.rows} rows, {escape(dataset.summary)} (`{escape(dataset.fingerprint)}`)"
+    yield from (f"- Repair: {escape(repair)}" for repair in experiment.repairs)
+    yield ""
+    yield "| trial | what | score | steps | loss | time | status |"
+    yield "|---|---|---|---|---|---|---|"
+    yield from (_trial(trial, experiment.best_trial) for trial in experiment.trials)
+    yield ""
+
+
+def _trial(trial: TrialRecord, best: str | None) -> str:
+    score = interval(Interval.of(trial.evaluation.score)) if trial.evaluation else "–"
+    loss = "–" if trial.train_loss is None else f"{trial.train_loss:.3f}"
+    spent = duration(trial.load_seconds + trial.train_seconds + trial.eval_seconds)
+    said = [trial.status, "reused" if trial.reused else "", trial.message, *trial.repairs]
+    status = escape("; ".join(part for part in said if part))
+    star = " ★" if trial.id and trial.id == best else ""
+    cells = [
+        f"{trial.index}{star}",
+        escape(trial.note),
+        score,
+        f"{trial.step}/{trial.total_steps}",
+        loss,
+        spent,
+        status,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _cases(report: Report) -> Iterator[str]:
+    if not report.cases:
+        return
+    yield "## Failure cases of the best trial"
+    yield ""
+    yield "From the search part of dev."
+    yield ""
+    for case in report.cases:
+        yield f"- {escape(phrases.shorten(case.prompt, CASE_LENGTH))}"
+        yield f"  - expected: {escape(phrases.shorten(case.reference, CASE_LENGTH))}"
+        yield f"  - answered: {escape(phrases.shorten(case.prediction, CASE_LENGTH))}"
+    yield ""
+
+
+def _account(report: Report) -> Iterator[str]:
+    summary, spend = report.summary, report.spend
+    limit = "no limit" if summary.budget_seconds is None else f"of {duration(summary.budget_seconds)}"
+    yield "## Account"
+    yield ""
+    counts = f"{spend.experiments} experiments, {spend.trials} trials"
+    yield f"- Time: {duration(spend.active_seconds)} ({limit}), {counts}"
+    parts = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in spend.by_kind.items() if seconds)
+    yield f"- Spent on: {parts or 'nothing yet'}"
+    yield f"- Contamination: {phrases.contamination(list(report.tree))}"
+    yield f"- Confinement: {escape(summary.confinement)}"
+    yield f"- Base model: {escape(summary.base_model)}"
+    versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
+    yield f"- Made with: Python {summary.python}, {escape(versions)}"
+    yield ""
+    yield "The winner again, from `best/` alone:"
+    yield ""
+    yield f"    {report.replay_command}"
+    yield ""
+    yield "The same search again:"
+    yield ""
+    yield f"    {summary.command}"

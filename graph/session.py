@@ -1,0 +1,147 @@
+"""One process at work on one run: it holds the run's lock, drives the graph, and stops cleanly when asked to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import Command
+
+from ..errors import InputError, TrexError
+from ..files import write_json
+from .app import build_graph
+from .directory import RunDirectory, explain_write_error
+from .executor.executor import Interrupted
+from .lab import Labs
+from .nodes import Nodes
+from .settings import Settings
+from .state import RunInput
+
+Event = dict[str, Any]
+Follow = Callable[[Event], None]
+# Shown the plan and what was wrong with the last answer; returns a `review.Review` as a dictionary.
+Approve = Callable[[dict[str, Any]], dict[str, Any]]
+
+# Supersteps of a round besides its rungs (two each): select, plan, approve, prepare, diagnose, record.
+_STEPS_A_ROUND = 6
+
+
+class Session:
+    """Holds a run for this process. Raises InputError if another process does."""
+
+    def __init__(self, directory: RunDirectory, settings: Settings, labs: Labs | None = None) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._lock = directory.lock()
+        self._labs = labs or Labs()
+        self._connection = connect(directory)
+        self._graph = build_graph(Nodes(self._labs, settings), saver(self._connection))
+        steps = (settings.rounds + 2) * (_STEPS_A_ROUND + 2 * len(settings.rungs))
+        self._config: RunnableConfig = {
+            "configurable": {"thread_id": settings.thread_id},
+            "recursion_limit": steps,
+        }
+
+    def run(self, approve: Approve | None = None, follow: Follow | None = None) -> None:
+        """Go on from the last checkpoint to the end.
+
+        Raises KeyboardInterrupt when asked to stop: jobs are cancelled and keep their checkpoints. Raises
+        TrexError if the run fails; either way it can be resumed.
+        """
+        self._directory.failure.unlink(missing_ok=True)
+        try:
+            with _stopping(self._labs):
+                self._drive(approve, follow or (lambda event: None))
+        except Interrupted:
+            raise KeyboardInterrupt from None
+        except OSError as error:
+            raise self._failed(explain_write_error(error, self._directory.path)) from error
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Release processes, files and the run."""
+        self._labs.close()
+        self._connection.close()
+        self._lock.close()
+
+    def _drive(self, approve: Approve | None, follow: Follow) -> None:
+        begin: RunInput = {"task": self._settings.task}
+        todo: RunInput | Command[Any] | None = None if self._state().values else begin
+        while True:
+            for event in self._graph.stream(todo, self._config, stream_mode="custom", durability="sync"):
+                follow(event)
+            state = self._state()
+            if state.values.get("status") == "done":
+                return
+            if state.interrupts:
+                if approve is None:
+                    raise InputError(
+                        "this run asks a person about every plan: give `approve`, or use the command line"
+                    )
+                todo = Command(resume=approve(state.interrupts[0].value))
+            elif todo is begin:
+                raise TrexError("the graph ended before the run did")
+            else:
+                # A kill can leave a checkpoint with nothing left to do. Nodes find what they had finished,
+                # so the graph may begin again on the tree as it is.
+                todo = begin
+
+    def _state(self) -> Any:
+        return self._graph.get_state(self._config)
+
+    def _failed(self, error: Exception) -> Exception:
+        with suppress(OSError):
+            write_json(self._directory.failure, {"message": str(error) or type(error).__name__})
+        return error
+
+
+def connect(directory: RunDirectory) -> sqlite3.Connection:
+    """Open the checkpoint database."""
+    connection = sqlite3.connect(directory.checkpoints, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA journal_mode=WAL")
+    return connection
+
+
+def saver(connection: sqlite3.Connection) -> SqliteSaver:
+    """A checkpointer that revives plain data only: no pickles, no classes."""
+    serde = JsonPlusSerializer(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
+    return SqliteSaver(connection, serde=serde)
+
+
+@contextmanager
+def _stopping(labs: Labs) -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop the run: the first cleanly, a second at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            os._exit(130)
+        asked.set()
+        # In a thread of its own: this frame may hold a lock that stopping needs.
+        threading.Thread(target=labs.interrupt, name="interrupt", daemon=True).start()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except Exception as error:
+        # What nodes in other threads ran into while everything was being stopped is not a failure.
+        if asked.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,68 @@
+"""The graph's state: small, JSON-safe, and flat in the number of rounds.
+
+The tree lives in a delta channel: a checkpoint holds what a step wrote, not the whole tree. (LangGraph calls
+`DeltaChannel` beta.) Snapshots are rare on purpose: each rewrites the tree whole. Visits and rewards of a node's
+ancestors are derived from the tree (`tree.py`), so that a round writes its own node and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypedDict
+
+from langgraph.channels.delta import DeltaChannel
+
+from .tree import fold_tree
+
+SNAPSHOT_EVERY = 1000
+
+
+def merge_trials(
+    trials: list[dict[str, Any]], update: Sequence[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Trials of the current round, by their index in the plan; None empties the list for the next round."""
+    if update is None:
+        return []
+    by_index = {trial["index"]: trial for trial in trials} | {trial["index"]: trial for trial in update}
+    return [by_index[index] for index in sorted(by_index)]
+
+
+class RunInput(TypedDict, total=False):
+    """The form in LangGraph Studio: what to improve, and how much to try."""
+
+    task: str
+    rounds: int
+    trials: int
+    smoke: bool
+    approve: bool
+
+
+class RunState(TypedDict, total=False):
+    """What a checkpoint holds. Data sets, logs, predictions and weights lie in the run directory."""
+
+    task: str
+    rounds: int
+    trials: int
+    smoke: bool
+    approve: bool
+    settings: dict[str, Any]
+    status: Literal["running", "done", "failed"]
+    analysis: dict[str, Any]
+    reserve_seconds: float
+    tree: Annotated[dict[str, Any], DeltaChannel(fold_tree, snapshot_frequency=SNAPSHOT_EVERY)]
+    current: str
+    selected: str
+    hint: str
+    rung: int
+    running: Annotated[list[dict[str, Any]], merge_trials]
+    finish: dict[str, Any]
+
+
+class RungTask(TypedDict):
+    """What `Send` hands to one `run_rung`: the run's settings, one trial, and the rung to reach."""
+
+    settings: dict[str, Any]
+    reserve_seconds: float
+    dataset: dict[str, Any]
+    trial: dict[str, Any]
+    rung: int

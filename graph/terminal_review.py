@@ -1,0 +1,29 @@
+"""Asking a person in the terminal about a plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import yaml
+from rich.console import Console
+from rich.syntax import Syntax
+
+
+def ask_person(console: Console, question: dict[str, Any]) -> dict[str, Any]:
+    """Show the plan, and return the answer as a `review.Review`: accept, edit in $EDITOR, or reject with a hint."""
+    text = yaml.safe_dump(question["plan"], sort_keys=False, allow_unicode=True)
+    console.print(Syntax(text, "yaml", background_color="default"))
+    if question["problem"]:
+        console.print(f"that plan is not valid: {question['problem']}", markup=False)
+    answer = click.prompt("accept, edit or reject", type=click.Choice(["a", "e", "r"]), default="a")
+    if answer == "e":
+        edited = click.edit(text, extension=".yaml")
+        try:
+            return {"decision": "edit", "plan": yaml.safe_load(edited or text)}
+        except yaml.YAMLError as error:
+            console.print(f"not valid YAML, asked again: {error}", markup=False)
+            return ask_person(console, question)
+    if answer == "r":
+        return {"decision": "reject", "hint": click.prompt("what should the next plan do", default="")}
+    return {"decision": "accept"}

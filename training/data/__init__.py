@@ -1,0 +1,1 @@
+"""Data recipes: what training sets are made of, and how."""

@@ -1,0 +1,37 @@
+"""Recipes as YAML: what a person reads, edits and hands on, and what reproduces a data set."""
+
+from __future__ import annotations
+
+import yaml
+from pydantic import ValidationError
+
+from ...errors import InputError, PlanError, explain
+from ...files import canonical_json, parse_yaml
+from .recipe import DataRecipe
+
+MAX_CHARACTERS = 64 * 1024
+_BREAKS = ("\x85", "\u2028", "\u2029")
+
+
+def recipe_to_yaml(recipe: DataRecipe) -> str:
+    """The recipe in full, every setting but the empty ones spelled out."""
+    fields = recipe.model_dump(mode="json", exclude_none=True)
+    # PyYAML writes these line breaks plainly and reads them back as spaces, unless all Unicode is escaped.
+    readable = not any(mark in canonical_json(fields) for mark in _BREAKS)
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=readable, width=100)
+
+
+def recipe_from_yaml(text: str) -> DataRecipe:
+    """Read a recipe. Raises PlanError with the line, or the field, that is wrong."""
+    if len(text) > MAX_CHARACTERS:
+        raise PlanError(f"recipe: longer than {MAX_CHARACTERS} characters")
+    try:
+        fields = parse_yaml(text, "recipe")
+    except InputError as error:
+        raise PlanError(str(error)) from None
+    if not isinstance(fields, dict):
+        raise PlanError("recipe: not a mapping of fields; it begins with `streams:`")
+    try:
+        return DataRecipe.model_validate(fields)
+    except ValidationError as error:
+        raise PlanError(f"recipe: {explain(error)}") from None

@@ -1,0 +1,127 @@
+"""The last step of every recipe: rows become conversations, and are counted."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...errors import InputError, PlanError
+from ...evaluation.task import Message, Task
+from .operators import STREAM, arrow, column, visible
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Row = dict[str, Any]
+_SHOWN_ANSWERS = 20
+
+
+class Lengths(BaseModel):
+    """Words of a row, prompt and answer together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    p50: int
+    p95: int
+    max: int
+
+
+class Contents(BaseModel):
+    """What a rendered data set consists of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    streams: dict[str, int] = Field(description="Rows from each source")
+    answers: dict[str, int] = Field(description="Rows with each answer, the most frequent 20")
+    distinct_answers: int
+    words: Lengths
+    repeated: int = Field(description="Rows that repeat another row's prompt and answer")
+
+
+def render(rows: Dataset, task: Task) -> Iterator[Row]:
+    """Rows as TRL's conversational prompt/completion rows, with their columns and the name of their stream.
+
+    Raises PlanError for rows that lack a column of the task's prompt, or whose answer is empty.
+    """
+    _require_columns(rows, task)
+    for batch in arrow(rows).to_batches(max_chunksize=10_000):
+        for row in batch.to_pylist():
+            source = {name: _plain(row[name]) for name in visible(list(row))}
+            yield _conversation(source, row[STREAM], task)
+
+
+def describe(rows: Sequence[Row]) -> Contents:
+    """Count what rendered rows hold; at least one row."""
+    answers = Counter(answer(row) for row in rows)
+    conversations = [tuple(turn["content"] for turn in [*row["prompt"], *row["completion"]]) for row in rows]
+    words = sorted(sum(len(turn.split()) for turn in turns) for turns in conversations)
+    return Contents(
+        rows=len(rows),
+        streams=dict(Counter(row["stream"] for row in rows)),
+        answers=dict(sorted(answers.items(), key=lambda pair: (-pair[1], pair[0]))[:_SHOWN_ANSWERS]),
+        distinct_answers=len(answers),
+        words=Lengths(p50=percentile(words, 50), p95=percentile(words, 95), max=words[-1]),
+        repeated=len(rows) - len(set(conversations)),
+    )
+
+
+def answer(row: Row) -> str:
+    """The assistant's turn of a rendered row."""
+    text: str = row["completion"][-1]["content"]
+    return text
+
+
+def percentile(ascending: Sequence[int], percent: float) -> int:
+    """The nearest-rank percentile of sorted values: the smallest that `percent` of them do not exceed."""
+    return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)]
+
+
+def _conversation(source: Row, stream: str, task: Task) -> Row:
+    try:
+        prompt: list[Message] = task.prompt.messages(source)
+        reference = task.prompt.reference(source)
+    except ValueError as error:
+        raise InputError(f"the task's prompt: {error}") from None
+    if not reference.strip():
+        raise PlanError(
+            f"a row of '{stream}' has an empty answer ({task.prompt.answer!r}): "
+            f"filter such rows out, e.g. by min_words, or fill the column"
+        )
+    completion = [{"role": "assistant", "content": reference}]
+    return {"prompt": prompt, "completion": completion, "source": source, "stream": stream}
+
+
+def _require_columns(rows: Dataset, task: Task) -> None:
+    names = visible(rows.column_names)
+    for name in sorted(task.prompt.fields):
+        if name not in names:
+            mend = _mend(task, name, names)
+            raise PlanError(f"the prompt needs '{name}', but the rows have: {', '.join(names)}; {mend}")
+        values = zip(column(rows, STREAM), column(rows, name), strict=True)
+        for stream, number in Counter(stream for stream, value in values if value is None).items():
+            raise PlanError(
+                f"the prompt needs '{name}', but {number} rows of '{stream}' have none; "
+                f"in that stream, {_mend(task, name, names)}"
+            )
+
+
+def _mend(task: Task, name: str, names: Sequence[str]) -> str:
+    if name == task.answer_column and task.rating_column in names:
+        return f"add a threshold step that makes `{name}` from `{task.rating_column}`"
+    return f"rename a column to `{name}` by a rename step, or filter out the rows without it"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
