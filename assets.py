@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError, IntegrityError, TrexError
 from .files import hash_file, lock, read_json, write_json
@@ -130,15 +131,15 @@ def _is_whole(asset: Asset, thorough: bool = False) -> bool:
     if not manifest.is_file():
         return False
     recorded = read_json(manifest)
-    if recorded["archive_sha256"] != asset.archive.sha256:
+    return recorded["archive_sha256"] == asset.archive.sha256 and all(
+        _matches(asset.path / name, facts, thorough) for name, facts in recorded["files"].items()
+    )
+
+
+def _matches(path: Path, facts: dict[str, Any], thorough: bool) -> bool:
+    if not path.is_file() or path.stat().st_size != facts["bytes"]:
         return False
-    for name, facts in recorded["files"].items():
-        path = asset.path / name
-        if not path.is_file() or path.stat().st_size != facts["bytes"]:
-            return False
-        if thorough and hash_file(path) != facts["sha256"]:
-            return False
-    return True
+    return not thorough or hash_file(path) == facts["sha256"]
 
 
 def _make(asset: Asset, report: Report) -> None:

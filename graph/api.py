@@ -84,7 +84,8 @@ class Run:
     def query(self, sql: str) -> pd.DataFrame:
         """Any SQL on experiments, trials, metrics, predictions and spend, read-only."""
         with closing(connect_readonly(self._directory.experiments)) as connection:
-            return connection.sql(sql).df()
+            frame: pd.DataFrame = connection.sql(sql).df()
+            return frame
 
     def write_report(self) -> list[Path]:
         """Write report.md, report.html and experiments.duckdb anew; their paths."""

@@ -58,7 +58,7 @@ class RunDirectory:
                 },
             )
         except OSError as error:
-            raise explain_write_error(error, directory.path) from error
+            raise explain_write_error(error, directory.path) or error from error
         return directory
 
     @staticmethod
@@ -119,18 +119,16 @@ class RunDirectory:
         try:
             held = try_lock(self.path / "lock")
         except OSError as error:
-            raise explain_write_error(error, self.path) from error
+            raise explain_write_error(error, self.path) or error from error
         if held is None:
             raise InputError(f"{self.path} is in use by another TREX process: wait for it or stop it first")
         return held
 
 
-def explain_write_error(error: OSError, path: Path) -> TrexError:
-    """What a person can do about a directory that cannot be written."""
+def explain_write_error(error: OSError, path: Path) -> TrexError | None:
+    """What a person can do about a directory that cannot be written; None if that is not the trouble."""
     if error.errno == errno.ENOSPC:
         return TrexError(f"the disk of {path} is full: free some space, then `trex resume {path}`")
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         return InputError(f"{path} cannot be written ({error.strerror}): choose another --out")
-    return InputError(
-        f"{path} cannot be used as a run directory ({error.strerror or error}): choose another --out"
-    )
+    return None

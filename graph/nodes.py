@@ -156,12 +156,12 @@ class Nodes:
             for trial in going
         ]
 
-    def run_rung(self, task: RungTask) -> RunState:
+    def run_rung(self, state: RungTask) -> RunState:
         """The Executor trains one trial to the rung's end and evaluates it."""
-        lab = self._open(task)
-        planned = TrialRecord.model_validate(task["trial"])
-        trial = lab.executor.run_rung(planned, DatasetCard.model_validate(task["dataset"]), task["rung"])
-        emit("evaluated", trial=trial.id, index=trial.index, note=trial.note, rung=task["rung"],
+        lab = self._open(state)
+        planned = TrialRecord.model_validate(state["trial"])
+        trial = lab.executor.run_rung(planned, DatasetCard.model_validate(state["dataset"]), state["rung"])
+        emit("evaluated", trial=trial.id, index=trial.index, note=trial.note, rung=state["rung"],
              status=trial.status, value=trial.value, message=trial.message)  # fmt: skip
         return {"running": _dump([trial])}
 

@@ -64,7 +64,7 @@ class Session:
         except Interrupted:
             raise KeyboardInterrupt from None
         except OSError as error:
-            raise self._failed(explain_write_error(error, self._directory.path)) from error
+            raise self._failed(explain_write_error(error, self._directory.path) or error) from error
         except Exception as error:
             raise self._failed(error) from error
 
@@ -109,6 +109,9 @@ def connect(directory: RunDirectory) -> sqlite3.Connection:
     """Open the checkpoint database."""
     connection = sqlite3.connect(directory.checkpoints, check_same_thread=False, timeout=30)
     connection.execute("PRAGMA journal_mode=WAL")
+    # Nothing that was committed is lost when a process is killed. A power cut may cost the last steps, which
+    # are then done again; a sync at every step would cost more than all of TREX's own work.
+    connection.execute("PRAGMA synchronous=NORMAL")
     return connection
 
 

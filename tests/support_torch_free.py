@@ -1,7 +1,7 @@
 """A lab without torch: the real graph, tools, runner, grader service and files around a worker and a model made of
 arithmetic. For tests that kill a run many times.
 
-    python support_torch_free.py run DIR     start a run of three rounds
+    python support_torch_free.py run DIR     start a run of three rounds; with `slowly`, jobs take seconds
     python support_torch_free.py resume DIR  go on with it
     python support_torch_free.py grader      the grader's process
 """
@@ -30,7 +30,7 @@ from trex.training.preflight import Problem
 from trex.training.runners.local import LocalRunner
 
 HERE = Path(__file__).parent
-STEP_SECONDS = 0.03
+STEP_SECONDS = "0.5" if "slowly" in sys.argv else "0.03"
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,8 @@ def open_lab(settings: Settings) -> Lab:
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
     grader = GraderProcess(task, directory.path, model, command=[sys.executable, __file__, "grader"])
-    worker = [sys.executable, str(HERE / "support_fake_worker.py"), "--step-seconds", str(STEP_SECONDS)]
-    runner = LocalRunner(
-        slots=2, threads=1, memory_limit_mb=1000, timeout_s=600, reuse=None, command=worker
-    )
+    worker = [sys.executable, str(HERE / "support_fake_worker.py"), "--step-seconds", STEP_SECONDS]
+    runner = LocalRunner(slots=2, threads=1, memory_limit_mb=1000, timeout_s=600, reuse=None, command=worker)
     grader.start()
     return assemble(settings, directory, task, model, grader, runner, fine)
 

@@ -1,0 +1,170 @@
+"""A lab whose trials take no time, to measure what TREX itself costs: the graph, checkpoints, planning, memory,
+diagnosis and the experiment store are the real ones; training, evaluation and data building are arithmetic.
+
+Scores are seeded hashes of the configuration, around .7 with a spread of .05; one trial in twenty fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from trex.evaluation.protocol import Freeze
+from trex.evaluation.results import ContaminationReport, Evaluation
+from trex.evaluation.splits import confirm_items, search_items
+from trex.evaluation.statistics import score
+from trex.evaluation.task import Item, Task
+from trex.files import canonical_json, write_atomic
+from trex.graph.budget import Budget, Clock
+from trex.graph.directory import RunDirectory
+from trex.graph.executor.executor import Executor, Preparation
+from trex.graph.experiment import DatasetCard, ExperimentPlan, TrialRecord
+from trex.graph.lab import Lab
+from trex.graph.researcher.builtin import BuiltinResearcher
+from trex.graph.search import policy
+from trex.graph.settings import Settings
+from trex.graph.store import Projector
+from trex.graph.tree import TreeReader
+from trex.training.data.build import RECIPE
+from trex.training.data.recipe_file import recipe_to_yaml
+from trex.training.plan import rung_steps
+from trex.training.runners import Runner
+
+
+def _chance(*what: object) -> float:
+    """A number in [0, 1) that is the same for the same things."""
+    return (
+        int.from_bytes(hashlib.sha256(canonical_json(list(map(str, what))).encode()).digest()[:6], "big")
+        / 2**48
+    )
+
+
+class InstantGrader:
+    """Scores an adapter by its name."""
+
+    def __init__(self, task: Task, run: Path) -> None:
+        self._run = run
+        self._items = {"search": search_items(task), "confirm": confirm_items(task)}
+
+    def start(self) -> None: ...
+
+    def evaluate(
+        self, adapter: Path | None, split: str, limit: int | None = None, scoring: str = "auto"
+    ) -> Evaluation:
+        name = "base" if adapter is None else adapter.parents[2].name
+        return self._score(name, split, self._items[split][:limit])
+
+    def _score(self, name: str, split: str, items: Sequence[Item]) -> Evaluation:
+        quality = 0.65 + 0.1 * _chance(name)
+        rows = [
+            {"id": item["id"], "prediction": "positive", "value": float(_chance(name, item["id"]) < quality)}
+            for item in items
+        ]
+        path = f"predictions/{name}-{split}-{len(items)}.jsonl"
+        self._run.joinpath("predictions").mkdir(exist_ok=True)
+        self._run.joinpath(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return Evaluation(
+            id=f"{name}-{split}-{len(items)}",
+            split=split,  # type: ignore[arg-type]
+            scoring="choices",
+            score=score("accuracy", [row["value"] for row in rows], resamples=200),
+            predictions=path,
+        )
+
+    def check_contamination(self, dataset: Path) -> ContaminationReport:
+        return ContaminationReport(checked_rows=1, against_items=1, matches=0, clean=True)
+
+    def seal(self, winner: Path | None) -> Freeze:
+        return Freeze(
+            winner=None, winner_hash="", baseline_hash="", test_hash="", grader_hash="", key="instant"
+        )
+
+    def score_test(self) -> tuple[Evaluation, Evaluation]:
+        return self.evaluate(None, "confirm"), self.evaluate(None, "confirm")
+
+    def close(self) -> None: ...
+
+
+class InstantExecutor(Executor):
+    """Carries out any plan at once."""
+
+    def __init__(self, grader: InstantGrader, settings: Settings, trials: Path) -> None:
+        self._grader = grader
+        self._settings = settings
+        self._trials = trials
+
+    def baseline(self) -> Evaluation:
+        return self._grader.evaluate(None, "search")
+
+    def prepare(self, plan: ExperimentPlan) -> Preparation:
+        card = DatasetCard(fingerprint="instant", rows=self._settings.trial_examples)
+        recipe = self._settings.path / "datasets" / card.fingerprint / RECIPE
+        if not recipe.exists():
+            write_atomic(recipe, recipe_to_yaml(plan.recipe))
+        trials = [
+            TrialRecord(index=index, status="planned", training=trial.training, note=trial.note)
+            for index, trial in enumerate(plan.trials)
+        ]
+        return Preparation(trials, card)
+
+    def run_rung(self, trial: TrialRecord, dataset: DatasetCard, rung: int) -> TrialRecord:
+        steps = trial.training.total_steps(dataset.rows)
+        ends = rung_steps(steps, self._settings.rungs)
+        rung = min(rung, len(ends) - 1)
+        name = trial.id or hashlib.sha256(trial.training.model_dump_json().encode()).hexdigest()[:16]
+        trial = trial.model_copy(update={"id": name, "total_steps": steps})
+        if _chance(name, "fails") < 0.05:
+            return trial.model_copy(
+                update={"status": "failed", "cause": "nan_loss", "message": "nan at step 3"}
+            )
+        last = ends[rung] == steps
+        limit = None if last else self._settings.rung_items
+        adapter = self._trials / name / "rungs" / str(rung) / "adapter"
+        adapter.mkdir(parents=True, exist_ok=True)
+        evaluation = self._grader.evaluate(adapter, "search", limit)
+        curve = [(step, 1.0 / step) for step in range(1, 25)]
+        return trial.model_copy(
+            update={
+                "status": "done" if last else "running",
+                "rung": rung,
+                "step": ends[rung],
+                "train_loss": 0.1,
+                "curve": curve,
+                "evaluation": evaluation,
+            }
+        )
+
+
+class InstantRunner:
+    """Has nothing to run."""
+
+    def run(self, *arguments: object) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def prune(self, folder: Path, keep_adapter: bool) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_instant_lab(settings: Settings) -> Lab:
+    """As `trex.graph.lab.open_lab`, with trials that take no time."""
+    directory = RunDirectory.open(settings.path)
+    task = directory.task()
+    grader = InstantGrader(task, directory.path)
+    runner: Runner = InstantRunner()  # type: ignore[assignment]
+    return Lab(
+        settings=settings,
+        task=task,
+        directory=directory,
+        researcher=BuiltinResearcher(settings.seed),
+        executor=InstantExecutor(grader, settings, directory.trials),
+        grader=grader,
+        runner=runner,
+        policy=policy(settings.policy, settings.seed),
+        budget=Budget(settings.budget_seconds, Clock(directory.clock)),
+        projector=Projector(directory.experiments, directory.path),
+        reader=TreeReader(),
+    )
