@@ -17,8 +17,9 @@ from .budget import read_clock
 from .conclude import read_finish, spend_of
 from .directory import RunDirectory
 from .lab import Labs
+from .progress import Follow
 from .report import write_report
-from .session import Approve, Follow, Session, connect, saver
+from .session import Approve, Session, connect, saver
 from .settings import PolicyName, Settings, parse_duration
 from .start import choose_settings, default_directory, resolve_task
 from .store import Projector, connect_readonly

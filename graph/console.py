@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree as Branches
 
-from .session import Event
+from .progress import Event
 from .settings import Settings
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ..evaluation.grader import Grader, GraderProcess
 from ..evaluation.models import model_hash, resolve_model
 from ..evaluation.task import Task
+from ..files import read_json
 from ..home import home
 from ..tools.data import data_tool
 from ..tools.evaluation import evaluation_tool
@@ -25,7 +27,7 @@ from .directory import RunDirectory
 from .executor.executor import Executor, Preflight
 from .progress import emit
 from .researcher.builtin import BuiltinResearcher
-from .researcher.protocol import Researcher
+from .researcher.protocol import Researcher, ResearchNotes
 from .search import SearchPolicy, policy
 from .settings import Settings
 from .store import Projector
@@ -47,6 +49,11 @@ class Lab:
     budget: Budget
     projector: Projector
     reader: TreeReader
+
+    @cached_property
+    def notes(self) -> ResearchNotes:
+        """What research wrote down."""
+        return ResearchNotes.model_validate(read_json(self.directory.research))
 
     def interrupt(self) -> None:
         """Stop what runs, so that the run can be resumed: jobs keep their checkpoints."""
@@ -75,6 +82,7 @@ def open_lab(settings: Settings) -> Lab:
         memory_limit_mb=settings.memory_limit_mb,
         timeout_s=settings.job_timeout_s,
         reuse=_store("trials") if settings.reuse else None,
+        gpus=settings.device == "cuda",
     )
     grader.start()
     runner.start()

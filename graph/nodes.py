@@ -13,13 +13,13 @@ from langgraph.types import Command, Send, interrupt
 from pydantic import ValidationError
 
 from ..errors import explain
-from ..files import read_json, write_json
+from ..files import write_json
 from . import conclude
 from .experiment import DatasetCard, Experiment, TrialRecord
 from .lab import Lab, Labs
 from .memory import context
 from .progress import emit
-from .researcher.protocol import PlanningRequest, ResearchNotes
+from .researcher.protocol import PlanningRequest
 from .review import Review, revised
 from .rounds import assess, evidence, promoted, root_experiment
 from .settings import Settings
@@ -79,7 +79,7 @@ class Nodes:
         plan = lab.researcher.plan(
             PlanningRequest(
                 task=lab.task,
-                notes=ResearchNotes.model_validate(read_json(lab.directory.research)),
+                notes=lab.notes,
                 context=context(tree, state["selected"]),
                 round=number,
                 trials=lab.settings.trials,

@@ -1,17 +1,57 @@
-"""What a run says while it goes: typed events on LangGraph's custom stream."""
+"""What a run says while it goes: events, to whoever follows it and on LangGraph's custom stream."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 from langgraph.config import get_stream_writer
 
 EventKind = Literal[
-    "analysis", "research", "selected", "planned", "prepared", "training", "evaluated", "promoted", "experiment",
-    "finishing", "finished",
-]  # fmt: skip
+    "analysis",
+    "research",
+    "selected",
+    "planned",
+    "prepared",
+    "training",
+    "evaluated",
+    "promoted",
+    "experiment",
+    "finishing",
+    "finished",
+]
+Event = dict[str, Any]
+Follow = Callable[[Event], None]
+
+# LangGraph hands its context to the threads that run nodes.
+_follower: ContextVar[Follow | None] = ContextVar("follower", default=None)
+
+
+@contextmanager
+def followed_by(follow: Follow) -> Iterator[None]:
+    """Hand every event of this context to `follow`, one at a time, whichever thread it comes from.
+
+    Our own processes follow a run so; LangGraph's custom stream, which Studio shows, wakes a thread an event.
+    """
+    one_at_a_time = threading.Lock()
+
+    def take(event: Event) -> None:
+        with one_at_a_time:
+            follow(event)
+
+    token = _follower.set(take)
+    try:
+        yield
+    finally:
+        _follower.reset(token)
 
 
 def emit(kind: EventKind, **data: Any) -> None:
-    """Send one event to whoever follows the run. Call it from inside a node."""
-    get_stream_writer()({"event": kind, **data})
+    """Say what happens. Call it from inside a node."""
+    event: Event = {"event": kind, **data}
+    get_stream_writer()(event)
+    if follow := _follower.get():
+        follow(event)

@@ -23,11 +23,10 @@ from .directory import RunDirectory, explain_write_error
 from .executor.executor import Interrupted
 from .lab import Labs
 from .nodes import Nodes
+from .progress import Follow, followed_by
 from .settings import Settings
 from .state import RunInput
 
-Event = dict[str, Any]
-Follow = Callable[[Event], None]
 # Shown the plan and what was wrong with the last answer; returns a `review.Review` as a dictionary.
 Approve = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -78,8 +77,8 @@ class Session:
         begin: RunInput = {"task": self._settings.task}
         todo: RunInput | Command[Any] | None = None if self._state().values else begin
         while True:
-            for event in self._graph.stream(todo, self._config, stream_mode="custom", durability="sync"):
-                follow(event)
+            with followed_by(follow):
+                self._graph.invoke(todo, self._config, stream_mode="updates", durability="sync")
             state = self._state()
             if state.values.get("status") == "done":
                 return

@@ -8,9 +8,11 @@ ancestors are derived from the tree (`tree.py`), so that a round writes its own 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from langgraph.channels.delta import DeltaChannel
+from pydantic import Field
+from typing_extensions import TypedDict  # Python 3.11's own carries no defaults to a form
 
 from .tree import fold_tree
 
@@ -28,23 +30,22 @@ def merge_trials(
 
 
 class RunInput(TypedDict, total=False):
-    """The form in LangGraph Studio: what to improve, and how much to try."""
+    """What to improve, and how much to try."""
 
-    task: str
-    rounds: int
-    trials: int
-    smoke: bool
-    approve: bool
+    task: Annotated[
+        str, Field(default="sentiment", description="A task's name (`trex tasks`), or the path of a task file")
+    ]
+    rounds: Annotated[int, Field(default=2, ge=0, le=1000, description="Experiments after the baseline")]
+    trials: Annotated[int, Field(default=4, ge=1, le=8, description="Training configurations of one experiment")]
+    smoke: Annotated[
+        bool, Field(default=False, description="On a tiny model and a sliver of data, in under a minute")
+    ]
+    approve: Annotated[bool, Field(default=False, description="Ask about every plan before it is carried out")]
 
 
-class RunState(TypedDict, total=False):
+class RunState(RunInput, total=False):
     """What a checkpoint holds. Data sets, logs, predictions and weights lie in the run directory."""
 
-    task: str
-    rounds: int
-    trials: int
-    smoke: bool
-    approve: bool
     settings: dict[str, Any]
     status: Literal["running", "done", "failed"]
     analysis: dict[str, Any]

@@ -281,10 +281,13 @@ class TreeReader:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Mapping[str, Any], Experiment]] = {}
+        self._last: tuple[Mapping[str, Mapping[str, Any]], Tree] | None = None
 
     def read(self, raw: Mapping[str, Mapping[str, Any]]) -> Tree:
         """The tree of the state's raw nodes. Raises TrexError where a node's key is not its id."""
-        return Tree([self._experiment(node, fields) for node, fields in raw.items()])
+        if self._last is None or self._last[0] is not raw:
+            self._last = raw, Tree([self._experiment(node, fields) for node, fields in raw.items()])
+        return self._last[1]
 
     def _experiment(self, node: str, fields: Mapping[str, Any]) -> Experiment:
         known = self._known.get(node)

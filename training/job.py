@@ -8,8 +8,10 @@ A job is (trial, rung): train from the trial's last sealed checkpoint to the run
     trials/<trial id>/log.txt                   everything the worker printed
     trials/<trial id>/lock                      flock held by the worker: a second copy exits by itself
     trials/<trial id>/cause.json                why the runner killed it, written before the kill
+    trials/<trial id>/attempts.json             starts of a worker, by rung
     trials/<trial id>/checkpoint-<step>/        resumable state, sealed by a manifest written last
     trials/<trial id>/rungs/<rung>/adapter/     safetensors
+    trials/<trial id>/rungs/<rung>/failure.json why the rung has no result
     trials/<trial id>/rungs/<rung>/result.json  written last: its existence means the job is done
     trials/<trial id>/adapter                   relative link to the newest rung's adapter
 """

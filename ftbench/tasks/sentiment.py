@@ -2,7 +2,7 @@
 
 Source: the ratings published with VADER, in the source distribution of `vaderSentiment` 3.3.2 (MIT). The
 movie snippets are the sentences of Pang & Lee's rotten-tomatoes set, from which the Stanford Sentiment
-Treebank and SST-2 were made, rated again by 20 people each from -4 to 4.
+Treebank and SST-2 were made, rated again by some 15 people each, from -4 to 4.
 Citation: C.J. Hutto and E.E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of
 Social Media Text", ICWSM 2014.
 

@@ -44,7 +44,7 @@ def build(ratings: Mapping[str, Path], sizes: Sizes, folder: Path) -> None:
 
 
 def read_domain(name: str, path: Path) -> list[Row]:
-    """Rows `{id, text, rating}` of one rating file; ratings are means of 20 people, -4 to 4."""
+    """Rows `{id, text, rating}` of one rating file; ratings are means over raters, -4 to 4."""
     rows = []
     for line in path.read_text(encoding="utf-8-sig").splitlines():
         if line.strip():
