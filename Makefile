@@ -29,8 +29,8 @@ install: $(INSTALLED)  ## Make .venv with everything in it
 assets: $(INSTALLED)  ## Fetch, verify and convert the embedded model and data
 	$(BIN)/trex assets
 
-run: assets  ## Fine-tune the embedded model on `sentiment`, with the defaults
-	$(BIN)/trex run sentiment
+run: assets  ## Fine-tune the embedded model on `sentiment`, within a quarter of an hour
+	$(BIN)/trex run sentiment --budget 14m
 
 test: assets  ## All tests but the slow ones
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile

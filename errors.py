@@ -27,7 +27,8 @@ class IntegrityError(TrexError):
 
 def explain(error: ValidationError) -> str:
     """One line for a failed validation: where the first mistakes are, and what they are."""
-    mistakes = error.errors(include_url=False)
+    # A field that is not known first: it is often the misspelt name of one that is said to be missing.
+    mistakes = sorted(error.errors(include_url=False), key=lambda m: m["type"] != "extra_forbidden")
     shown = [f"{'.'.join(map(str, m['loc'])) or 'value'}: {m['msg']}" for m in mistakes[:3]]
     more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
     return "; ".join(shown) + more

@@ -89,7 +89,11 @@ def read_yaml(path: Path) -> Any:
     """Read a small YAML file written by a person or an agent. Raises InputError."""
     if path.stat().st_size > _YAML_LIMIT:
         raise InputError(f"{path}: {path.stat().st_size >> 10} KiB is too large for a settings file")
-    return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
+    return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, name: str) -> Any:

@@ -7,6 +7,7 @@ scrubbed environment, repeats nothing that is finished, and is restarted when it
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -255,6 +256,8 @@ def _read(stream: IO[str], number: int) -> Response | None:
 
 def _checked(answer: Response) -> Response:
     if answer.error is not None:
+        if answer.error_kind == "DiskFull":
+            raise OSError(errno.ENOSPC, answer.error)
         raise ERRORS[answer.error_kind](answer.error)
     return answer
 

@@ -5,12 +5,14 @@ It exits as soon as its standard input ends, so it never outlives the run, whate
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 from pydantic import ValidationError
@@ -90,8 +92,9 @@ def _reply(replies: TextIO, response: Response) -> None:
 
 
 def _failure(number: int, error: Exception) -> Response:
-    traceback.print_exception(error, file=sys.stderr)
-    sys.stderr.flush()
+    with suppress(OSError):  # the log's disk may be full
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.flush()
     kind: ErrorKind = "TrexError"
     if isinstance(error, InputError):
         kind = "InputError"
@@ -99,6 +102,8 @@ def _failure(number: int, error: Exception) -> Response:
         kind = "IntegrityError"
     elif isinstance(error, PlanError):
         kind = "PlanError"
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        kind = "DiskFull"
     message = str(error)
     if not isinstance(error, TrexError):
         message = f"the grader failed: {type(error).__name__}: {message}; see grader.log"

@@ -17,7 +17,7 @@ from .task import Task
 
 Scoring = Literal["auto", "choices", "generation"]
 Action = Literal["evaluate", "check_contamination", "seal", "score_test"]
-ErrorKind = Literal["TrexError", "InputError", "PlanError", "IntegrityError"]
+ErrorKind = Literal["TrexError", "InputError", "PlanError", "IntegrityError", "DiskFull"]
 
 
 class _Line(BaseModel):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,15 @@ def load_items(path: Path, prompt: Prompt | None = None, answer_column: str | No
     one item. Raises InputError, naming file and line, for a file that is missing, empty or malformed, and for
     rows that lack a column the prompt or the answer needs.
     """
+    try:
+        known = path.stat()
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); check the task's dev and test") from error
+    return [dict(item) for item in _load(path, (known.st_mtime_ns, known.st_size), prompt, answer_column)]
+
+
+@lru_cache(maxsize=8)  # every round reads dev again; `stamp` tells when the file changed
+def _load(path: Path, stamp: tuple[int, int], prompt: Prompt | None, answer_column: str | None) -> list[Item]:
     needed = (prompt.fields if prompt else set()) | ({answer_column} if answer_column else set())
     found: dict[str, Item] = {}
     for number, row in _read_lines(path):

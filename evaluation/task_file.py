@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from ..errors import InputError, explain
 from ..files import fingerprint, hash_file, read_jsonl, read_yaml, write_jsonl
 from ..home import home
-from .metrics import metric
+from .metrics import is_file, metric
 from .splits import load_items, split_by_hash
 from .task import Item, Task
 
@@ -37,10 +37,13 @@ def load_task(path: Path) -> Task:
     folder = path.parent.absolute()
     if "data" in fields:
         fields |= _split(folder / str(fields.pop("data")), str(fields.get("name", path.stem)))
-    fields["sources"] = [_absolute(source, folder, path) for source in fields.get("sources", [])]
+    if isinstance(fields.get("sources"), list):
+        fields["sources"] = [_absolute(source, folder, path) for source in fields["sources"]]
     for name in ("dev", "test"):
         if name in fields:
             fields[name] = str(folder / str(fields[name]))
+    if is_file(str(fields.get("metric", ""))):
+        fields["metric"] = str(folder / str(fields["metric"]))
     try:
         task = Task.model_validate(fields)
     except ValidationError as error:
@@ -78,6 +81,8 @@ def _split(data: Path, name: str) -> dict[str, Any]:
     """Cut one file of rows into a train pool, dev and test, by the hash of their content."""
     if not data.is_file():
         raise InputError(f"{data}: no such data file")
+    if data.suffix != ".jsonl":
+        raise InputError(f"{data}: only a .jsonl file can be cut; of others give sources, dev and test")
     rows: list[Item] = load_items(data)
     folder = home() / "tasks" / f"{name}-{fingerprint([hash_file(data), _SHARES])}"
     for part, items in split_by_hash(rows, _SHARES).items():

@@ -21,7 +21,7 @@ from .progress import Follow
 from .report import write_report
 from .session import Approve, Session, connect, saver
 from .settings import PolicyName, Settings, parse_duration
-from .start import choose_settings, default_directory, resolve_task
+from .start import choose_settings, default_directory, name_task, resolve_task
 from .store import Projector, connect_readonly
 from .summary import BestSummary, RunSummary, Spend, summarise
 from .tree import Tree, TreeReader
@@ -186,7 +186,7 @@ def prepare_run(
     """
     resolved = resolve_task(task, smoke)
     path = Path(out) if out is not None else default_directory(resolved)
-    settings = choose_settings(resolved, path, smoke=smoke, **asked)
+    settings = choose_settings(name_task(task, path), path, smoke=smoke, **asked)
     RunDirectory.refuse_existing(path)
     if announce:
         announce(resolved, settings)

@@ -37,6 +37,7 @@ class WinningPlan(BaseModel):
     trial: str
     seed: int
     threads: int
+    grader_threads: int
     device: str
     step: int = Field(description="Where training ended, in steps of the full schedule")
     training: TrainingPlan
@@ -60,6 +61,7 @@ def write_best(lab: Lab, experiment: Experiment, trial: TrialRecord | None, reco
         trial=trial.id,
         seed=lab.settings.seed,
         threads=lab.settings.threads,
+        grader_threads=lab.settings.grader_threads,
         device=lab.settings.device,
         step=trial.step,
         training=trial.training,
@@ -97,7 +99,7 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
         timeout_s=Settings.model_fields["job_timeout_s"].default,
         reuse=None,
     )
-    grader = GraderProcess(task, workspace, model, threads=plan.threads)
+    grader = GraderProcess(task, workspace, model, threads=plan.grader_threads)
     try:
         dataset = build(recipe, task, workspace / "datasets")
         trial = make_trial(

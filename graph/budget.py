@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,7 +58,9 @@ class Clock:
             self._save()
 
     def _save(self) -> None:
-        write_json(self._path, self.read().model_dump())
+        # On a full disk the run itself says what is wrong; here it costs a few seconds of the count.
+        with suppress(OSError):
+            write_json(self._path, self.read().model_dump())
 
 
 class Budget:

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="trex",
     help="Fine-tune a language model by itself: agents explore a tree of experiments on your task.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -61,7 +61,7 @@ def assets() -> None:
 def run(
     task: Annotated[str, typer.Argument(help="A task's name, or the path of a task file")],
     rounds: Annotated[int | None, typer.Option(help="Experiments after the baseline [2]")] = None,
-    trials: Annotated[int | None, typer.Option(help="Configurations of one experiment [4]")] = None,
+    trials: Annotated[int | None, typer.Option(help="Configurations of one experiment [3]")] = None,
     budget: Annotated[str | None, typer.Option(help="Limit on active time: 90s, 10m, 1.5h")] = None,
     policy: Annotated[str, typer.Option(help="mcts, gbfs, ses or random")] = "mcts",
     seed: Annotated[int, typer.Option(help="Of everything random")] = 0,
@@ -85,7 +85,7 @@ def run(
         announce=_announce,
         rounds=rounds,
         trials=trials,
-        budget_seconds=parse_duration(budget) if budget else None,
+        budget_seconds=None if budget is None else parse_duration(budget),
         policy=policy,
         seed=seed,
         trial_examples=examples,
@@ -174,15 +174,23 @@ def main() -> None:
         app.add_typer(entry.load(), name=entry.name)
     debug = "--debug" in sys.argv
     try:
-        app(standalone_mode=True)
+        code = app(sys.argv[1:] or ["--help"], prog_name="trex", standalone_mode=False)
     except TrexError as error:
         _complain(error, debug)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(130) from None
     except Exception as error:
-        _complain(error, debug)
-        raise SystemExit(1) from None
+        usage = _usage_error(error)
+        _complain(usage or error, debug)
+        raise SystemExit(usage.exit_code if usage else 1) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _usage_error(error: Exception) -> InputError | None:
+    """A mistake on the command line in one line. Its class is Click's or Typer's own, by Typer's version."""
+    explain = getattr(error, "format_message", None)
+    return InputError(f"{explain()} (`trex --help` and `trex run --help` show how)") if explain else None
 
 
 def _complain(error: Exception, debug: bool) -> None:
@@ -221,6 +229,8 @@ def _go(prepared: Prepared) -> None:
         console.pause()
         try:
             return ask_person(out, question)
+        except click.Abort:
+            raise KeyboardInterrupt from None
         finally:
             console.go_on()
 

@@ -73,11 +73,12 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
     )
     remember_rates(lab.task, lab.settings, tree)
     write_best(lab, winner.experiment, winner.trial, record)
-    write_json(lab.directory.finish, record.model_dump(mode="json"))
     spend = spend_of(tree, lab.budget.clock.read(), record)
     lab.projector.project(tree, spend, record, required=True)
     summary = summarise(lab.directory.run_info(), tree, record, spend)
     write_report(lab.directory.path, summary, tree, lab.task)
+    # Written last: a run is done when everything it leaves is there.
+    write_json(lab.directory.finish, record.model_dump(mode="json"))
     return record
 
 

@@ -6,12 +6,13 @@ import errno
 import importlib.metadata
 import platform
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from pydantic import ValidationError
 
-from ..errors import InputError, TrexError
+from ..errors import InputError, TrexError, explain
 from ..evaluation.task import Task
 from ..files import read_json, try_lock, write_json
 from .settings import SCHEMA_VERSION, Settings
@@ -43,6 +44,7 @@ class RunDirectory:
         """Make the directory of a new run. Raises InputError if it holds one, or cannot be written."""
         directory = cls(settings.path)
         cls.refuse_existing(directory.path)
+        missing = [path for path in (directory.path, *directory.path.parents) if not path.exists()]
         try:
             directory.trials.mkdir(parents=True, exist_ok=True)
             directory.datasets.mkdir(exist_ok=True)
@@ -58,8 +60,18 @@ class RunDirectory:
                 },
             )
         except OSError as error:
-            raise explain_write_error(error, directory.path) or error from error
+            directory._undo(missing)
+            raise explain_write_error(error, directory.path, begun=False) or error from error
         return directory
+
+    def _undo(self, missing: list[Path]) -> None:
+        """Take back a creation that failed: what was there before stays, and nothing else."""
+        with suppress(OSError):
+            for file in (self.run_file, self.task_file):
+                file.unlink(missing_ok=True)
+            for folder in (self.trials, self.datasets, *missing):
+                if folder.is_dir():
+                    folder.rmdir()
 
     @staticmethod
     def refuse_existing(path: Path) -> None:
@@ -85,6 +97,8 @@ class RunDirectory:
             info: dict[str, Any] = read_json(self.run_file)
         except (ValueError, OSError) as error:
             raise InputError(f"{self.run_file} cannot be read ({error}): the run cannot be opened") from error
+        if not isinstance(info, dict):
+            raise InputError(f"{self.run_file} is damaged: it holds no JSON object")
         if info.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
                 f"{self.run_file} has schema version {info.get('schema_version')}, this TREX reads "
@@ -96,12 +110,18 @@ class RunDirectory:
         """The frozen settings; the directory may have been moved since."""
         try:
             return Settings.model_validate(self.info()["settings"] | {"directory": str(self.path)})
-        except (ValidationError, KeyError) as error:
-            raise InputError(f"{self.run_file} is damaged: {error}") from error
+        except ValidationError as error:
+            raise InputError(f"{self.run_file} is damaged: {explain(error)}") from error
+        except KeyError as error:
+            raise InputError(f"{self.run_file} is damaged: it has no {error}") from error
 
     def task(self) -> Task:
-        """The task as it was when the run began."""
-        return Task.model_validate(read_json(self.task_file))
+        """The task as it was when the run began. Raises InputError if its file is damaged."""
+        try:
+            return Task.model_validate(read_json(self.task_file))
+        except (ValueError, OSError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else str(error)
+            raise InputError(f"{self.task_file} is damaged ({reason}): the run cannot be opened") from error
 
     def run_info(self) -> RunInfo:
         """Who this run is, for summaries and reports."""
@@ -114,6 +134,11 @@ class RunDirectory:
             versions=info["versions"],
         )
 
+    def record_failure(self, error: Exception) -> None:
+        """Leave word of why the last process gave up; a directory that cannot be written goes without."""
+        with suppress(OSError):
+            write_json(self.failure, {"message": str(error) or type(error).__name__})
+
     def lock(self) -> IO[str]:
         """Hold the run for this process: a thread of the graph has no lock of its own."""
         try:
@@ -125,10 +150,11 @@ class RunDirectory:
         return held
 
 
-def explain_write_error(error: OSError, path: Path) -> TrexError | None:
+def explain_write_error(error: OSError, path: Path, *, begun: bool = True) -> TrexError | None:
     """What a person can do about a directory that cannot be written; None if that is not the trouble."""
-    if error.errno == errno.ENOSPC:
-        return TrexError(f"the disk of {path} is full: free some space, then `trex resume {path}`")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        mend = f"then `trex resume {path}`" if begun else "or choose another --out"
+        return TrexError(f"the disk of {error.filename or path} is full: free some space, {mend}")
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         return InputError(f"{path} cannot be written ({error.strerror}): choose another --out")
     return None

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
+from ..errors import TrexError
 from ..evaluation.grader import Grader, GraderProcess
 from ..evaluation.models import model_hash, resolve_model
 from ..evaluation.task import Task
@@ -49,6 +51,8 @@ class Lab:
     budget: Budget
     projector: Projector
     reader: TreeReader
+    held: IO[str] | None = None
+    """The run's lock, where no session holds it."""
 
     @cached_property
     def notes(self) -> ResearchNotes:
@@ -61,10 +65,12 @@ class Lab:
         self.grader.close()
 
     def close(self) -> None:
-        """Release processes and save the clock."""
+        """Release processes, save the clock, let go of the run."""
         self.runner.close()
         self.grader.close()
         self.budget.clock.close()
+        if self.held is not None:
+            self.held.close()
 
 
 OpenLab = Callable[[Settings], Lab]
@@ -75,7 +81,7 @@ def open_lab(settings: Settings) -> Lab:
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     model = resolve_model(task.base_model)
-    grader = GraderProcess(task, directory.path, threads=settings.threads, base_model=model)
+    grader = GraderProcess(task, directory.path, model, threads=settings.grader_threads)
     runner = LocalRunner(
         slots=settings.slots,
         threads=settings.threads,
@@ -148,10 +154,16 @@ class Labs:
         self._open_lab = open_lab
         self._labs: dict[str, Lab] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def open(self, settings: Settings) -> Lab:
-        """The run's lab, opened at the first call."""
+        """The run's lab, opened at the first call.
+
+        Raises TrexError after `close`: a node of a run that was stopped may still be at work in its thread.
+        """
         with self._lock:
+            if self._closed:
+                raise TrexError("the run was stopped")
             if settings.directory not in self._labs:
                 self._labs[settings.directory] = self._open_lab(settings)
             return self._labs[settings.directory]
@@ -161,9 +173,15 @@ class Labs:
         for lab in list(self._labs.values()):
             lab.interrupt()
 
+    def record_failure(self, error: Exception) -> None:
+        """Leave word in the runs' directories of why they ended."""
+        for lab in list(self._labs.values()):
+            lab.directory.record_failure(error)
+
     def close(self) -> None:
-        """Close them all."""
+        """Close them all, for good."""
         with self._lock:
+            self._closed = True
             for lab in self._labs.values():
                 lab.close()
             self._labs.clear()

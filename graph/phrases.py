@@ -115,13 +115,7 @@ def outcome(experiment: Experiment) -> str:
     diagnosis = experiment.diagnosis
     if diagnosis is None:
         return "" if experiment.status == "done" else "Still running."
-    parts = [diagnosis.summary]
-    if diagnosis.fixed or diagnosis.regressed:
-        parts.append(f"{diagnosis.fixed} items fixed and {diagnosis.regressed} regressed against the parent.")
-    if diagnosis.p_value is not None:
-        chance = f"p\u00a0=\u00a0{diagnosis.p_value:.3g}"
-        parts.append(f"Gain {signed(diagnosis.gain)}, {chance} (paired permutation).")
-    return " ".join(part for part in parts if part)
+    return diagnosis.summary
 
 
 def tree_lines(experiments: Sequence[ExperimentSummary], best: str | None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from .experiment import Experiment
@@ -22,19 +23,31 @@ def plot_run(tree: Tree, winner: str | None = None) -> Figure:
     The figure is not registered with pyplot: it needs no closing, and a notebook shows it where it is
     returned. An empty tree gives an empty figure.
     """
-    from matplotlib.figure import Figure
-
     leader = tree.best()
     best = winner if winner is not None else leader.id if leader else None
     experiments = list(tree)
     places = layout(experiments, best)
     rows = 1 + max((place.row for place in places.values()), default=0)
     columns = 1 + max((place.column for place in places.values()), default=0)
-    figure = Figure(figsize=(max(7.5, 1.15 * columns), 3.2 + 0.42 * rows), layout="constrained")
+    figure = _new_figure(max(7.5, 1.15 * columns), 3.2 + 0.42 * rows)
     above, below = figure.subplots(2, 1, height_ratios=[max(1.0, 0.42 * rows), 2.6])
     _draw_tree(above, tree, places, best)
     _draw_progress(below, experiments, best)
     return figure
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        """A figure that shows itself in a notebook, whatever backend is set."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 def _draw_tree(axes: Any, tree: Tree, places: dict[str, Place], best: str | None) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -17,7 +18,6 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
 from ..errors import InputError, TrexError
-from ..files import write_json
 from .app import build_graph
 from .directory import RunDirectory, explain_write_error
 from .executor.executor import Interrupted
@@ -62,10 +62,10 @@ class Session:
                 self._drive(approve, follow or (lambda event: None))
         except Interrupted:
             raise KeyboardInterrupt from None
-        except OSError as error:
-            raise self._failed(explain_write_error(error, self._directory.path) or error) from error
         except Exception as error:
-            raise self._failed(error) from error
+            refused = _refusal(error)
+            known = refused and explain_write_error(refused, self._directory.path)
+            raise self._failed(known or error) from error
 
     def close(self) -> None:
         """Release processes, files and the run."""
@@ -99,15 +99,32 @@ class Session:
         return self._graph.get_state(self._config)
 
     def _failed(self, error: Exception) -> Exception:
-        with suppress(OSError):
-            write_json(self._directory.failure, {"message": str(error) or type(error).__name__})
+        self._directory.record_failure(error)
         return error
 
 
+def _refusal(error: BaseException | None) -> OSError | None:
+    """What a file system refused, if that is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            return OSError(errno.ENOSPC, str(error))
+        error = error.__cause__
+    return None
+
+
 def connect(directory: RunDirectory) -> sqlite3.Connection:
-    """Open the checkpoint database."""
+    """Open the checkpoint database. Raises TrexError if it is none."""
     connection = sqlite3.connect(directory.checkpoints, check_same_thread=False, timeout=30)
-    connection.execute("PRAGMA journal_mode=WAL")
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise TrexError(
+            f"{directory.checkpoints} cannot be opened ({error}): if it is damaged, begin the run anew with "
+            "another --out; trials that are finished are not trained again"
+        ) from error
     # Nothing that was committed is lost when a process is killed. A power cut may cost the last steps, which
     # are then done again; a sync at every step would cost more than all of TREX's own work.
     connection.execute("PRAGMA synchronous=NORMAL")

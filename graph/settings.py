@@ -15,6 +15,8 @@ from ..errors import InputError
 SCHEMA_VERSION = 1
 
 PolicyName = Literal["mcts", "gbfs", "ses", "random"]
+DEFAULT_ROUNDS = 2
+DEFAULT_TRIALS = 3
 
 
 class Settings(BaseModel):
@@ -27,8 +29,8 @@ class Settings(BaseModel):
     directory: str = Field(description="The run directory, absolute")
     thread_id: str = Field(description="The graph's thread in the checkpoint")
     checkpoint: Literal["sqlite", "server"] = "sqlite"
-    rounds: int = Field(default=2, ge=0, le=1000, description="Experiments after the baseline")
-    trials: int = Field(default=4, ge=1, le=8, description="Configurations of one experiment")
+    rounds: int = Field(default=DEFAULT_ROUNDS, ge=0, le=1000, description="Experiments after the baseline")
+    trials: int = Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Configurations of one experiment")
     budget_seconds: float | None = Field(default=None, gt=0, description="Limit on active wall time")
     policy: PolicyName = "mcts"
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -49,6 +51,7 @@ class Settings(BaseModel):
     )
     slots: int = Field(ge=1, description="Training jobs at once")
     threads: int = Field(ge=1, description="Threads of one training job")
+    grader_threads: int = Field(ge=1, description="Threads of the grader: it works while jobs wait for it")
     memory_limit_mb: int = Field(ge=64, description="Of one training job")
     job_timeout_s: float = Field(default=6 * 3600.0, gt=0)
     device: str = "cpu"
@@ -78,6 +81,7 @@ class Machine(BaseModel):
         return {
             "slots": slots,
             "threads": max(1, self.cores // slots),
+            "grader_threads": min(self.cores, 8),
             "memory_limit_mb": max(1024, int(self.memory_mb * 0.8) // slots),
             "device": "cuda" if self.gpus else "cpu",
         }

@@ -14,9 +14,10 @@ from langgraph.channels.delta import DeltaChannel
 from pydantic import Field
 from typing_extensions import TypedDict  # Python 3.11's own carries no defaults to a form
 
+from .settings import DEFAULT_ROUNDS, DEFAULT_TRIALS
 from .tree import fold_tree
 
-SNAPSHOT_EVERY = 1000
+SNAPSHOT_EVERY = 400  # writes; a round makes four
 
 
 def merge_trials(
@@ -30,17 +31,26 @@ def merge_trials(
 
 
 class RunInput(TypedDict, total=False):
-    """What to improve, and how much to try."""
+    """What to improve, and how much to try."""  # LangGraph Studio shows it as a form
 
     task: Annotated[
-        str, Field(default="sentiment", description="A task's name (`trex tasks`), or the path of a task file")
+        str,
+        Field(default="sentiment", description="A task's name (`trex tasks`), or the path of a task file"),
     ]
-    rounds: Annotated[int, Field(default=2, ge=0, le=1000, description="Experiments after the baseline")]
-    trials: Annotated[int, Field(default=4, ge=1, le=8, description="Training configurations of one experiment")]
+    rounds: Annotated[
+        # A server ends a graph after some 10 000 supersteps; a round has ten.
+        int, Field(default=DEFAULT_ROUNDS, ge=0, le=900, description="Experiments after the baseline")
+    ]
+    trials: Annotated[
+        int,
+        Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Training configurations of one experiment"),
+    ]
     smoke: Annotated[
         bool, Field(default=False, description="On a tiny model and a sliver of data, in under a minute")
     ]
-    approve: Annotated[bool, Field(default=False, description="Ask about every plan before it is carried out")]
+    approve: Annotated[
+        bool, Field(default=False, description="Ask about every plan before it is carried out")
+    ]
 
 
 class RunState(RunInput, total=False):

@@ -10,6 +10,7 @@ from typing import cast
 from ..errors import InputError
 from ..evaluation.task import TINY_MODEL, Task
 from ..evaluation.task_file import check_task, load_task
+from ..training.data.sources import check_sources
 
 GROUP = "trex.tasks"
 _FILES = (".yaml", ".yml")
@@ -25,8 +26,9 @@ def find_task(name: str, smoke: bool = False) -> Task:
 
     With `smoke`, on a tiny model; an installed task then brings a sliver of data of its own.
     """
-    if name.endswith(_FILES) or "/" in name:
+    if is_file(name):
         task = load_task(Path(name))
+        check_sources(task)
         return task.model_copy(update={"base_model": TINY_MODEL}) if smoke else task
     entries = installed_tasks()
     if name not in entries:
@@ -38,3 +40,8 @@ def find_task(name: str, smoke: bool = False) -> Task:
     task = load(smoke)
     check_task(task)
     return task
+
+
+def is_file(name: str) -> bool:
+    """Whether a task is named by the path of its file."""
+    return name.endswith(_FILES) or "/" in name

@@ -120,6 +120,7 @@ def make_info(folder: Path, rounds: int, trials: int, seed: int) -> RunInfo:
             seed=seed,
             slots=2,
             threads=1,
+            grader_threads=1,
             memory_limit_mb=4096,
         ),
         task=make_task(folder),

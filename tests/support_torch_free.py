@@ -33,6 +33,10 @@ HERE = Path(__file__).parent
 STEP_SECONDS = "0.5" if "slowly" in sys.argv else "0.03"
 
 
+WORKER_OPTIONS: list[str] = []
+MEMORY_LIMIT_MB = 1000
+
+
 @dataclass(frozen=True)
 class Said:
     text: str
@@ -85,8 +89,9 @@ def open_lab(settings: Settings) -> Lab:
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
     grader = GraderProcess(task, directory.path, model, command=[sys.executable, __file__, "grader"])
-    worker = [sys.executable, str(HERE / "support_fake_worker.py"), "--step-seconds", STEP_SECONDS]
-    runner = LocalRunner(slots=2, threads=1, memory_limit_mb=1000, timeout_s=600, reuse=None, command=worker)
+    program = str(HERE / "support_fake_worker.py")
+    worker = [sys.executable, program, "--step-seconds", STEP_SECONDS, *WORKER_OPTIONS]
+    runner = LocalRunner(slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, reuse=None, command=worker)
     grader.start()
     return assemble(settings, directory, task, model, grader, runner, fine)
 

@@ -46,8 +46,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     "under_fitting", "over_fitting", "divergence", "label_bias", "long_inputs", "short_inputs",
     "format_errors", "mode_collapse", "too_little_data",
 )  # fmt: skip
-RATINGS = Distribution(low=-4, high=4, mean=0.1, counts=[10, 40, 90, 120, 110, 95, 50, 15])
-WORDS = Distribution(low=1, high=60, mean=20, counts=[50, 120, 150, 100, 60, 30, 15, 5])
+RATINGS = Distribution(low=-4, high=4, mean=0.1, counts=(10, 40, 90, 120, 110, 95, 50, 15))
+WORDS = Distribution(low=1, high=60, mean=20, counts=(50, 120, 150, 100, 60, 30, 15, 5))
 
 
 def rated_task(folder: Path = Path("/nowhere")) -> Task:
@@ -437,7 +437,7 @@ def test_distribution_shares_and_quantiles() -> None:
     assert RATINGS.share() == pytest.approx(1)
     assert RATINGS.share(high=0) + RATINGS.share(low=0) == pytest.approx(1)
     assert RATINGS.share(high=RATINGS.quantile(0.3)) == pytest.approx(0.3)
-    assert Distribution(low=2, high=2, mean=2, counts=[5]).share(low=1, high=3) == 1
+    assert Distribution(low=2, high=2, mean=2, counts=(5,)).share(low=1, high=3) == 1
 
 
 # Research

@@ -1,17 +1,23 @@
 """Metrics: one value per item, an aggregate over items, and figures beside it.
 
 A metric is a class without constructor arguments that satisfies `Metric`. To add one, write a module here and
-name it in `BUILT_IN`; a user's own metric needs neither, a task names it as 'package.module:Name'.
+name it in `BUILT_IN`; a user's own metric needs neither, a task names it as 'file.py:Name' or
+'package.module:Name'.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Protocol, runtime_checkable
 
 from ...errors import InputError, TrexError
+from ...files import fingerprint
 from ..task import Item
 
 BUILT_IN = {
@@ -43,21 +49,40 @@ class Metric(Protocol):
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name, or of 'package.module:Name'. Raises InputError if there is none."""
+    """The metric of that name, or of 'file.py:Name' or 'package.module:Name'. Raises InputError if there is none."""
     where = BUILT_IN.get(name, name)
-    module_name, _, attribute = where.partition(":")
+    module_name, _, attribute = where.rpartition(":")
     if not attribute:
         raise InputError(
             f"unknown metric {name!r}: known are {', '.join(sorted(BUILT_IN))}; "
-            "a metric of your own is named 'package.module:Name'"
+            "a metric of your own is named 'file.py:Name' or 'package.module:Name'"
         )
     try:
-        found = getattr(importlib.import_module(module_name), attribute)()
-    except (ImportError, AttributeError, TypeError) as error:
+        module = _from_file(Path(module_name)) if is_file(name) else importlib.import_module(module_name)
+        found = getattr(module, attribute)()
+    except Exception as error:  # what a user's module may raise is anything
         raise InputError(f"metric {name!r} could not be made from {where!r}: {error}") from error
     if not isinstance(found, Metric):
         raise InputError(f"metric {name!r}: {where!r} lacks name, rows, aggregate or extras")
     return found
+
+
+def is_file(name: str) -> bool:
+    """Whether a metric is named by the file that defines it."""
+    return name.rpartition(":")[0].endswith(".py")
+
+
+def _from_file(path: Path) -> ModuleType:
+    """The module in a file, under a name that no other file has."""
+    name = f"trex_metric_{fingerprint(str(path.absolute()))}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]
 
 
 def measure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,10 @@ class Executor:
         return Preparation(checked, card, tuple(repairs))
 
     def run_rung(self, trial: TrialRecord, dataset: DatasetCard, rung: int) -> TrialRecord:
-        """Train to the rung's end and evaluate. Raises Interrupted if the run was asked to stop."""
+        """Train to the rung's end and evaluate.
+
+        Raises Interrupted if the run was asked to stop, OSError if the disk is full.
+        """
         for _ in range(MAX_REPAIRS + 1):
             outcome: TrainingOutcome = self._train.invoke(
                 {"plan": trial.training, "dataset": dataset.fingerprint, "rung": rung}
@@ -134,6 +138,9 @@ class Executor:
         """What a failed job makes of its trial: another plan to try, or its end."""
         if failure.cause == "cancelled":
             raise Interrupted
+        if failure.cause == "disk_full":
+            # The machine's trouble, not the trial's: nothing is recorded, and a resumed run goes on.
+            raise OSError(errno.ENOSPC, failure.message)
         ended = {"cause": failure.cause, "message": failure.message}
         if failure.cause == "timeout" and not self._budget.allows(0):
             return trial.model_copy(update=ended | {"status": "stopped", "message": "the budget ended"})

@@ -82,7 +82,7 @@ def read_outcome(evidence: Evidence) -> Diagnosis:
             _data_alone(evidence, best),
             _curve_line(best, reading),
             *_ended_badly(experiment.trials),
-            _extras_line(experiment),
+            _extras_line(experiment, evidence.parent),
         )
         if line
     ]
@@ -278,5 +278,15 @@ def _ended_badly(trials: Sequence[TrialRecord]) -> list[str]:
     return lines
 
 
-def _extras_line(experiment: Experiment) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in sorted(experiment.extras.items()))
+def _extras_line(experiment: Experiment, parent: Experiment | None) -> str:
+    """Secondary figures that moved, with what they were before."""
+    before = parent.extras if parent is not None else {}
+    moved = {
+        name: value
+        for name, value in experiment.extras.items()
+        if abs(value - before.get(name, 0.0)) >= 0.005
+    }
+    return ", ".join(
+        f"{name} {value:.2f}" + (f" (was {before[name]:.2f})" if name in before else "")
+        for name, value in sorted(moved.items())
+    )

@@ -9,25 +9,30 @@ from .protocol import ResearchNotes, SourceNotes
 from .recipes import expected_rows, is_usable, new_stream
 
 LEARNING_RATE = 1e-3
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 FEWEST_STEPS = 8
 """Batches are smaller where the examples wouldn't fill so many."""
 LORA_RANK = 8
 LORA_ALPHA = 16
 QUERY_VALUE: tuple[Module, ...] = ("q_proj", "v_proj")
 ATTENTION: tuple[Module, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+EVERY_LINEAR: tuple[Module, ...] = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
+
+NAMES = {QUERY_VALUE: "q+v", ATTENTION: "q+k+v+o", EVERY_LINEAR: "every linear layer"}
 
 VARIANTS: tuple[tuple[float, tuple[Module, ...]], ...] = (
-    (1.0, QUERY_VALUE),
+    (1.0, EVERY_LINEAR),
     (2.0, QUERY_VALUE),
+    (0.5, EVERY_LINEAR),
+    (2.0, EVERY_LINEAR),
     (1.0, ATTENTION),
-    (0.5, QUERY_VALUE),
-    (2.0, ATTENTION),
     (3.0, QUERY_VALUE),
     (0.5, ATTENTION),
     (3.0, ATTENTION),
 )
-"""(learning rate in units of LEARNING_RATE, modules) of the first plan's trials, the most promising first."""
+"""(learning rate in units of LEARNING_RATE, modules) of the first plan's trials, the most promising first. With
+the embedded model and 768 movie snippets, every linear layer at 1e-3 reached .91 on 500 dev items of `sentiment`;
+query and value alone learn less from as many."""
 
 NEAR = 0.05
 """A source whose closeness to the search items is within this of the closest one's is in-domain."""
@@ -45,7 +50,7 @@ def training(task: Task, trial_examples: int) -> TrainingPlan:
         batch_size=max(1, min(BATCH_SIZE, trial_examples // FEWEST_STEPS)),
         lora_rank=LORA_RANK,
         lora_alpha=LORA_ALPHA,
-        target_modules=QUERY_VALUE,
+        target_modules=EVERY_LINEAR,
         layers="upper_half",
         max_length=min(32_768, max(256, task.generation.max_prompt_tokens + task.generation.max_new_tokens)),
     )
@@ -56,7 +61,7 @@ def variants(base: TrainingPlan) -> list[tuple[TrainingPlan, str]]:
     found = []
     for factor, modules in VARIANTS:
         rate = LEARNING_RATE * factor
-        names = "+".join(module.removesuffix("_proj") for module in modules)
+        names = NAMES[modules]
         plan = base.model_copy(update={"learning_rate": rate, "target_modules": modules})
         found.append((plan, f"learning rate {rate:g} on {names}"))
     return found

@@ -6,6 +6,7 @@ The built-in policy and an LLM answer the same questions with the same records.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,18 +46,11 @@ class Distribution(BaseModel):
     low: float
     high: float
     mean: float
-    counts: list[int] = Field(min_length=1)
+    counts: tuple[int, ...] = Field(min_length=1)
 
     def share(self, low: float = float("-inf"), high: float = float("inf")) -> float:
         """The share of rows in [low, high], taken as spread evenly within a bin."""
-        width = (self.high - self.low) / len(self.counts)
-        if width == 0:
-            return float(low <= self.low <= high)
-        inside = 0.0
-        for index, count in enumerate(self.counts):
-            start = self.low + index * width
-            inside += count * max(0.0, min(high, start + width) - max(low, start)) / width
-        return inside / sum(self.counts)
+        return _share(self, low, high)
 
     def quantile(self, share: float) -> float:
         """The value below which that share of the rows lies."""
@@ -67,6 +61,18 @@ class Distribution(BaseModel):
                 return self.low + width * (index + (wanted - seen) / count)
             seen += count
         return self.high
+
+
+@lru_cache(maxsize=4096)  # a plan asks for the same shares again and again
+def _share(rows: Distribution, low: float, high: float) -> float:
+    width = (rows.high - rows.low) / len(rows.counts)
+    if width == 0:
+        return float(low <= rows.low <= high)
+    inside = 0.0
+    for index, count in enumerate(rows.counts):
+        start = rows.low + index * width
+        inside += count * max(0.0, min(high, start + width) - max(low, start)) / width
+    return inside / sum(rows.counts)
 
 
 class SourceNotes(BaseModel):

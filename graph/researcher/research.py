@@ -95,7 +95,7 @@ def _distribution(values: Sequence[float]) -> Distribution | None:
     counts = [0] * BINS
     for value in values:
         counts[min(BINS - 1, int((value - low) / (high - low) * BINS)) if high > low else 0] += 1
-    return Distribution(low=low, high=high, mean=statistics.fmean(values), counts=counts)
+    return Distribution(low=low, high=high, mean=statistics.fmean(values), counts=tuple(counts))
 
 
 def _labels(task: Task, rows: Sequence[Row], columns: Sequence[str]) -> dict[str, int]:

@@ -7,10 +7,9 @@ from typing import Any
 
 from ...training.plan import Module
 from .directions import Edit, Variant, data_direction, training_direction, with_rate
-from .first_plan import ATTENTION, QUERY_VALUE
+from .first_plan import ATTENTION, EVERY_LINEAR, QUERY_VALUE
 from .situation import MAX_PASSES, Situation
 
-EVERY_LINEAR: tuple[Module, ...] = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 FEED_FORWARD: tuple[Module, ...] = ("gate_proj", "up_proj", "down_proj")
 
 UP = (2.0, 1.5, 3.0, 0.7, 4.5, 1.25, 0.5)

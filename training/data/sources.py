@@ -81,16 +81,42 @@ def load(task: Task, name: str) -> Dataset:
     """
     from datasets import Dataset
 
-    source = find_source(task, name)
-    if source.path.startswith(HUB):
-        table = _hub_table(source)
-    else:
-        table = _file_table(source, _allowed_file(task, source))
-    fault = _fault(table)
-    if fault:
-        raise InputError(f"source '{name}', {source.path}: {fault}")
+    table = _table(task, find_source(task, name))
     keys = [row_key(row) for row in _rows(table)]
     return Dataset(table.append_column(KEY, [keys]), fingerprint=f"source-{name}")
+
+
+def check_sources(task: Task) -> None:
+    """Refuse a task of whose files no data set could be made, before anything is written. Raises InputError.
+
+    Sources on the hub are left to `load`.
+    """
+    found: dict[str, list[str]] = {}
+    for source in task.sources:
+        if source.path.startswith(HUB):
+            return
+        try:
+            found[source.name] = _table(task, source).column_names
+        except IntegrityError as error:
+            raise InputError(str(error)) from error
+    question = task.prompt.model_copy(update={"answer": ""}).fields
+    for columns in found.values():
+        needed = question if task.rating_column in columns else task.prompt.fields
+        if needed <= set(columns):
+            return
+    raise InputError(
+        f"no source of task {task.name!r} has the columns its prompt needs "
+        f"({', '.join(sorted(task.prompt.fields))}); they have {found}: rename columns, or set rating_column"
+    )
+
+
+def _table(task: Task, source: Source) -> pa.Table:
+    hub = source.path.startswith(HUB)
+    table = _hub_table(source) if hub else _file_table(source, _allowed_file(task, source))
+    fault = _fault(table)
+    if fault:
+        raise InputError(f"source '{source.name}', {source.path}: {fault}")
+    return table
 
 
 def row_key(row: dict[str, Any]) -> str:

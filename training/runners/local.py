@@ -19,6 +19,8 @@ from .slots import Slots
 from .watch import Limits, Watch
 
 _DEATHS_WITHOUT_PROGRESS = 20
+_TOO_LITTLE_DISK = 256 * 1024
+"""With fewer bytes left a worker may not be able to say that the disk is full."""
 
 
 class LocalRunner:
@@ -137,6 +139,8 @@ class LocalRunner:
                 raise JobFailed(failure.cause, failure.message)
             deaths = 0 if watch.step > furthest else deaths + (started is not None)
             furthest = max(furthest, watch.step)
+            if deaths and shutil.disk_usage(job.folder).free < _TOO_LITTLE_DISK:
+                raise JobFailed("disk_full", f"no space left for {job.folder}, and its worker died")
             if deaths > _DEATHS_WITHOUT_PROGRESS:
                 raise JobFailed(
                     "crash", f"the worker died {deaths} times in a row at step {furthest}: see log.txt"
