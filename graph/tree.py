@@ -9,6 +9,7 @@ checkpoint however deep it hangs.
 
 from __future__ import annotations
 
+import operator
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -281,13 +282,16 @@ class TreeReader:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Mapping[str, Any], Experiment]] = {}
-        self._last: tuple[Mapping[str, Mapping[str, Any]], Tree] | None = None
+        self._last: tuple[list[Mapping[str, Any]], Tree] = [], Tree([])
 
     def read(self, raw: Mapping[str, Mapping[str, Any]]) -> Tree:
         """The tree of the state's raw nodes. Raises TrexError where a node's key is not its id."""
-        if self._last is None or self._last[0] is not raw:
-            self._last = raw, Tree([self._experiment(node, fields) for node, fields in raw.items()])
-        return self._last[1]
+        nodes = list(raw.values())
+        known, tree = self._last
+        if len(nodes) != len(known) or not all(map(operator.is_, nodes, known)):
+            tree = Tree([self._experiment(node, fields) for node, fields in raw.items()])
+            self._last = nodes, tree
+        return tree
 
     def _experiment(self, node: str, fields: Mapping[str, Any]) -> Experiment:
         known = self._known.get(node)

@@ -191,9 +191,11 @@ def mounted(tmp_path: Path) -> Iterator[Mount]:
         return place
 
     yield mount
-    time.sleep(0.5)  # a worker that has written its result takes a moment to exit
     for place in places:
-        subprocess.run(["umount", str(place)], check=True)
+        until = time.monotonic() + 20  # a worker that has written its result takes a moment to exit
+        while subprocess.run(["umount", str(place)], capture_output=True).returncode:
+            assert time.monotonic() < until, f"a process holds {place} open"
+            time.sleep(0.1)
 
 
 def test_a_read_only_directory(trex: Trex, mounted: Mount) -> None:

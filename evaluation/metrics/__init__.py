@@ -52,7 +52,7 @@ def metric(name: str) -> Metric:
     """The metric of that name, or of 'file.py:Name' or 'package.module:Name'. Raises InputError if there is none."""
     where = BUILT_IN.get(name, name)
     module_name, _, attribute = where.rpartition(":")
-    if not attribute:
+    if not module_name or not attribute:
         raise InputError(
             f"unknown metric {name!r}: known are {', '.join(sorted(BUILT_IN))}; "
             "a metric of your own is named 'file.py:Name' or 'package.module:Name'"
