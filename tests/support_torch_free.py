@@ -91,7 +91,9 @@ def open_lab(settings: Settings) -> Lab:
     grader = GraderProcess(task, directory.path, model, command=[sys.executable, __file__, "grader"])
     program = str(HERE / "support_fake_worker.py")
     worker = [sys.executable, program, "--step-seconds", STEP_SECONDS, *WORKER_OPTIONS]
-    runner = LocalRunner(slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, reuse=None, command=worker)
+    runner = LocalRunner(
+        slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, reuse=None, command=worker
+    )
     grader.start()
     return assemble(settings, directory, task, model, grader, runner, fine)
 
