@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -109,31 +108,3 @@ def paired_permutation(a: Sequence[float], b: Sequence[float], *, seed: int = 0)
         hits += int((np.abs(signs @ sizes) >= observed).sum())
         left -= rows
     return (hits + 1) / (SIGN_FLIPS + 1)
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """What is believed of a true score after seeing a noisy one."""
-
-    mean: float
-    variance: float
-
-    @property
-    def standard_deviation(self) -> float:
-        return math.sqrt(self.variance)
-
-
-def shrink(observed: Score, prior_mean: float, prior_variance: float) -> Posterior:
-    """The observed score drawn towards the prior's mean, the more the noisier it is.
-
-    Normal prior, normal noise of known variance (Gelman et al., Bayesian Data Analysis, 3rd ed., eq. 2.10).
-    A prior variance of 0 gives the prior; a standard error of 0 gives the observation.
-    Raises TrexError for a negative variance.
-    """
-    if prior_variance < 0:
-        raise TrexError(f"a variance can't be negative, got {prior_variance}")
-    noise = observed.standard_error**2
-    if noise + prior_variance == 0:
-        return Posterior(observed.value, 0.0)
-    weight = prior_variance / (prior_variance + noise)
-    return Posterior(weight * observed.value + (1 - weight) * prior_mean, weight * noise)

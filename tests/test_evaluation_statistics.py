@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from trex.errors import TrexError
-from trex.evaluation.results import Score
-from trex.evaluation.statistics import mean, paired_permutation, score, shrink, wilson
+from trex.evaluation.statistics import paired_permutation, score, wilson
 
 
 def test_the_interval_agrees_with_scipy() -> None:
@@ -110,31 +109,3 @@ def test_a_paired_test_has_no_direction(pairs: list[tuple[float, float]]) -> Non
 def test_a_paired_test_needs_pairs() -> None:
     with pytest.raises(TrexError, match="same items"):
         paired_permutation([1.0], [1.0, 0.0])
-
-
-def observed(value: float, error: float) -> Score:
-    return Score(name="x", value=value, n=10, ci_low=value, ci_high=value, standard_error=error)
-
-
-def test_a_noisy_score_is_drawn_to_the_prior() -> None:
-    assert shrink(observed(0.9, 0.1), 0.5, 0.01).mean == pytest.approx(0.7)
-    assert shrink(observed(0.9, 0.1), 0.5, 0.01).variance == pytest.approx(0.005)
-    assert shrink(observed(0.9, 0.0), 0.5, 0.01).mean == 0.9
-    assert shrink(observed(0.9, 0.1), 0.5, 0.0).mean == 0.5
-    assert shrink(observed(0.9, 0.0), 0.5, 0.0).mean == 0.9
-    with pytest.raises(TrexError):
-        shrink(observed(0.9, 0.1), 0.5, -1.0)
-
-
-def test_shrinking_beats_the_raw_maximum() -> None:
-    """The winner of many noisy scores is overstated; its posterior is not."""
-    generator = np.random.default_rng(0)
-    raw, posterior = [], []
-    for _ in range(400):
-        truth = generator.normal(0.7, 0.03, 20)
-        seen = truth + generator.normal(0, 0.03, 20)
-        best = int(seen.argmax())
-        raw.append(seen[best] - truth[best])
-        posterior.append(shrink(observed(float(seen[best]), 0.03), 0.7, 0.03**2).mean - truth[best])
-    assert mean(raw) > 0.02
-    assert abs(mean(posterior)) < 0.005
