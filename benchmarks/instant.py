@@ -1,13 +1,13 @@
 """A lab whose trials take no time, to measure what TREX itself costs: the graph, checkpoints, planning, memory,
 diagnosis and the experiment store are the real ones; training, evaluation and data building are arithmetic.
 
-Scores are seeded hashes of the configuration, around .7 with a spread of .05; one trial in twenty fails.
+Scores are drawn by the configuration's hash, around .7 with a spread of .05; one trial in twenty fails.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from trex.evaluation.protocol import Freeze
 from trex.evaluation.results import ContaminationReport, Evaluation, Score
 from trex.evaluation.splits import confirm_items, search_items
 from trex.evaluation.task import Item, Task
-from trex.files import canonical_json, write_atomic
+from trex.files import write_atomic
 from trex.graph.budget import Budget, Clock
 from trex.graph.directory import RunDirectory
 from trex.graph.executor.executor import Executor, Preparation
@@ -32,14 +32,6 @@ from trex.training.plan import rung_steps
 from trex.training.runners import Runner
 
 
-def _chance(*what: object) -> float:
-    """A number in [0, 1) that is the same for the same things."""
-    return (
-        int.from_bytes(hashlib.sha256(canonical_json(list(map(str, what))).encode()).digest()[:6], "big")
-        / 2**48
-    )
-
-
 def _score(values: Sequence[float]) -> Score:
     """A mean with Wald's interval: a bootstrap would be the grader's work, not the loop's."""
     n, value = len(values), sum(values) / len(values)
@@ -54,6 +46,7 @@ class InstantGrader:
 
     def __init__(self, task: Task, run: Path) -> None:
         self._run = run
+        run.joinpath("predictions").mkdir(exist_ok=True)
         self._items = {"search": search_items(task), "confirm": confirm_items(task)}
 
     def start(self) -> None: ...
@@ -65,19 +58,21 @@ class InstantGrader:
         return self._score(name, split, self._items[split][:limit])
 
     def _score(self, name: str, split: str, items: Sequence[Item]) -> Evaluation:
-        quality = 0.65 + 0.1 * _chance(name)
-        rows = [
-            {"id": item["id"], "prediction": "positive", "value": float(_chance(name, item["id"]) < quality)}
-            for item in items
-        ]
+        chance = random.Random(name)
+        quality = 0.65 + 0.1 * chance.random()
+        values = [float(chance.random() < quality) for _ in items]
         path = f"predictions/{name}-{split}-{len(items)}.jsonl"
-        self._run.joinpath("predictions").mkdir(exist_ok=True)
-        self._run.joinpath(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self._run.joinpath(path).write_text(
+            "".join(
+                f'{{"id": "{item["id"]}", "prediction": "positive", "value": {value}}}\n'
+                for item, value in zip(items, values, strict=True)
+            )
+        )
         return Evaluation(
             id=f"{name}-{split}-{len(items)}",
             split=split,  # type: ignore[arg-type]
             scoring="choices",
-            score=_score([row["value"] for row in rows]),
+            score=_score(values),
             predictions=path,
         )
 
@@ -123,7 +118,7 @@ class InstantExecutor(Executor):
         rung = min(rung, len(ends) - 1)
         name = trial.id or hashlib.sha256(trial.training.model_dump_json().encode()).hexdigest()[:16]
         trial = trial.model_copy(update={"id": name, "total_steps": steps})
-        if _chance(name, "fails") < 0.05:
+        if random.Random(f"{name} fails").random() < 0.05:
             return trial.model_copy(
                 update={"status": "failed", "cause": "nan_loss", "message": "nan at step 3"}
             )

@@ -1,6 +1,6 @@
 """What TREX itself costs: rounds with instant trials, timed, with the bytes that each adds to the checkpoint.
 
-    python benchmarks/loop.py --rounds 300 [--trials 4] [--policy mcts] [--json]
+    python benchmarks/loop.py --rounds 300 [--trials 3] [--policy mcts] [--json]
 
 `ms_per_round` counts everything between two records but the first round's imports. Bytes are read from the
 checkpoint file with its write-ahead log folded in.
@@ -75,7 +75,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--policy", default="mcts", choices=["mcts", "gbfs", "ses", "random"])
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
