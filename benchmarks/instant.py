@@ -37,7 +37,12 @@ def _score(values: Sequence[float]) -> Score:
     n, value = len(values), sum(values) / len(values)
     error = (value * (1 - value) / n) ** 0.5 or 0.05
     return Score(
-        name="accuracy", value=value, n=n, ci_low=value - 2 * error, ci_high=value + 2 * error, standard_error=error
+        name="accuracy",
+        value=value,
+        n=n,
+        ci_low=value - 2 * error,
+        ci_high=value + 2 * error,
+        standard_error=error,
     )
 
 
@@ -62,12 +67,13 @@ class InstantGrader:
         quality = 0.65 + 0.1 * chance.random()
         values = [float(chance.random() < quality) for _ in items]
         path = f"predictions/{name}-{split}-{len(items)}.jsonl"
-        self._run.joinpath(path).write_text(
-            "".join(
-                f'{{"id": "{item["id"]}", "prediction": "positive", "value": {value}}}\n'
-                for item, value in zip(items, values, strict=True)
+        if len(items) == len(self._items[split]):  # nobody reads those of a rung that is not the last
+            self._run.joinpath(path).write_text(
+                "".join(
+                    f'{{"id": "{item["id"]}", "prediction": "positive", "value": {value}}}\n'
+                    for item, value in zip(items, values, strict=True)
+                )
             )
-        )
         return Evaluation(
             id=f"{name}-{split}-{len(items)}",
             split=split,  # type: ignore[arg-type]
@@ -80,6 +86,8 @@ class InstantGrader:
         return ContaminationReport(checked_rows=1, against_items=1, matches=0, clean=True)
 
     def seal(self, winner: Path | None) -> Freeze:
+        if winner is not None:
+            winner.mkdir(parents=True)
         return Freeze(
             winner=None, winner_hash="", baseline_hash="", test_hash="", grader_hash="", key="instant"
         )
@@ -125,7 +133,6 @@ class InstantExecutor(Executor):
         last = ends[rung] == steps
         limit = None if last else self._settings.rung_items
         adapter = self._trials / name / "rungs" / str(rung) / "adapter"
-        adapter.mkdir(parents=True, exist_ok=True)
         evaluation = self._grader.evaluate(adapter, "search", limit)
         curve = [(step, 1.0 / step) for step in range(1, 25)]
         return trial.model_copy(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 import shutil
+import sys
 from dataclasses import dataclass
 
 from ..assets import status
@@ -30,8 +32,9 @@ def examine() -> list[Finding]:
     place = home()
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    findings = [_version(package) for package in PACKAGES]
-    findings += [
+    findings = [
+        Finding("python", sys.version_info >= (3, 11), platform.python_version()),
+        *(_version(package) for package in PACKAGES),
         Finding("cores", True, f"{machine.cores} cores, {machine.gpus} GPUs"),
         Finding("memory", machine.memory_mb >= _ENOUGH_MEMORY_MB, f"{machine.memory_mb >> 10} GiB"),
         Finding("disk", free >= _ENOUGH_DISK, f"{free >> 30} GiB free for {place}"),
