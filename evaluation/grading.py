@@ -22,7 +22,7 @@ from .models import chat_template_hash, model_hash
 from .protocol import Freeze, Open, Scoring
 from .results import ContaminationReport, Evaluation
 from .splits import confirm_items, load_items, search_items
-from .statistics import score
+from .statistics import score_measured
 from .task import GenerationSettings, Item, Message, Split
 
 WHO = "grader"
@@ -171,13 +171,13 @@ class Grading:
         else:
             answers = self._answerer.generate(conversations, task.generation, adapter, task.choices)
         texts = [answer.text for answer in answers]
-        values, extras = measure(self._metric, items, texts)
-        result = score(self._metric.name, values, self._metric.aggregate)
+        measured = measure(self._metric, items, texts)
+        result = score_measured(self._metric, measured)
         name = f"test-{evaluation_id}" if split == "test" else evaluation_id
         predictions = f"predictions/{name}.jsonl"
         rows = [
             prediction_row(Prediction(item["id"], answer.text, value, answer.truncated))
-            for item, answer, value in zip(items, answers, values, strict=True)
+            for item, answer, value in zip(items, answers, measured.values, strict=True)
         ]
         write_jsonl(self._run_dir / predictions, rows)
         return Evaluation(
@@ -185,7 +185,7 @@ class Grading:
             split=split,
             scoring=way,
             score=result,
-            extras=extras,
+            extras=measured.extras,
             predictions=predictions,
             seconds=round(time.monotonic() - started, 3),
         )

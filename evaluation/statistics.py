@@ -9,11 +9,13 @@ from statistics import NormalDist
 import numpy as np
 
 from ..errors import TrexError
+from .metrics import Counts, Measured, Metric, PooledMetric
 from .results import Score
 
 RESAMPLES = 2000
 SIGN_FLIPS = 10_000
 FEW_ITEMS = 30
+_CHUNK = 250
 Z_95 = NormalDist().inv_cdf(0.975)
 
 
@@ -66,6 +68,44 @@ def _resampled(
     if aggregate is mean:
         return np.array([float(draw.mean()) for draw in draws])
     return np.array([float(aggregate(draw.tolist())) for draw in draws])
+
+
+def score_measured(metric: Metric, measured: Measured, *, seed: int = 0) -> Score:
+    """A metric's score of what it measured: pooled where the metric pools, else its aggregate of values."""
+    if measured.counts is not None and isinstance(metric, PooledMetric):
+        return pooled_score(metric.name, measured.counts, metric.pooled, seed=seed)
+    return score(metric.name, measured.values, metric.aggregate, seed=seed)
+
+
+def pooled_score(
+    name: str,
+    counts: Counts,
+    pooled: Callable[[Counts], Counts],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Score:
+    """The score of counts summed over items, with a 95 % percentile bootstrap interval over items.
+
+    `counts` has shape (n, k), one row an item; `pooled` maps (..., k) to (...). A resample is a vector of how
+    often each item was drawn, so that all of them are one matrix product. Raises TrexError for no items and
+    for a score that isn't finite.
+    """
+    n = len(counts)
+    if n == 0:
+        raise TrexError(f"{name}: no items were scored, so there is no score")
+    value = float(pooled(counts.sum(axis=0)))
+    generator = np.random.default_rng(seed)
+    sizes = [min(_CHUNK, resamples - start) for start in range(0, resamples, _CHUNK)]
+    drawn = np.concatenate(
+        [pooled(generator.multinomial(n, np.full(n, 1 / n), size=size).astype(float) @ counts) for size in sizes]
+    )
+    if not math.isfinite(value) or not bool(np.isfinite(drawn).all()):
+        raise TrexError(f"{name}: the score is not a finite number; check the metric's counts")
+    low, high = (float(edge) for edge in np.quantile(drawn, (0.025, 0.975)))
+    return Score(
+        name=name, value=value, n=n, ci_low=low, ci_high=high, standard_error=float(drawn.std(ddof=1))
+    )
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..evaluation.contamination import ContaminationGate
 from ..evaluation.metrics import measure, metric
 from ..evaluation.splits import load_items
+from ..evaluation.statistics import score_measured
 from ..evaluation.task import Item, Task
 from ..evaluation.task_file import check_task
 from ..files import read_jsonl
@@ -40,13 +41,14 @@ def problems(task: Task) -> list[str]:
 def _scoring(task: Task, split: str, items: list[Item]) -> Iterator[str]:
     scorer = metric(task.metric)
     gold = [str(item["reference"]) for item in items]
-    scores, _ = measure(scorer, items, gold)
-    if min(scores) < 1:
-        yield f"{split}: {sum(score < 1 for score in scores)} gold answers do not score 1"
+    scored = measure(scorer, items, gold)
+    if min(scored.values) < 1:
+        yield f"{split}: {sum(value < 1 for value in scored.values)} gold answers do not score 1"
     for answer in NONSENSE:
-        if max(measure(scorer, items, [answer] * len(items))[0]) > 0:
+        if max(measure(scorer, items, [answer] * len(items)).values) > 0:
             yield f"{split}: the answer {answer!r} scores"
-    if scorer.aggregate(measure(scorer, items, [*gold[1:], gold[0]])[0]) >= scorer.aggregate(scores):
+    shuffled = measure(scorer, items, [*gold[1:], gold[0]])
+    if score_measured(scorer, shuffled).value >= score_measured(scorer, scored).value:
         yield f"{split}: another item's answer scores as well as an item's own"
 
 

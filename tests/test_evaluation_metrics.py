@@ -73,7 +73,7 @@ def test_metrics_are_found_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("acuracy", "known are accuracy, molecules"),
+        ("acuracy", "known are accuracy, csbench"),
         ("no.such.module:Metric", "no.such.module"),
         ("trex.evaluation.metrics.accuracy:Nothing", "Nothing"),
         ("pathlib:Path", "lacks"),

@@ -1,8 +1,11 @@
 """Metrics: one value per item, an aggregate over items, and figures beside it.
 
-A metric is a class without constructor arguments that satisfies `Metric`. To add one, write a module here and
-name it in `BUILT_IN`; a user's own metric needs neither, a task names it as 'file.py:Name' or
-'package.module:Name'.
+A metric is a class that satisfies `Metric`. To add one, write a module here and name it in `BUILT_IN`; a
+user's own metric needs neither, a task names it as 'file.py:Name' or 'package.module:Name'.
+
+A built-in name may go on with a subtask and with 'upstream': 'tomg:AddComponent', 'csbench/upstream',
+'lawbench:3-1/upstream'. The second is the official scorer to the letter, faults included, for comparison with
+published figures; without it, a metric is what a search should optimise.
 """
 
 from __future__ import annotations
@@ -12,23 +15,39 @@ import importlib.util
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InputError, TrexError
 from ...files import fingerprint
 from ..task import Item
 
 BUILT_IN = {
-    "accuracy": "trex.evaluation.metrics.accuracy:Accuracy",
-    "molecules": "trex.evaluation.metrics.molecules:MoleculeSuccess",
+    "accuracy": "accuracy:Accuracy",
+    "molecules": "molecules:MoleculeSuccess",
+    "csbench": "csbench:CsBench",
+    "econlogicqa": "ordering:OrderingAccuracy",
+    "gta": "gta:ToolUse",
+    "hoc": "macro_f1:HallmarksMacroF1",
+    "lawbench": "lawbench:LawBench",
+    "omebench": "omescore:OmeScore",
+    "openfindata": "openfindata:OpenFinData",
+    "rouge1": "rouge:Rouge1",
+    "tomg": "tomg:TomgSuccess",
 }
+UPSTREAM = "/upstream"
+
+Counts = NDArray[np.float64]
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """Scores answers. Items carry their columns, and `reference`: the answer the task's prompt expects."""
+    """Scores answers. Items carry their columns; in a run also `reference`, the answer the prompt expects."""
 
     @property
     def name(self) -> str:
@@ -48,9 +67,41 @@ class Metric(Protocol):
         ...
 
 
+@runtime_checkable
+class PooledMetric(Metric, Protocol):
+    """A metric whose score is no function of the values but of counts summed over items, as macro-F1 is.
+
+    `aggregate` is then the mean of the values and is not the score.
+    """
+
+    def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
+        """Per item a row of k finite numbers: shape (n, k)."""
+        ...
+
+    def pooled(self, totals: Counts) -> Counts:
+        """The scores of sums of counts: shape (..., k) to shape (...)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a metric said of predictions; `counts` for a pooled one alone."""
+
+    values: list[float]
+    extras: dict[str, float]
+    counts: Counts | None = None
+
+
 def metric(name: str) -> Metric:
     """The metric of that name, or of 'file.py:Name' or 'package.module:Name'. Raises InputError if there is none."""
-    where = BUILT_IN.get(name, name)
+    stem = name.removesuffix(UPSTREAM)
+    built_in, _, subtask = stem.partition(":")
+    variant: dict[str, Any] = {}
+    if built_in in BUILT_IN:
+        where = f"{__name__}.{BUILT_IN[built_in]}"
+        variant = ({"subtask": subtask} if subtask else {}) | ({"upstream": True} if stem != name else {})
+    else:
+        where = name
     module_name, _, attribute = where.rpartition(":")
     if not module_name or not attribute:
         raise InputError(
@@ -59,7 +110,9 @@ def metric(name: str) -> Metric:
         )
     try:
         module = _from_file(Path(module_name)) if is_file(name) else importlib.import_module(module_name)
-        found = getattr(module, attribute)()
+        found = getattr(module, attribute)(**variant)
+    except InputError:
+        raise
     except Exception as error:  # what a user's module may raise is anything
         raise InputError(f"metric {name!r} could not be made from {where!r}: {error}") from error
     if not isinstance(found, Metric):
@@ -85,10 +138,8 @@ def _from_file(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-def measure(
-    scorer: Metric, items: Sequence[Item], predictions: Sequence[str]
-) -> tuple[list[float], dict[str, float]]:
-    """Values per item and extras, checked.
+def measure(scorer: Metric, items: Sequence[Item], predictions: Sequence[str]) -> Measured:
+    """What the metric says, checked.
 
     Raises TrexError for no items, a wrong number of values, or a value that isn't finite.
     """
@@ -112,4 +163,13 @@ def measure(
     for key, value in extras.items():
         if not math.isfinite(value):
             raise TrexError(f"metric {scorer.name!r} returned {value} for its figure {key!r}")
-    return rows, extras
+    return Measured(rows, extras, _counts(scorer, items, predictions))
+
+
+def _counts(scorer: Metric, items: Sequence[Item], predictions: Sequence[str]) -> Counts | None:
+    if not isinstance(scorer, PooledMetric):
+        return None
+    counts = np.asarray(scorer.counts(items, predictions), dtype=float)
+    if counts.ndim != 2 or len(counts) != len(items) or not np.isfinite(counts).all():
+        raise TrexError(f"metric {scorer.name!r} must count finite numbers, a row for each of its items")
+    return counts
