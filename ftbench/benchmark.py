@@ -1,0 +1,225 @@
+"""What a task of FT-Bench is: published rows, how they become items, and the splits that never leak.
+
+A task file under `tasks/` makes one `Benchmark`; `load` turns it into the `Task` that a run works on. Rows keep
+the columns of the published data, because the scorer reads those; two are added: `prompt`, what the model is
+told, and `gold`, the right answer as a model should write it ('' where the data states none).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from ..errors import InputError
+from ..evaluation.contamination import ContaminationGate
+from ..evaluation.splits import content_id, position
+from ..evaluation.task import TINY_MODEL, GenerationSettings, Prompt, Source, Task
+from ..files import hash_file, read_jsonl, write_jsonl
+from .homes import Home
+from .tasks.materialise import materialise
+
+Row = dict[str, Any]
+Part = Literal["train", "dev", "test", "cut"]
+
+BASE_MODEL = "Qwen/Qwen3-1.7B"
+"""The base model of the paper's experiments."""
+
+SAMPLES = Path(__file__).parent / "tasks" / "samples"
+_STRENGTH: dict[str, int] = {"train": 0, "dev": 1, "test": 2}
+_ADDED = ("prompt", "gold")
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What the data's licence allows. Rows that are not `trainable` never reach a train pool."""
+
+    name: str
+    commercial: bool
+    trainable: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Scores of the paper (arXiv 2604.14116), None where it gives none."""
+
+    base: float | None = None
+    reference: float | None = None
+    trex_open: float | None = None
+    trex_best: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A published row and the part it belongs to; 'cut' leaves the choice between dev and test to us.
+
+    Rows of one `group` (default: of one content) never stand in two parts: the stronger one keeps them, test
+    before dev before train, and the others lose them.
+    """
+
+    part: Part
+    row: Row
+    group: str = ""
+    gold: str | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the model is told, and the answer it should give."""
+
+    prompt: str
+    gold: str = ""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One task of FT-Bench."""
+
+    name: str
+    title: str
+    domain: str
+    requirement: str
+    metric: str
+    licence: Licence
+    citation: str
+    homes: tuple[Home, ...]
+    read: Callable[[], Iterable[Record]] = field(repr=False)
+    """The published rows. Raises InputError if they can't be had."""
+    turn: Callable[[Row], Turn] = field(repr=False)
+    generation: GenerationSettings
+    system: str | None = None
+    subtasks: tuple[str, ...] = ()
+    choices: tuple[str, ...] | None = None
+    cut: Mapping[str, float] = field(default_factory=lambda: {"dev": 0.4, "test": 0.6})
+    """Shares of dev and test among the rows that are cut."""
+    public_sources: tuple[Source, ...] = ()
+    """Other public data that may be trained on, by its licence."""
+    published: Published = Published()
+
+    def load(self, smoke: bool = False) -> Task:
+        """The task on its published data; with `smoke`, on samples written by hand and a tiny model.
+
+        Raises InputError if the data is out of reach.
+        """
+        made_from = hash_file(self.samples_file) if smoke else " ".join(home.identity for home in self.homes)
+        records = self.samples if smoke else self.read
+        folder = materialise(
+            f"{self.name}-smoke" if smoke else self.name,
+            self._modules(),
+            f"{self.cut} {made_from}",
+            lambda target: self._write(records(), target, smoke),
+        )
+        own: list[Source] = []
+        if (folder / "train.jsonl").exists():
+            own = [
+                Source(
+                    name="train",
+                    path=str(folder / "train.jsonl"),
+                    description="hand-written samples" if smoke else f"The train pool of {self.title}",
+                    licence="Apache-2.0 (written for TREX)" if smoke else self.licence.name,
+                )
+            ]
+        return Task(
+            name=self.name,
+            requirement=self.requirement,
+            base_model=TINY_MODEL if smoke else BASE_MODEL,
+            sources=[*own, *(() if smoke else self.public_sources)],
+            dev=folder / "dev.jsonl",
+            test=folder / "test.jsonl",
+            prompt=Prompt(system=self.system, user="{prompt}", answer="{gold}"),
+            metric=self.metric,
+            choices=list(self.choices) if self.choices else None,
+            generation=self.generation,
+            answer_column="gold",
+            licence=self.licence.name,
+            citation=self.citation,
+        )
+
+    @property
+    def samples_file(self) -> Path:
+        return SAMPLES / f"{self.name}.jsonl"
+
+    def samples(self) -> list[Record]:
+        """The hand-written rows that ship with the task, in the published schema."""
+        return [
+            Record(part=line["part"], row=line["row"], gold=line.get("gold"))
+            for line in read_jsonl(self.samples_file)
+        ]
+
+    def item(self, record: Record) -> Row:
+        """A row with its prompt and its gold answer. Raises InputError if the data has such columns already."""
+        taken = [name for name in _ADDED if name in record.row]
+        if taken:
+            raise InputError(f"{self.name}: a published column is called {taken[0]!r}, as ours is: rename it")
+        turn = self.turn(record.row)
+        return {
+            **record.row,
+            "prompt": turn.prompt,
+            "gold": turn.gold if record.gold is None else record.gold,
+        }
+
+    def _write(self, records: Iterable[Record], folder: Path, smoke: bool) -> None:
+        parts = self.parts(records, smoke)
+        write_jsonl(folder / "dev.jsonl", parts["dev"])
+        write_jsonl(folder / "test.jsonl", parts["test"])
+        if parts["train"]:
+            write_jsonl(folder / "train.jsonl", [_flat(row) for row in parts["train"]])
+
+    def parts(self, records: Iterable[Record], smoke: bool = False) -> dict[str, list[Row]]:
+        """Items by part, no group in two of them, no train row that repeats an item of dev or test.
+
+        Raises InputError for a part of dev and test without rows, and for train rows of data that must not be
+        trained on (samples are ours and may be).
+        """
+        placed = [(self._part(record), record) for record in records]
+        if not (self.licence.trainable or smoke) and any(part == "train" for part, _ in placed):
+            raise InputError(
+                f"{self.title}: its licence forbids training on it, and its reader gives train rows"
+            )
+        strongest: dict[str, str] = {}
+        for part, record in placed:
+            known = strongest.setdefault(_group(record), part)
+            if _STRENGTH[part] > _STRENGTH[known]:
+                strongest[_group(record)] = part
+        parts: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
+        for part, record in placed:
+            if strongest[_group(record)] == part:
+                parts[part].append(self.item(record))
+        for name in ("dev", "test"):
+            if not parts[name]:
+                raise InputError(f"{self.title}: no rows for {name}")
+        prompt = Prompt(system=self.system, user="{prompt}", answer="{gold}")
+        gate = ContaminationGate([*parts["dev"], *parts["test"]], prompt)
+        parts["train"] = [row for row in parts["train"] if not gate.matches(row)]
+        return parts
+
+    def _part(self, record: Record) -> str:
+        """The part of a record, by the hash of its group where it is ours to choose."""
+        if record.part != "cut":
+            return record.part
+        place, end = position(_group(record), "ftbench"), 0.0
+        for name, share in self.cut.items():
+            end += share
+            if place < end:
+                return name
+        return list(self.cut)[-1]
+
+    def _modules(self) -> list[ModuleType]:
+        """The code that decides what stands in the files."""
+        return [
+            sys.modules[name]
+            for name in dict.fromkeys((__name__, self.read.__module__, self.turn.__module__))
+        ]
+
+
+def _group(record: Record) -> str:
+    return record.group or content_id(record.row)
+
+
+def _flat(row: Row) -> Row:
+    """A train row without nested columns, which a table of sources cannot hold when they differ by row."""
+    return {name: value for name, value in row.items() if not isinstance(value, dict | list)}
