@@ -1,7 +1,7 @@
 """The grader as the run sees it: a protocol, and the client of the process that implements it.
 
 The process holds the base model once and swaps adapters; it alone reads the test split. It is started with a
-scrubbed environment, repeats nothing that is finished, and is restarted when it dies.
+scrubbed environment in an empty folder of its own, repeats nothing that is finished, and is restarted when it dies.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol, Self, TypeVar
 
 from ..errors import InputError, IntegrityError, PlanError, TrexError
+from ..home import home
 from .protocol import Action, ErrorKind, Freeze, Open, Request, Response, Scoring
 from .results import ContaminationReport, Evaluation
 from .task import Task
@@ -99,7 +101,7 @@ class GraderProcess:
         command: Sequence[str] | None = None,
     ) -> None:
         self._opening = Open(
-            task=task,
+            task=task.model_copy(update={"dev": task.dev.absolute(), "test": task.test.absolute()}),
             run_dir=run_dir.absolute(),
             base_model=base_model.absolute(),
             threads=threads,
@@ -108,6 +110,7 @@ class GraderProcess:
         # -P keeps the working directory from shadowing installed modules.
         self._command = list(command or (sys.executable, "-P", "-m", "trex.evaluation.grader_process"))
         self._log = run_dir.absolute() / "grader.log"
+        self._workplace = run_dir.absolute() / "grader"
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._greeted = False
@@ -206,7 +209,9 @@ class GraderProcess:
             raise TrexError("this grader is closed; make a new one")
         if self._process is not None and self._process.poll() is None:
             return
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        # Empty, and not where the user stands: nothing there is imported or read by accident.
+        shutil.rmtree(self._workplace, ignore_errors=True)
+        self._workplace.mkdir(parents=True)
         with self._log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -215,7 +220,8 @@ class GraderProcess:
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env=_environment(self._opening.threads),
+                cwd=self._workplace,
+                env=_environment(self._opening.threads) | {"TMPDIR": str(self._workplace)},
                 start_new_session=True,
             )
         self._greeted = False
@@ -231,6 +237,7 @@ def _environment(threads: int) -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     count = str(threads)
     return kept | {
+        "TREX_HOME": str(home()),
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,

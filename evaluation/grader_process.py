@@ -1,6 +1,8 @@
 """The grader process: `python -m trex.evaluation.grader_process`, spoken to over standard input and output.
 
-It exits as soon as its standard input ends, so it never outlives the run, whatever it is doing.
+It exits as soon as its standard input ends, so it never outlives the run, whatever it is doing. Where the kernel
+has Landlock, it writes nowhere but in the run directory, and speaks no TCP: models' answers and adapters come from
+training, and a metric may be anybody's.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 from pydantic import ValidationError
 
+from .. import landlock
 from ..errors import InputError, IntegrityError, PlanError, TrexError
+from ..home import home
 from .grading import Answerer, Grading
 from .protocol import ErrorKind, Open, Request, Response
 
@@ -32,10 +37,12 @@ def serve(make_answerer: MakeAnswerer) -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
+    first = sys.stdin.readline()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     try:
-        opening = Open.model_validate_json(lines.get())
+        opening = Open.model_validate_json(first)
+        _confine(opening)  # before there is a second thread, which would stay free
+        threading.Thread(target=_listen, args=(lines,), daemon=True).start()
         answerer = make_answerer(opening)
         grading = Grading(opening, answerer)
     except Exception as error:
@@ -71,6 +78,20 @@ def answer(grading: Grading, request: Request) -> Response:
         return Response(number=number, freeze=grading.seal(request.adapter))
     winner, baseline = grading.score_test()
     return Response(number=number, evaluation=winner, baseline=baseline)
+
+
+def _confine(opening: Open) -> None:
+    """Reading stays free: a metric, its libraries and its tables may lie anywhere."""
+    written = [opening.run_dir, home() / "models"]
+    for folder in written:
+        folder.mkdir(parents=True, exist_ok=True)  # what isn't there can't be granted
+    places = [*written, Path("/dev/shm"), *landlock.devices()]
+    try:
+        version = landlock.restrict([(place, landlock.CHANGE) for place in places], landlock.CHANGE)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        version = 0
+    print(f"writing: {landlock.describe(version)}", file=sys.stderr)
 
 
 def _listen(lines: queue.SimpleQueue[str]) -> None:

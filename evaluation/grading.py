@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import InputError, IntegrityError, TrexError
 from ..files import canonical_json, fingerprint, hash_file, hash_folder, read_json, write_json, write_jsonl
-from . import audit
+from . import audit, ledger
 from .adapters import BASE_MODEL, adapter_hash
 from .contamination import ContaminationGate, training_rows
 from .failures import Prediction, prediction_row
@@ -24,9 +24,6 @@ from .results import ContaminationReport, Evaluation
 from .splits import confirm_items, load_items, search_items
 from .statistics import score_measured
 from .task import GenerationSettings, Item, Message, Split
-
-WHO = "grader"
-OPENING = "open_test"
 
 
 class Spoken(Protocol):
@@ -79,6 +76,13 @@ class Grading:
             "confirm": confirm_items(self._task),
         }
         self._identity = self._verified_identity(opening.base_model)
+        self._identity_hash = fingerprint(self._identity)
+        trail = audit.read(self._run_dir)
+        if any(entry.detail.get("grader", self._identity_hash) != self._identity_hash for entry in trail):
+            raise IntegrityError(
+                f"{self._run_dir / 'grader.json'} was changed since this run began: start a new run"
+            )
+        self._dev_left = opening.max_evaluations - ledger.openings(trail, "search", "confirm")
         self._gate: ContaminationGate | None = None
 
     def evaluate(self, adapter: Path | None, split: str, limit: int | None, scoring: Scoring) -> Evaluation:
@@ -91,13 +95,12 @@ class Grading:
     def check_contamination(self, dataset: Path) -> ContaminationReport:
         """See `Grader.check_contamination`."""
         if self._gate is None:
+            self._announce("open_for_gate", splits=["dev", "test"])
             known = [*self._items["search"], *self._items["confirm"], *self._read_test()]
             self._gate = ContaminationGate(known, self._task.prompt)
         report = self._gate.check(training_rows(dataset))
         if not report.clean:
-            audit.record(
-                self._run_dir, WHO, "contaminated", {"dataset": dataset.name, "matches": report.matches}
-            )
+            self._announce("contaminated", dataset=dataset.name, matches=report.matches)
         return report
 
     def seal(self, winner: Path | None) -> Freeze:
@@ -108,7 +111,12 @@ class Grading:
             raise IntegrityError(
                 "the test split of this run was already opened for another winner; start a new run to go on"
             )
-        audit.record(self._run_dir, WHO, "seal", {"key": freeze.key, "winner": freeze.winner_hash})
+        if not opened and next(self._run_dir.glob("predictions/test-*"), None) is not None:
+            raise IntegrityError(
+                f"{self._run_dir / audit.FILE} lacks the opening of the test split, whose predictions are there: "
+                "the trail was cut; start a new run"
+            )
+        self._announce(ledger.SEAL, key=freeze.key, winner=freeze.winner_hash)
         write_json(self._run_dir / "frozen.json", freeze.model_dump(mode="json"))
         return freeze
 
@@ -119,14 +127,15 @@ class Grading:
             raise IntegrityError("no winner is sealed, so the test split stays closed: seal one first")
         frozen = Freeze.model_validate(read_json(path))
         winner = None if frozen.winner is None else Path(frozen.winner)
-        if self._freeze(winner) != frozen:
+        sealed = [e.detail["key"] for e in audit.read(self._run_dir) if e.what == ledger.SEAL]
+        if self._freeze(winner) != frozen or sealed[-1:] != [frozen.key]:
             raise IntegrityError(
                 f"{path}: the winner, the base model, the test split or the grader changed after the seal; "
                 "the test split stays closed"
             )
         if self._opened_under() - {frozen.key}:
             raise IntegrityError("the test split of this run was already opened for another winner")
-        audit.record(self._run_dir, WHO, OPENING, {"key": frozen.key})
+        self._announce(ledger.OPEN_TEST, key=frozen.key)
         items = self._read_test()
         return self._evaluated(winner, "test", items, "auto"), self._baseline(items)
 
@@ -153,11 +162,20 @@ class Grading:
             "identity": {key: value for key, value in self._identity.items() if key not in ("dev", "test")},
         }
         evaluation_id = fingerprint(made_from)
-        path = self._run_dir / "evaluations" / f"{evaluation_id}.json"
-        if path.exists():
-            return Evaluation.model_validate(read_json(path))
+        known = ledger.find(self._run_dir, evaluation_id)
+        if known is not None:
+            return known
+        if split != "test":
+            if self._dev_left < 1:
+                raise IntegrityError(
+                    "this run has used up its evaluations on dev: more would fit its items, not the task"
+                )
+            self._dev_left -= 1
+        self._announce(
+            ledger.EVALUATE, id=evaluation_id, split=split, items=len(items), adapter=made_from["adapter"]
+        )
         evaluation = self._run(evaluation_id, adapter, split, items, way)
-        write_json(path, evaluation.model_dump(mode="json"))
+        ledger.keep(self._run_dir, evaluation)
         return evaluation
 
     def _run(
@@ -212,14 +230,18 @@ class Grading:
             "winner_hash": adapter_hash(winner),
             "baseline_hash": fingerprint([BASE_MODEL, self._identity["base_model"]]),
             "test_hash": self._identity["test"],
-            "grader_hash": fingerprint(self._identity),
+            "grader_hash": self._identity_hash,
         }
         place = None if winner is None else str(winner.absolute())
         return Freeze(winner=place, key=fingerprint(parts), **parts)
 
     def _opened_under(self) -> set[str]:
         """Keys under which the audit trail says the test split was opened."""
-        return {entry.detail["key"] for entry in audit.read(self._run_dir) if entry.what == OPENING}
+        return {entry.detail["key"] for entry in audit.read(self._run_dir) if entry.what == ledger.OPEN_TEST}
+
+    def _announce(self, what: str, **detail: Any) -> None:
+        """Say in the trail what is about to happen."""
+        audit.record(self._run_dir, ledger.WHO, what, detail | {"grader": self._identity_hash})
 
     def _verified_identity(self, base_model: Path) -> dict[str, str]:
         """What makes scores comparable. Written at the first start, required at every later one."""

@@ -31,6 +31,9 @@ class Open(_Line):
     run_dir: Path
     base_model: Path = Field(description="Directory with safetensors and tokenizer")
     threads: int = Field(ge=1)
+    max_evaluations: int = Field(
+        default=25_000, ge=1, description="Evaluations on dev: a run of the longest settings makes fewer"
+    )
     import_path: list[str] = Field(
         default_factory=list, description="The run's sys.path, where a user's own metric is found"
     )

@@ -24,6 +24,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..files import fingerprint
+from ..landlock import NOT_CONFINED
 from .plan import TrainingPlan
 
 Cause = Literal[
@@ -86,6 +87,7 @@ class JobStatus(BaseModel):
     attempts: int = Field(ge=1, description="Times a worker was started for this trial's current rung")
     heartbeat: float = Field(description="Unix time of the last sign of life")
     message: str = ""
+    confinement: str = Field(default=NOT_CONFINED, description="What keeps the worker from other files")
 
 
 class JobResult(BaseModel):
@@ -106,6 +108,7 @@ class JobResult(BaseModel):
     train_seconds: float = 0.0
     attempts: int = 1
     reused: bool = False
+    confinement: str = Field(default=NOT_CONFINED, description="What kept the worker from other files")
 
 
 class JobFailed(Exception):

@@ -221,7 +221,7 @@ def _tokenizer(base_model: str) -> tuple[Any, frozenset[int]]:
     """A base model's tokenizer, and the tokens that end an answer."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base_model, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(base_model, local_files_only=True, trust_remote_code=False)
     if not tokenizer.chat_template:
         raise InputError(
             f"{base_model}: the tokenizer has no chat template; choose an instruction-tuned model"

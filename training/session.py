@@ -17,7 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from ..errors import TrexError
 from ..files import hash_folder, try_lock, write_atomic
+from ..landlock import NOT_CONFINED
+from .confinement import SCRATCH, confine
 from .folder import Failure, TrialFolder
 from .job import Cause, Job, JobFailed, JobResult, JobStatus
 
@@ -41,6 +44,7 @@ class WorkerSession:
         self.job = Job(trial=folder.read_plan(), rung=rung, stop_step=stop_step, folder=folder.path)
         self.started = time.monotonic()
         self.attempts = 0
+        self.confinement = NOT_CONFINED
         self._lock_file: IO[str] | None = None
         self._guard = threading.Lock()
         self._ended = threading.Event()
@@ -89,6 +93,7 @@ class WorkerSession:
             step=self.job.stop_step,
             adapter_hash=hash_folder(place),
             attempts=self.attempts,
+            confinement=self.confinement,
             **outcome,
         )
         point_to_adapter(self.folder, rung)
@@ -117,6 +122,7 @@ class WorkerSession:
             pid=os.getpid(),
             attempts=self.attempts,
             heartbeat=time.time(),
+            confinement=self.confinement,
             **self._fields,
         )
         write_atomic(self.folder.status_file, status.model_dump_json(indent=1) + "\n")
@@ -134,19 +140,28 @@ def point_to_adapter(folder: TrialFolder, rung: int) -> None:
 def work(path: Path, rung: int, stop_step: int, train: Callable[[WorkerSession], None]) -> int:
     """Run one job in this process and leave its result or its failure on disk; returns the exit status.
 
-    `train` ends with `session.finish`. What it raises becomes failure.json; the traceback goes to the log.
+    The process is confined first, for good, before it has a second thread and before it reads data. `train`
+    ends with `session.finish`. What it raises becomes failure.json; the traceback goes to the log.
     """
-    session = WorkerSession(TrialFolder(path), rung, stop_step)
+    session, refusal = WorkerSession(TrialFolder(path), rung, stop_step), None
+    try:
+        session.confinement = confine(session.job.trial, path)
+    except TrexError as error:
+        refusal = JobFailed("crash", str(error))
     try:
         with session:
             if session.folder.read_result(session.job) is not None:
                 return 0
             try:
+                if refusal is not None:
+                    raise refusal
                 train(session)
             except Exception as error:
                 traceback.print_exc()
                 session.fail(*_explain(error))
                 return 1
+            finally:
+                shutil.rmtree(path / SCRATCH, ignore_errors=True)
     except LockTaken:
         return LOCK_TAKEN
     return 0

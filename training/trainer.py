@@ -149,7 +149,13 @@ def target_layers(layers: Layers, count: int) -> list[int]:
 def load_model(trial: Trial) -> PeftModel:
     """The base model in float32 with fresh LoRA weights drawn from the trial's seed."""
     plan = trial.plan
-    base = AutoModelForCausalLM.from_pretrained(trial.base_model, dtype=torch.float32, local_files_only=True)
+    base = AutoModelForCausalLM.from_pretrained(
+        trial.base_model,
+        dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
     base.config.use_cache = False
     count = base.config.get_text_config().num_hidden_layers
     transformers.set_seed(trial.seed)
@@ -209,7 +215,9 @@ def _prepare_torch(trial: Trial) -> None:
 def _build(session: WorkerSession) -> tuple[CompletionTrainer, int]:
     """The trainer with its rows in order, and how many rows had no token with a loss within `max_length`."""
     trial = session.job.trial
-    tokenizer = AutoTokenizer.from_pretrained(trial.base_model, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        trial.base_model, local_files_only=True, trust_remote_code=False
+    )
     ending = tokenizer.eos_token if trial.plan.append_eos else ""
     rows = [
         {"prompt": row["prompt"], "completion": _ended(row["completion"], ending)}

@@ -16,6 +16,7 @@ from typing import IO, Protocol
 
 import psutil
 
+from ..confinement import REQUIRE, check_requirement
 from ..folder import TrialFolder
 from ..job import Job, JobFailed
 
@@ -34,6 +35,7 @@ _PASSED_ON = frozenset(
         "LD_LIBRARY_PATH",
         "PYTHONPATH",
         "VIRTUAL_ENV",
+        REQUIRE,
     ]
 )
 _PASSED_ON_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_")
@@ -230,7 +232,11 @@ def _close_quietly(pipe: IO[bytes]) -> None:
 
 
 def default_launcher(threads: int, command: Sequence[str] | None) -> Launcher:
-    """`command` if given; else the fork server on Linux, elsewhere a fresh Python (macOS forks badly)."""
+    """`command` if given; else the fork server on Linux, elsewhere a fresh Python (macOS forks badly).
+
+    Raises TrexError if confinement is required and this kernel has none.
+    """
+    check_requirement()
     environment = worker_environment(threads)
     if command is not None:
         return Script(command, environment)
