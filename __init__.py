@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .evaluation.task import Source as Source
     from .evaluation.task import Task as Task
+    from .ftbench.scoring import score_predictions as score_predictions
     from .graph.api import Run as Run
     from .graph.api import load_run as load_run
     from .graph.api import resume as resume
@@ -26,9 +27,10 @@ _HOMES = {
     "load_run": ".graph.api",
     "resume": ".graph.api",
     "run": ".graph.api",
+    "score_predictions": ".ftbench.scoring",
 }
 
-__all__ = ["Run", "Source", "Task", "build_graph", "load_run", "resume", "run"]
+__all__ = ["Run", "Source", "Task", "build_graph", "load_run", "resume", "run", "score_predictions"]
 
 
 def __getattr__(name: str) -> object:

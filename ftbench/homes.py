@@ -40,6 +40,11 @@ class Home(Protocol):
         """Changes when what `file` and `rows` return may have changed."""
         ...
 
+    @property
+    def present(self) -> bool:
+        """Whether it is here already, in a mirror or fetched before."""
+        ...
+
     def file(self, path: str) -> Path:
         """One of its files, by its path there. Raises InputError if it can't be had."""
         ...
@@ -59,6 +64,10 @@ class GitHubHome:
     @property
     def identity(self) -> str:
         return f"{self.repository}@{self.commit} {_mirror_state(self.repository)}"
+
+    @property
+    def present(self) -> bool:
+        return _mirror(self.repository) is not None or _cache(self.repository, self.commit).is_dir()
 
     def file(self, path: str) -> Path:
         """See `Home.file`."""
@@ -97,6 +106,10 @@ class HubHome:
     def identity(self) -> str:
         mirror = _mirror_state(self.dataset)
         return f"{self.dataset}@{mirror or self._pinned()}"
+
+    @property
+    def present(self) -> bool:
+        return _mirror(self.dataset) is not None or self.dataset in _pins()
 
     def file(self, path: str) -> Path:
         """See `Home.file`."""
@@ -158,9 +171,9 @@ class HubHome:
         """The revision to ask for, found out and recorded at the first fetch."""
         if self.revision:
             return self.revision
-        memory = home() / "data" / "pinned.json"
+        memory = _pin_file()
         with lock(memory.with_suffix(".lock")):
-            known: dict[str, str] = read_json(memory) if memory.exists() else {}
+            known = _pins()
             if self.dataset not in known:
                 from huggingface_hub import HfApi
 
@@ -173,6 +186,16 @@ class HubHome:
                 known[self.dataset] = current
                 write_json(memory, known)
         return known[self.dataset]
+
+
+def _pin_file() -> Path:
+    return home() / "data" / "pinned.json"
+
+
+def _pins() -> dict[str, str]:
+    """The revisions of data sets of the hub that were fetched, by name."""
+    pins: dict[str, str] = read_json(_pin_file()) if _pin_file().exists() else {}
+    return pins
 
 
 def _mirror(name: str) -> Path | None:

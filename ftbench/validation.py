@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from ..errors import InputError
 from ..evaluation.contamination import ContaminationGate
 from ..evaluation.metrics import measure, metric
 from ..evaluation.splits import load_items
@@ -12,16 +15,51 @@ from ..evaluation.statistics import score_measured
 from ..evaluation.task import Item, Task
 from ..evaluation.task_file import check_task
 from ..files import read_jsonl
+from .benchmark import Benchmark
 
 NONSENSE = ("", "?", "I cannot say.")
+WORTHLESS = 0.2
+"""Nonsense scores less than this: nothing where there is right and wrong, next to nothing by overlap of words."""
+_EXACT = 1 - 1e-9
+
+
+@dataclass(frozen=True)
+class Validity:
+    """What validating a benchmark found."""
+
+    name: str
+    title: str
+    data: Literal["published", "samples"]
+    items: int
+    problems: list[str]
+
+    @property
+    def valid(self) -> bool:
+        return not self.problems
+
+
+def validate(benchmark: Benchmark, fetch: bool = False) -> Validity:
+    """Prove a benchmark's scorer and splits on its published data if that is at hand, else on its samples.
+
+    With `fetch`, published data that is out of reach is an InputError.
+    """
+    published = fetch or all(home.present for home in benchmark.homes)
+    task = benchmark.load(smoke=not published)
+    count = sum(len(load_items(path)) for path in (task.dev, task.test))
+    try:
+        found = problems(task)
+    except InputError as error:
+        found = [str(error)]
+    return Validity(benchmark.name, benchmark.title, "published" if published else "samples", count, found)
 
 
 def problems(task: Task) -> list[str]:
     """What is wrong with a task, one line each; none if nothing is. It reads the test split: for authors.
 
-    Gold answers must score the maximum through the real scorer, nonsense nothing, and other items' answers
-    less than gold; dev and test must share no item, and no row of a local source may repeat one. Raises
-    InputError for a task whose files or columns don't fit.
+    Gold answers must score the maximum through the real scorer, nonsense next to nothing, and other items'
+    answers less than gold; dev and test must share no item, and no row of a local source may repeat one. Items
+    whose data state no answer ('') are left out of the first three. Raises InputError for a task whose files or
+    columns don't fit.
     """
     check_task(task)
     dev = load_items(task.dev, task.prompt, task.answer_column)
@@ -40,14 +78,18 @@ def problems(task: Task) -> list[str]:
 
 def _scoring(task: Task, split: str, items: list[Item]) -> Iterator[str]:
     scorer = metric(task.metric)
-    gold = [str(item["reference"]) for item in items]
-    scored = measure(scorer, items, gold)
-    if min(scored.values) < 1:
-        yield f"{split}: {sum(value < 1 for value in scored.values)} gold answers do not score 1"
+    answered = [item for item in items if item["reference"]]
+    if not answered:
+        return
+    gold = [str(item["reference"]) for item in answered]
+    scored = measure(scorer, answered, gold)
+    if min(scored.values) < _EXACT:
+        yield f"{split}: {sum(value < _EXACT for value in scored.values)} gold answers do not score 1"
     for answer in NONSENSE:
-        if max(measure(scorer, items, [answer] * len(items)).values) > 0:
+        said = measure(scorer, answered, [answer] * len(answered))
+        if score_measured(scorer, said).value > WORTHLESS:
             yield f"{split}: the answer {answer!r} scores"
-    shuffled = measure(scorer, items, [*gold[1:], gold[0]])
+    shuffled = measure(scorer, answered, [*gold[1:], gold[0]])
     if score_measured(scorer, shuffled).value >= score_measured(scorer, scored).value:
         yield f"{split}: another item's answer scores as well as an item's own"
 

@@ -1,0 +1,154 @@
+"""`trex bench`: validate the ten tasks, run them, score predictions, make the table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import InputError, TrexError
+
+if TYPE_CHECKING:
+    from .runner import Entry
+    from .table import Row
+
+app = typer.Typer(help="FT-Bench: validate, run, score, compare.", no_args_is_help=True)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@app.command()
+def validate(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Names; none means all ten")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch published data that is not here yet")] = False,
+) -> None:
+    """Prove that gold answers score the maximum, shuffled ones don't, and no split repeats another."""
+    from .suite import TEN, benchmark
+    from .validation import validate as prove
+
+    found = [prove(benchmark(name), fetch) for name in tasks or TEN]
+    shown = Table("task", "", "data", "items", "verdict", box=None)
+    for each in found:
+        verdict = "[green]valid[/green]" if each.valid else f"[red]{escape('; '.join(each.problems))}[/red]"
+        shown.add_row(each.name, each.title, each.data, str(each.items), verdict)
+    out.print(shown)
+    if not all(each.valid for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    task: Annotated[str, typer.Argument(help="TASK or TASK:SUBTASK", metavar="TASK[:SUBTASK]")],
+    file: Annotated[Path, typer.Argument(help='JSON lines of {"id", "prediction", "row"}')],
+    upstream: Annotated[bool, typer.Option("--upstream", help="The official scorer to the letter")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False,
+) -> None:
+    """Score predictions you already have."""
+    from .scoring import score_file
+
+    scored = score_file(task, file, upstream=upstream)
+    if as_json:
+        sys.stdout.write(scored.model_dump_json(indent=1) + "\n")
+        return
+    for row in scored.rows:
+        out.print(f"{row.id}\t{row.value:.4f}", markup=False)
+    figure = scored.score
+    out.print(
+        f"\n{figure.name} {figure.value:.4f} [{figure.ci_low:.4f}, {figure.ci_high:.4f}] n={figure.n}",
+        markup=False,
+    )
+    for name, value in scored.extras.items():
+        out.print(f"{name} {value:.4f}", markup=False)
+
+
+@app.command()
+def run(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Names; none means all ten")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each task, with seeds 0, 1, …")] = 1,
+    policy: Annotated[str, typer.Option(help="mcts, gbfs, ses or random")] = "mcts",
+    rounds: Annotated[int | None, typer.Option(help="Experiments after the baseline, of each run")] = None,
+    trials: Annotated[int | None, typer.Option(help="Configurations of one experiment")] = None,
+    budget: Annotated[str | None, typer.Option(help="Limit on active time of each run: 90s, 10m")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="A tiny model and a sliver of data")] = False,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the runs")] = Path("runs/bench"),
+) -> None:
+    """Run tasks one after the other, and make the table. Run it again to go on where it was."""
+    from ..graph.settings import parse_duration
+    from .runner import entries, write_tables
+    from .suite import TEN
+    from .table import table
+
+    made: list[Path] = []
+    failed = 0
+    for entry in entries(
+        tasks or TEN,
+        range(seeds),
+        out_dir,
+        policy=policy,
+        rounds=rounds,
+        trials=trials,
+        budget_seconds=None if budget is None else parse_duration(budget),
+        smoke=smoke,
+    ):
+        made.append(entry.prepared.directory.path)
+        failed += not _finished(entry)
+    if failed < len(made):
+        _show(table(made))
+        for path in write_tables(made, out_dir):
+            out.print(str(path), soft_wrap=True)
+    if failed:
+        raise TrexError(f"{failed} of {len(made)} runs failed: see above, and run this again to go on")
+
+
+@app.command(name="table")
+def show_table(
+    directories: Annotated[list[Path], typer.Argument(help="Runs, or folders of runs", metavar="DIR…")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write table.md, table.csv and table.png there")
+    ] = None,
+) -> None:
+    """The paper's table of finished runs, side by side."""
+    from .runner import write_tables
+    from .table import table
+
+    _show(table(directories))
+    if to is not None:
+        for path in write_tables(directories, to):
+            out.print(str(path), soft_wrap=True)
+
+
+def _show(rows: list[Row]) -> None:
+    from .table import COLUMNS, markdown
+
+    if not out.is_terminal:
+        out.print(markdown(rows), markup=False, soft_wrap=True)
+        return
+    shown = Table(*COLUMNS, box=None)
+    for row in rows:
+        shown.add_row(*(escape(cell) for cell in row.cells()))
+    out.print(shown)
+
+
+def _finished(entry: Entry) -> bool:
+    """Bring a run to its end, and say so if it fails: the others go on."""
+    from ..graph.console import RunConsole
+
+    name = f"{entry.task}, seed {entry.seed}"
+    if entry.done:
+        out.print(f"[bold]{name}[/bold]: done already")
+        return True
+    out.print(f"[bold]{name}[/bold]: {entry.prepared.directory.path}", soft_wrap=True)
+    try:
+        with RunConsole(entry.prepared.settings, out) as console:
+            entry.prepared.go(None, console)
+    except InputError:
+        raise
+    except TrexError as error:
+        err.print(f"[red]{name} failed:[/red] {escape(str(error))}", soft_wrap=True)
+        return False
+    return True
