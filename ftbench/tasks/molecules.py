@@ -19,6 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...evaluation.metrics import molecules as scorer
+from ...evaluation.metrics import smiles
 from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, GenerationSettings, Prompt, Source, Task
 from ...files import hash_file
 from . import molecules_data
@@ -38,14 +39,14 @@ def load(smoke: bool = False) -> Task:
 
     Raises InputError if RDKit is not installed.
     """
-    molecules = SLIVER if smoke else scorer.nci_file()
+    molecules = SLIVER if smoke else smiles.nci_file()
     if smoke:
         sizes = Sizes(dev=40, test=40, assembled=100, small=7)
     else:
         sizes = Sizes(dev=200, test=300, assembled=3000, small=12)
     folder = materialise(
         "molecules-smoke" if smoke else "molecules",
-        [molecules_data, scorer],
+        [molecules_data, scorer, smiles],
         f"{sizes} {hash_file(molecules)}",
         lambda target: molecules_data.build(molecules, sizes, target),
     )

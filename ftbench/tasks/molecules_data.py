@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...evaluation.metrics.molecules import KINDS, canonical, counts, parse
+from ...evaluation.metrics.molecules import KINDS, counts
+from ...evaluation.metrics.smiles import canonical, parse
 from ...files import fingerprint, write_jsonl
 
 Row = dict[str, Any]

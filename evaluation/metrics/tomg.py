@@ -1,0 +1,297 @@
+"""TOMG-Bench and its successor S²-Bench: molecules made, edited and improved as an instruction says.
+
+Li et al., "TOMG-Bench: Evaluating LLMs on Text-based Open Molecule Generation" / "Speak-to-Structure", arXiv
+2412.14642. Scorer: `evaluate.py`, `utils/evaluation.py` and `correct.py` of
+https://github.com/phenixace/TOMG-Bench (692f6b1); https://github.com/phenixace/S2-TOMG-Bench (df70b90) scores
+alike. Success of a valid SMILES, everything else being 0:
+
+    AtomNum                         the counts of all 17 elements equal the row's, zeros included
+    BondNum                         the counts of bonds equal those of the row that are not zero
+    FunctionalGroup                 the counts of 18 groups equal the row's, zeros included; not `thioether`
+    AddComponent, DelComponent      the group occurs once more, or once less, than in the row's molecule
+    SubComponent                    both: one removed, one added
+    LogP, MR, QED                   strictly lower than the row's molecule where the instruction asks so, else higher
+
+The task's score is the mean of its sub-tasks' (the README's average). `tomg_answer.py` reads the answers.
+
+`tomg/upstream` is the official form. Answers reach it as they are, not through the files of comma-separated
+values that upstream writes in between (where '' would become a missing value): `{"molecule": ""}` is RDKit's
+molecule without atoms, valid, with LogP 0; an answer that is empty itself is invalid. A row whose own
+molecule is none makes upstream crash at the first valid answer; here it scores 0.
+
+`tomg` is mended:
+* Answers are read robustly, and an instruction may ask for 'Lower' in any case.
+* A property must change by more than a rounding error: RDKit sums in the order of the atoms, so that `OCC`
+  officially has a lower LogP than `CCO`.
+* The benzene column may be called `benzene_ring`, as in OpenCompass's port
+  (`opencompass/datasets/s2_tomg_bench.py` at a5acc4b).
+* Rows that nobody can satisfy are left out of the score, and `unsatisfiable` says how many were seen. They ask
+  for fewer hydroxyls than carboxyls (the pattern of the first counts the second, too), or for one or two
+  disulfides and no sulfide (a chain of sulfur has one bond less than it has atoms; only a ring, of three or
+  more, has as many), or they take a group from a molecule that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..task import Item
+from . import UPSTREAM, Counts, smiles, tomg_answer
+from .smiles import ATOMS, BONDS, GROUPS, PROPERTIES, UNCHECKED_GROUPS
+
+BENZENE = "benzene ring"
+BENZENE_COLUMN = "benzene rings"
+BENZENE_ALIASES = (BENZENE_COLUMN, "benzene_ring")
+EDITS = {
+    "AddComponent": (("added_group", 1),),
+    "DelComponent": (("removed_group", -1),),
+    "SubComponent": (("removed_group", -1), ("added_group", 1)),
+}
+"""The columns that name a group, and by how much its count must change."""
+ROUNDING = 1e-6
+"""Properties that differ by less are the same."""
+SUBTASKS = ("AtomNum", "BondNum", "FunctionalGroup", *EDITS, *PROPERTIES)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a row asks for: counts by name, or a property that is to change in one direction."""
+
+    subtask: str
+    target: tuple[tuple[str, int], ...] = ()
+    source: Any = None
+    """The molecule to start from; None where there is none, or it is no molecule."""
+    lower: bool = False
+    margin: float = 0.0
+    """By how much more than this a property must change."""
+
+    @property
+    def starts_somewhere(self) -> bool:
+        """Whether the sub-task changes a given molecule."""
+        return self.subtask in EDITS or self.subtask in PROPERTIES
+
+    @cached_property
+    def satisfiable(self) -> bool:
+        """Whether any molecule could succeed, as far as the row itself tells."""
+        if self.starts_somewhere and self.source is None:
+            return False
+        if self.subtask not in EDITS and self.subtask != "FunctionalGroup":
+            return True
+        wanted = dict(self.target)
+        acid = wanted.get("hydroxyl", np.inf) >= wanted.get("carboxyl", 0)
+        sulfur = wanted.get("sulfide") != 0 or wanted.get("disulfide") not in (1, 2)
+        consistent = len(wanted) == len(self.target)  # else one group is to be added and removed
+        return acid and sulfur and consistent and min(wanted.values()) >= 0
+
+    def met_by(self, molecule: Any) -> bool:
+        """Whether a molecule is what was asked for."""
+        if self.starts_somewhere and self.source is None:
+            return False
+        if self.subtask in PROPERTIES:
+            value, start = (smiles.property_value(m, self.subtask) for m in (molecule, self.source))
+            gain = start - value if self.lower else value - start
+            return gain > self.margin
+        if self.subtask == "AtomNum":
+            found = smiles.atom_counts(molecule)
+        elif self.subtask == "BondNum":
+            found = smiles.bond_counts(molecule)
+        else:
+            return all(smiles.group_count(molecule, name) == number for name, number in self.target)
+        return all(found[name] == number for name, number in self.target)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one answer."""
+
+    subtask: str
+    success: bool
+    satisfiable: bool
+    counted: bool
+    """False for a row that is left out of the score."""
+    molecule: Any
+    similarity: float | None
+    """To the row's molecule; None without one, or without a valid answer."""
+
+    @property
+    def weighted(self) -> float:
+        """Success times similarity where a molecule is changed, as OpenCompass weighs it; else success."""
+        return float(self.success) * (1.0 if self.similarity is None else self.similarity)
+
+
+class TomgSuccess:
+    """1 for a molecule that is what the row asks for, else 0; over sub-tasks, the mean of their shares.
+
+    Rows carry upstream's columns; without `subtask` also one of that name. `rows` is 0 for what is left out of
+    the score; an aggregate over no counted row is 0. Raises InputError for an unknown sub-task, a row that
+    lacks a column, or one that can't be read.
+
+    `extras`, where what has nothing to be a share of is 0:
+    * `validity`: the share of answers that are molecules; `uniqueness`: of different ones among the valid.
+    * `novelty`: the share of the different ones that are not in the NCI collection RDKit ships. Upstream's
+      compares fingerprints with ZINC250k, a file it doesn't ship.
+    * `disconnected`: the share of the valid ones that are in several pieces. An edit that only sets a new piece
+      beside the old molecule succeeds, upstream and here.
+    * `similarity`: Morgan and Tanimoto, the mean over valid answers to rows that give a molecule.
+    * `weighted_success`: OpenCompass's, success times similarity for edits and properties, else success.
+    * `unsatisfiable`: the number of such rows.
+    * Each sub-task's success where there may be several; in the mended form 'success/upstream', the official.
+    """
+
+    def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
+        if subtask is not None:
+            _known(subtask, "metric tomg")
+        self._subtask = subtask
+        self._upstream = upstream
+
+    @property
+    def name(self) -> str:
+        """The score's name in tables."""
+        return f"success{UPSTREAM}" if self._upstream else "success"
+
+    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+        """1.0 or 0.0 per item."""
+        return [float(verdict.success) for verdict in self._judge(items, predictions)]
+
+    def aggregate(self, rows: Sequence[float]) -> float:
+        """The share of successes, whatever their sub-task; 0 for no rows."""
+        return sum(rows) / len(rows) if rows else 0.0
+
+    def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
+        """Per item its successes by sub-task, then its rows by sub-task: shape (n, 2k)."""
+        return self._counts(self._judge(items, predictions))
+
+    def pooled(self, totals: Counts) -> Counts:
+        """The mean over the sub-tasks that occur of their shares of successes."""
+        successes, seen = np.split(np.asarray(totals, dtype=float), 2, axis=-1)
+        shares = np.divide(successes, seen, out=np.zeros_like(successes), where=seen > 0)
+        mean: Counts = shares.sum(axis=-1) / np.maximum((seen > 0).sum(axis=-1), 1)
+        return mean
+
+    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+        """See the class."""
+        verdicts = self._judge(items, predictions)
+        valid = [smiles.canonical(v.molecule) for v in verdicts if v.molecule is not None]
+        different = set(valid)
+        alike = [v.similarity for v in verdicts if v.similarity is not None]
+        weights = self._counts(verdicts)
+        half = weights.shape[1] // 2
+        weights[:, :half] *= np.array([[v.weighted] for v in verdicts]).reshape(-1, 1)
+        figures = {
+            "validity": _share(len(valid), len(verdicts)),
+            "uniqueness": _share(len(different), len(valid)),
+            "novelty": _share(len(different - smiles.nci_collection()), len(different)) if different else 0.0,
+            "disconnected": _share(sum("." in text for text in valid), len(valid)),
+            "similarity": _share(sum(alike), len(alike)),
+            "weighted_success": float(self.pooled(weights.sum(axis=0))),
+            "unsatisfiable": float(sum(not v.satisfiable for v in verdicts)),
+        }
+        for subtask in SUBTASKS if self._subtask is None else ():
+            mine = [v.success for v in verdicts if v.counted and v.subtask == subtask]
+            if mine:
+                figures[f"success {subtask}"] = sum(mine) / len(mine)
+        if not self._upstream:
+            official = TomgSuccess(self._subtask, upstream=True)
+            totals = official.counts(items, predictions).sum(axis=0)
+            figures[official.name] = float(official.pooled(totals))
+        return figures
+
+    def _counts(self, verdicts: Sequence[Verdict]) -> Counts:
+        columns = SUBTASKS if self._subtask is None else (self._subtask,)
+        seen = np.array(
+            [[v.counted and v.subtask == name for name in columns] for v in verdicts], dtype=float
+        )
+        seen = seen.reshape(-1, len(columns))
+        successes = seen * np.array([float(v.success) for v in verdicts]).reshape(-1, 1)
+        return np.hstack([successes, seen])
+
+    def _judge(self, items: Sequence[Item], predictions: Sequence[str]) -> list[Verdict]:
+        return [self._verdict(item, answer) for item, answer in zip(items, predictions, strict=True)]
+
+    def _verdict(self, item: Item, answer: str) -> Verdict:
+        request = read_request(item, self._subtask, self._upstream)
+        if self._upstream:
+            molecule = smiles.parse_even_empty(tomg_answer.official(answer))
+        else:
+            molecule = smiles.parse(tomg_answer.mended(answer))
+        counted = self._upstream or request.satisfiable
+        alike = None
+        if molecule is not None and request.source is not None:
+            alike = smiles.similarity(molecule, request.source)
+        return Verdict(
+            subtask=request.subtask,
+            success=counted and molecule is not None and request.met_by(molecule),
+            satisfiable=request.satisfiable,
+            counted=counted,
+            molecule=molecule,
+            similarity=alike,
+        )
+
+
+def read_request(row: Mapping[str, Any], subtask: str | None = None, upstream: bool = False) -> Request:
+    """What a row asks for; `subtask` defaults to its own column. Raises InputError as `TomgSuccess` does."""
+    where = f"item {row.get('id', row.get('index', '?'))}"
+    task = subtask or _known(str(_column(row, "subtask", where)), where)
+    if task == "AtomNum":
+        return Request(task, tuple((name, _number(row, name, where)) for name in ATOMS))
+    if task == "BondNum":
+        wanted = [(name, _number(row, name, where)) for name in BONDS]
+        return Request(task, tuple((name, number) for name, number in wanted if number))
+    if task == "FunctionalGroup":
+        column = BENZENE_COLUMN
+        if not upstream:
+            column = next((name for name in BENZENE_ALIASES if name in row), column)
+        columns = {BENZENE: column}
+        return Request(task, tuple((name, _number(row, columns.get(name, name), where)) for name in GROUPS))
+    start = _column(row, "molecule", where)
+    source = smiles.parse_even_empty(start) if upstream else smiles.parse(str(start))
+    if task in PROPERTIES:
+        instruction = str(_column(row, "Instruction", where))
+        wording = instruction if upstream else instruction.casefold()
+        lower = "lower" in wording or "decrease" in wording
+        return Request(task, source=source, lower=lower, margin=0.0 if upstream else ROUNDING)
+    changes = [(_group(row, column, where), change) for column, change in EDITS[task]]
+    if source is None:
+        return Request(task)
+    return Request(
+        task, tuple((name, smiles.group_count(source, name) + change) for name, change in changes), source
+    )
+
+
+def _known(subtask: str, where: str) -> str:
+    if subtask not in SUBTASKS:
+        raise InputError(f"{where}: unknown sub-task {subtask!r}; TOMG-Bench has {', '.join(SUBTASKS)}")
+    return subtask
+
+
+def _column(row: Mapping[str, Any], name: str, where: str) -> Any:
+    if name not in row:
+        raise InputError(f"{where} has no column {name!r}, which the tomg metric needs")
+    return row[name]
+
+
+def _number(row: Mapping[str, Any], name: str, where: str) -> int:
+    value = _column(row, name, where)
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: column {name!r} must hold a whole number, not {value!r}") from error
+
+
+def _group(row: Mapping[str, Any], column: str, where: str) -> str:
+    """The group a row names; 'benzene_ring' is written for 'benzene ring', as upstream's own rows do."""
+    value = _column(row, column, where)
+    name = BENZENE if value == "benzene_ring" else value
+    if name not in GROUPS and name not in UNCHECKED_GROUPS:
+        raise InputError(f"{where}: column {column!r} names no group that can be counted: {value!r}")
+    return str(name)
+
+
+def _share(part: float, whole: int) -> float:
+    return part / whole if whole else 0.0
