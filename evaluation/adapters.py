@@ -22,7 +22,10 @@ _UNUSED = (
     "trainable_token_indices",
     "layer_replication",
     "megatron_config",
+    "auto_mapping",
 )
+# Other ways to initialise ('pissa', 'olora', …) change the base model's own weights when the adapter is loaded.
+_HARMLESS_INITS = (None, True, False, "gaussian")
 
 
 def adapter_hash(adapter: Path | None) -> str:
@@ -36,6 +39,9 @@ def adapter_hash(adapter: Path | None) -> str:
 
 def verify_adapter(adapter: Path, base_model: Path) -> None:
     """Raise IntegrityError unless this is a plain, finite LoRA adapter made for this base model."""
+    links = sorted(path.name for path in adapter.rglob("*") if path.is_symlink())
+    if links:
+        raise IntegrityError(f"{adapter}: {links[0]} is a link; an adapter is files, not what they lead to")
     foreign = sorted(path.name for path in adapter.rglob("*") if path.suffix in _EXECUTABLE)
     if foreign:
         raise IntegrityError(f"{adapter} holds {foreign[0]}: only safetensors are loaded; remove it")
@@ -53,7 +59,7 @@ def tensor_names(adapter: Path) -> set[str]:
 
 def _verify_config(path: Path, base_model: Path) -> None:
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: the adapter is damaged; train it again") from error
     if config.get("peft_type") != "LORA":
@@ -61,12 +67,20 @@ def _verify_config(path: Path, base_model: Path) -> None:
     used = [name for name in _UNUSED if config.get(name)]
     if used:
         raise IntegrityError(f"{path}: {used[0]} is set; only plain LoRA on linear layers is graded")
+    if config.get("init_lora_weights") not in _HARMLESS_INITS:
+        raise IntegrityError(
+            f"{path}: init_lora_weights is {config['init_lora_weights']!r}, which would change the base model"
+        )
     if config.get("bias", "none") != "none":
         raise IntegrityError(f"{path}: bias is {config['bias']!r}; adapters that train biases are not graded")
     named = config.get("base_model_name_or_path")
     # Stores move between machines: the folder's name decides, not its place; loading checks the shapes.
     if named and Path(str(named)).name != base_model.name:
         raise IntegrityError(f"{path} was made for base model {named!r}, the task's is {str(base_model)!r}")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _verify_weights(path: Path) -> None:

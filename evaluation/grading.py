@@ -95,7 +95,7 @@ class Grading:
     def check_contamination(self, dataset: Path) -> ContaminationReport:
         """See `Grader.check_contamination`."""
         if self._gate is None:
-            self._announce("open_for_gate", splits=["dev", "test"])
+            self._announce(ledger.OPEN_FOR_GATE, splits=["dev", "test"])
             known = [*self._items["search"], *self._items["confirm"], *self._read_test()]
             self._gate = ContaminationGate(known, self._task.prompt)
         report = self._gate.check(training_rows(dataset))

@@ -22,6 +22,8 @@ EVALUATE = "evaluate"
 EVALUATED = "evaluated"
 SEAL = "seal"
 OPEN_TEST = "open_test"
+OPEN_FOR_GATE = "open_for_gate"
+OPEN_SOURCES = "open_sources"
 
 
 def keep(run_dir: Path, evaluation: Evaluation) -> None:

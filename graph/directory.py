@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ..errors import InputError, TrexError, explain
 from ..evaluation.task import Task
 from ..files import read_json, try_lock, write_json
+from .integrity import confinement_of
 from .settings import SCHEMA_VERSION, Settings
 from .summary import RunInfo
 
@@ -132,6 +133,7 @@ class RunDirectory:
             created=info["created"],
             python=info["python"],
             versions=info["versions"],
+            confinement=confinement_of(self.trials),
         )
 
     def record_failure(self, error: Exception) -> None:

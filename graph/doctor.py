@@ -8,8 +8,10 @@ import shutil
 import sys
 from dataclasses import dataclass
 
+from .. import landlock
 from ..assets import status
 from ..home import home
+from ..training.confinement import is_required
 from .directory import PACKAGES
 from .settings import Machine
 
@@ -37,6 +39,7 @@ def examine() -> list[Finding]:
         *(_version(package) for package in PACKAGES),
         Finding("cores", True, f"{machine.cores} cores, {machine.gpus} GPUs"),
         Finding("memory", machine.memory_mb >= _ENOUGH_MEMORY_MB, f"{machine.memory_mb >> 10} GiB"),
+        _confinement(),
         Finding("disk", free >= _ENOUGH_DISK, f"{free >> 30} GiB free for {place}"),
     ]
     for asset in status():
@@ -45,6 +48,13 @@ def examine() -> list[Finding]:
         )
         findings.append(Finding(asset.name, asset.ready, detail))
     return findings
+
+
+def _confinement() -> Finding:
+    """A kernel without Landlock is fault enough only if the user insists on it."""
+    version = landlock.abi()
+    detail = landlock.describe(version) + ("" if version else ": training workers can read all that you can")
+    return Finding("confinement", bool(version) or not is_required(), detail)
 
 
 def _version(package: str) -> Finding:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .experiment import Experiment
+from .integrity import Integrity
 from .summary import ExperimentSummary, Interval, RunSummary
 
 ENDINGS = {
@@ -106,6 +107,23 @@ def contamination(experiments: Sequence[Experiment]) -> str:
     text = f"{rows} rows of {len(reports)} data sets were compared with {against} dev and test items: "
     text += "none repeats one." if not matches else f"{matches} repeat one; {refused} data sets were refused."
     return text + (f" {unchecked} data sets were not checked." if unchecked else "")
+
+
+def openings(integrity: Integrity) -> str:
+    """What was opened, and how often, in a sentence."""
+    return (
+        f"Dev was opened {integrity.dev_evaluations} times to score a model, the test split "
+        f"{integrity.test_openings} times, both {integrity.gate_openings} times by the contamination gate, "
+        f"sources {integrity.source_openings} times to build a data set."
+    )
+
+
+def split_hashes(integrity: Integrity) -> list[str]:
+    """The splits' hashes when the run began and whether they still hold, a line each."""
+    return [
+        f"{split.name} {split.digest[:16]}: {'unchanged' if split.holds else 'CHANGED since the run began'}"
+        for split in integrity.splits
+    ]
 
 
 def outcome(experiment: Experiment) -> str:

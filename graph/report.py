@@ -22,6 +22,7 @@ from ..files import read_json, write_atomic
 from . import phrases
 from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg
 from .experiment import Experiment
+from .integrity import Integrity, examine
 from .report_markdown import markdown
 from .researcher.protocol import ResearchNotes
 from .summary import RunSummary, Spend
@@ -35,12 +36,16 @@ TEXT_LENGTH = 1200
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report shows. `cases` come from `search`; `notes` are the Researcher's, one line each."""
+    """Everything a report shows. `cases` come from `search`; `notes` are the Researcher's, one line each.
+
+    `integrity` is None for a report on objects alone, without a run directory.
+    """
 
     summary: RunSummary
     tree: Tree
     cases: Sequence[FailureCase] = ()
     notes: Sequence[str] = ()
+    integrity: Integrity | None = None
 
     @property
     def winner(self) -> Experiment | None:
@@ -70,7 +75,7 @@ def write_report(directory: Path, summary: RunSummary, tree: Tree, task: Task) -
     report = Report(summary, tree)
     if report.winner is not None:
         report = replace(report, cases=_cases(directory, report.winner, task))
-    report = replace(report, notes=_notes(directory / RESEARCH))
+    report = replace(report, notes=_notes(directory / RESEARCH), integrity=examine(directory, task))
     page = directory / "report.html"
     write_atomic(page, html(report))
     write_atomic(directory / "report.md", markdown(report))
@@ -125,6 +130,9 @@ def html(report: Report) -> str:
         series=SERIES,
         outcome=phrases.outcome,
         contamination=phrases.contamination(list(report.tree)),
+        integrity=report.integrity,
+        openings=phrases.openings,
+        split_hashes=phrases.split_hashes,
         shares=_shares(report.spend),
         cases=report.cases,
         tree_picture=Markup(tree_svg(summary.experiments, best.experiment if best else None)),

@@ -20,7 +20,8 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
 
 def markdown(report: Report) -> str:
     """The whole report as GitHub-flavoured Markdown."""
-    parts = [_headline(report), _tree(report), _experiments(report), _cases(report), _account(report)]
+    parts = [_headline(report), _tree(report), _experiments(report), _cases(report)]
+    parts += [_integrity(report), _account(report)]
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
 
@@ -137,6 +138,23 @@ def _cases(report: Report) -> Iterator[str]:
     yield ""
 
 
+def _integrity(report: Report) -> Iterator[str]:
+    integrity = report.integrity
+    yield "## Integrity"
+    yield ""
+    yield f"- Contamination: {phrases.contamination(list(report.tree))}"
+    yield f"- Confinement of training: {escape(report.summary.confinement)}"
+    if integrity is not None:
+        yield f"- Openings: {phrases.openings(integrity)}"
+        yield from (f"- Split {line}" for line in phrases.split_hashes(integrity))
+        if integrity.winner is not None:
+            sealed = integrity.winner
+            yield f"- Winner: adapter `{sealed.winner_hash[:16]}`, base model `{sealed.baseline_hash[:16]}`, "
+            yield f"  grader `{sealed.grader_hash}`, sealed under `{sealed.key}`"
+        yield from (f"- **Changed by somebody else: {escape(fault)}**" for fault in integrity.faults)
+    yield ""
+
+
 def _account(report: Report) -> Iterator[str]:
     summary, spend = report.summary, report.spend
     limit = "no limit" if summary.budget_seconds is None else f"of {duration(summary.budget_seconds)}"
@@ -146,8 +164,6 @@ def _account(report: Report) -> Iterator[str]:
     yield f"- Time: {duration(spend.active_seconds)} ({limit}), {counts}"
     parts = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in spend.by_kind.items() if seconds)
     yield f"- Spent on: {parts or 'nothing yet'}"
-    yield f"- Contamination: {phrases.contamination(list(report.tree))}"
-    yield f"- Confinement: {escape(summary.confinement)}"
     yield f"- Base model: {escape(summary.base_model)}"
     versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
     yield f"- Made with: Python {summary.python}, {escape(versions)}"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..evaluation.results import Evaluation, Score
 from ..evaluation.task import Task
+from ..landlock import NOT_CONFINED
 from .experiment import SCHEMA_VERSION, Experiment, Strategy, TrialRecord
 from .experiment import Status as ExperimentStatus
 from .settings import Settings
@@ -30,7 +31,7 @@ class RunInfo(BaseModel):
     python: str
     versions: dict[str, str]
     confinement: str = Field(
-        default="not confined", description="What kept workers from files they don't need"
+        default=NOT_CONFINED, description="What kept all workers from files they don't need"
     )
 
 

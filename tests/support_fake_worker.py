@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import signal
 import sys
@@ -52,8 +51,8 @@ def train(session: WorkerSession, step_seconds: float, checkpoint_every: int, mi
     draft = session.folder.rung(session.job.rung) / ".adapter"
     draft.mkdir(parents=True, exist_ok=True)
     for part in ("adapter_config.json", "adapter_model.safetensors"):
-        (draft / part).write_text("{}")
-    (draft / "adapter.json").write_text(json.dumps({"trial": trial.id, "step": step, "state": state}))
+        write_json(draft / part, {})
+    write_json(draft / "adapter.json", {"trial": trial.id, "step": step, "state": state})
     curve = [(i, 1.0 / i) for i in range(1, step + 1)]
     session.finish(draft, curve=curve, train_loss=1.0 / step, tokens=step * 10)
 

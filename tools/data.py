@@ -8,15 +8,13 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import IntegrityError
-from ..evaluation import audit
+from ..evaluation import audit, ledger
 from ..evaluation.grader import Grader
 from ..evaluation.results import ContaminationReport
 from ..evaluation.task import Task
 from ..training.data.build import BuiltDataset, build
 from ..training.data.recipe import DataRecipe
 from ..training.data.sources import content_hash
-
-OPEN_SOURCES = "open_sources"
 
 
 class PrepareArguments(BaseModel):
@@ -59,11 +57,11 @@ def _announce(recipe: DataRecipe, task: Task, run_dir: Path) -> None:
     names = sorted({stream.source for stream in recipe.streams})
     hashes = {name: content_hash(task, name) for name in names}
     for entry in audit.read(run_dir):
-        known = entry.detail if entry.what == OPEN_SOURCES else {}
+        known = entry.detail if entry.what == ledger.OPEN_SOURCES else {}
         changed = [name for name, digest in hashes.items() if known.get(name, digest) != digest]
         if changed:
             raise IntegrityError(
                 f"source '{changed[0]}' of task {task.name!r} changed since this run first opened it: undo the "
                 "change or start a new run"
             )
-    audit.record(run_dir, "data builder", OPEN_SOURCES, hashes)
+    audit.record(run_dir, "data builder", ledger.OPEN_SOURCES, hashes)

@@ -106,7 +106,7 @@ class TrialFolder:
 
     def read_result(self, job: Job) -> JobResult | None:
         """The job's result if it is whole: the right trial and step, an adapter with the hash it names."""
-        result = _read(job.result_file, JobResult)
+        result = read_result(job.result_file)
         if result is None or (result.trial, result.step) != (job.trial.id, job.stop_step):
             return None
         adapter = self.adapter(job.rung)
@@ -139,6 +139,11 @@ class TrialFolder:
             return int(self.lock_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
+
+
+def read_result(path: Path) -> JobResult | None:
+    """A result.json as it stands; None if it is missing or torn."""
+    return _read(path, JobResult)
 
 
 def _read_attempts(path: Path) -> dict[str, int]:
