@@ -55,7 +55,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Record:
-    """A published row and the part it belongs to; 'cut' leaves the choice between dev and test to us.
+    """A published row and the part it belongs to; 'cut' leaves the choice to us.
 
     Rows of one `group` (default: of one content) never stand in two parts: the stronger one keeps them, test
     before dev before train, and the others lose them.
@@ -95,7 +95,7 @@ class Benchmark:
     subtasks: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
     cut: Mapping[str, float] = field(default_factory=lambda: {"dev": 0.4, "test": 0.6})
-    """Shares of dev and test among the rows that are cut."""
+    """Shares of dev and test among the rows that are cut; of train, too, where upstream's pool repeats its test."""
     public_sources: tuple[Source, ...] = ()
     """Other public data that may be trained on, by its licence."""
     published: Published = Published()

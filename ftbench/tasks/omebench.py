@@ -15,10 +15,10 @@ Upstream evaluates on all of Gold (196 reactions, 858 steps) and trains on Silve
 which expands Template (167 named reactions with placeholders). **That leaks**: 158 of the 196 reactions of Gold
 have their family in Template. Here a family is everything of one id ('NR-001' of 'NR-001_1-CC_2-C'), one
 name, or the same reactants and products; names count because 'Ganem Oxidation' is NR-000 in Gold and NR-076 in
-Template, and ids of three other reactions differ likewise. Gold is dev and test, cut by family; the train pool
-is what Template and Silver have of other families: 7 of Template's, 5 of them labelled with listed subtypes
-only. It is small on purpose. To trade items for training data, give `cut` a share of 'train': then that share
-of Gold's families is trained on, with their Templates and Silver.
+Template, and ids of three other reactions differ likewise. Were all of Gold held out, 7 families of Template
+would be left to learn from. So Gold is cut by family: two fifths of its families are trained on, with their
+Templates and Silver, the others are dev and test, and what Template and Silver have of those is dropped. A score
+here is of about 80 reactions and stands beside published ones over all 196 with that reservation.
 
 Rows with a step whose subtype is missing or not in the published list can't score and are left out of
 the train pool (7 such subtypes in Template). The prompt is ours: upstream's worked example is a reaction of
@@ -122,7 +122,7 @@ def teachable(row: Row) -> bool:
 
 
 def read() -> Iterator[Record]:
-    """Gold to be cut into dev and test, Template and Silver for training. Raises InputError out of reach."""
+    """Gold to be cut by family, Template and Silver for training. Raises InputError out of reach."""
     gold: list[Row] = read_json(HOME.file("data/oMe_Gold.json"))
     pool: list[Row] = [
         *read_json(HOME.file("data/oMe_Template.json")),
@@ -167,6 +167,7 @@ BENCHMARK = Benchmark(
     read=read,
     turn=turn,
     generation=GenerationSettings(max_new_tokens=1024, max_prompt_tokens=1536, batch_size=16),
+    cut={"train": 0.4, "dev": 0.24, "test": 0.36},
     published=Published(trex_best=0.484),
 )
 load = BENCHMARK.load
