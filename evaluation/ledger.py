@@ -40,10 +40,10 @@ def keep(run_dir: Path, evaluation: Evaluation) -> None:
 def find(run_dir: Path, identity: str) -> Evaluation | None:
     """The evaluation kept under that id, None if there is none.
 
-    Raises IntegrityError if the file or its predictions are not what the grader wrote.
+    Raises IntegrityError if the file or its predictions are not what the grader wrote, or the trail was changed.
     """
-    path = _file(run_dir, identity)
-    return _believed(run_dir, path, audit.read(run_dir)) if path.exists() else None
+    path, entries = _file(run_dir, identity), audit.read(run_dir)
+    return _believed(run_dir, path, entries) if path.exists() else None
 
 
 def faults(run_dir: Path, entries: Iterable[AuditEntry]) -> list[str]:

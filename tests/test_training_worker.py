@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support_worker import make_rows, trial_of, write_rows
 from trex.evaluation.models import resolve_model
+from trex.landlock import abi, describe
 from trex.training.batches import training_order
 from trex.training.checkpoints import newest_sealed, remove_unsealed, seal
 from trex.training.folder import TrialFolder
@@ -170,6 +171,7 @@ def test_what_lies_in_the_folder(undisturbed: tuple[JobResult, Path], model: Pat
     assert not list(folder.rglob("*.bin"))
     status = TrialFolder(folder).read_status()
     assert status is not None and (status.state, status.step, status.attempts) == ("done", 16, 1)
+    assert undisturbed[0].confinement == describe(abi()), "the real libraries work under confinement"
 
 
 def test_it_learns_and_the_adapter_loads(

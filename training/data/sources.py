@@ -43,7 +43,7 @@ class HubReference:
     def parse(cls, path: str) -> HubReference:
         """Raises ValueError for another spelling."""
         found = re.fullmatch(
-            r"hub:(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.-]+))?", path
+            r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.-]+))?", path
         )
         if not found:
             raise ValueError(f"{path!r} is not of the form hub:owner/name@revision#split")
@@ -252,6 +252,10 @@ def _hub_table(source: Source) -> pa.Table:
     import datasets
 
     reference = _hub_reference(source)
+    if Path(reference.name).exists():  # `datasets` would take it for the data set
+        raise InputError(
+            f"source '{source.name}': {reference.name} is a file or folder here, not on the hub: give its path"
+        )
     cache = home() / "hub"
     try:
         with _no_progress_bars():
