@@ -20,7 +20,7 @@ import unicodedata
 from collections.abc import Mapping
 
 STATED = (
-    r"(?:(?<![a-z])(?:answers?|antwort|r[ée]ponse|choose|choice)|答案|正确选项|选择|(?<!可)选(?!项))"
+    r"(?:(?<![a-z])(?:answers?|antwort|r[ée]ponse|choose|choice)|答案|正确选项|选择|(?<![可不])选(?!项))"
     r"(?:[\s*:=：'\"“‘(\[{$]|\\boxed|\\text|(?:is|ist|lautet|est|should be)(?![a-z])|应该|应|该|正确|为|是)*"
 )
 """What comes before an answer that is stated."""
@@ -29,7 +29,7 @@ _INSIDE = r"(?![A-Za-z0-9_+#/]|['’][a-z]|-[A-Za-z0-9])"
 _LONE = r"(?<![A-Za-z0-9_+#/.\\-])"
 _REASON = r"because|since|as|is|for|and|or|weil|denn|ist|car|parce|est|et"
 _ARTICLE = re.compile(rf"[Aa]\s+(?!(?:{_REASON})\b)[a-zà-ÿ]")
-_OPENING = re.compile(r"[\W_]*([A-E])(?=[\W_]|[\u3400-\u9fff]|$)" + _INSIDE)
+_OPENING = re.compile(r"[\W_]*([A-E])(?=[\W_]|$)" + _INSIDE)
 _SMALL_OPENING = re.compile(r"[\W_]*([a-e])(?=\s*(?:[.):,;、。\]}*\"'”’]|$|\n))")
 
 
