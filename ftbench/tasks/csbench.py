@@ -17,7 +17,7 @@ Splits, of these three formats:
     train   none. Nothing was published to be trained on, and no row of dev or test ever is
 
 Dev is small: at an accuracy of .6 its standard error is .034. We leave it so rather than take rows from the test.
-Some 84 test rows resemble one of dev without asking the same (the same options under another question, the same
+About 85 test rows resemble one of dev without asking the same (the same options under another question, the same
 definition as a statement and as a blank); both are as published, and neither is trained on.
 Open-ended questions (189 more rows) are left out, for want of a judge; `csbench:Open-ended` scores answers to
 them. The same questions exist in Chinese, German and French, under other numbers (`CSBench-CN`, `-DE`, `-FR`, whose
