@@ -95,6 +95,11 @@ def test_the_letter_of_an_answer(answer: str, letter: str) -> None:
     assert option(answer, "ABCD") == letter
 
 
+def test_options_may_be_letters_or_digits() -> None:
+    texts = {"A": "BBB", "B": "5", "C": "A", "D": "b"}
+    assert [option(answer, "ABCD", texts) for answer in ("A", "b", "5", "BBB.", "C")] == list("ABBAC")
+
+
 def test_an_official_assertion_is_always_wrong_and_a_mended_one_is_not() -> None:
     rows = [assertion(gold) for gold in (True, False, "Wahr", "Falsch", "Vrai", "Faux", "正确", "错误")]
     answers = ["True", "false.", "wahr", "Das ist falsch.", "vrai", "C'est faux", "对", "不正确"]

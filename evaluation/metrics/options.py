@@ -3,7 +3,7 @@
 Made for benchmarks whose own rule is too simple for chat models ('the first lone letter', 'the last capital').
 In this order, the first that applies:
 
-1. The answer is the text of exactly one option.
+1. The answer is the text of exactly one option, and no letter.
 2. It opens with a letter: 'B', '(b) because …', '**C**. …', 'D：…'.
 3. A letter is stated: 'the answer is B', '答案是B', 'Antwort: C', 'réponse : D', '故选A', '\\boxed{B}'. The last one.
 4. The last lone capital.
@@ -42,7 +42,7 @@ def option(answer: str, letters: str, texts: Mapping[str, str] | None = None) ->
     """The letter an answer settles on, one of `letters` (capitals); '' if none. `texts` are the options' own."""
     text = final(answer)
     said = [letter for letter, content in (texts or {}).items() if _same(content, text)]
-    if len(said) == 1 and said[0] in letters:
+    if len(said) == 1 and said[0] in letters and text.upper() not in {*letters}:
         return said[0]
     for opening in (_OPENING.match(text), _SMALL_OPENING.match(text)):
         if opening and opening[1].upper() in letters and not _ARTICLE.match(text, opening.start(1)):
