@@ -1,0 +1,38 @@
+"""Numbers written in Chinese characters, for the mended rules, and cn2an, which the official ones use."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from .packages import package
+
+NUMERAL = r"(?:\d+(?:\.\d+)?|[零〇○一二两三四五六七八九十百]+)"
+"""A number, in digits or below a thousand in characters."""
+
+_DIGITS = {
+    char: value for value, chars in enumerate(("零〇○", "一", "二两", *"三四五六七八九")) for char in chars
+}
+
+
+def number(text: str) -> float:
+    """The value of a NUMERAL: '12' → 12, '十二' → 12, '二百六十四' → 264, '二六四' → 264, '一百零五' → 105."""
+    if text[0].isdigit():
+        return float(text)
+    if not re.search("[十百]", text):
+        return float(int("".join(str(_DIGITS[char]) for char in text)))
+    total, pending = 0, 0
+    for char in text:
+        if char in "十百":
+            total += (pending or 1) * (10 if char == "十" else 100)
+            pending = 0
+        else:
+            pending = _DIGITS[char]
+    return float(total + pending)
+
+
+def arabic(text: str) -> str:
+    """A text with its Chinese numbers in digits, by cn2an; what cn2an fails on stays. Raises what it raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return str(package("cn2an").transform(text, "cn2an"))
