@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -191,6 +192,7 @@ def mounted(tmp_path: Path) -> Iterator[Mount]:
         return place
 
     yield mount
+    gc.collect()  # a statement that the full disk broke off keeps its database open until then
     for place in places:
         until = time.monotonic() + 20  # a worker that has written its result takes a moment to exit
         while subprocess.run(["umount", str(place)], capture_output=True).returncode:

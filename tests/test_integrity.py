@@ -282,7 +282,9 @@ def test_no_process_is_given_the_users_keys(tmp_path: Path, monkeypatch: pytest.
                 words, environment = " ".join(process.cmdline()), process.environ()
             except (psutil.Error, OSError):
                 continue
-            if process.pid != driver.pid:
+            if (
+                "support_cli" not in words
+            ):  # the driver, and for an instant, before it becomes another, its child
                 kinds |= {kind for kind in ("grader", "fake_worker") if kind in words}
                 assert secret not in environment.values(), words
         time.sleep(0.02)
