@@ -1,0 +1,182 @@
+"""Texts as the contamination gate compares them: without case, white space and the punctuation of prose.
+
+`key` tells whether two texts are the same, `units` lets parts of them be compared. Both
+
+* fold case and compatible characters: NFKC and default caseless matching (Unicode 17, sections 3.11 and 3.13),
+  by way of upper case, so that a text equals itself in capitals also where these lose a distinction (ı, I);
+* keep letters, digits and the vowel signs and accents that belong to them; white space goes too, so that words
+  may be joined or parted ('every one', 'every-one'), and so do invisible characters;
+* keep a symbol where it carries the meaning: next to a digit or a single letter other than 'a' and 'i'
+  ('2 + 2', '50%', 'C++', 'x = y'), but not between words ('good/bad', '*great*');
+* keep a chemical formula in line notation (SMILES) whole, its brackets too: 'CC(C)O' is not 'CCCO'.
+
+For `units` a formula is one thing that is the same or isn't, and so is a number: molecules differ by a character,
+and '17 carbon atoms' are no more like '16' than like '3'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Units = NDArray[np.uint32]
+
+_SYMBOLS = "=#+<>/\\%^*~|$&"
+_SYMBOL_RUN = re.compile(rf"[{re.escape(_SYMBOLS)}]+")
+_ATOM = r"\[[^\[\]\s]{1,12}\]|cl|br|[bcnopsfih]"
+_FORMULA = re.compile(rf"(?<![^\W_])(?:{_ATOM})(?:{_ATOM}|\d|[=#()@/\\.:+%*$-])*(?![^\W_])")
+_FORMULA_LIKE = re.compile(r"[bcfhinoprsl\])][=#(@\d\[]|\[")  # quick, and true of every formula
+_BONDS = re.compile(r"[=#()\[\]@]")
+_SHORTEST_RINGED = 6  # 'c1ccccc1o' has no bond sign, and shorter ones may be anything: 'co2', 'b2b'
+_LONGEST_FORMULA = 24
+_NUMBER = re.compile(r"(?<![a-z\d])\d+(?:[.,]\d+)*(?![a-z\d])")
+_WORD = re.compile(r"[^\W_]+")
+_WORD_UNITS = 5
+
+# Symbols that are kept stand in Unicode's plane 16 (private use), where no text has anything to lose.
+_KEPT = 0x100000
+ATOM_START, ATOM_BODY, ATOM_END = 0x100800, 0x108000, 0x10FFF0
+"""A formula or number begins with a unit from the first of these on, and goes on with units from the second."""
+ATOM_UNITS = 6
+"""The fewest units of a formula or number."""
+_CODES = 0x110000
+# An ideograph says as much as three letters and a syllable as much as two, so they count as many units.
+_WIDE = {
+    (0x3400, 0xA000): 3,
+    (0xF900, 0xFB00): 3,
+    (0x20000, 0x40000): 3,
+    (0x3040, 0x3100): 2,
+    (0xAC00, 0xD7A4): 2,
+}
+_DROPPED_MARKS = {0x034F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}  # joiner, variation selectors
+
+
+class _Letters(dict[int, int | None]):
+    """The table of `str.translate` that leaves letters, digits, their marks and symbols that are kept."""
+
+    def __missing__(self, code: int) -> int | None:
+        character = chr(code)
+        mark = unicodedata.category(character) in ("Mn", "Mc") and code not in _DROPPED_MARKS
+        self[code] = code if code >= _KEPT or character.isalnum() or mark else None
+        return self[code]
+
+
+_LETTERS = _Letters()
+
+
+def fold(text: str) -> str:
+    """The text without case and compatibility variants."""
+    if text.isascii():
+        return text.lower()
+    upper = unicodedata.normalize("NFKC", text.casefold()).upper()
+    return unicodedata.normalize("NFKC", upper.casefold())
+
+
+def key(text: str) -> str:
+    """What two texts that are the same have in common; of symbols alone, the text without white space."""
+    return forms(text)[0]
+
+
+def forms(text: str) -> tuple[str, str]:
+    """The text's key, and the letters its `units` are made of: the same but for formulas and numbers."""
+    folded = exact = atomic = fold(text)
+    if _FORMULA_LIKE.search(folded):
+        exact, atomic = _FORMULA.sub(_keep_formula, folded), _FORMULA.sub(_hash_formula, folded)
+    letters = _keep_symbols(exact).translate(_LETTERS)
+    text_key = letters or "".join(folded.split())
+    if atomic is folded and not _NUMBER.search(folded):
+        return text_key, letters
+    return text_key, _NUMBER.sub(_hash_number, _keep_symbols(atomic)).translate(_LETTERS)
+
+
+def word_count(text: str) -> int:
+    """Words of a text; where a script doesn't part them, five units make one."""
+    words = _WORD.findall(fold(text))
+    if text.isascii():
+        return len(words)
+    sizes = [(len(word), units(word).size) for word in words]
+    return sum(1 if size == characters else max(1, size // _WORD_UNITS) for characters, size in sizes)
+
+
+def letters_prevail(text: str) -> bool:
+    """Whether a text has more letters than digits, as dates, codes and numbers don't."""
+    return sum(c.isalpha() for c in text) > sum(c.isdigit() for c in text)
+
+
+def units(letters: str) -> Units:
+    """The letters as numbers; a wide one is several, so that equally many units say about as much."""
+    codes = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    if letters.isascii():
+        return codes
+    counts = _widths()[codes]
+    ends = np.cumsum(counts)
+    part = np.arange(ends[-1], dtype=np.uint32) - np.repeat(ends - counts, counts).astype(np.uint32)
+    return np.asarray(np.repeat(codes, counts) + part * np.uint32(_CODES), dtype=np.uint32)
+
+
+@cache
+def _widths() -> NDArray[np.int64]:
+    widths = np.ones(_CODES, dtype=np.int64)
+    for (first, end), width in _WIDE.items():
+        widths[first:end] = width
+    return widths
+
+
+def _keep_symbols(text: str) -> str:
+    """The text with the symbols that carry meaning put where the table keeps them."""
+
+    def mapped(found: re.Match[str]) -> str:
+        before = text[max(0, found.start() - 4) : found.start()].rstrip()
+        after = text[found.end() : found.end() + 4].lstrip()
+        if _is_operand(before[-1:], before[-2:-1]) or _is_operand(after[:1], after[1:2]):
+            return _kept(found[0])
+        return found[0]
+
+    return _SYMBOL_RUN.sub(mapped, text)
+
+
+def _is_operand(nearest: str, next_one: str) -> bool:
+    """Whether a neighbour of a symbol is a digit or a word of one letter, seen from the symbol."""
+    return nearest.isdigit() or (nearest.isalpha() and nearest not in "ai" and not next_one.isalnum())
+
+
+def _kept(text: str) -> str:
+    return "".join(c if c.isalnum() else chr(_KEPT + ord(c)) for c in text)
+
+
+def _keep_formula(found: re.Match[str]) -> str:
+    formula, rest = _trimmed(found[0])
+    return (_kept(formula) if _BONDS.search(formula) else formula) + rest
+
+
+def _hash_formula(found: re.Match[str]) -> str:
+    """A formula as letters drawn from its hash, so that no part of it equals a part of another."""
+    formula, rest = _trimmed(found[0])
+    ringed = len(formula) >= _SHORTEST_RINGED and not formula.isalpha()
+    if not (_BONDS.search(formula) or ringed):
+        return found[0]
+    return _hashed(formula, max(ATOM_UNITS, min(len(formula), _LONGEST_FORMULA))) + rest
+
+
+def _hash_number(found: re.Match[str]) -> str:
+    return _hashed(found[0].replace(",", ""), ATOM_UNITS)
+
+
+def _hashed(text: str, length: int) -> str:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=2 * length).digest()
+    first, *others = np.frombuffer(digest, dtype="<u2").tolist()
+    start = chr(ATOM_START + first % (ATOM_BODY - ATOM_START))
+    return start + "".join(chr(ATOM_BODY + code % (ATOM_END - ATOM_BODY)) for code in others)
+
+
+def _trimmed(found: str) -> tuple[str, str]:
+    """A formula without the sentence's punctuation behind it, and that punctuation."""
+    formula = found.rstrip(".:-+*$%/\\")
+    while formula.endswith(")") and formula.count(")") > formula.count("("):
+        formula = formula[:-1].rstrip(".:-")
+    return formula, found[len(formula) :]
