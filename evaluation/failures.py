@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError, TrexError
 from ..files import read_jsonl
+from .metrics import Counts, Measured
 from .metrics.accuracy import first_line, normalise
 from .results import Evaluation, FailureCase
 from .splits import search_items
@@ -23,12 +27,16 @@ TELLING = 1.96
 
 @dataclass(frozen=True)
 class Prediction:
-    """One line of predictions/<id>.jsonl: the answer to an item, and its value under the metric."""
+    """One line of predictions/<id>.jsonl: the answer to an item, and its value under the metric.
+
+    `counts` is what a `PooledMetric` counted of it, so that gains in its score can be tested; else None.
+    """
 
     id: str
     prediction: str
     value: float
     truncated: bool = False
+    counts: list[float] | None = None
 
     @property
     def wrong(self) -> bool:
@@ -44,10 +52,17 @@ class Comparison:
     after: list[float] = field(default_factory=list)
     fixed: list[str] = field(default_factory=list)
     regressed: list[str] = field(default_factory=list)
+    before_counts: Counts | None = None
+    after_counts: Counts | None = None
+
+    @property
+    def measured(self) -> tuple[Measured, Measured]:
+        """Both sides as their metric measured them, for `paired_gain`."""
+        return Measured(self.before, {}, self.before_counts), Measured(self.after, {}, self.after_counts)
 
     @property
     def gain(self) -> float:
-        """Mean of `after` minus mean of `before`; 0 without shared items."""
+        """Mean of `after` minus mean of `before`; 0 without shared items. A pooled score's gain is another."""
         if not self.ids:
             return 0.0
         return (math.fsum(self.after) - math.fsum(self.before)) / len(self.ids)
@@ -75,11 +90,20 @@ def read_predictions(run_dir: Path, evaluation: Evaluation) -> list[Prediction]:
     path = run_dir / evaluation.predictions
     try:
         return [
-            Prediction(row["id"], row["prediction"], row["value"], row.get("truncated", False))
+            Prediction(
+                row["id"], row["prediction"], row["value"], row.get("truncated", False), row.get("counts")
+            )
             for row in read_jsonl(path)
         ]
     except (OSError, ValueError, KeyError) as error:
         raise TrexError(f"the predictions in {path} can't be read ({error}); evaluate again") from error
+
+
+def measured_of(predictions: Sequence[Prediction]) -> Measured:
+    """What the metric said of predictions, in the order of item ids, so that two sets of them are paired."""
+    ordered = sorted(predictions, key=lambda prediction: prediction.id)
+    counts = counts_of([prediction.counts for prediction in ordered])
+    return Measured([prediction.value for prediction in ordered], {}, counts)
 
 
 def failure_cases(evaluation: Evaluation, task: Task, run_dir: Path) -> list[FailureCase]:
@@ -109,7 +133,15 @@ def compare(before: Evaluation, after: Evaluation, run_dir: Path) -> Comparison:
         after=[new[i].value for i in ids],
         fixed=[i for i in ids if old[i].wrong and not new[i].wrong],
         regressed=[i for i in ids if not old[i].wrong and new[i].wrong],
+        before_counts=counts_of([old[i].counts for i in ids]),
+        after_counts=counts_of([new[i].counts for i in ids]),
     )
+
+
+def counts_of(rows: Sequence[list[float] | None]) -> Counts | None:
+    """The counts of items as a table, a row each; None if there are none, or an item lacks them."""
+    known = [row for row in rows if row is not None]
+    return np.array(known, dtype=float) if known and len(known) == len(rows) else None
 
 
 def causes(evaluation: Evaluation, task: Task, run_dir: Path, most: int = 8) -> list[FailureGroup]:
@@ -237,4 +269,6 @@ def prediction_row(prediction: Prediction) -> dict[str, Any]:
     row = asdict(prediction)
     if not prediction.truncated:
         del row["truncated"]
+    if prediction.counts is None:
+        del row["counts"]
     return row

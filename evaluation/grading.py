@@ -17,7 +17,7 @@ from . import audit, ledger
 from .adapters import BASE_MODEL, adapter_hash
 from .contamination import ContaminationGate, training_rows
 from .failures import Prediction, prediction_row
-from .metrics import measure, metric
+from .metrics import Measured, measure, metric
 from .models import chat_template_hash, model_hash
 from .protocol import Freeze, Open, Scoring
 from .results import ContaminationReport, Evaluation
@@ -194,8 +194,10 @@ class Grading:
         name = f"test-{evaluation_id}" if split == "test" else evaluation_id
         predictions = f"predictions/{name}.jsonl"
         rows = [
-            prediction_row(Prediction(item["id"], answer.text, value, answer.truncated))
-            for item, answer, value in zip(items, answers, measured.values, strict=True)
+            prediction_row(Prediction(item["id"], answer.text, value, answer.truncated, counted))
+            for item, answer, value, counted in zip(
+                items, answers, measured.values, _counted(measured), strict=True
+            )
         ]
         write_jsonl(self._run_dir / predictions, rows)
         return Evaluation(
@@ -271,6 +273,13 @@ class Grading:
                 "compared; undo the change or start a new run"
             )
         return identity
+
+
+def _counted(measured: Measured) -> list[list[float] | None]:
+    """What a pooled metric counted of each item; None of each for another metric."""
+    if measured.counts is None:
+        return [None] * len(measured.values)
+    return [[float(count) for count in row] for row in measured.counts]
 
 
 def _content(path: Path) -> str:

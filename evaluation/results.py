@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from .task import Split
 
 
 class Score(BaseModel):
-    """A metric's value with its number of items and a 95 % bootstrap interval over items."""
+    """A metric's value with its number of items and a 95 % interval; see `statistics` for how it is made."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,6 +20,10 @@ class Score(BaseModel):
     ci_low: float
     ci_high: float
     standard_error: float = Field(ge=0)
+    covers: Literal["items", "items and seeds"] = Field(
+        default="items",
+        description="What was drawn again in thought: other items, or also other seeds of the training",
+    )
 
 
 class Evaluation(BaseModel):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..evaluation.comparison import paired_gain
+from ..evaluation.failures import counts_of
+from ..evaluation.metrics import Measured, metric
 from ..evaluation.results import Evaluation, Score
-from ..evaluation.statistics import score
 from ..files import read_json, read_jsonl, write_json
 from .best import write_best
 from .budget import Reading
@@ -138,13 +142,19 @@ def adapter_of(trials: Path, trial: TrialRecord) -> Path:
 
 def _paired_gain(lab: Lab, after: Evaluation, before: Evaluation) -> Score:
     """The gain on the same items, with its interval over items; only values are read, never items."""
-    ours, base = _values(lab, after), _values(lab, before)
-    return score("gain", [ours[item] - base[item] for item in sorted(ours)])
+    ours, base = _rows(lab, after), _rows(lab, before)
+    items = sorted(ours)
+    sides = (_measured([rows[item] for item in items]) for rows in (base, ours))
+    return paired_gain(metric(lab.task.metric), *sides).score
 
 
-def _values(lab: Lab, evaluation: Evaluation) -> dict[str, float]:
+def _rows(lab: Lab, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     assert evaluation.predictions is not None
-    return {row["id"]: row["value"] for row in read_jsonl(lab.directory.path / evaluation.predictions)}
+    return {row["id"]: row for row in read_jsonl(lab.directory.path / evaluation.predictions)}
+
+
+def _measured(rows: Sequence[dict[str, Any]]) -> Measured:
+    return Measured([row["value"] for row in rows], {}, counts_of([row.get("counts") for row in rows]))
 
 
 def _root_evaluation(tree: Tree) -> Evaluation:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ...evaluation.statistics import paired_permutation
+from ...evaluation.comparison import paired_gain
+from ...evaluation.metrics import metric
 from ...training.plan import TrainingPlan
 from ..experiment import Diagnosis, Experiment, Symptom, TrialRecord
 from .protocol import Evidence
@@ -124,13 +125,14 @@ def _gain(evidence: Evidence) -> tuple[float, float | None]:
     """
     comparison, score = evidence.comparison, evidence.experiment.score
     if comparison is not None and comparison.ids:
-        return comparison.gain, paired_permutation(comparison.after, comparison.before)
+        gain = paired_gain(metric(evidence.task.metric), *comparison.measured)
+        return gain.score.value, gain.p_value
     before = evidence.parent.score if evidence.parent is not None else None
     if before is None or score is None:
         return 0.0, None
-    gain = score.value - before.value
+    difference = score.value - before.value
     error = math.hypot(score.standard_error, before.standard_error)
-    return gain, math.erfc(abs(gain) / error / math.sqrt(2)) if error else None
+    return difference, math.erfc(abs(difference) / error / math.sqrt(2)) if error else None
 
 
 def _summary(evidence: Evidence, gain: float, p_value: float | None) -> str:
