@@ -22,7 +22,7 @@ from typing import IO, Any, Protocol, Self, TypeVar
 from ..errors import InputError, IntegrityError, PlanError, TrexError
 from ..home import home
 from .protocol import Action, ErrorKind, Freeze, Open, Request, Response, Scoring
-from .results import ContaminationReport, Evaluation
+from .results import ContaminationReport, Evaluation, Guard
 from .task import Task
 
 T = TypeVar("T")
@@ -77,6 +77,10 @@ class Grader(Protocol):
 
     def score_test(self) -> tuple[Evaluation, Evaluation]:
         """The sealed winner and the baseline on the test split. Raises IntegrityError before `seal`."""
+        ...
+
+    def guard(self, winner: Path) -> list[Guard]:
+        """What the winner may have lost against the base model: see `guards`."""
         ...
 
     def close(self) -> None:
@@ -156,6 +160,9 @@ class GraderProcess:
     def score_test(self) -> tuple[Evaluation, Evaluation]:
         answer = self._ask("score_test")
         return _present(answer.evaluation), _present(answer.baseline)
+
+    def guard(self, winner: Path) -> list[Guard]:
+        return _present(self._ask("guard", adapter=_absolute(winner)).guards)
 
     def close(self) -> None:
         self._closed = True

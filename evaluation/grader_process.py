@@ -76,6 +76,10 @@ def answer(grading: Grading, request: Request) -> Response:
         return Response(number=number, contamination=grading.check_contamination(request.dataset))
     if request.action == "seal":
         return Response(number=number, freeze=grading.seal(request.adapter))
+    if request.action == "guard":
+        if request.adapter is None:
+            raise InputError("guards compare an adapter with the base model")
+        return Response(number=number, guards=grading.guard(request.adapter))
     winner, baseline = grading.score_test()
     return Response(number=number, evaluation=winner, baseline=baseline)
 

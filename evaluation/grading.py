@@ -16,11 +16,12 @@ from ..files import canonical_json, fingerprint, hash_file, hash_folder, read_js
 from . import audit, ledger
 from .adapters import BASE_MODEL, adapter_hash
 from .contamination import ContaminationGate, training_rows
-from .failures import Prediction, prediction_row
+from .failures import Prediction, prediction_row, read_predictions
+from .guards import form, knowledge_and_refusal
 from .metrics import Measured, measure, metric
 from .models import chat_template_hash, model_hash
 from .protocol import Freeze, Open, Scoring
-from .results import ContaminationReport, Evaluation
+from .results import ContaminationReport, Evaluation, Guard
 from .splits import confirm_items, load_items, search_items
 from .statistics import score_measured
 from .task import GenerationSettings, Item, Message, Split
@@ -138,6 +139,17 @@ class Grading:
         self._announce(ledger.OPEN_TEST, key=frozen.key)
         items = self._read_test()
         return self._evaluated(winner, "test", items, "auto"), self._baseline(items)
+
+    def guard(self, winner: Path) -> list[Guard]:
+        """See `Grader.guard`. The form of answers is compared where they are generated, on `search`."""
+        found = knowledge_and_refusal(self._answerer, winner)
+        if self._task.choices:
+            return found
+        said = [
+            read_predictions(self._run_dir, self._evaluated(adapter, "search", self._items["search"], "auto"))
+            for adapter in (None, winner)
+        ]
+        return [*found, *form(*said)]
 
     def _baseline(self, items: list[Item]) -> Evaluation:
         """The base model under the scoring that suits it better; both figures stand in the extras."""

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .task import Split
 
+GuardName = Literal["knowledge", "refusal", "compliance", "answered", "ended"]
+
 
 class Score(BaseModel):
     """A metric's value with its number of items and a 95 % interval; see `statistics` for how it is made."""
@@ -50,6 +52,19 @@ class ContaminationReport(BaseModel):
     matches: int
     examples: list[int] = Field(default_factory=list, description="Matching rows by index, never test text")
     clean: bool
+
+
+class Guard(BaseModel):
+    """What a winner may have lost beside its task: the share of items on which each model did what it should."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: GuardName
+    base: float
+    winner: float
+    n: int = Field(ge=1)
+    p_value: float = Field(description="Two-sided, paired over items")
+    broken: bool = Field(description="Worse beyond noise, and by enough to matter")
 
 
 class FailureCase(BaseModel):

@@ -170,7 +170,7 @@ class Benchmark:
             write_jsonl(folder / "train.jsonl", [_flat(row) for row in parts["train"]])
 
     def parts(self, records: Iterable[Record], smoke: bool = False) -> dict[str, list[Row]]:
-        """Items by part, no group in two of them, no train row that repeats an item of dev or test.
+        """Items by part: no group in two, no dev row that repeats a test item, no train row that repeats either.
 
         Raises InputError for a part of dev and test without rows, and for train rows of data that must not be
         trained on (samples are ours and may be).
@@ -189,12 +189,11 @@ class Benchmark:
         for part, record in placed:
             if strongest[_group(record)] == part:
                 parts[part].append(self.item(record))
-        for name in ("dev", "test"):
-            if not parts[name]:
-                raise InputError(f"{self.title}: no rows for {name}")
+        if not parts["dev"] or not parts["test"]:
+            raise InputError(f"{self.title}: dev or test has no rows")
         prompt = Prompt(system=self.system, user="{prompt}", answer="{gold}")
-        gate = ContaminationGate([*parts["dev"], *parts["test"]], prompt)
-        parts["train"] = [row for row in parts["train"] if not gate.matches(row)]
+        parts["dev"] = _without_repeats(parts["dev"], parts["test"], prompt)
+        parts["train"] = _without_repeats(parts["train"], [*parts["dev"], *parts["test"]], prompt)
         return parts
 
     def _part(self, record: Record) -> str:
@@ -218,6 +217,11 @@ class Benchmark:
 
 def _group(record: Record) -> str:
     return record.group or content_id(record.row)
+
+
+def _without_repeats(rows: list[Row], items: list[Row], prompt: Prompt) -> list[Row]:
+    gate = ContaminationGate(items, prompt)
+    return [row for row in rows if not gate.matches({**row, "messages": prompt.messages(row)})]
 
 
 def _flat(row: Row) -> Row:

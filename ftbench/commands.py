@@ -74,6 +74,7 @@ def run(
     rounds: Annotated[int | None, typer.Option(help="Experiments after the baseline, of each run")] = None,
     trials: Annotated[int | None, typer.Option(help="Configurations of one experiment")] = None,
     budget: Annotated[str | None, typer.Option(help="Limit on active time of each run: 90s, 10m")] = None,
+    fresh_seeds: Annotated[int, typer.Option(help="Trainings of finalists with other seeds")] = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="A tiny model and a sliver of data")] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the runs")] = Path("runs/bench"),
 ) -> None:
@@ -93,6 +94,7 @@ def run(
         rounds=rounds,
         trials=trials,
         budget_seconds=None if budget is None else parse_duration(budget),
+        fresh_seeds=fresh_seeds,
         smoke=smoke,
     ):
         made.append(entry.prepared.directory.path)

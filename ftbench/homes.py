@@ -9,7 +9,6 @@ fetch: the commit that was current then is recorded and asked for ever after.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from ..errors import InputError
 from ..files import fingerprint, lock, read_json, write_json
@@ -67,7 +67,8 @@ class GitHubHome:
 
     @property
     def present(self) -> bool:
-        return _mirror(self.repository) is not None or _cache(self.repository, self.commit).is_dir()
+        fetched = _cache(self.repository, self.commit)
+        return _mirror(self.repository) is not None or any(path.is_file() for path in fetched.rglob("*"))
 
     def file(self, path: str) -> Path:
         """See `Home.file`."""
@@ -77,17 +78,17 @@ class GitHubHome:
         target = _cache(self.repository, self.commit) / path
         if target.is_file():
             return target
-        source = f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{path}"
-        target.parent.mkdir(parents=True, exist_ok=True)
+        source = f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{quote(path)}"
         try:
-            with (
-                urllib.request.urlopen(source, timeout=_TIMEOUT_S) as answer,
-                tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as draft,
-            ):
-                shutil.copyfileobj(answer, draft)
-            Path(draft.name).replace(target)
+            with urllib.request.urlopen(source, timeout=_TIMEOUT_S) as answer:
+                content = answer.read()
         except (urllib.error.URLError, OSError) as error:
             raise _out_of_reach(self.repository, path, error) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
+            draft = Path(folder) / target.name
+            draft.write_bytes(content)
+            draft.replace(target)
         return target
 
 

@@ -117,6 +117,7 @@ def run(
     policy: PolicyName = "mcts",
     seed: int = 0,
     out: str | Path | None = None,
+    fresh_seeds: int = 0,
     smoke: bool = False,
     reuse: bool = True,
     keep_all: bool = False,
@@ -139,6 +140,7 @@ def run(
         budget_seconds=parse_duration(budget) if isinstance(budget, str) else budget,
         policy=policy,
         seed=seed,
+        fresh_seeds=fresh_seeds,
         reuse=reuse,
         keep_all=keep_all,
     )

@@ -34,7 +34,7 @@ def build_graph(nodes: Nodes | None = None, checkpointer: BaseCheckpointSaver[st
     graph.add_node("plan", do.plan)  # Researcher: memory → direction → one experiment plan
     graph.add_node("approve", do.approve, destinations=("plan", "prepare"))  # a person, if asked for
     graph.add_node("prepare", do.prepare)  # Executor: data set, contamination gate, preflight, repairs
-    graph.add_node("run_rung", do.run_rung, input_schema=RungTask)  # Executor: train to the rung's end, evaluate
+    graph.add_node("run_rung", do.run_rung, input_schema=RungTask)  # Executor: train one rung, evaluate
     graph.add_node("promote", do.promote)  # the better trials go on, the others end here
     graph.add_node("diagnose", do.diagnose)  # Researcher: what failed, what was fixed, why
     graph.add_node("record", do.record)  # reward, key nodes, projection to the experiment store

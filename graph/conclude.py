@@ -16,23 +16,28 @@ from .best import write_best
 from .budget import Reading
 from .estimate import remember_rates
 from .experiment import Experiment, TrialRecord
+from .fresh_seeds import FreshSeeds, try_fresh_seeds
 from .lab import Lab
 from .report import write_report
 from .summary import Ending, FinishRecord, Spend, summarise, tally
 from .tree import Tree
 
-# The end scores about this many times the seconds of the baseline's evaluation, item for item, with a margin.
 _RESERVE_MARGIN = 1.5
+_GUARD_ITEMS = 300  # what guarding a winner takes, in items of a task answered by choice
 
 
 def reserve_seconds(lab: Lab, baseline: Evaluation) -> float:
-    """What the end of the run will take: finalists on `confirm`, winner and baseline on the test split."""
+    """What the end of the run will take: finalists on `confirm`, winner and baseline on the test split, guards.
+
+    By the seconds that an item of the baseline's evaluation took, with a margin.
+    """
     per_item = baseline.seconds / baseline.score.n
     confirm = baseline.score.n * (1 / lab.task.search_fraction - 1)
     test_bytes = lab.task.test.stat().st_size / max(1, lab.task.dev.stat().st_size)
     test = baseline.score.n / lab.task.search_fraction * test_bytes
     baselines = 3 if lab.task.choices else 2  # with choices the base model is scored both ways
-    return _RESERVE_MARGIN * per_item * (lab.settings.finalists * confirm + baselines * test)
+    guards = _GUARD_ITEMS if lab.settings.guards else 0
+    return _RESERVE_MARGIN * per_item * (lab.settings.finalists * confirm + baselines * test + guards)
 
 
 def reason_to_end(lab: Lab, tree: Tree) -> Ending | None:
@@ -64,6 +69,7 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
     winner = _choose(lab, tree)
     lab.grader.seal(winner.adapter)
     test, baseline = lab.grader.score_test()
+    guards = lab.grader.guard(winner.adapter) if winner.adapter and lab.settings.guards else []
     record = FinishRecord(
         reason=reason,
         winner_trial=winner.trial.id if winner.trial else None,
@@ -73,6 +79,8 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
         test=test,
         baseline_test=baseline,
         test_gain=_paired_gain(lab, test, baseline) if winner.trial else None,
+        seeds=winner.seeds.score(lab),
+        guards=guards,
         best_path="best" if winner.trial else None,
     )
     remember_rates(lab.task, lab.settings, tree)
@@ -104,6 +112,7 @@ class _Finalist:
     trial: TrialRecord | None
     adapter: Path | None
     confirm: Evaluation
+    seeds: FreshSeeds
 
 
 def _choose(lab: Lab, tree: Tree) -> _Finalist:
@@ -125,14 +134,18 @@ def _belief(tree: Tree, experiment: Experiment) -> float:
 def _finalist(lab: Lab, experiment: Experiment) -> _Finalist:
     trial = next((t for t in experiment.trials if t.id == experiment.best_trial), None)
     adapter = None if trial is None else adapter_of(lab.directory.trials, trial)
-    return _Finalist(experiment, trial, adapter, lab.grader.evaluate(adapter, "confirm"))
+    confirm = lab.grader.evaluate(adapter, "confirm")
+    seeds = try_fresh_seeds(lab, experiment, trial, confirm) if trial else FreshSeeds((confirm,))
+    return _Finalist(experiment, trial, adapter, confirm, seeds)
 
 
 def _pooled(finalist: _Finalist) -> float:
-    scores = [finalist.confirm.score]
-    if finalist.experiment.score is not None:
-        scores.append(finalist.experiment.score)
-    return sum(score.value * score.n for score in scores) / sum(score.n for score in scores)
+    """The score on all of dev, where `confirm` counts with its mean over seeds."""
+    confirmed, searched = finalist.confirm.score, finalist.experiment.score
+    if searched is None:
+        return finalist.seeds.mean
+    total = finalist.seeds.mean * confirmed.n + searched.value * searched.n
+    return total / (confirmed.n + searched.n)
 
 
 def adapter_of(trials: Path, trial: TrialRecord) -> Path:

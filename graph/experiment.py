@@ -54,7 +54,9 @@ class TrialRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: str = Field(default="", description="Hash of everything that determines the weights; empty before a start")
+    id: str = Field(
+        default="", description="Hash of everything that determines the weights; empty before a start"
+    )
     index: int = Field(description="Its place in the plan")
     status: Literal["planned", "running", "done", "pruned", "failed", "stopped"]
     training: TrainingPlan
@@ -97,9 +99,12 @@ class Diagnosis(BaseModel):
 
     verdict: Literal["supported", "refuted", "inconclusive", "failed"]
     summary: str
-    causes: list[str] = Field(default_factory=list, description="Causes of failure cases, most frequent first")
+    causes: list[str] = Field(
+        default_factory=list, description="Causes of failure cases, most frequent first"
+    )
     symptoms: list[Symptom] = Field(
-        default_factory=list, description="What ails the node, in words that the next plan's directions answer to"
+        default_factory=list,
+        description="What ails the node, in words that the next plan's directions answer to",
     )
     fixed: int = Field(default=0, description="Items the parent got wrong and this one right")
     regressed: int = 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from ..errors import TrexError
 from ..evaluation.grader import Grader, GraderProcess
@@ -17,7 +17,7 @@ from ..files import read_json
 from ..home import home
 from ..tools.data import data_tool
 from ..tools.evaluation import evaluation_tool
-from ..tools.training import TrainingBench, training_tool
+from ..tools.training import LAST_RUNG, TrainingBench, TrainingOutcome, training_tool
 from ..training.data.build import BuiltDataset
 from ..training.job import JobStatus
 from ..training.plan import TrainingPlan
@@ -35,6 +35,9 @@ from .settings import Settings
 from .store import Projector
 from .tree import TreeReader
 
+# Trains a plan on a data set to its end with another seed; the adapter, None if it has failed. No agent's tool.
+Retrain = Callable[[TrainingPlan, str, int], Path | None]
+
 
 @dataclass
 class Lab:
@@ -51,6 +54,7 @@ class Lab:
     budget: Budget
     projector: Projector
     reader: TreeReader
+    retrain: Retrain
     held: IO[str] | None = None
     """The run's lock, where no session holds it."""
 
@@ -132,6 +136,13 @@ def assemble(
         budget=budget,
         rung_items=settings.rung_items,
     )
+
+    def retrain(plan: TrainingPlan, dataset: str, seed: int) -> Path | None:
+        tool = training_tool(replace(bench, seed=seed))
+        return cast(
+            TrainingOutcome, tool.invoke({"plan": plan, "dataset": dataset, "rung": LAST_RUNG})
+        ).adapter
+
     return Lab(
         settings=settings,
         task=task,
@@ -144,6 +155,7 @@ def assemble(
         budget=budget,
         projector=Projector(directory.experiments, directory.path),
         reader=TreeReader(),
+        retrain=retrain,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from .experiment import Experiment
 from .integrity import Integrity
-from .summary import ExperimentSummary, Interval, RunSummary
+from .summary import BestSummary, ExperimentSummary, Interval, RunSummary
 
 ENDINGS = {
     "rounds": "all rounds are done",
@@ -92,6 +92,23 @@ def verdict(summary: RunSummary) -> Verdict:
     if below:
         return Verdict("worse", "worse", f"Worse than the base model: {measured}.")
     return Verdict("noise", "within noise", f"Not told apart from the base model by noise: {measured}.")
+
+
+def guards(best: BestSummary) -> str | None:
+    """What the winner kept and lost beside its task, in a sentence; None if nobody looked."""
+    if not best.guards:
+        return None
+    figures = [f"{guard.name} {guard.base:.2f} → {guard.winner:.2f} of {guard.n}" for guard in best.guards]
+    lost = [guard.name for guard in best.guards if guard.broken]
+    found = f"It lost on {' and '.join(lost)}, beyond noise" if lost else "It lost nothing beyond noise"
+    return f"{found} (share of items, base model → winner: {', '.join(figures)})."
+
+
+def fresh_seeds(best: BestSummary) -> str | None:
+    """The winner's plan over seeds, in a sentence; None if it was trained with one seed only."""
+    if best.seeds is None:
+        return None
+    return f"Trained again with fresh seeds, its plan scores {interval(best.seeds)} on confirm (items and seeds)."
 
 
 def contamination(experiments: Sequence[Experiment]) -> str:

@@ -49,6 +49,13 @@ class Settings(BaseModel):
     finalists: int = Field(
         default=2, ge=1, description="Experiments confirmed on `confirm` before the winner is frozen"
     )
+    fresh_seeds: int = Field(
+        default=0,
+        ge=0,
+        le=8,
+        description="Trainings of each finalist with other seeds, while the budget allows",
+    )
+    guards: bool = Field(default=True, description="See what the winner may have lost")
     slots: int = Field(ge=1, description="Training jobs at once")
     threads: int = Field(ge=1, description="Threads of one training job")
     grader_threads: int = Field(ge=1, description="Threads of the grader: it works while jobs wait for it")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..evaluation.results import Evaluation, Score
+from ..evaluation.results import Evaluation, Guard, Score
 from ..evaluation.task import Task
 from ..landlock import NOT_CONFINED
 from .experiment import SCHEMA_VERSION, Experiment, Strategy, TrialRecord
@@ -52,6 +52,10 @@ class FinishRecord(BaseModel):
     test_gain: Score | None = Field(
         default=None, description="Winner minus baseline on the same test items, with a paired interval"
     )
+    seeds: Score | None = Field(
+        default=None, description="The winner's plan on `confirm`, trained again with fresh seeds as well"
+    )
+    guards: list[Guard] = Field(default_factory=list, description="What the winner may have lost")
     test_seen: bool = Field(default=False, description="This test split was opened before this run ended")
     best_path: str | None = Field(
         default=None, description="The winner's folder, relative to the run directory"
@@ -184,6 +188,8 @@ class BestSummary(BaseModel):
     test: Interval | None
     baseline_test: Interval | None
     test_gain: Interval | None
+    seeds: Interval | None = Field(description="Over items of `confirm` and fresh seeds of the winner's plan")
+    guards: list[Guard]
     test_seen: bool
     scoring: str
     path: str | None
@@ -333,6 +339,8 @@ def _winner(finish: FinishRecord) -> BestSummary | None:
         test=_interval(finish.test) if finish.test else None,
         baseline_test=_interval(finish.baseline_test) if finish.baseline_test else None,
         test_gain=Interval.of(finish.test_gain),
+        seeds=Interval.of(finish.seeds),
+        guards=finish.guards,
         test_seen=finish.test_seen,
         scoring=finish.dev.scoring,
         path=finish.best_path,
@@ -354,6 +362,8 @@ def _leader(tree: Tree) -> BestSummary | None:
         test=None,
         baseline_test=None,
         test_gain=None,
+        seeds=None,
+        guards=[],
         test_seen=False,
         scoring=evaluation.scoring,
         path=None,

@@ -16,6 +16,10 @@ from ..training.plan import TrainingPlan, rung_steps
 from ..training.runners import OnProgress, Runner
 
 
+LAST_RUNG = 1_000
+"""A rung past the end of every schedule: the whole of it."""
+
+
 class TrainArguments(BaseModel):
     """Input of the tool `train`."""
 

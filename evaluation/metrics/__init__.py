@@ -38,6 +38,7 @@ BUILT_IN = {
     "omebench": "omescore:OmeScore",
     "openfindata": "openfindata:OpenFinData",
     "rouge1": "rouge:Rouge1",
+    "sst2": "sst2:Sst2",
     "tomg": "tomg:TomgSuccess",
 }
 UPSTREAM = "/upstream"
