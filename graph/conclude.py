@@ -44,7 +44,8 @@ def reason_to_end(lab: Lab, tree: Tree) -> Ending | None:
 
 def keep_record(lab: Lab, tree: Tree, closed: Experiment) -> None:
     """Project the tree to the experiment store, and drop what trials that lost leave behind."""
-    lab.projector.project(tree, spend_of(tree, lab.budget.clock.read()))
+    if lab.projector.due:
+        lab.projector.project(tree, spend_of(tree, lab.budget.clock.read()))
     if lab.settings.checkpoint == "server":
         write_json(lab.directory.tree, {e.id: e.model_dump(mode="json") for e in tree})
     if not lab.settings.keep_all:
@@ -145,12 +146,6 @@ def _paired_gain(lab: Lab, after: Evaluation, before: Evaluation) -> Score:
 def _values(lab: Lab, evaluation: Evaluation) -> dict[str, float]:
     assert evaluation.predictions is not None
     return {row["id"]: row["value"] for row in read_jsonl(lab.directory.path / evaluation.predictions)}
-
-
-def _root_evaluation(tree: Tree) -> Evaluation:
-    evaluation = tree.root.evaluation
-    assert evaluation is not None
-    return evaluation
 
 
 def read_finish(path: Path) -> FinishRecord | None:
