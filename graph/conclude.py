@@ -53,7 +53,8 @@ def reason_to_end(lab: Lab, tree: Tree) -> Ending | None:
 
 def keep_record(lab: Lab, tree: Tree, closed: Experiment) -> None:
     """Project the tree to the experiment store, and drop what trials that lost leave behind."""
-    lab.projector.project(tree, spend_of(tree, lab.budget.clock.read()))
+    if lab.projector.due:
+        lab.projector.project(tree, spend_of(tree, lab.budget.clock.read()))
     if lab.settings.checkpoint == "server":
         write_json(lab.directory.tree, {e.id: e.model_dump(mode="json") for e in tree})
     if not lab.settings.keep_all:
@@ -168,12 +169,6 @@ def _rows(lab: Lab, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
 
 def _measured(rows: Sequence[dict[str, Any]]) -> Measured:
     return Measured([row["value"] for row in rows], {}, counts_of([row.get("counts") for row in rows]))
-
-
-def _root_evaluation(tree: Tree) -> Evaluation:
-    evaluation = tree.root.evaluation
-    assert evaluation is not None
-    return evaluation
 
 
 def read_finish(path: Path) -> FinishRecord | None:

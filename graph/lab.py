@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from ..errors import TrexError
 from ..evaluation.grader import Grader, GraderProcess
@@ -168,17 +168,18 @@ class Labs:
         self._lock = threading.Lock()
         self._closed = False
 
-    def open(self, settings: Settings) -> Lab:
-        """The run's lab, opened at the first call.
+    def open(self, settings: Mapping[str, Any]) -> Lab:
+        """The lab of the run with these settings, which are validated when it is opened, at the first call.
 
         Raises TrexError after `close`: a node of a run that was stopped may still be at work in its thread.
         """
+        directory = settings["directory"]
         with self._lock:
             if self._closed:
                 raise TrexError("the run was stopped")
-            if settings.directory not in self._labs:
-                self._labs[settings.directory] = self._open_lab(settings)
-            return self._labs[settings.directory]
+            if directory not in self._labs:
+                self._labs[directory] = self._open_lab(Settings.model_validate(settings))
+            return self._labs[directory]
 
     def interrupt(self) -> None:
         """Stop what runs in any of them."""

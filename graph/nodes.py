@@ -37,11 +37,11 @@ class Nodes:
 
     def analyze(self, state: RunState, config: RunnableConfig) -> RunState:
         """Freeze the settings and make the requirement precise."""
-        settings = self._settings or served_settings(state, config)
+        settings = (self._settings or served_settings(state, config)).model_dump(mode="json")
         lab = self._labs.open(settings)
         analysis = lab.researcher.analyze(lab.task).model_dump(mode="json")
         emit("analysis", task=lab.task.name, **analysis)
-        return {"settings": settings.model_dump(mode="json"), "status": "running", "analysis": analysis}
+        return {"settings": settings, "status": "running", "analysis": analysis}
 
     def baseline(self, state: RunState) -> RunState:
         """Evaluate the base model: the root of the tree."""
@@ -203,7 +203,7 @@ class Nodes:
         return {"status": "done", "finish": finish.model_dump(mode="json")}
 
     def _open(self, known: RunState | RungTask) -> Lab:
-        lab = self._labs.open(Settings.model_validate(known["settings"]))
+        lab = self._labs.open(known["settings"])
         lab.budget.reserve_seconds = known.get("reserve_seconds", 0.0)
         return lab
 

@@ -19,7 +19,7 @@ from .state import RunInput, RunState
 from .tasks import find_task, is_file
 
 # What one trial may train on: on a CPU minutes, on a GPU what the paper allows an experiment.
-_EXAMPLES = {"cpu": 896, "cuda": 50_000}
+_EXAMPLES = {"cpu": 1024, "cuda": 50_000}
 _FORM = TypeAdapter(RunInput)
 _SMOKE = {"trial_examples": 320, "rung_items": 20, "finalists": 1}
 

@@ -51,6 +51,11 @@ class Projector:
         self._last_write = float("-inf")
         self._forget()
 
+    @property
+    def due(self) -> bool:
+        """Whether the last write is long enough ago."""
+        return time.monotonic() - self._last_write >= self._every_s
+
     def _forget(self) -> None:
         self._written: dict[str, tuple[Experiment, NodeStatistics]] = {}
         self._spend: Spend | None = None
@@ -71,7 +76,7 @@ class Projector:
         longer for other holders of the file (10 s instead of half a second, or `patience_s`), and raises
         TrexError if it can't write.
         """
-        if not required and time.monotonic() - self._last_write < self._every_s:
+        if not required and not self.due:
             return False
         patience = patience_s if patience_s is not None else 10.0 if required else 0.5
         if not self._path.exists():

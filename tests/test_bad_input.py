@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import support_torch_free
 from support_cli import Said, Trex, caller, everything, on_the_torch_free_lab
@@ -175,6 +177,17 @@ def test_a_home_that_cannot_be_written(trex: Trex, tmp_path: Path, monkeypatch: 
 Mount = Callable[..., Path]
 
 
+def holders(place: Path) -> list[str]:
+    """The processes that have a file or their working directory below a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            open_files = [file.path for file in process.open_files()]
+            if any(path.startswith(str(place)) for path in [process.cwd(), *open_files]):
+                found.append(f"{process.pid} {' '.join(process.cmdline())} {open_files}")
+    return found
+
+
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Mount]:
     """Mounts a small file system in memory; a test that asks for one is left out where that is not allowed."""
@@ -192,11 +205,11 @@ def mounted(tmp_path: Path) -> Iterator[Mount]:
         return place
 
     yield mount
-    gc.collect()  # a statement that the full disk broke off keeps its database open until then
+    gc.collect()  # the error of a failed run holds frames, whose cursors hold the checkpoint database
     for place in places:
         until = time.monotonic() + 20  # a worker that has written its result takes a moment to exit
         while subprocess.run(["umount", str(place)], capture_output=True).returncode:
-            assert time.monotonic() < until, f"a process holds {place} open"
+            assert time.monotonic() < until, f"a process holds {place} open: {holders(place)}"
             time.sleep(0.1)
 
 

@@ -15,7 +15,6 @@ from ..training.job import Job, JobFailed, JobResult, Trial
 from ..training.plan import TrainingPlan, rung_steps
 from ..training.runners import OnProgress, Runner
 
-
 LAST_RUNG = 1_000
 """A rung past the end of every schedule: the whole of it."""
 
