@@ -38,7 +38,8 @@ def seeds_and_items_measured(metric: Metric, seeds: Sequence[Measured]) -> Score
     """A metric's mean score over seeds that answered the same items, with an interval over seeds and items.
 
     A score that is no mean is taken as the mean of its jackknife pseudo-values (Tukey 1958): how much each
-    item moves the score when it is left out. Raises TrexError as `seeds_and_items` does, and for an aggregate
+    item moves the score when it is left out. Unless the score is pooled, the interval is kept within the values.
+    Raises TrexError as `seeds_and_items` does, and for an aggregate
     over so many items that they can't be left out in turn.
     """
     estimates = [estimate_of(metric, measured) for measured in seeds]
@@ -50,7 +51,11 @@ def seeds_and_items_measured(metric: Metric, seeds: Sequence[Measured]) -> Score
         value + (len(each) - 1) * (each.mean() - each) for value, each in zip(scores, left_out, strict=True)
     ]
     table = _table(metric.name, pseudo)
-    return _over_both(metric.name, float(np.mean(scores)), table, None)
+    values = [value for measured in seeds for value in measured.values]
+    pooled = any(measured.counts is not None for measured in seeds)
+    # A pooled score may lie beyond the values of items, an aggregate of them does not.
+    within = None if pooled else (min(values), max(values))
+    return _over_both(metric.name, float(np.mean(scores)), table, within)
 
 
 def _table(name: str, values: Sequence[Sequence[float]] | Sequence[Counts] | Counts) -> Counts:

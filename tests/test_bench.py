@@ -276,3 +276,30 @@ def test_the_prompt_is_the_turn() -> None:
     assert Prompt(user="{prompt}", answer="{gold}").messages(item)[-1]["content"] == row(2)["q"]
     with pytest.raises(InputError, match="'gold'"):
         made(records).item(Record("dev", {**row(1), "gold": "x"}))
+
+
+def test_the_page_shows_the_ten() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    assert [line for line in page.splitlines() if line.startswith("| `")] == [described(n) for n in TEN]
+
+
+def described(name: str) -> str:
+    """A task's line on the page."""
+
+    def score(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3f}".lstrip("0")
+
+    found = benchmark(name)
+    published, licence = found.published, found.licence
+    terms = [licence.name, *([] if licence.commercial else ["non-commercial"])]
+    terms += [] if licence.trainable else ["never trained on"]
+    cells = [
+        f"`{name}`",
+        found.title,
+        found.domain,
+        score(published.base),
+        score(published.reference),
+        score(published.trex_best),
+        ", ".join(terms),
+    ]
+    return f"| {' | '.join(cells)} |"

@@ -149,7 +149,7 @@ def gold_reply(turn: Row, reference: Any) -> str:
 BENCHMARK = Benchmark(
     name="gta",
     title="GTA",
-    domain="Tool use",
+    domain="tool use",
     requirement=(
         "Take the next step of an assistant that has tools: call the right one with the right arguments, or answer "
         "the user from what the tools said."
