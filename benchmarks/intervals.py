@@ -1,6 +1,6 @@
 """Whether intervals cover what they claim, and how often the best of many is called better than it is.
 
-    python benchmarks/intervals.py [--repetitions 800 --seed 0 --json]
+    python benchmarks/intervals.py [--repetitions 600 --seed 0 --json]
 
 Systems with known true scores answer simulated items (see `simulated.py`); an interval covers if it holds the
 truth, which it should in 95 % of repetitions. The percentile bootstrap stands beside it for comparison.
@@ -235,7 +235,7 @@ def show(coverage: Sequence[Coverage], called: Sequence[Called], repetitions: in
 def main() -> int:
     """Run the simulations and print them."""
     parser = argparse.ArgumentParser(description="Coverage of intervals, and error rates of tests.")
-    parser.add_argument("--repetitions", type=int, default=800, help="data sets a cell (at least 2)")
+    parser.add_argument("--repetitions", type=int, default=600, help="data sets a cell (at least 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
