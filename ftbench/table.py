@@ -13,6 +13,8 @@ from statistics import fmean, variance
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..evaluation.gain_ratio import gain_ratio
+from ..evaluation.results import Score
 from ..evaluation.statistics import Z_95
 from ..graph.api import load_run
 from ..graph.summary import Interval, RunSummary
@@ -41,6 +43,7 @@ class Row:
     base: float
     ours: float
     interval: tuple[float, float]
+    base_interval: tuple[float, float]
     gain: tuple[float, float, float] | None
     """Gain over the base on the same test items with its interval, of a single run."""
     reference: float | None
@@ -49,14 +52,17 @@ class Row:
     smoke: bool
 
     @property
-    def ratio(self) -> float | None:
-        """G = (S - S_base) / (S_ref - S_base); None without a reference above the base."""
-        if self.reference is None or self.smoke or self.reference <= self.base:
+    def ratio(self) -> Score | None:
+        """G = (S - S_base) / (S_ref - S_base) with its interval; None without a reference above the base."""
+        if self.reference is None or self.smoke:
             return None
-        return (self.ours - self.base) / (self.reference - self.base)
+        return gain_ratio(
+            _score(self.ours, self.interval), _score(self.base, self.base_interval), self.reference
+        )
 
     def cells(self) -> list[str]:
         """The row as text, in the order of `COLUMNS`."""
+        ratio = self.ratio
         ours = f"{self.ours:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
         gain = f"{self.ours - self.base:+.3f}"
         if self.gain:
@@ -68,7 +74,7 @@ class Row:
             f"{self.base:.3f}",
             ours,
             _NONE if self.reference is None else f"{self.reference:.3f}",
-            _NONE if self.ratio is None else f"{self.ratio:.2f}",
+            _NONE if ratio is None else f"{ratio.value:.2f} [{ratio.ci_low:.2f}, {ratio.ci_high:.2f}]",
             gain,
             f"{self.rounds:g}",
             f"{self.minutes:.1f}",
@@ -110,7 +116,16 @@ def as_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         gain, gain_low, gain_high = row.gain or (row.ours - row.base, None, None)
         seeds = " ".join(map(str, row.seeds))
-        scores = [row.base, row.ours, *row.interval, gain, gain_low, gain_high, row.reference, row.ratio]
+        scores = [
+            row.base,
+            row.ours,
+            *row.interval,
+            gain,
+            gain_low,
+            gain_high,
+            row.reference,
+            row.ratio and row.ratio.value,
+        ]
         writer.writerow(
             [row.task, row.metric, row.policy, seeds, row.smoke, *scores, row.rounds, row.minutes]
         )
@@ -168,6 +183,7 @@ def _row(runs: Sequence[RunSummary], smoke: bool) -> Row:
         base=fmean(_baseline(run).value for run in runs),
         ours=fmean(_test(run).value for run in runs),
         interval=_interval([_test(run) for run in runs]),
+        base_interval=_interval([_baseline(run) for run in runs]),
         gain=(gain.value, gain.ci_low, gain.ci_high) if gain else None,
         reference=benchmark(first.task).published.reference if first.task in TEN else None,
         rounds=fmean(len(run.experiments) - 1 for run in runs),
@@ -188,6 +204,13 @@ def _interval(scores: Sequence[Interval]) -> tuple[float, float]:
     half = Z_95 * sqrt(variance(score.value for score in scores) / len(scores) + items)
     centre = fmean(score.value for score in scores)
     return centre - half, centre + half
+
+
+def _score(value: float, interval: tuple[float, float]) -> Score:
+    low, high = interval
+    return Score(
+        name="", value=value, n=1, ci_low=low, ci_high=high, standard_error=(high - low) / (2 * Z_95)
+    )
 
 
 def _test(run: RunSummary) -> Interval:

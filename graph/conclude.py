@@ -13,6 +13,7 @@ from ..evaluation.metrics import Measured, metric
 from ..evaluation.results import Evaluation, Score
 from ..files import read_json, read_jsonl, write_json
 from .best import write_best
+from .best_of_many import picked
 from .budget import Reading
 from .estimate import remember_rates
 from .experiment import Experiment, TrialRecord
@@ -80,6 +81,7 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
         test=test,
         baseline_test=baseline,
         test_gain=_paired_gain(lab, test, baseline) if winner.trial else None,
+        picked=picked(lab, tree),
         seeds=winner.seeds.score(lab),
         guards=guards,
         best_path="best" if winner.trial else None,

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .phrases import fresh_seeds, guards
+from .phrases import beside
 from .summary import Interval, RunSummary
 
 
@@ -38,9 +38,8 @@ def print_summary(console: Console, summary: RunSummary) -> None:
             if score is not None:
                 sign = "+" if name == "test gain" else ""
                 console.print(f"{name:<15} {score.value:{sign}.3f}  {_interval(score)}  n={score.n}")
-        for sentence in (fresh_seeds(best), guards(best)):
-            if sentence is not None:
-                console.print(sentence, markup=False)
+        for sentence in beside(best):
+            console.print(sentence, markup=False)
         if best.trial is None:
             console.print("nothing that was tried is better than the base model")
     spend = summary.spend

@@ -10,6 +10,8 @@ from .experiment import Experiment
 from .integrity import Integrity
 from .summary import BestSummary, ExperimentSummary, Interval, RunSummary
 
+SIGNIFICANT = 0.05
+
 ENDINGS = {
     "rounds": "all rounds are done",
     "budget": "the budget ended",
@@ -92,6 +94,29 @@ def verdict(summary: RunSummary) -> Verdict:
     if below:
         return Verdict("worse", "worse", f"Worse than the base model: {measured}.")
     return Verdict("noise", "within noise", f"Not told apart from the base model by noise: {measured}.")
+
+
+def beside(best: BestSummary) -> list[str]:
+    """What stands beside the scores: the luck of the pick, seeds, and what the winner lost."""
+    sentences = (picked(best), fresh_seeds(best), guards(best))
+    return [sentence for sentence in sentences if sentence is not None]
+
+
+def picked(best: BestSummary) -> str | None:
+    """What the best search score means when it is the best of many, in a sentence; None if nobody asked."""
+    found = best.picked
+    if found is None:
+        return None
+    of = f"the best of {found.candidates} configurations" if found.candidates > 1 else "the configuration"
+    if found.p_value <= SIGNIFICANT:
+        return (
+            f"On search, {of} is ahead of the base model by more than the luck of picking it: "
+            f"{signed(found.gain)}, at least {signed(found.at_least)} (p = {found.p_value:.2g})."
+        )
+    return (
+        f"On search, {of} is ahead of the base model by no more than the luck of picking it: "
+        f"{signed(found.gain)} (p = {found.p_value:.2g})."
+    )
 
 
 def guards(best: BestSummary) -> str | None:

@@ -125,7 +125,7 @@ def html(report: Report) -> str:
         best=best,
         winner=winner,
         verdict=phrases.verdict(summary),
-        beside=[s for s in (phrases.fresh_seeds(best), phrases.guards(best)) if s] if best else [],
+        beside=phrases.beside(best) if best else [],
         endings=phrases.ENDINGS,
         flat={experiment.id: experiment for experiment in summary.experiments},
         series=SERIES,

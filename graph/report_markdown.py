@@ -49,10 +49,9 @@ def _headline(report: Report) -> Iterator[str]:
         yield ""
         yield "The search score chose the winner, so it flatters it; confirm and test do not."
         yield ""
-        for sentence in (phrases.fresh_seeds(best), phrases.guards(best)):
-            if sentence is not None:
-                yield sentence
-                yield ""
+        for sentence in phrases.beside(best):
+            yield sentence
+            yield ""
         if best.test_seen:
             yield "**This test split was opened before this run ended: its score is not a fresh one.**"
             yield ""

@@ -35,6 +35,17 @@ class RunInfo(BaseModel):
     )
 
 
+class Picked(BaseModel):
+    """The best of many on `search` against the base model, corrected for having been picked there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gain: float
+    at_least: float = Field(description="End of a one-sided 95 % interval for its true gain")
+    p_value: float = Field(description="For 'no configuration is better than the base model'")
+    candidates: int = Field(description="Configurations that were evaluated on all of `search`")
+
+
 class FinishRecord(BaseModel):
     """How a run ended, what it chose, and what the sealed test split said."""
 
@@ -52,6 +63,7 @@ class FinishRecord(BaseModel):
     test_gain: Score | None = Field(
         default=None, description="Winner minus baseline on the same test items, with a paired interval"
     )
+    picked: Picked | None = None
     seeds: Score | None = Field(
         default=None, description="The winner's plan on `confirm`, trained again with fresh seeds as well"
     )
@@ -188,6 +200,7 @@ class BestSummary(BaseModel):
     test: Interval | None
     baseline_test: Interval | None
     test_gain: Interval | None
+    picked: Picked | None
     seeds: Interval | None = Field(description="Over items of `confirm` and fresh seeds of the winner's plan")
     guards: list[Guard]
     test_seen: bool
@@ -339,6 +352,7 @@ def _winner(finish: FinishRecord) -> BestSummary | None:
         test=_interval(finish.test) if finish.test else None,
         baseline_test=_interval(finish.baseline_test) if finish.baseline_test else None,
         test_gain=Interval.of(finish.test_gain),
+        picked=finish.picked,
         seeds=Interval.of(finish.seeds),
         guards=finish.guards,
         test_seen=finish.test_seen,
@@ -362,6 +376,7 @@ def _leader(tree: Tree) -> BestSummary | None:
         test=None,
         baseline_test=None,
         test_gain=None,
+        picked=None,
         seeds=None,
         guards=[],
         test_seen=False,

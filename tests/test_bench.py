@@ -162,10 +162,14 @@ def test_a_table_of_nothing(trex: Trex, tmp_path: Path) -> None:
 
 
 def test_the_gain_in_units_of_the_gap() -> None:
-    row = Row("hoc", "macro-F1", "mcts", (0,), 0.2, 0.5, (0.4, 0.6), None, 0.8, 20, 5, smoke=False)
-    assert row.ratio == pytest.approx(0.5)
+    row = Row("hoc", "macro-F1", "mcts", (0,), 0.2, 0.5, (0.4, 0.6), (0.1, 0.3), None, 0.8, 20, 5, False)
+    assert row.ratio is not None and row.ratio.value == pytest.approx(0.5)
+    assert row.ratio.ci_low < 0.5 - 0.1 / 0.6 and row.ratio.ci_high > 0.5 + 0.1 / 0.6
     for reference in (None, 0.2, 0.1):
-        assert Row("x", "m", "p", (0,), 0.2, 0.5, (0.4, 0.6), None, reference, 1, 1, False).ratio is None
+        assert (
+            Row("x", "m", "p", (0,), 0.2, 0.5, (0.4, 0.6), (0.1, 0.3), None, reference, 1, 1, False).ratio
+            is None
+        )
 
 
 def test_more_seeds_narrow_the_seeds_part_only() -> None:
