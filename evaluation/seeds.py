@@ -38,9 +38,9 @@ def seeds_and_items_measured(metric: Metric, seeds: Sequence[Measured]) -> Score
     """A metric's mean score over seeds that answered the same items, with an interval over seeds and items.
 
     A score that is no mean is taken as the mean of its jackknife pseudo-values (Tukey 1958): how much each
-    item moves the score when it is left out. Unless the score is pooled, the interval is kept within the values.
-    Raises TrexError as `seeds_and_items` does, and for an aggregate
-    over so many items that they can't be left out in turn.
+    item moves the score when it is left out. The interval of a mean is kept within the values. Raises
+    TrexError as `seeds_and_items` does, and for an aggregate over so many items that they can't be left out
+    in turn.
     """
     estimates = [estimate_of(metric, measured) for measured in seeds]
     scores = [estimate.value for estimate in estimates]
@@ -52,9 +52,9 @@ def seeds_and_items_measured(metric: Metric, seeds: Sequence[Measured]) -> Score
     ]
     table = _table(metric.name, pseudo)
     values = [value for measured in seeds for value in measured.values]
-    pooled = any(measured.counts is not None for measured in seeds)
-    # A pooled score may lie beyond the values of items, an aggregate of them does not.
-    within = None if pooled else (min(values), max(values))
+    # A pooled score, or one in per cent, may lie beyond the values of items; their mean does not.
+    is_mean = np.allclose(scores, [np.mean(measured.values) for measured in seeds], rtol=0, atol=1e-9)
+    within = (min(values), max(values)) if is_mean else None
     return _over_both(metric.name, float(np.mean(scores)), table, within)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -276,6 +276,19 @@ def test_pooled_scores_have_seeds_too() -> None:
     values = [Measured(skewed(seed, 50).tolist(), {}) for seed in range(3)]
     plain = seeds_and_items("accuracy", [measured.values for measured in values])
     assert seeds_and_items_measured(Accuracy(), values).standard_error == pytest.approx(plain.standard_error)
+
+
+def test_seeds_of_a_score_in_per_cent() -> None:
+    class PerCent(Accuracy):
+        def aggregate(self, rows: Sequence[float]) -> float:
+            return 100 * sum(rows) / len(rows)
+
+    generator = np.random.default_rng(0)
+    table = (generator.random((3, 80)) < 0.8) * 1.0
+    plain = seeds_and_items("x", table)
+    found = seeds_and_items_measured(PerCent(), [Measured(row.tolist(), {}) for row in table])
+    assert found.value == pytest.approx(100 * plain.value)
+    assert (found.ci_low, found.ci_high) == pytest.approx((100 * plain.ci_low, 100 * plain.ci_high))
 
 
 @pytest.mark.parametrize("values", [[[1.0, 0.0]], [[1.0], [0.0]], [[1.0, 0.0], [1.0]], [[1.0, math.nan]] * 2])
