@@ -42,9 +42,11 @@ check: $(INSTALLED)  ## Lint and type-check
 	$(BIN)/ruff check .
 	MYPYPATH=$(VENV)/src $(BIN)/mypy -p trex
 
-bench: $(INSTALLED)  ## Measure the loop's own work and compare the search policies
+bench: assets  ## Measure the loop's own work, the search policies, the intervals and the contamination gate
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/intervals.py
+	$(BIN)/python benchmarks/contamination.py
 
 notebooks: assets  ## Execute the notebooks in place
 	for notebook in notebooks/*.ipynb; do $(BIN)/jupyter execute --inplace "$$notebook" || exit 1; done
