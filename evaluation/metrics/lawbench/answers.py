@@ -23,18 +23,15 @@ def fold(text: str) -> str:
 def final(text: str, marks: Sequence[str], several: bool = False) -> str | None:
     """What follows the last of the marks that is followed by anything; None where no mark has an answer.
 
-    With `several` what follows the first mark of that line, because an answer may be a list of marked parts.
+    With `several` what follows any mark of that line, because an answer may be a list of marked parts.
     """
-    mark = re.compile(f"[\\[(【《]?\\s*(?:{'|'.join(map(re.escape, marks))}){_AFTER_MARK}")
-    if several:
-        lines = [line for line in text.split("\n") if mark.search(line)]
-        parts = [mark.split(_END.sub(" ", line), maxsplit=1)[1].strip() for line in lines]
-        return next((part for part in reversed(parts) if part), None)
-    found = None
-    for match in mark.finditer(text):
-        segment = _END.split(text[match.end() :], maxsplit=1)[0].strip()
-        found = segment or found
-    return found
+    mark = re.compile(f"(?:[\\[(【《]\\s*)?(?:{'|'.join(map(re.escape, marks))}){_AFTER_MARK}")
+    found: list[str] = []
+    for part in reversed(mark.split(text)[1:]):
+        if found and ("\n" in part or not several):
+            break
+        found += filter(None, [_END.split(part, maxsplit=1)[0].strip()])
+    return " ".join(reversed(found)) or None
 
 
 def labels(text: str, known: Sequence[str]) -> list[str]:
