@@ -50,7 +50,7 @@ pytestmark = pytest.mark.usefixtures("never_begins")
 
 def test_an_unknown_task(trex: Trex, tmp_path: Path) -> None:
     refused(trex, tmp_path / "run", "sentimental").complains(
-        2, "'sentimental'", "molecules, sentiment", ".yaml"
+        2, "'sentimental'", "sentiment", ".yaml"
     )
 
 

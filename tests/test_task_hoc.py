@@ -59,12 +59,6 @@ def test_documents_keep_their_parts_and_none_is_in_two(
         ("test", "2"),
     ]
     assert records[0].row["text"] == TEXTS["train"]  # quotes are text, not quoting
-    parts = BENCHMARK.parts(records)
-    assert {part: [row["pmid"] for row in rows] for part, rows in parts.items()} == {
-        "train": ["0"],
-        "dev": ["1"],
-        "test": ["2"],
-    }
 
 
 def test_tables_of_another_form_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
