@@ -49,9 +49,7 @@ pytestmark = pytest.mark.usefixtures("never_begins")
 
 
 def test_an_unknown_task(trex: Trex, tmp_path: Path) -> None:
-    refused(trex, tmp_path / "run", "sentimental").complains(
-        2, "'sentimental'", "sentiment", ".yaml"
-    )
+    refused(trex, tmp_path / "run", "sentimental").complains(2, "'sentimental'", "sentiment", ".yaml")
 
 
 def test_a_task_file_that_is_not_there(trex: Trex, tmp_path: Path) -> None:
