@@ -45,6 +45,41 @@ def test_samples_look_like_the_published_rows() -> None:
     assert {row["Answer"] for row in rows if row["Format"] == "Multiple-choice"} == set("ABCD")
 
 
+# So many that what all prompts share is known for wording.
+OTHERS = (
+    "Who invented relational algebra?",
+    "What does a semaphore count?",
+    "When does quicksort degrade?",
+    "Where are page tables kept?",
+    "Why do caches have sets?",
+    "How long is an Ethernet address?",
+    "Which tree rotates twice?",
+    "What is a dangling reference?",
+)
+
+
+def test_published_rows_are_dev_and_test_and_never_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_home: Path
+) -> None:
+    essay = {"ID": 5, "Format": "Open-ended", "Question": "Discuss the merits of paging.", "Answer": "Many."}
+    publish(
+        tmp_path,
+        valid=[choice(1, "Which layer routes packets?"), choice(2, " which LAYER frames  bits? "), essay],
+        test=[
+            choice(3, "Which layer frames bits?"),
+            {**essay, "ID": 6},
+            *(choice(10 + number, question) for number, question in enumerate(OTHERS)),
+        ],
+    )
+    monkeypatch.setenv("TREX_DATA", str(tmp_path))
+    task = csbench.load()
+    assert [row["ID"] for row in read_jsonl(task.dev)] == [1]  # the test row keeps the shared question
+    assert [row["ID"] for row in read_jsonl(task.test)] == [3, *range(10, 18)]
+    assert all(source.path.startswith("hub:") for source in task.sources)
+    assert not BENCHMARK.licence.commercial
+    assert {record.part for record in BENCHMARK.read()} == {"dev", "test"}
+
+
 def test_a_file_of_another_form_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(tmp_path, valid=[{"Question": "?"}], test=[])
     monkeypatch.setenv("TREX_DATA", str(tmp_path))

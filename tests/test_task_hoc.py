@@ -8,6 +8,7 @@ import pytest
 from trex.errors import InputError
 from trex.evaluation.metrics.macro_f1 import LABELS, gold_labels
 from trex.files import read_jsonl
+from trex.ftbench.benchmark import Record
 from trex.ftbench.tasks import hoc
 from trex.ftbench.tasks.hoc import BENCHMARK, COLUMNS, FOLDER
 from trex.ftbench.validation import problems
@@ -17,6 +18,18 @@ TEXTS = {
     "dev": "Division went on without serum once the receptor had mutated in our line .",
     "test": "Breaks in both strands were left unrepaired after the second exposure .",
 }
+
+# So many that what all prompts share is known for wording.
+OTHERS = (
+    "Glucose uptake doubled while oxygen stayed plentiful .",
+    "Lymphocytes passed the nodules by without a trace .",
+    "Telomeres kept their length through eighty passages .",
+    "A fibrous stroma full of cytokines fed the nests .",
+    "Cells left the epithelium one at a time .",
+    "Neither ligand slowed the cycle any more .",
+    "Caspases stayed silent under the drug .",
+    "Two arms of a chromosome had changed places .",
+)
 
 
 def publish(root: Path, head: str = "pmid\ttext\tlabels") -> Path:
@@ -59,6 +72,11 @@ def test_documents_keep_their_parts_and_none_is_in_two(
         ("test", "2"),
     ]
     assert records[0].row["text"] == TEXTS["train"]  # quotes are text, not quoting
+    more = [Record("test", records[0].row | {"pmid": str(20 + n), "text": t}) for n, t in enumerate(OTHERS)]
+    parts = BENCHMARK.parts([*records, *more])
+    assert [row["pmid"] for row in parts["train"]] == ["0"]
+    assert [row["pmid"] for row in parts["dev"]] == ["1"]
+    assert [row["pmid"] for row in parts["test"]] == ["2", *(str(20 + n) for n in range(len(OTHERS)))]
 
 
 def test_tables_of_another_form_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
