@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -49,7 +50,8 @@ def train(session: WorkerSession, step_seconds: float, checkpoint_every: int, mi
             remove_before(folder, step)
     session.update(state="saving")
     draft = session.folder.rung(session.job.rung) / ".adapter"
-    draft.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(draft, ignore_errors=True)  # a kill may have left half of one
+    draft.mkdir(parents=True)
     for part in ("adapter_config.json", "adapter_model.safetensors"):
         write_json(draft / part, {})
     write_json(draft / "adapter.json", {"trial": trial.id, "step": step, "state": state})
