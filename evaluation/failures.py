@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,18 @@ def read_predictions(run_dir: Path, evaluation: Evaluation) -> list[Prediction]:
         raise TrexError(f"evaluation {evaluation.id} kept no predictions")
     path = run_dir / evaluation.predictions
     try:
-        return [
-            Prediction(
-                row["id"], row["prediction"], row["value"], row.get("truncated", False), row.get("counts")
-            )
-            for row in read_jsonl(path)
-        ]
+        state = path.stat()
+        return list(_read(path, state.st_mtime_ns, state.st_size))
     except (OSError, ValueError, KeyError) as error:
         raise TrexError(f"the predictions in {path} can't be read ({error}); evaluate again") from error
+
+
+@lru_cache(maxsize=4)  # a diagnosis reads the same two again and again
+def _read(path: Path, modified: int, size: int) -> tuple[Prediction, ...]:
+    return tuple(
+        Prediction(row["id"], row["prediction"], row["value"], row.get("truncated", False), row.get("counts"))
+        for row in read_jsonl(path)
+    )
 
 
 def measured_of(predictions: Sequence[Prediction]) -> Measured:

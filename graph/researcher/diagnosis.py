@@ -55,12 +55,18 @@ def read_curve(curve: Sequence[tuple[int, float]]) -> CurveReading:
     parts = losses[:size], losses[size : 2 * size], losses[2 * size :]
     first, middle, last = (statistics.fmean(part) for part in parts)
     thirds = (first, middle, last)
-    noise = math.sqrt(sum(statistics.variance(part) / len(part) for part in parts[1:]))
+    noise = math.sqrt(sum(_variance(part) / len(part) for part in parts[1:]))
     if last > DIVERGED * min(first, middle) and last - min(first, middle) > 2 * noise:
         return CurveReading("diverged", thirds)
     if middle - last > max(STILL_FALLING * middle, 2 * noise):
         return CurveReading("falling", thirds)
     return CurveReading("settled", thirds)
+
+
+def _variance(values: Sequence[float]) -> float:
+    """The sample variance; `statistics.variance` computes in fractions, which takes fifty times as long."""
+    centre = math.fsum(values) / len(values)
+    return math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
 
 
 def read_outcome(evidence: Evidence) -> Diagnosis:
