@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,18 +18,27 @@ TINY_MODEL = "tiny"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
 
-class _FieldsOnly(string.Formatter):
-    """`str.format` reduced to plain `{field}`: no attributes, no indexing, no conversions, no widths."""
+@lru_cache(maxsize=64)  # every item of every evaluation is rendered
+def _pieces(template: str) -> tuple[tuple[str, str | None], ...]:
+    """Literal texts, each with the field behind it: `str.format` reduced to plain `{field}`.
 
-    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
-        if not field_name.isidentifier():
-            raise ValueError(f"only plain {{field}} names are allowed in a template, not {{{field_name}}}")
-        return kwargs[field_name], field_name
+    No attributes, no indexing, no conversions, no widths: each is a ValueError.
+    """
+    pieces = []
+    for literal, field, specification, conversion in string.Formatter().parse(template):
+        if field is not None and not field.isidentifier():
+            raise ValueError(f"only plain {{field}} names are allowed in a template, not {{{field}}}")
+        if specification or conversion:
+            found = specification or f"!{conversion}"
+            raise ValueError(f"no format specification is allowed in a template, found {found!r}")
+        pieces.append((literal, field))
+    return tuple(pieces)
 
-    def format_field(self, value: Any, format_spec: str) -> str:
-        if format_spec:
-            raise ValueError(f"no format specification is allowed in a template, found {format_spec!r}")
-        return str(value)
+
+def _filled(template: str, row: Mapping[str, Any]) -> str:
+    return "".join(
+        literal if field is None else literal + str(row[field]) for literal, field in _pieces(template)
+    )
 
 
 class Prompt(BaseModel):
@@ -43,15 +53,11 @@ class Prompt(BaseModel):
     def messages(self, row: Mapping[str, Any]) -> list[Message]:
         """The conversation up to the assistant's turn. Raises KeyError for a column the row lacks."""
         turns = [("system", self.system), ("user", self.user)]
-        return [
-            {"role": role, "content": _FieldsOnly().vformat(text, (), row)}
-            for role, text in turns
-            if text is not None
-        ]
+        return [{"role": role, "content": _filled(text, row)} for role, text in turns if text is not None]
 
     def reference(self, row: Mapping[str, Any]) -> str:
         """The answer the assistant should give."""
-        return _FieldsOnly().vformat(self.answer, (), row)
+        return _filled(self.answer, row)
 
     @property
     def fields(self) -> set[str]:
