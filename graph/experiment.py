@@ -94,6 +94,18 @@ class DatasetCard(BaseModel):
     contamination: ContaminationReport | None = None
 
 
+class Claim(BaseModel):
+    """An insight in a form that later experiments can bear out or refute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field(max_length=500, description="One sentence that another experiment could use")
+    direction: str = Field(description="The direction it speaks of, e.g. 'learning_rate'")
+    expects: Literal["gain", "no_gain"] = Field(
+        description="What it expects of further experiments in that direction"
+    )
+
+
 class Diagnosis(BaseModel):
     """What the Researcher read from the outcome."""
 
@@ -111,6 +123,7 @@ class Diagnosis(BaseModel):
     gain: float = Field(default=0.0, description="Score minus the parent's, on the same items")
     p_value: float | None = Field(default=None, description="Paired permutation test against the parent")
     insights: list[str] = Field(default_factory=list)
+    claims: list[Claim] = Field(default_factory=list, description="Insights that the tree keeps score of")
 
 
 class Experiment(BaseModel):

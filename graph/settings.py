@@ -11,6 +11,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError
+from .llm.settings import ModelSettings
 
 SCHEMA_VERSION = 1
 
@@ -35,6 +36,9 @@ class Settings(BaseModel):
     policy: PolicyName = "mcts"
     seed: int = Field(default=0, ge=0, lt=2**31)
     smoke: bool = False
+    llm: ModelSettings | None = Field(default=None, description="Chat models; None: the built-in policy")
+    memory: bool = Field(default=True, description="Plans see the tree; off, only the node they refine")
+    diagnosis: bool = Field(default=True, description="Failures are read; off, only scores are compared")
     approve: bool = Field(default=False, description="Ask a person before each plan is carried out")
     reuse: bool = Field(default=True, description="Take identical trials and data sets from TREX_HOME")
     keep_all: bool = Field(default=False, description="Keep adapters and checkpoints of trials that lost")

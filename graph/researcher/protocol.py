@@ -102,12 +102,25 @@ class SourceNotes(BaseModel):
     )
 
 
+class Candidate(BaseModel):
+    """A data set found in open-domain research, whose rows and licence were looked at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(description="Its id on the hub, e.g. 'owner/name'")
+    licence: str = "unknown"
+    rows_seen: int = Field(default=0, ge=0, description="Rows that were really looked at; 0: only read about")
+    why: str = Field(default="", description="What it would bring, and what speaks against it")
+
+
 class ResearchNotes(BaseModel):
     """What is known before the first plan."""
 
     model_config = ConfigDict(frozen=True)
 
     notes: list[Note] = Field(default_factory=list)
+    findings: list[Note] = Field(default_factory=list, description="What bears on the plans, and its source")
+    candidates: list[Candidate] = Field(default_factory=list)
     sources: list[SourceNotes] = Field(default_factory=list)
 
     def source(self, name: str) -> SourceNotes:
