@@ -17,6 +17,7 @@ from .budget import read_clock
 from .conclude import read_finish, spend_of
 from .directory import RunDirectory
 from .lab import Labs
+from .llm.settings import ModelSettings
 from .progress import Follow
 from .report import write_report
 from .session import Approve, Session, connect, saver
@@ -118,6 +119,9 @@ def run(
     seed: int = 0,
     out: str | Path | None = None,
     fresh_seeds: int = 0,
+    llm: str | ModelSettings | None = None,
+    memory: bool = True,
+    diagnosis: bool = True,
     smoke: bool = False,
     reuse: bool = True,
     keep_all: bool = False,
@@ -127,6 +131,8 @@ def run(
     """Improve a model on a task by a tree of experiments, and return the finished run.
 
     `task` is a name, the path of a task file, or a `Task`. `budget` limits active time ('10m' or seconds).
+    `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `memory` and `diagnosis`
+    switch off what plans know of the tree, and what is read from failures.
     `approve` is asked about every plan; `follow` is told of every event. Raises InputError for bad input,
     TrexError if the run fails; after an interruption `resume` goes on.
     """
@@ -141,6 +147,9 @@ def run(
         policy=policy,
         seed=seed,
         fresh_seeds=fresh_seeds,
+        llm=llm,
+        memory=memory,
+        diagnosis=diagnosis,
         reuse=reuse,
         keep_all=keep_all,
     )
@@ -189,6 +198,7 @@ def prepare_run(
     resolved = resolve_task(task, smoke)
     path = Path(out) if out is not None else default_directory(resolved)
     settings = choose_settings(name_task(task, path), path, smoke=smoke, **asked)
+    _check_models(settings)
     RunDirectory.refuse_existing(path)
     if announce:
         announce(resolved, settings)
@@ -204,7 +214,17 @@ def reopen(directory: str | Path) -> Prepared:
             f"{opened.path} is run by a LangGraph server, which owns its checkpoint: go on with thread "
             f"{settings.thread_id} there (Studio, or langgraph_sdk)"
         )
+    if not opened.finish.exists():
+        _check_models(settings)
     return Prepared(opened, settings)
+
+
+def _check_models(settings: Settings) -> None:
+    """Raises InputError where the models of a run cannot be called: an unknown provider, no key."""
+    if settings.llm is not None:
+        from .llm.models import check_models
+
+        check_models(settings.llm)
 
 
 def read_tree(directory: RunDirectory) -> Tree:

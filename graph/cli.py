@@ -68,6 +68,16 @@ def run(
     out_dir: Annotated[Path | None, typer.Option("--out", help="Run directory [runs/TASK-TIME]")] = None,
     examples: Annotated[int | None, typer.Option(help="Training examples a trial may consume")] = None,
     fresh_seeds: Annotated[int, typer.Option(help="Trainings of finalists with other seeds")] = 0,
+    llm: Annotated[
+        str | None, typer.Option(help="PROVIDER:MODEL thinks instead of the built-in policy")
+    ] = None,
+    llm_executor: Annotated[str | None, typer.Option(help="PROVIDER:MODEL for the Executor [--llm]")] = None,
+    llm_budget: Annotated[str | None, typer.Option(help="Of all calls: tokens (200k) or money ($2)")] = None,
+    llm_set: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="More of a model: docs/models.md")
+    ] = None,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Plans see only what they refine")] = False,
+    no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Failures are not read")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="A tiny model and a sliver of data")] = False,
     approve: Annotated[bool, typer.Option("--approve", help="Ask about every plan")] = False,
     no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Ignore results of other runs")] = False,
@@ -75,6 +85,7 @@ def run(
 ) -> None:
     """Improve a model on TASK by a tree of experiments."""
     from .api import prepare_run
+    from .llm.options import model_settings
     from .settings import parse_duration
 
     if keep not in ("best", "all"):
@@ -91,6 +102,9 @@ def run(
         seed=seed,
         trial_examples=examples,
         fresh_seeds=fresh_seeds,
+        llm=model_settings(llm, llm_executor, llm_budget, llm_set or ()),
+        memory=not no_memory,
+        diagnosis=not no_diagnosis,
         approve=approve,
         reuse=not no_reuse,
         keep_all=keep == "all",

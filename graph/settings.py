@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..errors import InputError
 from .llm.settings import ModelSettings
@@ -18,6 +18,10 @@ SCHEMA_VERSION = 1
 PolicyName = Literal["mcts", "gbfs", "ses", "random"]
 DEFAULT_ROUNDS = 2
 DEFAULT_TRIALS = 3
+
+
+def _model_by_name(given: Any) -> Any:
+    return {"researcher": given} if isinstance(given, str) and given else given or None
 
 
 class Settings(BaseModel):
@@ -36,7 +40,9 @@ class Settings(BaseModel):
     policy: PolicyName = "mcts"
     seed: int = Field(default=0, ge=0, lt=2**31)
     smoke: bool = False
-    llm: ModelSettings | None = Field(default=None, description="Chat models; None: the built-in policy")
+    llm: Annotated[ModelSettings | None, BeforeValidator(_model_by_name)] = Field(
+        default=None, description="Chat models, or 'provider:model' for both; None: the built-in policy"
+    )
     memory: bool = Field(default=True, description="Plans see the tree; off, only the node they refine")
     diagnosis: bool = Field(default=True, description="Failures are read; off, only scores are compared")
     approve: bool = Field(default=False, description="Ask a person before each plan is carried out")
