@@ -75,10 +75,21 @@ def run(
     trials: Annotated[int | None, typer.Option(help="Configurations of one experiment")] = None,
     budget: Annotated[str | None, typer.Option(help="Limit on active time of each run: 90s, 10m")] = None,
     fresh_seeds: Annotated[int, typer.Option(help="Trainings of finalists with other seeds")] = 0,
+    llm: Annotated[
+        str | None, typer.Option(help="PROVIDER:MODEL thinks instead of the built-in policy")
+    ] = None,
+    llm_executor: Annotated[str | None, typer.Option(help="PROVIDER:MODEL for the Executor [--llm]")] = None,
+    llm_budget: Annotated[str | None, typer.Option(help="Of each run's calls: 200k tokens, or $2")] = None,
+    llm_set: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="More of a model: docs/models.md")
+    ] = None,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Plans see only what they refine")] = False,
+    no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Failures are not read")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="A tiny model and a sliver of data")] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the runs")] = Path("runs/bench"),
 ) -> None:
     """Run tasks one after the other, and make the table. Run it again to go on where it was."""
+    from ..graph.llm.options import model_settings
     from ..graph.settings import parse_duration
     from .runner import entries, write_tables
     from .suite import TEN
@@ -95,6 +106,9 @@ def run(
         trials=trials,
         budget_seconds=None if budget is None else parse_duration(budget),
         fresh_seeds=fresh_seeds,
+        llm=model_settings(llm, llm_executor, llm_budget, llm_set or ()),
+        memory=not no_memory,
+        diagnosis=not no_diagnosis,
         smoke=smoke,
     ):
         made.append(entry.prepared.directory.path)

@@ -17,15 +17,16 @@ from ..evaluation.gain_ratio import gain_ratio
 from ..evaluation.results import Score
 from ..evaluation.statistics import Z_95
 from ..graph.api import load_run
+from ..graph.settings import Settings
 from ..graph.summary import Interval, RunSummary
 from .suite import TEN, benchmark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = ("task", "metric", "runs", "base", "ours", "reference", "G", "gain", "rounds", "minutes", "policy")
+COLUMNS = ("task", "metric", "runs", "base", "ours", "reference", "G", "gain", "rounds", "minutes", "search")
 _CSV = (
-    *("task", "metric", "policy", "seeds", "smoke", "base", "ours", "ours_low", "ours_high"),
+    *("task", "metric", "search", "seeds", "smoke", "base", "ours", "ours_low", "ours_high"),
     *("gain", "gain_low", "gain_high", "reference", "G", "rounds", "minutes"),
 )
 _NONE = "–"
@@ -34,11 +35,12 @@ _OURS, _BASE, _REFERENCE = "#0b7a75", "#5b6875", "#c25a12"
 
 @dataclass(frozen=True)
 class Row:
-    """Runs of one task under one policy: means over their seeds, with a 95 % interval over items and seeds."""
+    """Runs of one task, searched in one way: means over their seeds, with a 95 % interval over items and seeds."""
 
     task: str
     metric: str
-    policy: str
+    search: str
+    """The policy, the model that thinks if there is one, and what was switched off."""
     seeds: tuple[int, ...]
     base: float
     ours: float
@@ -78,12 +80,12 @@ class Row:
             gain,
             f"{self.rounds:g}",
             f"{self.minutes:.1f}",
-            self.policy,
+            self.search,
         ]
 
 
 def table(directories: Iterable[Path]) -> list[Row]:
-    """A row for each task and policy among finished runs, in the order of the benchmark.
+    """A row for each task and way of searching among finished runs, in the order of the benchmark.
 
     A directory may hold a run, or runs in its folders. Raises InputError if there is no finished run.
     """
@@ -93,12 +95,12 @@ def table(directories: Iterable[Path]) -> list[Row]:
             run = load_run(path)
             summary = run.summary
             if summary.status == "done" and summary.best is not None and summary.best.test is not None:
-                groups[summary.task, summary.policy, run.settings.smoke].append(summary)
+                groups[summary.task, _search(run.settings), run.settings.smoke].append(summary)
     if not groups:
         raise InputError("no finished run there: `trex bench run` makes some, `trex resume` ends one")
-    rows = [_row(runs, smoke) for (_, _, smoke), runs in groups.items()]
+    rows = [_row(runs, search, smoke) for (_, search, smoke), runs in groups.items()]
     return sorted(
-        rows, key=lambda row: (TEN.index(row.task) if row.task in TEN else -1, row.task, row.policy)
+        rows, key=lambda row: (TEN.index(row.task) if row.task in TEN else -1, row.task, row.search)
     )
 
 
@@ -127,7 +129,7 @@ def as_csv(rows: Sequence[Row]) -> str:
             row.ratio and row.ratio.value,
         ]
         writer.writerow(
-            [row.task, row.metric, row.policy, seeds, row.smoke, *scores, row.rounds, row.minutes]
+            [row.task, row.metric, row.search, seeds, row.smoke, *scores, row.rounds, row.minutes]
         )
     return text.getvalue()
 
@@ -145,7 +147,7 @@ def picture(rows: Sequence[Row]) -> Figure:
         axes.plot(row.ours, place, "o", color=_OURS, markersize=8, zorder=4)
         if row.reference is not None and not row.smoke:
             axes.plot(row.reference, place, "|", color=_REFERENCE, markersize=16, markeredgewidth=2, zorder=3)
-    labels = [f"{row.cells()[0]}\n{row.metric}, {row.policy}" for row in reversed(rows)]
+    labels = [f"{row.cells()[0]}\n{row.metric}, {row.search}" for row in reversed(rows)]
     axes.set_yticks(range(len(rows)), labels, fontsize=9)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("score on the sealed test split")
@@ -153,11 +155,10 @@ def picture(rows: Sequence[Row]) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#eef1f4")
     axes.set_axisbelow(True)
-    for marker, face, edge, label in (
-        ("o", "white", _BASE, "base model"),
-        ("o", _OURS, _OURS, "TREX, 95 % interval"),
-        ("|", _REFERENCE, _REFERENCE, "reference model (published)"),
-    ):
+    legend = [("o", "white", _BASE, "base model"), ("o", _OURS, _OURS, "TREX, 95 % interval")]
+    if any(row.reference is not None and not row.smoke for row in rows):
+        legend.append(("|", _REFERENCE, _REFERENCE, "reference model (published)"))
+    for marker, face, edge, label in legend:
         axes.plot([], [], marker, color=face, markeredgecolor=edge, markersize=8, label=label)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return figure
@@ -172,13 +173,23 @@ def _runs(directory: Path) -> list[Path]:
     return found
 
 
-def _row(runs: Sequence[RunSummary], smoke: bool) -> Row:
+def _search(settings: Settings) -> str:
+    words: list[str] = [settings.policy]
+    if settings.llm is not None:
+        words.append(settings.llm.researcher)
+        words += [settings.llm.executor] if settings.llm.executor else []
+    words += [] if settings.memory else ["no memory"]
+    words += [] if settings.diagnosis else ["no diagnosis"]
+    return ", ".join(words)
+
+
+def _row(runs: Sequence[RunSummary], search: str, smoke: bool) -> Row:
     first = runs[0]
     gain = first.best.test_gain if first.best and len(runs) == 1 else None
     return Row(
         task=first.task,
         metric=first.metric,
-        policy=first.policy,
+        search=search,
         seeds=tuple(run.seed for run in runs),
         base=fmean(_baseline(run).value for run in runs),
         ours=fmean(_test(run).value for run in runs),
