@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,10 @@ from .integrity import Integrity
 from .summary import BestSummary, ExperimentSummary, Interval, RunSummary
 
 SIGNIFICANT = 0.05
+
+_UNFIT = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 ENDINGS = {
     "rounds": "all rounds are done",
@@ -63,6 +68,26 @@ def duration(seconds: float) -> str:
 def shorten(text: str, length: int) -> str:
     """Text of at most `length` characters; an ellipsis says that some was cut."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def clean(text: str) -> str:
+    """Text from outside, fit to be shown and stored: no control characters, nothing that reorders a line.
+
+    Characters that change the direction of text can make a page say what it does not (Boucher and Anderson,
+    Trojan Source, 2021); lone surrogates cannot be written at all.
+    """
+    return _UNFIT.sub("\ufffd", text)
+
+
+def dollars(amount: float) -> str:
+    """US dollars: '$0.43', with more digits for less than ten cents."""
+    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
+
+
+def model_spend(calls: int, tokens_in: int, tokens_out: int, money: float) -> str:
+    """'12 calls, 48,210 tokens in, 5,120 out, $0.43'; money only where it costs any."""
+    counted = f"{calls} call{'' if calls == 1 else 's'}, {tokens_in:,} tokens in, {tokens_out:,} out"
+    return counted + (f", {dollars(money)}" if money else "")
 
 
 def readable(name: str) -> str:

@@ -12,6 +12,7 @@ from langgraph.config import get_stream_writer
 
 EventKind = Literal[
     "analysis",
+    "called",
     "research",
     "selected",
     "planned",

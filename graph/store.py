@@ -1,9 +1,9 @@
 """The experiment store: `experiments.duckdb`, a projection of the tree to query with SQL.
 
-It holds nothing that is not in the checkpoint or in the predictions of `search`, so it may be late, missing
-or damaged, and is mended by writing it again. DuckDB lets one process write or many read: the file is opened
-for each write and closed, and a write that finds it held by a reader waits a little, then leaves its rows to
-the next one. The test split has no place here: tables refuse it.
+It holds nothing that is not in the checkpoint, in the predictions of `search` or in the record of calls, so
+it may be late, missing or damaged, and is mended by writing it again. DuckDB lets one process write or many
+read: the file is opened for each write and closed, and a write that finds it held by a reader waits a little,
+then leaves its rows to the next one. The test split has no place here: tables refuse it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,33 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from ..errors import InputError, TrexError
+from .calls import read_run_calls
 from .experiment import Experiment
 from .store_rows import (
     METRICS,
+    MODEL,
     SPEND,
     TABLES,
     Row,
+    call_rows,
     evaluations,
     experiment_row,
     metric_rows,
+    model_spend_rows,
     refuse_test,
     trial_row,
     trial_seconds,
 )
 from .summary import FinishRecord, Spend
 from .tree import NodeStatistics, Tree
+
+if TYPE_CHECKING:
+    from .llm.protocol import CallRecord
 
 RETRY_EVERY_S = 0.05
 LOG = logging.getLogger(__name__)
@@ -40,13 +48,15 @@ LOG = logging.getLogger(__name__)
 class Projector:
     """Writes a run's tree to its DuckDB file; remembers what it wrote, so that a round writes its own rows.
 
-    `run` is the run directory, to which evaluations' predictions are relative. One instance a process. A
-    write costs up to 0.1 s whatever it writes, so rounds that end within `every_s` of one wait for the next.
+    `run` is the run directory, to which evaluations' predictions are relative and which holds the record of
+    calls. One instance a process. A write costs up to 0.1 s whatever it writes, so rounds that end within
+    `every_s` of one wait for the next.
     """
 
     def __init__(self, path: Path, run: Path, every_s: float = 5.0) -> None:
         self._path = path
         self._run = run
+        self._calls_file = run / "calls.jsonl"
         self._every_s = every_s
         self._last_write = float("-inf")
         self._forget()
@@ -60,6 +70,7 @@ class Projector:
         self._written: dict[str, tuple[Experiment, NodeStatistics]] = {}
         self._spend: Spend | None = None
         self._finish: FinishRecord | None = None
+        self._calls: list[CallRecord] = []
 
     def project(
         self,
@@ -108,23 +119,28 @@ class Projector:
     def _write(self, tree: Tree, spend: Spend | None, finish: FinishRecord | None, patience_s: float) -> None:
         changed = [e for e in tree if not self._is_written(e, tree.statistics[e.id])]
         fresh = [e for e in changed if e.id not in self._written or self._written[e.id][0] is not e]
-        if not changed and spend == self._spend and finish == self._finish:
+        calls = read_run_calls(self._calls_file)
+        told = [n for n, call in enumerate(calls) if n >= len(self._calls) or self._calls[n] != call]
+        if not changed and not told and spend == self._spend and finish == self._finish:
             return
         connection = _connect(self._path, patience_s)
         try:
             connection.begin()
-            _create_tables(connection)
+            _create_tables(connection, anew=not self._written)
             _upsert(connection, "experiments", [experiment_row(e, tree.statistics[e.id]) for e in changed])
             _upsert(connection, "trials", [trial_row(e, t) for e in fresh for t in e.trials])
             _upsert_metrics(connection, metric_rows(fresh, finish))
             _insert_predictions(connection, self._run, fresh)
             _replace_spend(connection, fresh, tree, spend)
+            rows = call_rows(calls)
+            _upsert(connection, "calls", [rows[n] for n in told])
+            _replace_model_spend(connection, model_spend_rows(calls))
             connection.commit()
         finally:
             connection.close()
         self._last_write = time.monotonic()
         self._written |= {e.id: (e, tree.statistics[e.id]) for e in changed}
-        self._spend, self._finish = spend, finish
+        self._spend, self._finish, self._calls = spend, finish, calls
 
     def _is_written(self, experiment: Experiment, statistics: NodeStatistics) -> bool:
         known = self._written.get(experiment.id)
@@ -171,7 +187,17 @@ def _connect(path: Path, patience_s: float, *, read_only: bool = False) -> duckd
                 time.sleep(RETRY_EVERY_S)
 
 
-def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+def _create_tables(connection: duckdb.DuckDBPyConnection, *, anew: bool) -> None:
+    """Make the tables that are missing; `anew`, with every row about to be written, those of another version too."""
+    if anew:
+        there: dict[str, list[str]] = {}
+        for table, column in connection.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
+        ).fetchall():
+            there.setdefault(table, []).append(column)
+        for table, (columns, _) in TABLES.items():
+            if table in there and there[table] != list(columns):
+                connection.execute(f"DROP TABLE {table}")
     for table, (columns, constraint) in TABLES.items():
         spelled = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
         connection.execute(
@@ -241,8 +267,11 @@ def _replace_spend(
 ) -> None:
     """Seconds by trial, and under no trial what no trial accounts for: a kind's rows sum to the run's."""
     if fresh:
-        connection.execute("DELETE FROM spend WHERE list_contains(?, experiment_id)", [[e.id for e in fresh]])
-    rows = [
+        connection.execute(
+            "DELETE FROM spend WHERE list_contains(?, experiment_id) AND kind <> ?",
+            [[e.id for e in fresh], MODEL],
+        )
+    rows: list[Row] = [
         {"experiment_id": e.id, "trial_id": t.id, "kind": kind, "seconds": seconds}
         for e in fresh
         for t in e.trials
@@ -250,8 +279,8 @@ def _replace_spend(
         if seconds
     ]
     if spend is not None:
-        connection.execute("DELETE FROM spend WHERE experiment_id IS NULL")
-        left = dict(spend.by_kind)
+        connection.execute("DELETE FROM spend WHERE experiment_id IS NULL AND kind <> ?", [MODEL])
+        left = {kind: seconds for kind, seconds in spend.by_kind.items() if kind != MODEL}
         for experiment in tree:
             for trial in experiment.trials:
                 for kind, seconds in trial_seconds(trial).items():
@@ -261,5 +290,17 @@ def _replace_spend(
             for kind, seconds in left.items()
             if seconds > 1e-6
         ]
+    _insert_spend(connection, rows)
+
+
+def _replace_model_spend(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> None:
+    """What chat models took, from the record of calls, whose rows are few."""
+    connection.execute("DELETE FROM spend WHERE kind = ?", [MODEL])
+    _insert_spend(connection, rows)
+
+
+def _insert_spend(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> None:
     if rows:
-        connection.execute(f"INSERT INTO spend BY NAME {_rows_as_table(SPEND)}", [json.dumps(rows)])
+        free: Row = {"trial_id": None, "tokens_in": 0, "tokens_out": 0, "money": 0.0}
+        whole = [free | row for row in rows]
+        connection.execute(f"INSERT INTO spend BY NAME {_rows_as_table(SPEND)}", [json.dumps(whole)])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import IntegrityError
 from ..evaluation.results import Evaluation
+from .calls import by_experiment, experiment_of, round_of, totals
 from .experiment import Experiment, TrialRecord
+from .phrases import clean, shorten
 from .summary import FinishRecord
 from .tree import NodeStatistics
 
+if TYPE_CHECKING:
+    from .llm.protocol import CallRecord
+
 BASELINE = "baseline"
 """What stands for a trial's id in the rows of the base model."""
+MODEL = "model"
+"""The kind of what chat models took."""
 
 Row = dict[str, Any]
 
@@ -72,7 +79,34 @@ PREDICTIONS = {
     "prediction": "VARCHAR",
     "value": "DOUBLE",
 }
-SPEND = {"experiment_id": "VARCHAR", "trial_id": "VARCHAR", "kind": "VARCHAR", "seconds": "DOUBLE"}
+SPEND = {
+    "experiment_id": "VARCHAR",
+    "trial_id": "VARCHAR",
+    "kind": "VARCHAR",
+    "seconds": "DOUBLE",
+    "tokens_in": "BIGINT",
+    "tokens_out": "BIGINT",
+    "money": "DOUBLE",
+}
+CALLS = {
+    "number": "INTEGER",
+    "id": "VARCHAR",
+    "experiment_id": "VARCHAR",
+    "round": "INTEGER",
+    "role": "VARCHAR",
+    "purpose": "VARCHAR",
+    "model": "VARCHAR",
+    "status": "VARCHAR",
+    "tokens_in": "BIGINT",
+    "tokens_out": "BIGINT",
+    "money": "DOUBLE",
+    "seconds": "DOUBLE",
+    "tools": "VARCHAR[]",
+    "text": "VARCHAR",
+    "problem": "VARCHAR",
+}
+LONGEST_TEXT = 2000
+"""Characters of a model's words in the store; all of them are in the record of calls."""
 
 # An experiment may hold the same trial twice after a repair, and a trial that never started has no id, so a
 # trial's key is its place in its experiment.
@@ -82,6 +116,7 @@ TABLES = {
     "metrics": (METRICS, "PRIMARY KEY (trial_id, split, name), CHECK (split IN ('search', 'confirm'))"),
     "predictions": (PREDICTIONS, ""),
     "spend": (SPEND, ""),
+    "calls": (CALLS, "PRIMARY KEY (number)"),
 }
 
 
@@ -156,6 +191,48 @@ def _rows_of(trial_id: str, evaluation: Evaluation) -> list[Row]:
     score = evaluation.score.model_dump(include={"name", "value", "ci_low", "ci_high"})
     extras = [{"name": name, "value": value} for name, value in evaluation.extras.items()]
     return [common | row for row in [*extras, score]]
+
+
+def call_rows(calls: Sequence[CallRecord]) -> list[Row]:
+    """The record of calls, numbered in its order: a call keeps its number when it is settled."""
+    return [
+        {
+            "number": number,
+            "id": call.id,
+            "experiment_id": experiment_of(call),
+            "round": round_of(call),
+            "role": call.role,
+            "purpose": call.purpose,
+            "model": call.model,
+            "status": call.status,
+            "tokens_in": call.tokens_in,
+            "tokens_out": call.tokens_out,
+            "money": call.money,
+            "seconds": call.seconds,
+            "tools": [clean(str(tool["name"])) for tool in call.answer.get("tools") or []],
+            "text": shorten(clean(str(call.answer.get("text") or "")), LONGEST_TEXT),
+            "problem": clean(str(call.answer["problem"])) if call.answer.get("problem") else None,
+        }
+        for number, call in enumerate(calls, start=1)
+    ]
+
+
+def model_spend_rows(calls: Sequence[CallRecord]) -> list[Row]:
+    """What chat models took for each experiment, and under none for what precedes or follows them."""
+    rows: list[Row] = []
+    for experiment, made in by_experiment(calls).items():
+        sums = totals(made)
+        rows.append(
+            {
+                "experiment_id": experiment,
+                "kind": MODEL,
+                "seconds": sums.seconds,
+                "tokens_in": sums.tokens_in,
+                "tokens_out": sums.tokens_out,
+                "money": sums.money,
+            }
+        )
+    return rows
 
 
 def refuse_test(evaluation: Evaluation) -> None:

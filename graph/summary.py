@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..evaluation.results import Evaluation, Guard, Score
 from ..evaluation.task import Task
 from ..landlock import NOT_CONFINED
+from .calls import totals
+from .command import command
 from .experiment import SCHEMA_VERSION, Experiment, Strategy, TrialRecord
 from .experiment import Status as ExperimentStatus
 from .settings import Settings
 from .tree import NodeStatistics, Tree
+
+if TYPE_CHECKING:
+    from .llm.protocol import CallRecord
+
+BUILT_IN = "built-in policy"
 
 RunStatus = Literal["running", "done", "failed", "interrupted"]
 Ending = Literal["rounds", "budget", "exhausted", "stopped", "failed"]
@@ -85,9 +91,14 @@ class Spend(BaseModel):
     loading_seconds: float = 0.0
     data_seconds: float = 0.0
     own_seconds: float = Field(default=0.0, description="Deciding, recording, writing: TREX itself")
+    model_seconds: float = Field(default=0.0, description="Waiting for chat models")
     experiments: int = 0
     trials: int = 0
     trials_reused: int = 0
+    calls: int = Field(default=0, description="Of chat models, those that failed included")
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float = Field(default=0.0, description="US dollars, by the price table")
 
     @property
     def by_kind(self) -> dict[str, float]:
@@ -98,6 +109,7 @@ class Spend(BaseModel):
             "loading": self.loading_seconds,
             "data": self.data_seconds,
             "own": self.own_seconds,
+            "model": self.model_seconds,
         }
 
 
@@ -109,9 +121,10 @@ def tally(
     loading_seconds: float = 0.0,
     data_seconds: float = 0.0,
     own_seconds: float = 0.0,
+    calls: Iterable[CallRecord] = (),
 ) -> Spend:
-    """Add up what the trials took; the keyword arguments are seconds that no trial carries."""
-    nodes = list(experiments)
+    """Add up what trials and calls of chat models took; the seconds given are those that no trial carries."""
+    nodes, model = list(experiments), totals(calls)
     trials = [trial for experiment in nodes for trial in experiment.trials]
     return Spend(
         active_seconds=active_seconds,
@@ -120,9 +133,14 @@ def tally(
         loading_seconds=loading_seconds + sum(trial.load_seconds for trial in trials),
         data_seconds=data_seconds,
         own_seconds=own_seconds,
+        model_seconds=model.seconds,
         experiments=len(nodes),
         trials=len(trials),
         trials_reused=sum(trial.reused for trial in trials),
+        calls=model.calls,
+        tokens_in=model.tokens_in,
+        tokens_out=model.tokens_out,
+        money=model.money,
     )
 
 
@@ -220,6 +238,9 @@ class RunSummary(BaseModel):
     requirement: str
     base_model: str
     policy: str
+    llm: str = Field(default=BUILT_IN, description="Who thinks: the built-in policy, or the chat models")
+    memory: bool = True
+    diagnosis: bool = True
     seed: int
     rounds: int = Field(description="Rounds asked for; those made are in `experiments`")
     trials: int = Field(description="Trials of one experiment")
@@ -258,6 +279,9 @@ def summarise(
         requirement=task.requirement,
         base_model=task.base_model,
         policy=settings.policy,
+        llm=thinker(settings),
+        memory=settings.memory,
+        diagnosis=settings.diagnosis,
         seed=settings.seed,
         rounds=settings.rounds,
         trials=settings.trials,
@@ -269,7 +293,7 @@ def summarise(
         python=info.python,
         versions=info.versions,
         confinement=info.confinement,
-        command=_command(settings),
+        command=command(settings),
         directory=settings.directory,
     )
 
@@ -282,35 +306,20 @@ def _status(finish: FinishRecord | None, alive: bool, failure: str | None) -> Ru
     return "failed" if failure else "interrupted"
 
 
-def _command(settings: Settings) -> str:
-    words = ["trex", "run", settings.task, "--rounds", str(settings.rounds), "--trials", str(settings.trials)]
-    words += ["--policy", settings.policy, "--seed", str(settings.seed)]
-    if settings.budget_seconds is not None:
-        words += ["--budget", f"{settings.budget_seconds:g}s"]
-    return shlex.join(words + (["--smoke"] if settings.smoke else []))
+def thinker(settings: Settings) -> str:
+    """Who researches, plans and repairs: 'built-in policy', or the models by name."""
+    models = settings.llm
+    if models is None:
+        return BUILT_IN
+    executor = models.executor if models.executor not in (None, models.researcher) else None
+    return f"{models.researcher}, Executor {executor}" if executor else models.researcher
 
 
 def _trial(trial: TrialRecord) -> TrialSummary:
     return TrialSummary(
         score=Interval.of(trial.evaluation.score) if trial.evaluation else None,
         seconds=round(trial.load_seconds + trial.train_seconds + trial.eval_seconds, 2),
-        **trial.model_dump(
-            include={
-                "id",
-                "index",
-                "status",
-                "note",
-                "attempts",
-                "reused",
-                "rung",
-                "step",
-                "total_steps",
-                "train_loss",
-                "cause",
-                "message",
-                "repairs",
-            }
-        ),
+        **trial.model_dump(include=set(TrialSummary.model_fields) - {"score", "seconds"}),
     )
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from support_calls import make_call, make_calls
 from support_runs import SyntheticRun, make_run, write_predictions
 from trex.errors import InputError, IntegrityError, TrexError
+from trex.graph.llm.protocol import CallRecord
 from trex.graph.store import Projector, connect_readonly
 from trex.graph.tree import Tree
 
-TABLES = ("experiments", "trials", "metrics", "predictions", "spend")
+TABLES = ("experiments", "trials", "metrics", "predictions", "spend", "calls")
 
 
 @pytest.fixture
@@ -29,6 +31,14 @@ def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
         return {t: sorted(connection.execute(f"FROM {t}").fetchall(), key=repr) for t in TABLES}
     finally:
         connection.close()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[CallRecord]:
+    """What the record of calls holds; a test fills it."""
+    record: list[CallRecord] = []
+    monkeypatch.setattr("trex.graph.store.read_run_calls", lambda path: list(record))
+    return record
 
 
 def test_projecting_twice_changes_nothing(run: SyntheticRun, tmp_path: Path) -> None:
@@ -113,7 +123,70 @@ def test_spend_sums_to_the_run(run: SyntheticRun, tmp_path: Path) -> None:
     connection = connect_readonly(path)
     sums = dict(connection.execute("SELECT kind, sum(seconds) FROM spend GROUP BY kind").fetchall())
     connection.close()
-    assert sums == pytest.approx(run.spend.by_kind)
+    assert sums == pytest.approx({kind: seconds for kind, seconds in run.spend.by_kind.items() if seconds})
+    assert set(run.spend.by_kind) - set(sums) == {"model"}
+
+
+def test_calls_are_counted_to_the_token_for_each_experiment(
+    run: SyntheticRun, tmp_path: Path, calls: list[CallRecord]
+) -> None:
+    path = tmp_path / "experiments.duckdb"
+    calls += make_calls(run.experiments)
+    Projector(path, tmp_path, every_s=0).project(Tree(run.experiments), run.spend)
+    connection = connect_readonly(path)
+    whole = connection.execute("SELECT count(*), sum(tokens_in), sum(tokens_out) FROM calls").fetchone()
+    booked = connection.execute("SELECT sum(tokens_in), sum(tokens_out), sum(money) FROM spend").fetchone()
+    by_node = connection.execute(
+        "SELECT experiment_id, sum(tokens_in) FROM calls GROUP BY ALL EXCEPT "
+        "SELECT experiment_id, tokens_in FROM spend WHERE kind = 'model'"
+    ).fetchall()
+    rounds = connection.execute("SELECT DISTINCT purpose, round FROM calls WHERE round <= 1").fetchall()
+    connection.close()
+    assert whole == (len(calls), sum(c.tokens_in for c in calls), sum(c.tokens_out for c in calls))
+    assert booked is not None and booked[:2] == whole[1:]
+    assert booked[2] == pytest.approx(sum(c.money for c in calls))
+    assert by_node == []
+    assert sorted(rounds) == [
+        ("diagnose e0001", 1),
+        ("plan e0001", 1),
+        ("prepare e0001", 1),
+        ("research", 0),
+    ]
+
+
+def test_a_call_that_is_settled_later_replaces_its_reservation(
+    run: SyntheticRun, tmp_path: Path, calls: list[CallRecord]
+) -> None:
+    path, tree = tmp_path / "experiments.duckdb", Tree(run.experiments)
+    projector = Projector(path, tmp_path, every_s=0)
+    calls += [make_call(1, "research"), make_call(2, "plan e0001", status="unknown", tokens=(5000, 4096))]
+    projector.project(tree, run.spend)
+    calls[1] = make_call(2, "plan e0001", text="now", tokens=(812, 77))
+    calls.append(make_call(3, "plan e0001", text="lone \ud800 surrogate, \x00 and \u202e", tokens=(1, 1)))
+    projector.project(tree, run.spend)
+    grown = contents(path)
+    assert [(row[0], row[7], row[8]) for row in sorted(grown["calls"], key=lambda row: str(row[0]))] == [
+        (1, "answered", 1200),
+        (2, "answered", 812),
+        (3, "answered", 1),
+    ]
+    assert "lone \N{REPLACEMENT CHARACTER} surrogate" in repr(grown["calls"])
+    projector.rebuild(tree, run.spend)
+    assert contents(path) == grown
+
+
+def test_a_store_of_an_earlier_version_is_written_anew(run: SyntheticRun, tmp_path: Path) -> None:
+    path, tree = tmp_path / "experiments.duckdb", Tree(run.experiments)
+    connection = duckdb.connect(str(path))
+    connection.execute("CREATE TABLE spend (experiment_id VARCHAR, kind VARCHAR, seconds DOUBLE)")
+    connection.execute("INSERT INTO spend VALUES ('e0001', 'training', 1e6)")
+    connection.close()
+    Projector(path, tmp_path, every_s=0).project(tree, run.spend, run.finish)
+    once = contents(path)
+    path.unlink()
+    Projector(path, tmp_path, every_s=0).project(tree, run.spend, run.finish)
+    assert contents(path) == once
+    assert once["calls"] == []
 
 
 def test_test_rows_are_refused(run: SyntheticRun, tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""The command that starts the same search again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from .settings import Settings
+
+
+def command(settings: Settings) -> str:
+    """`trex run …` with everything that steers the search, quoted for a shell."""
+    words = ["trex", "run", settings.task, "--rounds", str(settings.rounds), "--trials", str(settings.trials)]
+    words += ["--policy", settings.policy, "--seed", str(settings.seed)]
+    if settings.budget_seconds is not None:
+        words += ["--budget", f"{settings.budget_seconds:g}s"]
+    words += _models(settings)
+    words += [] if settings.memory else ["--no-memory"]
+    words += [] if settings.diagnosis else ["--no-diagnosis"]
+    return shlex.join(words + (["--smoke"] if settings.smoke else []))
+
+
+def _models(settings: Settings) -> list[str]:
+    if settings.llm is None:
+        return []
+    words = ["--llm", settings.llm.researcher]
+    if settings.llm.executor is not None:
+        words += ["--llm-executor", settings.llm.executor]
+    changed = settings.llm.model_dump(mode="json", exclude_defaults=True, exclude={"researcher", "executor"})
+    for name, value in changed.items():
+        words += ["--llm-set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    return words
