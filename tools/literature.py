@@ -1,0 +1,163 @@
+"""The literature tool: our own short notes on the practice of fine-tuning, found by words, without a network.
+
+A note is a file in `literature_notes/`: a title, its source, its topics, what the source says in our words,
+and what to try in a plan. To add one: write the file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import BaseModel, Field
+
+from ..errors import InputError, TrexError
+from .excerpt import fitting
+from .refusal import refusal
+from .untrusted import quoted
+
+NOTES = Path(__file__).parent / "literature_notes"
+
+_FORM = re.compile(
+    r"# (?P<title>[^\n]+)\n\nSource: (?P<source>[^\n]+)\nTopics: (?P<topics>[^\n]+)\n\n"
+    r"(?P<text>.+?)\n\nTry: (?P<advice>.+?)\n*",
+    re.DOTALL,
+)
+_TITLE_COUNTS = 3  # a word of the title or the topics counts as so many of the text
+
+
+@dataclass(frozen=True)
+class LiteratureNote:
+    """One note. `advice` names operators of recipes and fields of training plans in backticks."""
+
+    name: str
+    title: str
+    source: str
+    topics: tuple[str, ...]
+    text: str
+    advice: str
+
+    @classmethod
+    def parse(cls, name: str, written: str) -> LiteratureNote:
+        """Read a note's file. Raises InputError for one of another form."""
+        found = _FORM.fullmatch(written)
+        if found is None:
+            raise InputError(f"literature note {name}: write '# title', 'Source:', 'Topics:', a text, 'Try:'")
+        topics = tuple(topic.strip() for topic in found["topics"].split(","))
+        return cls(
+            name, found["title"], found["source"], topics, found["text"].strip(), found["advice"].strip()
+        )
+
+    @property
+    def searched(self) -> str:
+        """The text that a search goes by."""
+        head = f"{self.title} {' '.join(self.topics)} {self.source}\n"
+        return head * _TITLE_COUNTS + f"{self.text}\n{self.advice}"
+
+    def __str__(self) -> str:
+        return f"{self.title}\n[{self.source}]\n{self.text}\nTry: {self.advice}"
+
+
+class LiteratureArguments(BaseModel):
+    """Input of the tool `search_literature`."""
+
+    query: str = Field(
+        min_length=1,
+        max_length=500,
+        description="A few words, e.g. 'noisy labels' or 'LoRA rank overfitting'",
+    )
+    most: int = Field(default=4, ge=1, le=6, description="Notes to return")
+
+
+def literature_tool(folder: Path = NOTES) -> BaseTool:
+    """The tool `search_literature`. Raises InputError if the library for it is not installed."""
+
+    def search_literature(query: str, most: int = 4) -> str:
+        found = search(query, most, folder)
+        if not found:
+            return (
+                "no note has any of these words; try others, e.g. 'learning rate', 'label noise', 'mixture'"
+            )
+        return quoted(fitting(f"{note}\n" for note in found), "notes on fine-tuning practice")
+
+    return StructuredTool.from_function(
+        func=search_literature,
+        name="search_literature",
+        description="Search short notes on what is known about fine-tuning language models (LoRA, learning "
+        "rates, data quality and mixtures, noisy labels, over-fitting, search, evaluation), each with its "
+        "source and with what to try in a plan. Works without a network.",
+        args_schema=LiteratureArguments,
+        handle_validation_error=refusal,
+    )
+
+
+def search(query: str, most: int, folder: Path = NOTES) -> list[LiteratureNote]:
+    """The notes that fit the words best, best first (BM25: Robertson and Zaragoza 2009); none if no word is known.
+
+    Raises InputError if bm25s is not installed.
+    """
+    notes, index = _index(folder)
+    words = _words(query)
+    scores = index.get_scores(words) if words else []
+    ranked = sorted(zip(scores, notes, strict=False), key=lambda pair: (-pair[0], pair[1].name))
+    return [note for score, note in ranked[:most] if score > 0]
+
+
+@lru_cache(maxsize=2)
+def load_notes(folder: Path = NOTES) -> tuple[LiteratureNote, ...]:
+    """All notes, by name. Raises TrexError if there are none."""
+    notes = [LiteratureNote.parse(p.stem, p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.md"))]
+    if not notes:
+        raise TrexError(f"no literature notes in {folder}: install the package again")
+    return tuple(notes)
+
+
+@lru_cache(maxsize=2)
+def _index(folder: Path) -> tuple[tuple[LiteratureNote, ...], Any]:
+    notes = load_notes(folder)
+    index = _library().BM25()
+    index.index([_words(note.searched) for note in notes], show_progress=False)
+    return notes, index
+
+
+# Beside the library's stop words: what stands in most questions, and tells no note from another.
+_EVERYWHERE = re.compile(
+    "what|which|who|how|why|when|where|do|does|did|should|would|could|can|may|must|have|has|had"
+    "|i|my|we|our|you|your|from|models?|fine|tun(e|ed|ing)|finetun(e|ed|ing)|training|data"
+)
+
+
+def _library() -> Any:
+    """bm25s, which is of an extra. Raises InputError without it."""
+    try:
+        import bm25s
+        import bm25s.stopwords
+    except ImportError:
+        raise InputError(
+            "search_literature needs the extra `llm`: pip install 'trex-finetune[llm]'"
+        ) from None
+    return bm25s
+
+
+def _words(text: str) -> list[str]:
+    """Words as they are compared: without case, and without the endings of plurals and participles."""
+    found = re.findall(r"[^\W_]+(?:[.+][^\W_]+)*\+?", text.casefold())
+    empty = _library().stopwords.STOPWORDS_EN
+    return [_stem(word) for word in found if word not in empty and not _EVERYWHERE.fullmatch(word)]
+
+
+def _stem(word: str) -> str:
+    """A light cut that joins 'rates' and 'rate', 'labelled' and 'label'; numbers and short words stay."""
+    if len(word) <= 3 or not word.isalpha():
+        return word
+    for ending in ("ies", "ings", "ing", "ed", "es", "s", "y"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
+            word = word[: -len(ending)]
+            break
+    if len(word) > 4 and word[-1] == word[-2] and word[-1] in "bdglmnprt":
+        word = word[:-1]
+    return word.removesuffix("e") if len(word) > 3 else word
