@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .llm.protocol import CallRecord
@@ -42,6 +42,21 @@ def read_run_calls(path: Path) -> list[CallRecord]:
     return read_calls(path)
 
 
+def event_of(call: CallRecord) -> dict[str, Any]:
+    """What the event `called` says of a call that ended: sums and names, none of its texts."""
+    return {
+        "role": call.role,
+        "purpose": call.purpose,
+        "model": call.model,
+        "status": call.status,
+        "tokens_in": call.tokens_in,
+        "tokens_out": call.tokens_out,
+        "money": call.money,
+        "seconds": call.seconds,
+        "tools": [str(tool["name"]) for tool in call.answer.get("tools") or []],
+    }
+
+
 def totals(calls: Iterable[CallRecord]) -> CallTotals:
     """Add up calls, those that failed included: what was booked was booked."""
     known = list(calls)
@@ -75,3 +90,35 @@ def by_experiment(calls: Sequence[CallRecord]) -> dict[str | None, list[CallReco
     for call in calls:
         groups.setdefault(experiment_of(call), []).append(call)
     return groups
+
+
+@dataclass(frozen=True)
+class RoleTotals:
+    """What one role took of one model."""
+
+    role: str
+    model: str
+    unanswered: int
+    totals: CallTotals
+
+
+def by_role(calls: Sequence[CallRecord]) -> list[RoleTotals]:
+    """Sums by role and model, in the order in which they first appear."""
+    groups: dict[tuple[str, str], list[CallRecord]] = {}
+    for call in calls:
+        groups.setdefault((call.role, call.model), []).append(call)
+    return [
+        RoleTotals(role, model, sum(call.status != "answered" for call in made), totals(made))
+        for (role, model), made in groups.items()
+    ]
+
+
+def by_round(calls: Sequence[CallRecord]) -> dict[int, CallTotals]:
+    """Sums by round, in order; calls that belong to no round count to the last before them."""
+    groups: dict[int, list[CallRecord]] = {}
+    last = 0
+    for call in calls:
+        found = round_of(call)
+        last = last if found is None else found
+        groups.setdefault(last, []).append(call)
+    return {number: totals(groups[number]) for number in sorted(groups)}

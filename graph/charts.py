@@ -1,14 +1,15 @@
-"""The report's charts, as SVG: score by round, learning curves, intervals. Styled by the page's classes."""
+"""The report's charts, as SVG: score, learning curves, tokens, intervals. Styled by the page's classes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
+from .calls import CallTotals
 from .experiment import TrialRecord
-from .phrases import interval, readable
+from .phrases import interval, model_spend, readable
 from .summary import BestSummary, ExperimentSummary, Interval, RunSummary
 
 WIDTH, HEIGHT = 760, 300
@@ -111,6 +112,33 @@ def learning_curves_svg(trials: Sequence[TrialRecord], best: str | None) -> str:
     return Xml.tostring(svg, encoding="unicode")
 
 
+def tokens_svg(by_round: Mapping[int, CallTotals]) -> str:
+    """Tokens of chat models by round: what was read below, what was written on top of it."""
+    if not by_round:
+        return ""
+    last = max(by_round)
+    marks = ticks(0, max(1, *(sums.tokens for sums in by_round.values())))
+    frame = _Frame(-0.7, last + 0.7, 0, marks[-1])
+    width = min(46.0, 0.62 * (frame.x(1) - frame.x(0)))
+    svg = _canvas(f"Tokens by round, {sum(sums.calls for sums in by_round.values())} calls")
+    _grid(svg, frame, marks)
+    for number in range(0, last + 1, max(1, math.ceil(last / 12))):
+        _text(svg, frame.x(number), HEIGHT - BOTTOM + 18, "tick", str(number))
+    _text(svg, frame.x(last / 2), HEIGHT - 4, "axis", "round")
+    for number, sums in by_round.items():
+        spent = model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+        for kind, low, high in (("in", 0, sums.tokens_in), ("out", sums.tokens_in, sums.tokens)):
+            place = {
+                "x": f"{frame.x(number) - width / 2:.1f}",
+                "y": f"{frame.y(high):.1f}",
+                "width": f"{width:.1f}",
+                "height": f"{frame.y(low) - frame.y(high):.1f}",
+            }
+            bar = Xml.SubElement(svg, "rect", {"class": f"tokens {kind}", **place})
+            Xml.SubElement(bar, "title").text = f"round {number}: {spent}"
+    return Xml.tostring(svg, encoding="unicode")
+
+
 def intervals_svg(best: BestSummary) -> str:
     """Baseline and winner on one axis, with their intervals: what was chosen on, and what it is worth."""
     name = "best" if best.trial is not None else "base model"
@@ -199,7 +227,8 @@ def _canvas(label: str) -> Xml.Element:
 def _grid(svg: Xml.Element, frame: _Frame, marks: Sequence[float]) -> None:
     for mark in marks:
         _line(svg, LEFT, frame.y(mark), WIDTH - RIGHT, frame.y(mark), "grid")
-        _text(svg, LEFT - 8, frame.y(mark) + 4, "tick left", f"{mark:g}")
+        shown = f"{mark:g}" if abs(mark) < 10_000 else f"{mark / 1000:g}k"
+        _text(svg, LEFT - 8, frame.y(mark) + 4, "tick left", shown)
 
 
 def _line(svg: Xml.Element, x1: float, y1: float, x2: float, y2: float, kind: str) -> Xml.Element:

@@ -13,8 +13,12 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree as Branches
 
+from .calls import CallTotals, read_run_calls, totals
+from .phrases import dollars, shorten
 from .progress import Event
 from .settings import Settings
+
+ARGUMENT_LENGTH = 100
 
 
 class RunConsole:
@@ -28,6 +32,7 @@ class RunConsole:
         self._jobs: dict[str, Event] = {}
         self._notes: dict[str, str] = {}
         self._doing = "starting"
+        self._spent = self._spent_before()
         self._live = Live(
             console=self._console, get_renderable=self._picture, refresh_per_second=4, transient=True
         )
@@ -65,6 +70,30 @@ class RunConsole:
     def _on_analysis(self, event: Event) -> str:
         self._doing = "evaluating the base model"
         return f"goal: {escape(event['goal'])}"
+
+    def _spent_before(self) -> CallTotals:
+        """What earlier processes of this run spent on chat models."""
+        if self._settings.llm is None:
+            return CallTotals()
+        return totals(read_run_calls(self._settings.path / "calls.jsonl"))
+
+    def _on_called(self, event: Event) -> str:
+        """A call of a chat model ended: what it was for, and the tools that it asks for."""
+        spent = self._spent
+        self._spent = CallTotals(
+            calls=spent.calls + 1,
+            tokens_in=spent.tokens_in + event["tokens_in"],
+            tokens_out=spent.tokens_out + event["tokens_out"],
+            money=spent.money + event["money"],
+        )
+        purpose, tools = escape(event["purpose"]), ", ".join(event["tools"])
+        self._doing = f"{event['role']}: {event['purpose']}" + (f", uses {tools}" if tools else "")
+        tokens = f"{event['tokens_in'] + event['tokens_out']:,} tokens"
+        cost = f", {dollars(event['money'])}" if event["money"] else ""
+        asks = f" → {escape(shorten(tools, ARGUMENT_LENGTH))}" if tools else ""
+        if event["status"] != "answered":
+            asks = " [yellow]no answer[/yellow]"
+        return f"[dim]{event['role']}[/dim] {purpose}{asks} [dim]({tokens}{cost})[/dim]"
 
     def _on_research(self, event: Event) -> str:
         return f"looked at {len(event['sources'])} data sources: {escape(', '.join(event['sources']))}"
@@ -128,8 +157,19 @@ class RunConsole:
         budget = f" of {limit / 60:.0f} min" if limit else ""
         done = sum(node.get("status") != "running" for node in self._nodes.values()) - 1
         round_text = f"round {min(max(done, 0) + 1, max(self._settings.rounds, 1))}/{self._settings.rounds}"
-        parts.append(Text(f"{self._clock()}{budget} · {round_text} · {self._doing}", style="cyan"))
+        spent = f" · {self._spending()}" if self._spent.calls else ""
+        parts.append(Text(f"{self._clock()}{budget} · {round_text}{spent} · {self._doing}", style="cyan"))
         return Group(*parts)
+
+    def _spending(self) -> str:
+        """'48,210 tokens of 200,000, $0.43 of $2.00'."""
+        limits, spent = self._settings.llm, self._spent
+        tokens = f"{spent.tokens:,}"
+        if limits and limits.token_budget is not None:
+            tokens += f" of {limits.token_budget:,}"
+        if limits and limits.money_budget is not None:
+            return f"{tokens} tokens, {dollars(spent.money)} of {dollars(limits.money_budget)}"
+        return f"{tokens} tokens" + (f", {dollars(spent.money)}" if spent.money else "")
 
 
 def _branches(nodes: dict[str, Event]) -> Branches:

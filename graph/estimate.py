@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..evaluation.task import EMBEDDED_MODEL, TINY_MODEL, Task
 from ..files import read_json, write_json
 from ..home import home
+from .phrases import dollars
 from .settings import Settings
+from .summary import thinker
 from .tree import Tree
 
 
@@ -63,6 +65,23 @@ def estimate(task: Task, settings: Settings) -> Estimate:
         + items / rates.items_per_second
     )
     return Estimate(seconds=seconds + ends / rates.items_per_second, disk_mb=disk, measured=rates.measured)
+
+
+def models_on_top(settings: Settings) -> str | None:
+    """What chat models will add to the estimate, in a sentence; None for the built-in policy.
+
+    How long a model reads and how often it is corrected is its own affair, so only limits are promised.
+    """
+    models = settings.llm
+    if models is None:
+        return None
+    limits = []
+    if models.token_budget is not None:
+        limits.append(f"{models.token_budget:,} tokens")
+    if models.money_budget is not None:
+        limits.append(dollars(models.money_budget))
+    bound = f"at most {' and '.join(limits)}" if limits else "without a limit (--llm-budget sets one)"
+    return f"calls of {thinker(settings)} come on top: {bound}"
 
 
 def remember_rates(task: Task, settings: Settings, tree: Tree) -> None:

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .phrases import beside
-from .summary import Interval, RunSummary
+from .phrases import beside, duration, model_spend
+from .summary import BUILT_IN, Interval, RunSummary
 
 
 def print_summary(console: Console, summary: RunSummary) -> None:
@@ -47,6 +47,10 @@ def print_summary(console: Console, summary: RunSummary) -> None:
         f"{kind} {spend[f'{kind}_seconds']:.0f} s" for kind in ("training", "evaluation", "loading", "own")
     ]
     console.print(f"\ntime: {spend['active_seconds']:.0f} s in all; process time: {', '.join(parts)}")
+    if summary.llm != BUILT_IN:
+        took = model_spend(spend["calls"], spend["tokens_in"], spend["tokens_out"], spend["money"])
+        waited = duration(spend["model_seconds"])
+        console.print(f"model: {escape(summary.llm)}: {took}, {waited} of waiting", soft_wrap=True)
     ended = f" ({summary.reason})" if summary.reason else ""
     console.print(f"{summary.status}{ended}: {escape(summary.directory)}", soft_wrap=True)
     if summary.message:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,16 +21,23 @@ from ..evaluation.results import FailureCase
 from ..evaluation.task import Task
 from ..files import read_json, write_atomic
 from . import phrases
-from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg
+from .calls import CallTotals, by_role, by_round, read_run_calls, totals
+from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg, tokens_svg
 from .experiment import Experiment
 from .integrity import Integrity, examine
 from .report_markdown import markdown
-from .researcher.protocol import ResearchNotes
-from .summary import RunSummary, Spend
+from .researcher.protocol import Candidate, Note, ResearchNotes
+from .summary import BUILT_IN, RunSummary, Spend
+from .thoughts import thinking
 from .tree import Tree
 from .tree_picture import tree_svg
 
-RESEARCH = "research.json"
+if TYPE_CHECKING:
+    from .insights import Insight
+    from .llm.protocol import CallRecord
+
+RESEARCH, CALLS, HINTS = "research.json", "calls.jsonl", "hints.jsonl"
+KINDS = {"own": "our own work", "model": "waiting for models"}
 CASES_SHOWN = 12
 TEXT_LENGTH = 1200
 
@@ -38,6 +46,9 @@ TEXT_LENGTH = 1200
 class Report:
     """Everything a report shows. `cases` come from `search`; `notes` are the Researcher's, one line each.
 
+    `findings` and `candidates` come from open-domain research, `calls` from the record of chat models, `hints`
+    from a person, `insights` from the whole tree; without a chat model most of it is empty.
+
     `integrity` is None for a report on objects alone, without a run directory.
     """
 
@@ -45,6 +56,11 @@ class Report:
     tree: Tree
     cases: Sequence[FailureCase] = ()
     notes: Sequence[str] = ()
+    findings: Sequence[Note] = ()
+    candidates: Sequence[Candidate] = ()
+    calls: Sequence[CallRecord] = ()
+    insights: Sequence[Insight] = ()
+    hints: Sequence[str] = ()
     integrity: Integrity | None = None
 
     @property
@@ -75,7 +91,15 @@ def write_report(directory: Path, summary: RunSummary, tree: Tree, task: Task) -
     report = Report(summary, tree)
     if report.winner is not None:
         report = replace(report, cases=_cases(directory, report.winner, task))
-    report = replace(report, notes=_notes(directory / RESEARCH), integrity=examine(directory, task))
+    research = _research(directory / RESEARCH)
+    report = replace(
+        report,
+        notes=[f"{note.text} ({note.source})" for note in research.notes],
+        findings=research.findings,
+        candidates=research.candidates,
+        calls=read_run_calls(directory / CALLS),
+        integrity=examine(directory, task),
+    )
     page = directory / "report.html"
     write_atomic(page, html(report))
     write_atomic(directory / "report.md", markdown(report))
@@ -93,15 +117,46 @@ def _cases(directory: Path, winner: Experiment, task: Task) -> list[FailureCase]
     return failure_cases(evaluation, task, directory)[:CASES_SHOWN]
 
 
-def _notes(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    notes = ResearchNotes.model_validate(read_json(path))
-    return [f"{note.text} ({note.source})" for note in notes.notes]
+def _research(path: Path) -> ResearchNotes:
+    return ResearchNotes.model_validate(read_json(path)) if path.exists() else ResearchNotes()
 
 
 def html(report: Report) -> str:
     """The page."""
+    summary, winner = report.summary, report.winner
+    best = summary.best
+    page = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            summary=summary,
+            best=best,
+            winner=winner,
+            verdict=phrases.verdict(summary),
+            beside=phrases.beside(best) if best else [],
+            endings=phrases.ENDINGS,
+            flat={experiment.id: experiment for experiment in summary.experiments},
+            series=SERIES,
+            outcome=phrases.outcome,
+            contamination=phrases.contamination(list(report.tree)),
+            integrity=report.integrity,
+            openings=phrases.openings,
+            split_hashes=phrases.split_hashes,
+            shares=_shares(report.spend),
+            kinds=KINDS,
+            cases=report.cases,
+            tree_picture=Markup(tree_svg(summary.experiments, best.experiment if best else None)),
+            progress=Markup(progress_svg(summary)),
+            intervals=Markup(intervals_svg(best)) if best else "",
+            curves=Markup(learning_curves_svg(winner.trials, winner.best_trial)) if winner else "",
+            **_model_parts(report),
+        )
+    )
+    return phrases.clean(page)
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -115,32 +170,32 @@ def html(report: Report) -> str:
         "interval": phrases.interval,
         "duration": phrases.duration,
         "readable": phrases.readable,
+        "dollars": phrases.dollars,
+        "model_spend": _model_spend,
         "shorten": lambda text: phrases.shorten(text, TEXT_LENGTH),
     }
-    summary, winner = report.summary, report.winner
-    best = summary.best
-    return environment.get_template("report.html.jinja").render(
-        report=report,
-        summary=summary,
-        best=best,
-        winner=winner,
-        verdict=phrases.verdict(summary),
-        beside=phrases.beside(best) if best else [],
-        endings=phrases.ENDINGS,
-        flat={experiment.id: experiment for experiment in summary.experiments},
-        series=SERIES,
-        outcome=phrases.outcome,
-        contamination=phrases.contamination(list(report.tree)),
-        integrity=report.integrity,
-        openings=phrases.openings,
-        split_hashes=phrases.split_hashes,
-        shares=_shares(report.spend),
-        cases=report.cases,
-        tree_picture=Markup(tree_svg(summary.experiments, best.experiment if best else None)),
-        progress=Markup(progress_svg(summary)),
-        intervals=Markup(intervals_svg(best)) if best else "",
-        curves=Markup(learning_curves_svg(winner.trials, winner.best_trial)) if winner else "",
-    )
+    return environment
+
+
+def _model_parts(report: Report) -> dict[str, object]:
+    """What the page shows of chat models; without one, nothing."""
+
+    def linked(experiments: Sequence[str]) -> Markup:
+        link = Markup('<a href="#{0}">{0}</a>')
+        return Markup(", ").join(link.format(e) if e in report.tree else e for e in experiments)
+
+    return {
+        "built_in": BUILT_IN,
+        "total": totals(report.calls),
+        "by_role": by_role(report.calls),
+        "tokens_picture": Markup(tokens_svg(by_round(report.calls))),
+        "thinking": thinking(report.calls),
+        "linked": linked,
+    }
+
+
+def _model_spend(sums: CallTotals) -> str:
+    return phrases.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
 
 
 def _shares(spend: Spend) -> list[tuple[str, float, float]]:

@@ -7,27 +7,31 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from . import phrases
+from .calls import totals
 from .experiment import Experiment, TrialRecord
 from .phrases import duration, interval, readable
 from .summary import Interval
+from .thoughts import Thinking, thinking
 
 if TYPE_CHECKING:
     from .report import Report
 
 CASE_LENGTH = 400
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~])")
+THOUGHTS_SHOWN, THOUGHT_LENGTH = 12, 300
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&$])")
+_BARE_LINK = re.compile(r"(?<=\w)(?=://)|(?<=\bmailto)(?=:)|(?<=\bwww)(?=\.)|(?<=\w)(?=@\w)", re.IGNORECASE)
 
 
 def markdown(report: Report) -> str:
     """The whole report as GitHub-flavoured Markdown."""
     parts = [_headline(report), _tree(report), _experiments(report), _cases(report)]
     parts += [_integrity(report), _account(report)]
-    return "\n".join(line for part in parts for line in part).rstrip() + "\n"
+    return phrases.clean("\n".join(line for part in parts for line in part).rstrip() + "\n")
 
 
 def escape(text: str) -> str:
-    """Text that stays text: one line, no markup, no HTML."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """Text that stays text: one line, no markup, no HTML, no address that a reader would turn into a link."""
+    return _BARE_LINK.sub(r"\\", _SPECIAL.sub(r"\\\1", " ".join(text.split())))
 
 
 def _headline(report: Report) -> Iterator[str]:
@@ -71,15 +75,68 @@ def _tree(report: Report) -> Iterator[str]:
 
 
 def _experiments(report: Report) -> Iterator[str]:
-    if report.notes:
-        yield "## Research"
-        yield ""
-        yield from (f"- {escape(note)}" for note in report.notes)
-        yield ""
+    behind = thinking(report.calls)
+    yield from _research(report, behind.get(None))
     yield "## Experiments"
     yield ""
     for experiment in report.tree:
         yield from _experiment(experiment)
+        if experiment.id in behind:
+            yield from _thinking(behind[experiment.id])
+
+
+def _research(report: Report, behind: Thinking | None) -> Iterator[str]:
+    findings = [f"{finding.text} ({finding.source})" for finding in report.findings]
+    if report.notes or findings or report.candidates or behind:
+        yield "## Research"
+        yield ""
+        yield from (f"- {escape(phrases.shorten(note, 600))}" for note in [*report.notes, *findings])
+        for candidate in report.candidates:
+            seen = f"{candidate.rows_seen} rows looked at" if candidate.rows_seen else "only read about"
+            about = f"{candidate.name}, licence {candidate.licence}, {seen}. {candidate.why}"
+            yield f"- Data set found: {escape(phrases.shorten(about, 600))}"
+        yield ""
+    if behind:
+        yield from _thinking(behind)
+    if report.insights:
+        yield "## What was learned"
+        yield ""
+        for insight in report.insights:
+            named = [("for", insight.evidence_for), ("against", insight.evidence_against)]
+            evidence = "".join(f"; {side}: {', '.join(ids)}" for side, ids in named if ids)
+            origin = f"; from {insight.origin}" if insight.origin else ""
+            about = f"{phrases.shorten(insight.text, 600)} ({readable(insight.direction)}{evidence}{origin})"
+            yield f"- {insight.status}: {escape(about)}"
+        yield ""
+    if report.hints:
+        yield "## What a person said"
+        yield ""
+        yield from (f"- {escape(phrases.shorten(hint, 600))}" for hint in report.hints)
+        yield ""
+
+
+def _thinking(behind: Thinking) -> Iterator[str]:
+    """The last calls of a round in a line or two each; the page and the record of calls have more."""
+    sums = behind.totals
+    spent = phrases.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+    yield f"What the model thought, read and spent: {escape(spent)}, {duration(sums.seconds)}"
+    yield ""
+    shown = behind.thoughts[-THOUGHTS_SHOWN:]
+    left_out = behind.left_out + len(behind.thoughts) - len(shown)
+    if left_out:
+        yield f"- ({left_out} earlier calls are in `calls.jsonl`)"
+    for thought in shown:
+        said = thought.text if thought.call.status == "answered" else f"no answer. {thought.text}"
+        yield f"- {thought.call.role}, {escape(thought.call.purpose)}: {_short(said)}"
+        for tool in thought.tools:
+            yield f"  - {escape(tool.name)} {_short(tool.arguments)} → {_short(tool.result) or 'nothing'}"
+        if thought.problem:
+            yield f"  - trouble: {_short(thought.problem)}"
+    yield ""
+
+
+def _short(text: str) -> str:
+    return escape(phrases.shorten(text, THOUGHT_LENGTH))
 
 
 def _experiment(experiment: Experiment) -> Iterator[str]:
@@ -167,6 +224,10 @@ def _account(report: Report) -> Iterator[str]:
     yield f"- Time: {duration(spend.active_seconds)} ({limit}), {counts}"
     parts = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in spend.by_kind.items() if seconds)
     yield f"- Spent on: {parts or 'nothing yet'}"
+    if report.calls:
+        sums = totals(report.calls)
+        took = phrases.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+        yield f"- Chat models ({escape(summary.llm)}): {escape(took)}, {duration(sums.seconds)} of waiting"
     yield f"- Base model: {escape(summary.base_model)}"
     versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
     yield f"- Made with: Python {summary.python}, {escape(versions)}"
