@@ -1,0 +1,96 @@
+"""The preview tool: what a recipe would make of the task's sources, before anything is built or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import BaseModel, BeforeValidator, Field
+
+from ..evaluation.task import Task
+from ..training.data.build import MAX_ROWS, StepCount, preview
+from ..training.data.recipe import DataRecipe
+from ..training.data.recipe_file import recipe_from_yaml
+from ..training.data.render import Contents, Row, describe
+from .excerpt import brief, cut, fitting
+from .refusal import refusal
+from .untrusted import quoted
+
+EXAMPLES = 3
+
+_TURN = 900  # characters of one turn of a conversation
+_ANSWERS = 12
+
+
+def _parsed(value: Any) -> Any:
+    """Some models write a nested argument as text: JSON and YAML are both read."""
+    return recipe_from_yaml(value) if isinstance(value, str) else value
+
+
+RecipeArgument = Annotated[DataRecipe, BeforeValidator(_parsed)]
+
+
+class PreviewArguments(BaseModel):
+    """Input of the tool `preview_recipe`."""
+
+    recipe: RecipeArgument = Field(
+        description="The whole recipe: streams over the task's sources, each with its steps and weight; "
+        "`rows` in all; common steps. Example: "
+        '{"streams": [{"source": "movies", "steps": [{"op": "threshold", "column": "rating", "below": -1, '
+        '"above": 1}]}], "rows": 600, "steps": [{"op": "dedup", "columns": ["text"]}]}'
+    )
+
+
+def preview_tool(task: Task) -> BaseTool:
+    """The tool `preview_recipe`: nothing is written, and the contamination gate is not asked.
+
+    Raises PlanError for a recipe that cannot be carried out, InputError for a fault of the task's files.
+    """
+
+    def preview_recipe(recipe: DataRecipe) -> str:
+        found = preview(recipe, task, MAX_ROWS)
+        return quoted(_told(found.rows, found.steps), "a preview of the recipe's rows")
+
+    return StructuredTool.from_function(
+        func=preview_recipe,
+        name="preview_recipe",
+        description="See what a recipe would build: rows after each step, rows from each source, answers and "
+        "their counts, lengths, repeated rows, and three rows as the conversations that would be trained on. "
+        "Says what is wrong with a recipe that cannot be carried out.",
+        args_schema=PreviewArguments,
+        handle_validation_error=refusal,
+    )
+
+
+def _told(rows: Sequence[Row], steps: Sequence[StepCount]) -> str:
+    lines = ["rows after each step:"]
+    lines += [
+        f"  {step.where if step.op != 'load' else f'load {step.stream}'}: {step.rows}" for step in steps
+    ]
+    lines += _counted(describe(rows))
+    for place in range(min(EXAMPLES, len(rows))):
+        row = rows[place * len(rows) // EXAMPLES if len(rows) > EXAMPLES else place]
+        lines.append(f"example {place + 1}, from {row['stream']}:")
+        lines += [
+            f"  {turn['role']}: {cut(turn['content'], _TURN)}"
+            for turn in [*row["prompt"], *row["completion"]]
+        ]
+    return fitting(lines)
+
+
+def _counted(contents: Contents) -> list[str]:
+    answers = ", ".join(
+        f"{brief(text, 60)!r} {count}" for text, count in list(contents.answers.items())[:_ANSWERS]
+    )
+    if contents.distinct_answers > _ANSWERS:
+        answers = f"{contents.distinct_answers} different; the most frequent: {answers}"
+    words = contents.words
+    lines = [
+        f"rows: {contents.rows} ({', '.join(f'{name} {n}' for name, n in contents.streams.items())})",
+        f"answers: {answers}",
+        f"words of a row: median {words.p50}, 95 % up to {words.p95}, longest {words.max}",
+    ]
+    if contents.repeated:
+        lines.append(f"{contents.repeated} rows repeat another row's prompt and answer: add a dedup step")
+    return lines
