@@ -80,8 +80,8 @@ def clean(text: str) -> str:
 
 
 def dollars(amount: float) -> str:
-    """US dollars: '$0.43', with more digits for less than ten cents."""
-    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
+    """US dollars: '$0.43', with more digits for a few cents and less."""
+    return f"${amount:.{2 if amount >= 0.1 or amount == 0 else 3 if amount >= 0.01 else 4}f}"
 
 
 def model_spend(calls: int, tokens_in: int, tokens_out: int, money: float) -> str:
