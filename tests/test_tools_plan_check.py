@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from support_recipes import LABEL, MakeTask, recipe, reviews, task_in
 from trex.evaluation.task import Task
+from trex.tools.guide import recipe_guide, training_guide
 from trex.tools.plan_check import Tried, effective, plan_check_tool, plan_problems
-from trex.training.data.recipe import DataRecipe, Filter, Sample
+from trex.training.data.recipe import DataRecipe, Filter, Sample, Step
 from trex.training.plan import TrainingPlan
 
 GOOD = recipe(LABEL, Sample(n=100))
@@ -150,3 +153,18 @@ def test_settings_that_do_not_validate_are_named(task: Task) -> None:
     assert "trainings.0.seed" in said
     assert "\n" not in said
     assert Path(task.dev).is_file()
+
+
+def test_the_guides_name_everything_and_stay_short() -> None:
+    for name in TrainingPlan.model_fields:
+        assert f"{name}=" in training_guide()
+    assert "learning_rate=0.001 (> 0, ≤ 0.1)" in training_guide()
+    assert "max_steps=null (≥ 1, ≤ 100000)" in training_guide()
+    assert 'layers="all" (all | upper_half | upper_quarter)' in training_guide()
+    for kind in get_args(get_args(Step)[0]):
+        assert f"\n{kind.model_fields['op'].default}(" in recipe_guide()
+        assert all(name in recipe_guide() for name in kind.model_fields)
+    example = recipe_guide().split("Example: ")[1]
+    assert DataRecipe.model_validate_json(example).rows == 600
+    tool = plan_check_tool(lambda plan, trainings: [])
+    assert len(json.dumps(convert_to_openai_tool(tool))) < 2500

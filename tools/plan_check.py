@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from ..errors import TrexError
 from ..evaluation.task import Task
@@ -21,6 +21,7 @@ from ..training.data.recipe import DataRecipe
 from ..training.data.render import Contents, describe
 from ..training.plan import TrainingPlan
 from .excerpt import brief, fitting
+from .guide import training_guide
 from .preview import RecipeArgument
 from .refusal import refusal
 from .untrusted import quoted
@@ -50,9 +51,14 @@ class Tried:
 class PlanArguments(BaseModel):
     """Input of the tool `check_plan`."""
 
-    recipe: RecipeArgument = Field(description="The plan's whole data recipe")
-    trainings: list[TrainingPlan] = Field(
-        min_length=1, max_length=8, description="The training settings of every trial, in full"
+    recipe: RecipeArgument = Field(description="The plan's whole data recipe, as for preview_recipe")
+    trainings: Annotated[
+        list[TrainingPlan], WithJsonSchema({"type": "array", "items": {"type": "object"}})
+    ] = Field(
+        min_length=1,
+        max_length=8,
+        description="An object of training settings for every trial; what is left out has its default: "
+        + training_guide(),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from ..evaluation.task import Task
 from ..training.data.build import MAX_ROWS, StepCount, preview
@@ -14,6 +14,7 @@ from ..training.data.recipe import DataRecipe
 from ..training.data.recipe_file import recipe_from_yaml
 from ..training.data.render import Contents, Row, describe
 from .excerpt import brief, cut, fitting
+from .guide import recipe_guide
 from .refusal import refusal
 from .untrusted import quoted
 
@@ -28,18 +29,13 @@ def _parsed(value: Any) -> Any:
     return recipe_from_yaml(value) if isinstance(value, str) else value
 
 
-RecipeArgument = Annotated[DataRecipe, BeforeValidator(_parsed)]
+RecipeArgument = Annotated[DataRecipe, BeforeValidator(_parsed), WithJsonSchema({"type": "object"})]
 
 
 class PreviewArguments(BaseModel):
     """Input of the tool `preview_recipe`."""
 
-    recipe: RecipeArgument = Field(
-        description="The whole recipe: streams over the task's sources, each with its steps and weight; "
-        "`rows` in all; common steps. Example: "
-        '{"streams": [{"source": "movies", "steps": [{"op": "threshold", "column": "rating", "below": -1, '
-        '"above": 1}]}], "rows": 600, "steps": [{"op": "dedup", "columns": ["text"]}]}'
-    )
+    recipe: RecipeArgument = Field(description=recipe_guide())
 
 
 def preview_tool(task: Task) -> BaseTool:

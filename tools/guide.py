@@ -1,0 +1,60 @@
+"""What recipes and training plans may hold, in the fewest words, made from their own models.
+
+As JSON schemas they would fill a tenth of a small context, again in each tool that takes one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from ..training.data.recipe import DataRecipe, Step, Stream
+from ..training.plan import TrainingPlan
+
+_EXAMPLE = (
+    '{"streams": [{"source": "movies", "steps": [{"op": "threshold", "column": "rating", "below": -1, '
+    '"above": 1}]}], "rows": 600, "steps": [{"op": "dedup", "columns": ["text"]}]}'
+)
+_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def recipe_guide() -> str:
+    """A recipe's fields and every operator, a line each, with defaults."""
+    kinds: tuple[type[BaseModel], ...] = get_args(get_args(Step)[0])
+    operators = [
+        f"{kind.model_fields['op'].default}({_fields(kind)}): {' '.join((kind.__doc__ or '').split())}"
+        for kind in kinds
+    ]
+    return (
+        f"The whole recipe, an object with {_fields(DataRecipe)}. A stream has {_fields(Stream)}. With `rows`, "
+        "at most so many are taken in all, from the streams by weight. A step is an object with `op` and the "
+        "settings of its operator:\n" + "\n".join(operators) + f"\nExample: {_EXAMPLE}"
+    )
+
+
+def training_guide() -> str:
+    """Every setting of a training plan with its default and bounds, in one line."""
+    schemas = TrainingPlan.model_json_schema()["properties"]
+    return "; ".join(
+        f"{name}={json.dumps(schema['default'])}{_range(schema)}" for name, schema in schemas.items()
+    )
+
+
+def _fields(kind: type[BaseModel]) -> str:
+    """Names, and defaults of what may be left out."""
+    return ", ".join(
+        name if field.is_required() else f"{name}={json.dumps(field.default)}"
+        for name, field in kind.model_fields.items()
+        if name != "op"
+    )
+
+
+def _range(schema: dict[str, Any]) -> str:
+    """' (> 0, ≤ 20)', ' (linear | cosine)', or nothing."""
+    kind = next(option for option in schema.get("anyOf", [schema]) if option["type"] != "null")
+    choices = kind.get("enum") or kind.get("items", {}).get("enum")
+    bounds = [f"{sign} {kind[key]:g}" for key, sign in _BOUNDS.items() if key in kind]
+    told = " | ".join(choices) if choices else ", ".join(bounds)
+    return f" ({told})" if told else ""
