@@ -12,8 +12,8 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -37,9 +37,6 @@ from .store_rows import (
 )
 from .summary import FinishRecord, Spend
 from .tree import NodeStatistics, Tree
-
-if TYPE_CHECKING:
-    from .llm.protocol import CallRecord
 
 RETRY_EVERY_S = 0.05
 LOG = logging.getLogger(__name__)
@@ -70,7 +67,7 @@ class Projector:
         self._written: dict[str, tuple[Experiment, NodeStatistics]] = {}
         self._spend: Spend | None = None
         self._finish: FinishRecord | None = None
-        self._calls: list[CallRecord] = []
+        self._call_rows: list[Row] = []
 
     def project(
         self,
@@ -120,7 +117,8 @@ class Projector:
         changed = [e for e in tree if not self._is_written(e, tree.statistics[e.id])]
         fresh = [e for e in changed if e.id not in self._written or self._written[e.id][0] is not e]
         calls = read_run_calls(self._calls_file)
-        told = [n for n, call in enumerate(calls) if n >= len(self._calls) or self._calls[n] != call]
+        rows, known = call_rows(calls), self._call_rows
+        told = [row for row, before in zip_longest(rows, known) if row is not None and row != before]
         if not changed and not told and spend == self._spend and finish == self._finish:
             return
         connection = _connect(self._path, patience_s)
@@ -132,15 +130,14 @@ class Projector:
             _upsert_metrics(connection, metric_rows(fresh, finish))
             _insert_predictions(connection, self._run, fresh)
             _replace_spend(connection, fresh, tree, spend)
-            rows = call_rows(calls)
-            _upsert(connection, "calls", [rows[n] for n in told])
+            _upsert(connection, "calls", told)
             _replace_model_spend(connection, model_spend_rows(calls))
             connection.commit()
         finally:
             connection.close()
         self._last_write = time.monotonic()
         self._written |= {e.id: (e, tree.statistics[e.id]) for e in changed}
-        self._spend, self._finish, self._calls = spend, finish, calls
+        self._spend, self._finish, self._call_rows = spend, finish, rows
 
     def _is_written(self, experiment: Experiment, statistics: NodeStatistics) -> bool:
         known = self._written.get(experiment.id)

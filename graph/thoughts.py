@@ -6,10 +6,13 @@ many, and all of it together stays within `WHOLE` characters however long the ru
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from .calls import CallTotals, by_experiment, totals
 from .phrases import clean, shorten
@@ -106,11 +109,23 @@ def _thought(call: CallRecord, following: CallRecord | None) -> Thought:
     ]
     return Thought(
         call=call,
-        text=shorten(clean(str(call.answer.get("text") or "")).strip(), TEXT),
+        text=shorten(clean(spoken(str(call.answer.get("text") or ""))), TEXT),
         tools=tuple(used),
         more_tools=len(asked) - len(used),
         problem=shorten(clean(str(call.answer.get("problem") or "")), PROBLEM),
     )
+
+
+def spoken(text: str) -> str:
+    """A model's words; where they are one JSON object, as in the output modes without tools, its fields by line."""
+    bare = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
+    if not bare.startswith("{") or len(bare) > 10 * TEXT:
+        return text.strip()
+    try:
+        shown: str = yaml.safe_dump(json.loads(bare), sort_keys=False, allow_unicode=True, width=10_000)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        return text.strip()
+    return shown.strip()
 
 
 def _results(following: CallRecord | None, count: int) -> list[str]:

@@ -30,8 +30,9 @@ from trex.graph.report_markdown import escape, markdown
 from trex.graph.researcher.protocol import Candidate, Note
 from trex.graph.settings import Settings
 from trex.graph.summary import RunSummary, summarise, tally
-from trex.graph.thoughts import A_ROUND, WHOLE, first_lines, thinking, thoughts
+from trex.graph.thoughts import A_ROUND, WHOLE, first_lines, spoken, thinking, thoughts
 from trex.graph.tree import Tree
+from trex.tools.untrusted import quoted
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -204,8 +205,6 @@ def test_results_stand_with_the_tools_that_brought_them() -> None:
 
 
 def test_fences_around_quoted_text_become_its_source() -> None:
-    from trex.tools.untrusted import quoted
-
     shown = first_lines(quoted("line 1\n\nline 2", "https://example.org/page"))
     assert shown == "from https://example.org/page:\nline 1\nline 2"
 
@@ -328,3 +327,17 @@ def test_the_estimate_says_what_comes_on_top() -> None:
     said = models_on_top(models(token_budget=200_000, money_budget=2.0))
     assert said == "calls of openai:gpt-5 come on top: at most 200,000 tokens and $2.00"
     assert "without a limit" in (models_on_top(models()) or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"direction": "layers", "why": "the loss\\nstill falls"}', "direction: layers\nwhy: "),
+        ('```json\n{"a": [1, 2]}\n```', "a:\n- 1\n- 2"),
+        ("{not json", "{not json"),
+        ("{" + '"a":{' * 5000, "{" + '"a":{' * 5000),
+        ("plain words", "plain words"),
+    ],
+)
+def test_answers_without_tools_are_shown_by_field(text: str, shown: str) -> None:
+    assert spoken(text).startswith(shown)
