@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ def thinking(calls: Sequence[CallRecord]) -> dict[str | None, Thinking]:
 def _bounded(calls: Sequence[CallRecord], room: int) -> Thinking:
     """As many of the last thoughts as there is room for, at least one."""
     shown: list[Thought] = []
-    for thought in reversed(thoughts(calls)):
+    for thought in _backwards(calls):
         room -= thought.length
         if shown and room < 0:
             break
@@ -88,12 +88,14 @@ def _bounded(calls: Sequence[CallRecord], room: int) -> Thinking:
 
 def thoughts(calls: Sequence[CallRecord]) -> list[Thought]:
     """Each call in words; what its tools returned stands in the next call of the same purpose."""
+    return list(_backwards(calls))[::-1]
+
+
+def _backwards(calls: Sequence[CallRecord]) -> Iterator[Thought]:
     following: dict[str, CallRecord] = {}
-    found: list[Thought] = []
     for call in reversed(calls):
-        found.append(_thought(call, following.get(call.purpose)))
+        yield _thought(call, following.get(call.purpose))
         following[call.purpose] = call
-    return found[::-1]
 
 
 def _thought(call: CallRecord, following: CallRecord | None) -> Thought:
@@ -145,13 +147,15 @@ def _arguments(arguments: object) -> str:
 
 def first_lines(text: str) -> str:
     """The first lines of a tool's result; the fences around quoted text become 'from SOURCE:'."""
-    lines = []
+    lines: list[str] = []
+    cut = len(text) > 4 * RESULT
     for line in text[: 4 * RESULT].splitlines():
+        if not line.strip() or _FENCE_END.match(line):
+            continue
+        if len(lines) == RESULT_LINES:
+            cut = True
+            break
         fence = _FENCE.match(line)
-        if fence:
-            lines.append(f"from {fence['source']}:")
-        elif line.strip() and not _FENCE_END.match(line):
-            lines.append(line)
-    cut = len(lines) > RESULT_LINES or len(text) > 4 * RESULT
-    shown = shorten(clean("\n".join(lines[:RESULT_LINES])), RESULT)
+        lines.append(f"from {fence['source']}:" if fence else line)
+    shown = shorten(clean("\n".join(lines)), RESULT)
     return f"{shown}\n…" if cut and not shown.endswith("…") else shown
