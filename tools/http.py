@@ -11,7 +11,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +73,23 @@ class Page:
             return json.loads(self.text)
         except (ValueError, RecursionError):
             raise TrexError(f"{host_of(self.url)}: the answer is not JSON") from None
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of the web; `allowed` judges every address on the way."""
+
+    method: Literal["GET", "POST"]
+    url: str
+    accept: tuple[str, ...]
+    body: dict[str, Any] | None = None
+    secret: Secret | None = None
+    allowed: Callable[[str], bool] = lambda url: True
+
+    @property
+    def key(self) -> list[Any]:
+        """Under which its answer is kept: without the secret."""
+        return [self.method, self.url, self.body]
 
 
 class Unfit(TrexError):
@@ -150,11 +167,11 @@ class Http:
         """
         parse(url)
         whole = str(httpx.URL(url, params={**httpx.URL(url).params, **params})) if params else url
-        return self._asked("GET", whole, None, accept, secret, allowed)
+        return self._asked(_Question("GET", whole, accept, None, secret, allowed))
 
     def post(self, url: str, body: Mapping[str, Any], *, secret: Secret | None = None) -> Page:
         """Send JSON that asks for something (and changes nothing, so that it may be cached). Raises as `get`."""
-        return self._asked("POST", url, dict(body), JSON, secret, lambda _: True)
+        return self._asked(_Question("POST", url, JSON, dict(body), secret))
 
     def reach(self, host: str) -> None:
         """Raise NoNetwork at once if there is no network, or if the host has no address."""
@@ -184,18 +201,13 @@ class Http:
         except NoNetwork:
             raise self.failed(host_of(url)) from None
 
-    def _asked(
-        self,
-        method: Literal["GET", "POST"],
-        url: str,
-        body: dict[str, Any] | None,
-        accept: tuple[str, ...],
-        secret: Secret | None,
-        allowed: Callable[[str], bool],
-    ) -> Page:
-        question = [method, url, body]
-        kept = _kept(self.answers.get(question))
-        if kept and kept.content_type in accept and all(map(allowed, (url, kept.url))):
+    def _asked(self, question: _Question) -> Page:
+        kept = _kept(self.answers.get(question.key))
+        if (
+            kept
+            and kept.content_type in question.accept
+            and all(map(question.allowed, (question.url, kept.url)))
+        ):
             return kept
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Passing),
@@ -205,52 +217,40 @@ class Http:
             reraise=True,
         )
         try:
-            page = retrying(self._follow, method, url, body, accept, secret, allowed)
+            page = retrying(self._follow, question)
         except _Passing as error:
             later = f", asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
-            raise Unfit(
-                f"{host_of(url)} answers {error.status}{later}: go on without it", error.status
-            ) from None
-        self.answers.keep(question, {"url": page.url, "content_type": page.content_type, "text": page.text})
+            host = host_of(question.url)
+            raise Unfit(f"{host} answers {error.status}{later}: go on without it", error.status) from None
+        self.answers.keep(question.key, asdict(page))
         return page
 
-    def _follow(
-        self,
-        method: str,
-        url: str,
-        body: dict[str, Any] | None,
-        accept: tuple[str, ...],
-        secret: Secret | None,
-        allowed: Callable[[str], bool],
-    ) -> Page:
+    def _follow(self, question: _Question) -> Page:
         """One try: along redirects, each judged like the first address."""
+        url = question.url
         ends = self._clock() + self._total
         for _ in range(_REDIRECTS + 1):
-            if not allowed(url):
+            if not question.allowed(url):
                 raise Refused(f"the way leads on to {host_of(url)}, which is not open here")
-            outcome = self._once(method, url, body, accept, secret, ends)
+            outcome = self._once(question, url, ends)
             if isinstance(outcome, Page):
                 return outcome
-            if method != "GET":
+            if question.method != "GET":
                 raise Unfit(f"{host_of(url)} sends elsewhere what was posted to it: not followed")
             url = outcome
         raise Unfit(f"{host_of(url)}: more than {_REDIRECTS} redirects")
 
-    def _once(
-        self,
-        method: str,
-        url: str,
-        body: dict[str, Any] | None,
-        accept: tuple[str, ...],
-        secret: Secret | None,
-        ends: float,
-    ) -> Page | str:
+    def _once(self, question: _Question, url: str, ends: float) -> Page | str:
         """The page, or the address a redirect leads to."""
         address, host = self._address(url), host_of(url)
         self._take_turn(host)
-        headers = {"Accept": ", ".join(accept), **(secret.headers(url) if secret else {})}
+        secret = question.secret.headers(url) if question.secret else {}
         request = self._client.build_request(
-            method, url, json=body, headers=headers, extensions={"address": address}
+            question.method,
+            url,
+            json=question.body,
+            headers={"Accept": ", ".join(question.accept), **secret},
+            extensions={"address": address},
         )
         if request.url.raw_host.decode("ascii").rstrip(".") != host:  # two readings of one address
             raise Refused("write the address's host in plain letters (an international name as xn--...)")
@@ -268,7 +268,7 @@ class Http:
         try:
             if response.is_redirect:
                 return _location(url, response.headers["location"])
-            _check(response, host, accept)
+            _check(response, host, question.accept)
             return self._read(response, url, ends)
         except httpx.HTTPError as error:
             raise Unfit(f"{host}: the answer broke off ({type(error).__name__})") from None
