@@ -22,7 +22,7 @@ from .progress import Follow
 from .report import write_report
 from .session import Approve, Session, connect, saver
 from .settings import PolicyName, Settings, parse_duration
-from .start import choose_settings, default_directory, name_task, resolve_task
+from .start import check_settings, choose_settings, default_directory, name_task, resolve_task
 from .store import Projector, connect_readonly
 from .summary import BestSummary, RunSummary, Spend, summarise
 from .tree import Tree, TreeReader
@@ -198,7 +198,7 @@ def prepare_run(
     resolved = resolve_task(task, smoke)
     path = Path(out) if out is not None else default_directory(resolved)
     settings = choose_settings(name_task(task, path), path, smoke=smoke, **asked)
-    _check_models(settings)
+    check_settings(settings)
     RunDirectory.refuse_existing(path)
     if announce:
         announce(resolved, settings)
@@ -215,16 +215,8 @@ def reopen(directory: str | Path) -> Prepared:
             f"{settings.thread_id} there (Studio, or langgraph_sdk)"
         )
     if not opened.finish.exists():
-        _check_models(settings)
+        check_settings(settings)
     return Prepared(opened, settings)
-
-
-def _check_models(settings: Settings) -> None:
-    """Raises InputError where the models of a run cannot be called: an unknown provider, no key."""
-    if settings.llm is not None:
-        from .llm.models import check_models
-
-        check_models(settings.llm)
 
 
 def read_tree(directory: RunDirectory) -> Tree:

@@ -16,10 +16,15 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from .llm.agent import build_agent
 from .nodes import Nodes
 from .state import RungTask, RunInput, RunState
 
 Graph = CompiledStateGraph[RunState, None, RunInput, RunState]
+
+# Which agent thinks inside which nodes, when there is a chat model: for whoever looks into the graph.
+_RESEARCHER, _EXECUTOR = build_agent("researcher"), build_agent("executor")
+AGENTS = {"research": _RESEARCHER, "plan": _RESEARCHER, "diagnose": _RESEARCHER, "prepare": _EXECUTOR}
 
 
 def build_graph(nodes: Nodes | None = None, checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
@@ -53,7 +58,10 @@ def build_graph(nodes: Nodes | None = None, checkpointer: BaseCheckpointSaver[st
     graph.add_conditional_edges("record", do.go_on, ["select", "finish"])
     graph.add_edge("finish", END)
 
-    return graph.compile(checkpointer=checkpointer, name="TREX")
+    compiled = graph.compile(checkpointer=checkpointer, name="TREX")
+    for node, agent in AGENTS.items():
+        compiled.nodes[node].subgraphs = [agent]
+    return compiled
 
 
 graph = build_graph()

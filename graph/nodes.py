@@ -6,6 +6,7 @@ directory. Nothing a node calls does the same work twice.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -15,16 +16,18 @@ from pydantic import ValidationError
 from ..errors import explain
 from ..files import write_json
 from . import conclude
+from .control import Control
 from .experiment import DatasetCard, Experiment, TrialRecord
 from .lab import Lab, Labs
 from .memory import context
 from .progress import emit
 from .researcher.protocol import PlanningRequest
-from .review import Review, revised
+from .review import EDITED, Review, question, revised
 from .rounds import assess, evidence, promoted, root_experiment
 from .settings import Settings
 from .start import served_settings
 from .state import RungTask, RunState
+from .steering import STOPPED, chosen_by_person, stopped, unless_stopped
 from .tree import Tree
 
 
@@ -39,9 +42,11 @@ class Nodes:
         """Freeze the settings and make the requirement precise."""
         settings = (self._settings or served_settings(state, config)).model_dump(mode="json")
         lab = self._labs.open(settings)
+        if hint := state.get("hint"):
+            self._control(lab).hint(hint, "form")
         analysis = lab.researcher.analyze(lab.task).model_dump(mode="json")
         emit("analysis", task=lab.task.name, **analysis)
-        return {"settings": settings, "status": "running", "analysis": analysis}
+        return {"settings": settings, "status": "running", "analysis": analysis, "hint": ""}
 
     def baseline(self, state: RunState) -> RunState:
         """Evaluate the base model: the root of the tree."""
@@ -55,27 +60,35 @@ class Nodes:
     def research(self, state: RunState) -> RunState:
         """Look at the data (and literature) there is; notes are kept in the run directory."""
         lab = self._open(state)
-        analysis = lab.researcher.analyze(lab.task)
-        notes = lab.researcher.research(lab.task, analysis)
-        write_json(lab.directory.research, notes.model_dump(mode="json"))
-        emit("research", sources=[source.name for source in notes.sources], notes=len(notes.notes))
-        return {}
+        if not lab.directory.research.exists():  # a fork takes over the notes of the run it comes from
+            notes = lab.researcher.research(lab.task, lab.researcher.analyze(lab.task))
+            write_json(lab.directory.research, notes.model_dump(mode="json"))
+        emit("research", sources=[source.name for source in lab.notes.sources], notes=len(lab.notes.notes))
+        return {"ending": conclude.reason_to_end(lab, self._tree(state)) or ""}
 
     def go_on(self, state: RunState) -> Literal["select", "finish"]:
-        """Another round, while rounds and budget allow it."""
-        return "finish" if conclude.reason_to_end(self._open(state), self._tree(state)) else "select"
+        """Another round, while rounds and budget allow it and nobody has asked for the end.
+
+        Routes need no lab: a server asks them when a person changes the state of a thread.
+        """
+        ended = state.get("ending") or Control(Path(state["settings"]["directory"])).stopping
+        return "finish" if ended else "select"
 
     def select(self, state: RunState) -> RunState:
-        """The search policy picks the experiment to refine."""
+        """The search policy picks the experiment to refine, unless a person did."""
         lab = self._open(state)
-        [selected] = lab.policy.select(self._tree(state))
+        chosen = chosen_by_person(lab, self._tree(state), state.get("refine_next", ""))
+        [selected] = [chosen] if chosen else lab.policy.select(self._tree(state))
         emit("selected", id=selected)
-        return {"selected": selected, "running": None, "rung": 0}  # type: ignore[typeddict-item]
+        return {"selected": selected, "refine_next": "", "running": None, "rung": 0}  # type: ignore[typeddict-item]
 
     def plan(self, state: RunState) -> RunState:
         """The Researcher plans one experiment that refines the selected one."""
         lab, tree = self._open(state), self._tree(state)
         number = 1 + sum(experiment.status != "running" for experiment in tree if experiment.round > 0)
+        used = state.get("hints_used", 0)
+        hints = self._control(lab).unread(used)
+        hint = "\n".join([*(each.text for each in hints), *filter(None, [state.get("hint")])])
         plan = lab.researcher.plan(
             PlanningRequest(
                 task=lab.task,
@@ -85,7 +98,7 @@ class Nodes:
                 trials=lab.settings.trials,
                 trial_examples=lab.settings.trial_examples,
                 seed=lab.settings.seed,
-                hint=state.get("hint", ""),
+                hint=hint,
             )
         )
         experiment = Experiment(
@@ -97,21 +110,25 @@ class Nodes:
             plan=plan,
         )
         emit("planned", id=experiment.id, parent=experiment.parent_id, direction=plan.direction,
-             strategy=plan.strategy, hypothesis=plan.hypothesis, trials=[t.note for t in plan.trials])  # fmt: skip
+             strategy=plan.strategy, hypothesis=plan.hypothesis, trials=[t.note for t in plan.trials],
+             hint=hint)  # fmt: skip
         return {
             "tree": {experiment.id: experiment.model_dump(mode="json")},
             "current": experiment.id,
             "hint": "",
+            "hints_given": used + len(hints),
         }
 
     def approve(self, state: RunState) -> Command[Literal["plan", "prepare"]]:
         """With `approve` on, a person accepts, edits or rejects the plan."""
-        lab, experiment = self._open(state), self._current(state)
-        if not lab.settings.approve or experiment.plan is None:
-            return Command(goto="prepare")
+        experiment = self._current(state)
+        control = Control(Path(state["settings"]["directory"]))
+        used: RunState = {"hints_used": state.get("hints_given", 0)}
+        if not state["settings"]["approve"] or experiment.plan is None or control.stops_now():
+            return Command(goto="prepare", update=used)
         plan, problem = experiment.plan, ""
         while True:
-            answer = interrupt({"plan": plan.model_dump(mode="json"), "problem": problem})
+            answer = interrupt(question(experiment, plan, problem))
             try:
                 review = Review.model_validate(answer)
                 plan = revised(plan, review)
@@ -119,20 +136,28 @@ class Nodes:
             except ValidationError as error:
                 problem = explain(error)
         if review.decision == "reject":
+            if review.hint:
+                control.hint(review.hint, "rejection", f"{experiment.id}, {plan.hypothesis}"[:500])
+            # What a rejected plan was told beside is told to its successor too.
             return Command(goto="plan", update={"hint": review.hint})
-        edited = {"plan": plan.model_dump(mode="json"), "strategy": plan.strategy}
-        return Command(goto="prepare", update={"tree": {experiment.id: edited}})
+        patch: dict[str, Any] = {"plan": plan.model_dump(mode="json"), "strategy": plan.strategy}
+        if plan != experiment.plan:
+            patch["repairs"] = [*experiment.repairs, EDITED]
+        return Command(goto="prepare", update=used | {"tree": {experiment.id: patch}})
 
     def prepare(self, state: RunState) -> RunState:
         """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
         lab, experiment = self._open(state), self._current(state)
         assert experiment.plan is not None
+        if self._control(lab).stops_now():
+            return {"tree": {experiment.id: {"failure": STOPPED}}, "running": []}
         ready = lab.executor.prepare(experiment.plan)
-        patch: dict[str, Any] = {"repairs": list(ready.repairs), "failure": ready.failure}
+        repairs = [*experiment.repairs, *ready.repairs]
+        patch: dict[str, Any] = {"repairs": repairs, "failure": ready.failure}
         if ready.dataset is not None:
             patch["dataset"] = ready.dataset.model_dump(mode="json")
         emit("prepared", id=experiment.id, rows=ready.dataset.rows if ready.dataset else 0,
-             repairs=list(ready.repairs), failure=ready.failure)  # fmt: skip
+             repairs=repairs, failure=ready.failure)  # fmt: skip
         return {"tree": {experiment.id: patch}, "running": _dump(ready.trials)}
 
     def fan_out(self, state: RunState) -> list[Send] | Literal["diagnose"]:
@@ -160,7 +185,10 @@ class Nodes:
         """The Executor trains one trial to the rung's end and evaluates it."""
         lab = self._open(state)
         planned = TrialRecord.model_validate(state["trial"])
-        trial = lab.executor.run_rung(planned, DatasetCard.model_validate(state["dataset"]), state["rung"])
+        dataset, control = DatasetCard.model_validate(state["dataset"]), self._control(lab)
+        trial = unless_stopped(
+            lambda: lab.executor.run_rung(planned, dataset, state["rung"]), planned, control, lab.runner
+        )
         emit("evaluated", trial=trial.id, index=trial.index, note=trial.note, rung=state["rung"],
              status=trial.status, value=trial.value, message=trial.message)  # fmt: skip
         return {"running": _dump([trial])}
@@ -169,6 +197,8 @@ class Nodes:
         """The better trials get the next rung, the others end here."""
         lab = self._open(state)
         trials = promoted([TrialRecord.model_validate(t) for t in state["running"]], lab.settings.reduction)
+        if self._control(lab).stops_now():
+            trials = [stopped(trial) for trial in trials]
         emit("promoted", rung=state["rung"], going=[t.index for t in trials if t.status == "running"])
         return {"running": _dump(trials), "rung": state["rung"] + 1}
 
@@ -192,7 +222,8 @@ class Nodes:
         conclude.keep_record(lab, tree, closed)
         emit("experiment", id=closed.id, parent=closed.parent_id, strategy=closed.strategy, status=status,
              value=closed.score.value if closed.score else None, failure=closed.failure)  # fmt: skip
-        return {"tree": {closed.id: {"status": status}}, "running": None}  # type: ignore[typeddict-item]
+        ending = conclude.reason_to_end(lab, tree) or ""
+        return {"tree": {closed.id: {"status": status}}, "ending": ending, "running": None}  # type: ignore[typeddict-item]
 
     def finish(self, state: RunState) -> RunState:
         """Confirm the finalists, freeze the winner, open the test split once, write the report."""
@@ -211,7 +242,10 @@ class Nodes:
         return self._open(state).reader.read(state["tree"])
 
     def _current(self, state: RunState) -> Experiment:
-        return self._tree(state)[state["current"]]
+        return Experiment.model_validate(state["tree"][state["current"]])
+
+    def _control(self, lab: Lab) -> Control:
+        return Control(lab.directory.path)
 
 
 def _dump(trials: list[TrialRecord]) -> list[dict[str, Any]]:

@@ -52,6 +52,14 @@ def choose_settings(task: str, directory: Path, *, smoke: bool = False, **asked:
         raise InputError(f"these settings cannot be: {explain(error)}") from error
 
 
+def check_settings(settings: Settings) -> None:
+    """Raises InputError where the models of a run cannot be called: an unknown provider, no key."""
+    if settings.llm is not None:
+        from .llm.models import check_models
+
+        check_models(settings.llm)
+
+
 def resolve_task(task: str | Path | Task, smoke: bool) -> Task:
     """A task as the user named it. Raises InputError."""
     if isinstance(task, Task):
@@ -89,11 +97,12 @@ def served_settings(state: RunState, config: RunnableConfig) -> Settings:
     if "settings" in state or (path / "run.json").exists():
         return _as_frozen(RunDirectory.open(known), form)
     task = find_task(form["task"], form["smoke"])
-    asked = {name: value for name, value in form.items() if name not in ("task", "smoke")}
+    asked = {name: value for name, value in form.items() if name not in ("task", "smoke", "hint")}
     name = name_task(form["task"], path)
     settings = choose_settings(
         name, path, smoke=form["smoke"], thread_id=thread, checkpoint="server", **asked
     )
+    check_settings(settings)
     RunDirectory.create(settings, task)
     return settings
 
@@ -106,6 +115,8 @@ def _as_frozen(directory: RunDirectory, form: RunInput) -> Settings:
             f"the run of this thread is done, see {directory.path}: start another in a new thread"
         )
     frozen = settings.model_dump(include=set(form) - {"task"})
+    if "llm" in frozen:
+        frozen["llm"] = settings.llm.researcher if settings.llm else ""
     changed = [field for field, value in frozen.items() if form.get(field) != value]
     if settings.task != name_task(form["task"], directory.path):
         changed.append("task")

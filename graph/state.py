@@ -31,7 +31,7 @@ def merge_trials(
 
 
 class RunInput(TypedDict, total=False):
-    """What to improve, and how much to try."""  # LangGraph Studio shows it as a form
+    """What to improve, who thinks, and how much to try."""  # LangGraph Studio shows it as a form
 
     task: Annotated[
         str,
@@ -51,6 +51,15 @@ class RunInput(TypedDict, total=False):
     approve: Annotated[
         bool, Field(default=False, description="Ask about every plan before it is carried out")
     ]
+    llm: Annotated[
+        str,
+        Field(
+            default="", description="A chat model that thinks, as provider:model; empty: the built-in policy"
+        ),
+    ]
+    memory: Annotated[bool, Field(default=True, description="Plans see the tree; off: only what they refine")]
+    diagnosis: Annotated[bool, Field(default=True, description="Failures are read; off: only scores count")]
+    hint: Annotated[str, Field(default="", description="What the first plan should do, in your words")]
 
 
 class RunState(RunInput, total=False):
@@ -63,7 +72,13 @@ class RunState(RunInput, total=False):
     tree: Annotated[dict[str, Any], DeltaChannel(fold_tree, snapshot_frequency=SNAPSHOT_EVERY)]
     current: str
     selected: str
-    hint: str
+    refine_next: str
+    """A person's choice of what to refine: `select` honours it once."""
+    hints_given: int
+    """Hints in hints.jsonl up to which the current plan was shown, and, below, those that are used up."""
+    hints_used: int
+    ending: str
+    """Why there is no further round; empty while there is one."""
     rung: int
     running: Annotated[list[dict[str, Any]], merge_trials]
     finish: dict[str, Any]

@@ -16,6 +16,7 @@ def ask_person(console: Console, question: dict[str, Any]) -> dict[str, Any]:
     console.print(Syntax(text, "yaml", background_color="default"))
     if question["problem"]:
         console.print(f"that plan is not valid: {question['problem']}", markup=False)
+    console.print(question["question"], markup=False)
     answer = click.prompt("accept, edit or reject", type=click.Choice(["a", "e", "r"]), default="a")
     if answer == "e":
         edited = click.edit(text, extension=".yaml")

@@ -28,6 +28,10 @@ from trex.graph.start import served_settings
 
 REPOSITORY = Path(__file__).parents[1]
 FORM = {"smoke": True, "rounds": 1, "trials": 2}
+FIELDS = {
+    "task": "sentiment", "rounds": 2, "trials": 3, "smoke": False, "approve": False, "llm": "", "memory": True,
+    "diagnosis": True, "hint": "",
+}  # fmt: skip
 NODES = [
     "analyze", "baseline", "research", "select", "plan", "approve", "prepare", "run_rung", "run_rung", "promote",
     "run_rung", "promote", "diagnose", "record", "finish",
@@ -138,10 +142,10 @@ def test_the_form_explains_itself(server: Server) -> None:
     schema = server.client.assistants.get_schemas(assistant["assistant_id"])["input_schema"]
     assert schema is not None
     fields = schema["properties"]
-    assert list(fields) == ["task", "rounds", "trials", "smoke", "approve"]
+    assert list(fields) == [*FIELDS]
     assert all(field["description"] and field["title"] for field in fields.values())
     defaults = {name: field["default"] for name, field in fields.items()}
-    assert defaults == {"task": "sentiment", "rounds": 2, "trials": 3, "smoke": False, "approve": False}
+    assert defaults == FIELDS
 
 
 def test_the_graph_can_be_drawn(server: Server) -> None:
