@@ -8,6 +8,7 @@ address, or if it is of a known scholarly site (`visited.SITES`).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -111,8 +112,12 @@ def readable(page: Page) -> str:
         import trafilatura
     except ImportError:
         raise InputError("read_page needs the extra `llm`: pip install 'trex-finetune[llm]'") from None
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what it can't read, we say
     try:
-        text = bounded(lambda: trafilatura.extract(page.text, include_comments=False), _READ_S)
+        text = bounded(
+            lambda: trafilatura.extract(page.text, include_comments=False) or trafilatura.html2txt(page.text),
+            _READ_S,
+        )
     except TimeoutError:
         raise TrexError(f"{host_of(page.url)}: the page takes too long to read") from None
     except Exception as error:  # a page can be broken in any way
