@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 
 MOST_QUOTED = 11_000
 """Characters of quoted text at most, whatever the limit asked for: the closing fence must survive the agent's cut."""
@@ -23,17 +24,23 @@ _TAGS = (
     "|parameters|think|thinking|reasoning|system|system_prompt|system-reminder|user|assistant|human|developer"
     "|instructions?|turn|message|im_start|im_end"
 )
-_OPEN, _CLOSE = "[<＜﹤〈⟨]", "[>＞﹥〉⟩]"
-_TAG = re.compile(rf"{_OPEN}(\s*/?\s*(?:\w+:)?(?:{_TAGS})(?![\w-])[^<>\n]{{0,120}}?){_CLOSE}", re.IGNORECASE)
-_NAMESPACED = re.compile(rf"{_OPEN}(\s*/?\s*antml\s*:[^<>\n]{{0,120}}){_CLOSE}?", re.IGNORECASE)
-_PIPE_OPEN = re.compile(rf"{_OPEN}\s?([|｜])")
-_PIPE_CLOSE = re.compile(rf"([|｜])\s?{_CLOSE}")
-_SYS = re.compile(r"<<(\s*/?\s*SYS\s*)>>", re.IGNORECASE)
-_BRACKETS = re.compile(
-    r"\[(\s*/?\s*(?:INST|SYS|SYSTEM|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS?|TOOL_RESULTS?|TOOL_CONTENT"
-    r"|ARGS|CALL_ID|THINK|PREFIX|MIDDLE|SUFFIX|IMG|IMG_END|IMG_BREAK)\s*)\]",
-    re.IGNORECASE,
+_CONTROLS = (
+    "INST|SYS|SYSTEM|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS?|TOOL_RESULTS?|TOOL_CONTENT|ARGS|CALL_ID|THINK"
+    "|PREFIX|MIDDLE|SUFFIX|IMG|IMG_END|IMG_BREAK"
 )
+# A pattern, and what its opening (a) and closing (z) signs are replaced by.
+_MARKS = [
+    (
+        re.compile(rf"(?P<a><)\s*/?\s*(?:\w+:)?(?:{_TAGS})(?![\w-])[^<>]{{0,120}}?(?P<z>>)", re.IGNORECASE),
+        "‹",
+        "›",
+    ),
+    (re.compile(r"(?P<a><)\s*/?\s*antml\s*:[^<>\n]{0,120}(?P<z>>)?", re.IGNORECASE), "‹", "›"),
+    (re.compile(r"(?P<a><<)\s*/?\s*SYS\s*(?P<z>>>)", re.IGNORECASE), "‹", "›"),
+    (re.compile(r"(?P<a><)\s?\|(?P<z>)"), "‹", ""),
+    (re.compile(r"(?P<a>)\|\s?(?P<z>>)"), "", "›"),
+    (re.compile(rf"(?P<a>\[)\s*/?\s*(?:{_CONTROLS})\s*(?P<z>\])", re.IGNORECASE), "(", ")"),
+]
 _ROLE = re.compile(
     r"^(?=[\s>*_#`-]{0,8}(?:system|assistant|user|human|developer|tool|instructions?|response|observation)"
     r"(?: (?:message|prompt|result|response))?[\s*_`]{0,4}:)",
@@ -69,14 +76,29 @@ def defanged(text: str) -> str:
     """The text without what can't be seen and without the marks of chat templates; readable otherwise."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x85", "\n")
     text = _PILED.sub(r"\1", "".join(_visible(c) for c in text))
-    text = _SYS.sub(r"‹‹\1››", text)
-    text = _PIPE_OPEN.sub(r"‹\1", text)
-    text = _PIPE_CLOSE.sub(r"\1›", text)
-    text = _NAMESPACED.sub(r"‹\1›", text)
-    text = _TAG.sub(r"‹\1›", text)
-    text = _BRACKETS.sub(r"(\1)", text)
-    text = _ROLE.sub("| ", text)
+    text = _without_marks(text)
     return _BLANK.sub("\n\n", _GAP.sub("  ", text)).strip()
+
+
+def _without_marks(text: str) -> str:
+    """The text with the signs of a chat template's marks replaced, also where they are written in wide letters."""
+    folded = "".join(map(_folded, text))
+    signs = list(text)
+    for pattern, opening, closing in _MARKS:
+        for found in pattern.finditer(folded):
+            for name, sign in (("a", opening), ("z", closing)):
+                start, end = found.span(name)
+                signs[start:end] = [sign] * (end - start)
+    for found in _ROLE.finditer(folded):
+        signs[found.start()] = f"| {signs[found.start()]}"
+    return "".join(signs)
+
+
+@lru_cache(maxsize=4096)
+def _folded(char: str) -> str:
+    """The plain ASCII character that a wide, small or ornate one stands for; any other as it is."""
+    plain = unicodedata.normalize("NFKC", char)
+    return plain if len(plain) == 1 and " " <= plain <= "~" else char
 
 
 def _visible(char: str) -> str:
