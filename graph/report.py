@@ -23,6 +23,7 @@ from ..files import read_json, write_atomic
 from . import phrases
 from .calls import CallTotals, by_role, by_round, read_run_calls, totals
 from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg, tokens_svg
+from .control import Control, Hint
 from .experiment import Experiment
 from .integrity import Integrity, examine
 from .report_markdown import markdown
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from .insights import Insight
     from .llm.protocol import CallRecord
 
-RESEARCH, CALLS, HINTS = "research.json", "calls.jsonl", "hints.jsonl"
+RESEARCH, CALLS = "research.json", "calls.jsonl"
 KINDS = {"own": "our own work", "model": "waiting for models"}
 CASES_SHOWN = 12
 TEXT_LENGTH = 1200
@@ -98,6 +99,7 @@ def write_report(directory: Path, summary: RunSummary, tree: Tree, task: Task) -
         findings=research.findings,
         candidates=research.candidates,
         calls=read_run_calls(directory / CALLS),
+        hints=[_said(hint) for hint in Control(directory).hints()],
         integrity=examine(directory, task),
     )
     page = directory / "report.html"
@@ -119,6 +121,13 @@ def _cases(directory: Path, winner: Experiment, task: Task) -> list[FailureCase]
 
 def _research(path: Path) -> ResearchNotes:
     return ResearchNotes.model_validate(read_json(path)) if path.exists() else ResearchNotes()
+
+
+def _said(hint: Hint) -> str:
+    """A person's words, and when they were said if it was not in between."""
+    if hint.origin == "rejection":
+        return f"{hint.text} (with a plan that was turned down{f': {hint.about}' if hint.about else ''})"
+    return hint.text if hint.origin == "hint" else f"{hint.text} (with the {hint.origin})"
 
 
 def html(report: Report) -> str:

@@ -17,6 +17,7 @@ from trex.evaluation.results import FailureCase
 from trex.evaluation.splits import search_items
 from trex.files import write_json, write_jsonl
 from trex.graph.charts import learning_curves_svg, progress_svg, ticks
+from trex.graph.control import Control
 from trex.graph.experiment import Experiment
 from trex.graph.model_card import model_card, snippet
 from trex.graph.phrases import tree_lines, verdict
@@ -195,7 +196,11 @@ def test_report_of_a_run_directory(run: SyntheticRun, tmp_path: Path) -> None:
         [{"id": item["id"], "prediction": "negative", "value": 0.0} for item in items],
     )
     write_json(tmp_path / "research.json", {"notes": [{"text": "ratings are skewed", "source": "movies"}]})
+    Control(tmp_path).hint("try <b>shorter</b> inputs")
+    Control(tmp_path).hint("no synthetic rows", origin="rejection", about="e0003")
     page = write_report(tmp_path, summary_of(run), Tree(run.experiments), run.task).read_text()
+    assert "try &lt;b&gt;shorter&lt;/b&gt; inputs" in page
+    assert "no synthetic rows (with a plan that was turned down: e0003)" in page
     assert page.count('class="case"') == min(12, len(items))
     assert "ratings are skewed" in page
     assert "ratings are skewed" in (tmp_path / "report.md").read_text()
