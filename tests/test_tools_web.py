@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -17,6 +18,7 @@ from trex.tools.visited import Visited
 from trex.tools.web import readable
 
 KEY = "tvly-secret"
+DOCS = Path(__file__).parents[1] / "docs" / "tools.md"
 BLOG = "https://blog.example.org/posts/choosing-a-rank"
 SEARCH = {"api.tavily.com/search": recording("tavily_search.json")}
 READ = {**SEARCH, "blog.example.org/posts/choosing-a-rank": page(recorded("page.html"))}
@@ -225,3 +227,11 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Web().tools(Visited())["web_search"].invoke({"query": "x y"})
     with pytest.raises(InputError, match="extra `llm`"):
         readable(Page("https://a.example.org/", "text/html", "<p>x</p>"))
+
+
+def test_the_docs_name_every_tool() -> None:
+    documented = re.findall(r"^\| `(\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    tools = Web().tools(Visited())
+    assert documented == list(tools)
+    for tool in tools.values():
+        assert all(field.get("description") for field in tool.args.values()), tool.name
