@@ -276,6 +276,11 @@ def test_a_folder_is_a_hub_too(folder: FolderHub) -> None:
         ask("dataset_rows", folder, name=NAME, offset=9)
 
 
+def test_a_large_split_is_not_counted_to_its_end(folder: FolderHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trex.tools.hub_folder._MOST_COUNTED", 2)
+    assert "default / train: ? rows; text: str" in ask("dataset_schema", folder, name=NAME)
+
+
 def test_parquet_in_a_folder(folder: FolderHub, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

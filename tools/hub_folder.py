@@ -22,6 +22,7 @@ _KINDS = (".jsonl", ".json", ".csv", ".parquet")
 _README_BYTES = 1 << 20
 _JSON_BYTES = 64 << 20
 _MOST_REPOSITORIES = 2_000
+_MOST_COUNTED = 500_000  # rows; of a larger split the size is not told
 
 
 class FolderHub:
@@ -53,15 +54,16 @@ class FolderHub:
         return Card(name=name, licences=declared_licences(metadata), text=text)
 
     def tables(self, name: str) -> list[Table]:
-        """The data files by configuration and split, read once through to be counted. Raises TrexError."""
+        """The data files by configuration and split, read through to be counted. Raises TrexError."""
         tables = []
         for (config, split), files in sorted(self._files(name).items()):
             rows = 0
             columns: dict[str, str] = {}
-            for row in self._read(files):
+            for row in islice(self._read(files), _MOST_COUNTED + 1):
                 columns = columns or {key: type(value).__name__ for key, value in row.items()}
                 rows += 1
-            tables.append(Table(config=config, split=split, rows=rows, columns=columns))
+            known = rows if rows <= _MOST_COUNTED else None
+            tables.append(Table(config=config, split=split, rows=known, columns=columns))
         if not tables:
             raise TrexError(f"{name} has no data file that can be read ({', '.join(_KINDS)})")
         return tables

@@ -60,11 +60,11 @@ class PageArguments(BaseModel):
     offset: int = Field(default=0, ge=0, description="The character to read on from")
 
 
-def search_tool(http: Http, visited: Visited, engine: Engine | None = None) -> BaseTool:
-    """The tool `web_search`; `engine` is a stand-in for the search engines. Raises TrexError if none answers."""
+def search_tool(http: Http, visited: Visited) -> BaseTool:
+    """The tool `web_search`. Raises TrexError if no search engine answers."""
 
     def web_search(query: str, most: int = 5) -> str:
-        name, search = _engine(http) if engine is None else ("a search engine", engine)
+        name, search = _engine(http)
         hits = [hit for hit in search(query, most) if _offer(hit, visited)]
         if not hits:
             return "nothing was found: try other or fewer words"
