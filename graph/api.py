@@ -89,6 +89,32 @@ class Run:
             frame: pd.DataFrame = connection.sql(sql).df()
             return frame
 
+    def fork(
+        self,
+        experiment: str,
+        *,
+        out: str | Path | None = None,
+        rounds: int | None = None,
+        hint: str = "",
+        approve: Approve | None = None,
+        follow: Follow | None = None,
+    ) -> Run:
+        """A new run that goes on from this one's tree and refines `experiment` first, run to its end.
+
+        `rounds` are those to come: by default what this run has left, at least one. `hint` is for the first
+        plan. This run stays as it is. Raises InputError for an experiment that has no score.
+        """
+        return self.prepare_fork(experiment, out=out, rounds=rounds, hint=hint).go(approve, follow)
+
+    def prepare_fork(
+        self, experiment: str, *, out: str | Path | None = None, rounds: int | None = None, hint: str = ""
+    ) -> Prepared:
+        """As `fork`, but nothing has begun yet."""
+        from .fork import fork_run
+
+        path = Path(out) if out is not None else default_directory(self._directory.task())
+        return Prepared(*fork_run(self._directory, self.tree, experiment, path, rounds, hint))
+
     def write_report(self) -> list[Path]:
         """Write report.md, report.html and experiments.duckdb anew; their paths."""
         directory, tree, summary = self._directory, self.tree, self.summary

@@ -8,6 +8,7 @@ analyze → baseline → research → ┌→ select → plan → approve → pre
 from __future__ import annotations
 
 import os
+from typing import Any
 
 # Checkpoints revive plain data only; set before LangGraph's serialiser is first imported.
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
@@ -24,7 +25,12 @@ Graph = CompiledStateGraph[RunState, None, RunInput, RunState]
 
 # Which agent thinks inside which nodes, when there is a chat model: for whoever looks into the graph.
 _RESEARCHER, _EXECUTOR = build_agent("researcher"), build_agent("executor")
-AGENTS = {"research": _RESEARCHER, "plan": _RESEARCHER, "diagnose": _RESEARCHER, "prepare": _EXECUTOR}
+AGENTS: dict[str, Any] = {
+    "research": _RESEARCHER,
+    "plan": _RESEARCHER,
+    "diagnose": _RESEARCHER,
+    "prepare": _EXECUTOR,
+}
 
 
 def build_graph(nodes: Nodes | None = None, checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:

@@ -186,6 +186,9 @@ def doctor() -> None:
 
 def main() -> None:
     """The command `trex`."""
+    from .steering_cli import app as steering
+
+    app.add_typer(steering)
     for entry in entry_points(group="trex.commands"):
         app.add_typer(entry.load(), name=entry.name)
     debug = "--debug" in sys.argv

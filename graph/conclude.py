@@ -15,6 +15,7 @@ from ..files import read_json, read_jsonl, write_json
 from .best import write_best
 from .best_of_many import picked
 from .budget import Reading
+from .descent import saw_test_split
 from .estimate import remember_rates
 from .experiment import Experiment, TrialRecord
 from .fresh_seeds import FreshSeeds, try_fresh_seeds
@@ -84,6 +85,7 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
         picked=picked(lab, tree),
         seeds=winner.seeds.score(lab),
         guards=guards,
+        test_seen=saw_test_split(lab.directory.path),
         best_path="best" if winner.trial else None,
     )
     remember_rates(lab.task, lab.settings, tree)

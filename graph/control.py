@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError, TrexError, explain
-from ..files import lock, read_json, write_json
+from ..files import lock, read_json, try_lock, write_json
 
 HINTS, PAUSE, STOP = "hints.jsonl", "pause.json", "stop.json"
 LONGEST_HINT = 2000
@@ -134,6 +134,15 @@ class Control:
     def go_on(self) -> None:
         """Take back a pause: it was honoured, or a new process begins."""
         (self._run / PAUSE).unlink(missing_ok=True)
+
+
+def is_held(run: Path) -> bool:
+    """Whether a process works on the run in this directory."""
+    held = try_lock(run / "lock")
+    if held is None:
+        return True
+    held.close()
+    return False
 
 
 @contextmanager

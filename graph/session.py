@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -19,6 +19,7 @@ from langgraph.types import Command
 
 from ..errors import InputError, TrexError
 from .app import build_graph
+from .control import Control, interrupt_main_thread, watching
 from .directory import RunDirectory, explain_write_error
 from .executor.executor import Interrupted
 from .lab import Labs
@@ -40,6 +41,7 @@ class Session:
     def __init__(self, directory: RunDirectory, settings: Settings, labs: Labs | None = None) -> None:
         self._directory = directory
         self._settings = settings
+        self._control = Control(directory.path)
         self._lock = directory.lock()
         self._labs = labs or Labs()
         self._connection = connect(directory)
@@ -57,8 +59,10 @@ class Session:
         TrexError if the run fails; either way it can be resumed.
         """
         self._directory.failure.unlink(missing_ok=True)
+        self._control.go_on()
+        pause = interrupt_main_thread if _in_main_thread() else self._labs.interrupt
         try:
-            with _stopping(self._labs):
+            with _stopping(self._labs), watching(self._control.pauses, pause):
                 self._drive(approve, follow or (lambda event: None))
         except Interrupted:
             raise KeyboardInterrupt from None
@@ -66,6 +70,8 @@ class Session:
             refused = _refusal(error)
             known = refused and explain_write_error(refused, self._directory.path)
             raise self._failed(known or error) from error
+        finally:
+            self._control.go_on()
 
     def close(self) -> None:
         """Release processes, files and the run."""
@@ -78,7 +84,7 @@ class Session:
         todo: RunInput | Command[Any] | None = None if self._state().values else begin
         while True:
             with followed_by(follow):
-                self._graph.invoke(todo, self._config, stream_mode="updates", durability="sync")
+                self._step_on(todo)
             state = self._state()
             if state.values.get("status") == "done":
                 return
@@ -95,12 +101,25 @@ class Session:
                 # so the graph may begin again on the tree as it is.
                 todo = begin
 
+    def _step_on(self, todo: RunInput | Command[Any] | None) -> None:
+        """To the graph's end or a question. Raises Interrupted when a person asks for a pause."""
+        steps = self._graph.stream(todo, self._config, stream_mode="updates", durability="sync")
+        with closing(steps):  # type: ignore[type-var]
+            for _ in steps:
+                # The main thread is interrupted wherever it waits; another one can only be asked.
+                if not _in_main_thread() and self._control.pauses():
+                    raise Interrupted
+
     def _state(self) -> Any:
         return self._graph.get_state(self._config)
 
     def _failed(self, error: Exception) -> Exception:
         self._directory.record_failure(error)
         return error
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _refusal(error: BaseException | None) -> OSError | None:
@@ -140,7 +159,7 @@ def saver(connection: sqlite3.Connection) -> SqliteSaver:
 @contextmanager
 def _stopping(labs: Labs) -> Iterator[None]:
     """Let SIGINT and SIGTERM stop the run: the first cleanly, a second at once."""
-    if threading.current_thread() is not threading.main_thread():
+    if not _in_main_thread():
         yield
         return
     asked = threading.Event()
