@@ -104,16 +104,17 @@ class Run:
         `rounds` are those to come: by default what this run has left, at least one. `hint` is for the first
         plan. This run stays as it is. Raises InputError for an experiment that has no score.
         """
-        return self.prepare_fork(experiment, out=out, rounds=rounds, hint=hint).go(approve, follow)
+        asked = {"rounds": rounds, "approve": approve is not None}
+        return self.prepare_fork(experiment, out=out, hint=hint, **asked).go(approve, follow)
 
     def prepare_fork(
-        self, experiment: str, *, out: str | Path | None = None, rounds: int | None = None, hint: str = ""
+        self, experiment: str, *, out: str | Path | None = None, hint: str = "", **changes: object
     ) -> Prepared:
-        """As `fork`, but nothing has begun yet."""
+        """As `fork`, but nothing has begun yet. `changes` are fields of `Settings`, else as this run's."""
         from .fork import fork_run
 
         path = Path(out) if out is not None else default_directory(self._directory.task())
-        return Prepared(*fork_run(self._directory, self.tree, experiment, path, rounds, hint))
+        return Prepared(*fork_run(self._directory, self.tree, experiment, path, hint, **changes))
 
     def write_report(self) -> list[Path]:
         """Write report.md, report.html and experiments.duckdb anew; their paths."""

@@ -26,7 +26,7 @@ from ..training.data import store
 from .app import build_graph  # first: it makes checkpoints strict
 from .control import Control
 from .descent import inherit_trail
-from .directory import RunDirectory
+from .directory import RunDirectory, explain_write_error
 from .experiment import Experiment
 from .session import connect, saver
 from .settings import Settings
@@ -36,18 +36,21 @@ from .tree import Tree
 
 
 def fork_run(
-    source: RunDirectory, tree: Tree, experiment: str, out: Path, rounds: int | None = None, hint: str = ""
+    source: RunDirectory, tree: Tree, experiment: str, out: Path, hint: str = "", **changes: object
 ) -> tuple[RunDirectory, Settings]:
     """Make the directory of a run that refines `experiment` of the source's tree next; it can be resumed.
 
-    `rounds` are those to come: by default what the source has left, at least one. Raises InputError for an
-    experiment that cannot be refined and for a directory that holds a run; then nothing was written.
+    `changes` are fields of `Settings` with other values than the source's; `rounds` are those to come, by
+    default what the source has left, at least one. Raises InputError for an experiment that cannot be refined
+    and for a directory that is not empty; then nothing was written.
     """
     finished = [each for each in tree if each.status != "running"]
     check_refinable(Tree(finished), experiment)
-    settings = _settings(source, out, sum(each.round > 0 for each in finished), rounds)
+    settings = _settings(source, out, sum(each.round > 0 for each in finished), changes)
     check_settings(settings)
     RunDirectory.refuse_existing(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty: choose another --out for the fork")
     directory = RunDirectory(settings.path)
     try:
         _take_over(source, directory, finished, experiment)
@@ -56,24 +59,28 @@ def fork_run(
             Control(directory.path).hint(hint, "fork", experiment)
         # Its run.json makes a directory a run: written last.
         return RunDirectory.create(settings, source.task()), settings
+    except OSError as error:
+        shutil.rmtree(directory.path, ignore_errors=True)
+        raise explain_write_error(error, out, begun=False) or error from error
     except BaseException:
         shutil.rmtree(directory.path, ignore_errors=True)
         raise
 
 
-def _settings(source: RunDirectory, out: Path, made: int, rounds: int | None) -> Settings:
+def _settings(source: RunDirectory, out: Path, made: int, changes: dict[str, object]) -> Settings:
     before = source.settings()
-    to_come = rounds if rounds is not None else max(1, before.rounds - made)
-    changes: dict[str, Any] = {
+    given = {name: value for name, value in changes.items() if value is not None}
+    to_come = given.pop("rounds", max(1, before.rounds - made))
+    own: dict[str, object] = {
         "directory": str(out.absolute()),
         "thread_id": uuid.uuid4().hex,
         "checkpoint": "sqlite",
-        "rounds": made + to_come,
+        "rounds": made + to_come if isinstance(to_come, int) else to_come,
     }
     if before.task == str(source.task_file):
-        changes["task"] = str(RunDirectory(out.absolute()).task_file)
+        own["task"] = str(RunDirectory(out.absolute()).task_file)
     try:
-        return Settings.model_validate(before.model_dump() | changes)
+        return Settings.model_validate(before.model_dump() | own | given)
     except ValidationError as error:
         raise InputError(f"these settings cannot be: {explain(error)}") from error
 
