@@ -6,13 +6,15 @@ import operator
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, TypedDict
+from typing import Annotated, Any, Generic, Literal
 
 from langchain_core.messages import BaseMessage
 from langchain_core.tools import BaseTool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
+from pydantic_core import CoreSchema, core_schema
+from typing_extensions import TypedDict  # a server asks for schemas, which Python 3.11's own cannot give
 
 from .protocol import Answer, Chat, ModelError, ToolRequest, Turn
 
@@ -41,6 +43,11 @@ class Errand(Generic[Answer]):
     tools: Sequence[BaseTool] = ()
     check: Check = field(default=lambda answer: None)
     turns: int = 8
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Any object: nodes give errands, no form does; but a server wants a schema of what it shows."""
+        return core_schema.any_schema()
 
 
 def _think(state: Conversation, runtime: Runtime[Errand[Any]]) -> Conversation:
