@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
 pytest.importorskip("langgraph_api", reason="the extra `studio` is not installed")
 
-from langgraph_sdk import get_sync_client
-from langgraph_sdk.client import SyncLangGraphClient
+from support_studio import Server, nodes, serving, until
 from trex import load_run
 from trex.graph.start import served_settings
 
-REPOSITORY = Path(__file__).parents[1]
 FORM = {"smoke": True, "rounds": 1, "trials": 2}
 FIELDS = {
     "task": "sentiment", "rounds": 2, "trials": 3, "smoke": False, "approve": False, "llm": "", "memory": True,
@@ -38,83 +30,10 @@ NODES = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Server:
-    """`langgraph dev` in a folder of its own."""
-
-    client: SyncLangGraphClient
-    process: subprocess.Popen[bytes]
-    folder: Path
-    log: Path
-
-    def stream(self, thread: str, form: dict[str, Any] | None, **more: Any) -> Iterator[tuple[str, Any]]:
-        """What a run on the thread says, as (kind, data)."""
-        for part in self.client.runs.stream(
-            thread, "trex", input=form, stream_mode=["updates", "custom"], **more
-        ):
-            yield part.event, part.data
-
-    def thread(self) -> str:
-        return str(self.client.threads.create()["thread_id"])
-
-    def state(self, thread: str) -> dict[str, Any]:
-        values: Any = self.client.threads.get_state(thread)["values"]
-        return dict(values)
-
-    def run_of(self, thread: str) -> Path:
-        [folder] = self.folder.glob(f"runs/*-{thread[-12:]}")
-        return folder
-
-    def workers(self) -> list[psutil.Process]:
-        """The graders, fork servers and jobs of its runs."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "trex." in " ".join(child.cmdline())]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("studio")
-    shutil.copy(REPOSITORY / "langgraph.json", folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = folder / "server.log"
-    program = Path(sys.executable).with_name("langgraph")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program, "dev", "--no-browser", "--no-reload", "--port", str(port)],
-            cwd=folder,
-            env=os.environ | {"TREX_HOME": str(folder / "home"), "LANGSMITH_TRACING": "false"},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    started = Server(get_sync_client(url=f"http://127.0.0.1:{port}"), process, folder, log)
-    try:
-        until(lambda: answers(started), 60)
+    with serving(tmp_path_factory.mktemp("studio")) as started:
         yield started
-    finally:
-        left = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        process.wait()
-        for child in left:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-
-
-def answers(server: Server) -> bool:
-    assert server.process.poll() is None, server.log.read_text()[-2000:]
-    try:
-        return bool(server.client.assistants.search())
-    except httpx.TransportError:
-        return False
-
-
-def until(happens: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -130,11 +49,6 @@ def finished(server: Server) -> str:
     events = [data["event"] for kind, data in rest if kind == "custom"]
     assert {"experiment", "planned", "prepared", "training", "evaluated", "finished"} <= set(events)
     return thread
-
-
-def nodes(parts: list[tuple[str, Any]]) -> list[str]:
-    """The nodes that ran, in order."""
-    return [node for kind, data in parts if kind == "updates" for node in data if node != "__interrupt__"]
 
 
 def test_the_form_explains_itself(server: Server) -> None:
