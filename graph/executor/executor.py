@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from langchain_core.tools import BaseTool
 
@@ -19,23 +19,17 @@ from ...training.plan import TrainingPlan
 from ...training.preflight import Problem
 from ..budget import Budget
 from ..experiment import DatasetCard, ExperimentPlan, TrialRecord
-from .repair import MAX_REPAIRS, repair_recipe, repair_training
+from .mechanic import Mechanic, Revise
+from .preparation import Preparation
+from .repair import MAX_REPAIRS, TrainingRepair, repair_recipe, repair_training
 
 CURVE_POINTS = 24
+MAX_EXCHANGES = 2
+"""Times that one plan goes back to the Researcher."""
 
 
 class Interrupted(Exception):
     """The run was asked to stop: nothing is recorded, so that it can be resumed."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What `prepare` hands to the trials: a data set and the trials as they will be run, or why it failed."""
-
-    trials: list[TrialRecord]
-    dataset: DatasetCard | None = None
-    repairs: tuple[str, ...] = ()
-    failure: str | None = None
 
 
 # Looks at a data set and a training plan before time is spent on them; says what would go wrong.
@@ -43,7 +37,11 @@ Preflight = Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]]
 
 
 class Executor:
-    """Carries out what a plan says; the only one who repairs it."""
+    """Carries out what a plan says; the only one who repairs it.
+
+    Rules repair first. A `mechanic` is asked where they end; what still cannot be carried out goes back to the
+    Researcher through `revise`.
+    """
 
     def __init__(
         self,
@@ -53,6 +51,8 @@ class Executor:
         preflight: Preflight,
         budget: Budget,
         rung_items: int,
+        mechanic: Mechanic | None = None,
+        revise: Revise | None = None,
     ) -> None:
         self._prepare_data = prepare_data
         self._train = train
@@ -60,14 +60,38 @@ class Executor:
         self._preflight = preflight
         self._budget = budget
         self._rung_items = rung_items
+        self._mechanic = mechanic
+        self._revise = revise
 
     def baseline(self) -> Evaluation:
         """The base model on the whole of `search`."""
         evaluation: Evaluation = self._evaluate.invoke({})
         return evaluation
 
-    def prepare(self, plan: ExperimentPlan) -> Preparation:
-        """Build the data set, pass the gate, check every trial; repair what rules can repair."""
+    def prepare(self, plan: ExperimentPlan, experiment: str = "") -> Preparation:
+        """Build the data set, pass the gate, check every trial; repair, or have the plan revised.
+
+        `experiment` is its id, for the record of what a model is asked. The same plan gives the same again.
+        """
+        current, said = plan, list[str]()
+        for exchange in range(MAX_EXCHANGES + 1):
+            ready = self._attempt(current)
+            if self._mechanic is not None:
+                ready = self._mechanic.prepare(current, ready, self._attempt, experiment)
+            said += ready.repairs
+            if ready.problem is None or self._revise is None or exchange == MAX_EXCHANGES:
+                break
+            revised = self._revise(current, ready.problem)
+            if revised is None or revised == current:
+                said.append("the Researcher has no other plan")
+                break
+            said.append(f"the Researcher changed the plan ({ready.problem}): {revised.hypothesis}")
+            current = revised
+        carried_out = ready.plan or current
+        return replace(ready, repairs=tuple(said), plan=None if carried_out == plan else carried_out)
+
+    def _attempt(self, plan: ExperimentPlan) -> Preparation:
+        """The plan prepared by rules alone."""
         trials = [
             TrialRecord(index=index, status="planned", training=trial.training, note=trial.note)
             for index, trial in enumerate(plan.trials)
@@ -88,7 +112,9 @@ class Executor:
         checked = [self._check(trial, prepared.dataset) for trial in trials]
         return Preparation(checked, card, tuple(repairs))
 
-    def run_rung(self, trial: TrialRecord, dataset: DatasetCard, rung: int) -> TrialRecord:
+    def run_rung(
+        self, trial: TrialRecord, dataset: DatasetCard, rung: int, experiment: str = ""
+    ) -> TrialRecord:
         """Train to the rung's end and evaluate.
 
         Raises Interrupted if the run was asked to stop, OSError if the disk is full.
@@ -100,7 +126,7 @@ class Executor:
             trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
             if outcome.failure is None:
                 return self._score(trial, outcome)
-            repaired = self._after(trial, outcome.failure)
+            repaired = self._after(trial, outcome.failure, experiment)
             if repaired.status != "running":
                 return repaired
             trial = repaired
@@ -134,7 +160,7 @@ class Executor:
             )
         return trial
 
-    def _after(self, trial: TrialRecord, failure: JobFailed) -> TrialRecord:
+    def _after(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrialRecord:
         """What a failed job makes of its trial: another plan to try, or its end."""
         if failure.cause == "cancelled":
             raise Interrupted
@@ -144,12 +170,22 @@ class Executor:
         ended = {"cause": failure.cause, "message": failure.message}
         if failure.cause == "timeout" and not self._budget.allows(0):
             return trial.model_copy(update=ended | {"status": "stopped", "message": "the budget ended"})
-        repair = repair_training(trial.training, failure.cause)
-        if repair is None or len(trial.repairs) == MAX_REPAIRS:
+        repair = self._repair(trial, failure, experiment)
+        if repair is None:
             return trial.model_copy(update=ended | {"status": "failed"})
-        return trial.model_copy(
-            update={"training": repair.plan, "repairs": [*trial.repairs, repair.report], "status": "running"}
-        )
+        repairs = [*trial.repairs, repair.report]
+        if repair.plan == trial.training:
+            return trial.model_copy(update=ended | {"status": "failed", "repairs": repairs})
+        return trial.model_copy(update={"training": repair.plan, "repairs": repairs, "status": "running"})
+
+    def _repair(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrainingRepair | None:
+        """By a rule, else by the mechanic; both draw on the same few repairs."""
+        if len(trial.repairs) >= MAX_REPAIRS:
+            return None
+        repair = repair_training(trial.training, failure.cause)
+        if repair is None and self._mechanic is not None:
+            return self._mechanic.repair(trial, failure, experiment)
+        return repair
 
     def _score(self, trial: TrialRecord, outcome: TrainingOutcome) -> TrialRecord:
         assert outcome.result is not None
