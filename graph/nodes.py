@@ -42,7 +42,7 @@ class Nodes:
         """Freeze the settings and make the requirement precise."""
         settings = (self._settings or served_settings(state, config)).model_dump(mode="json")
         lab = self._labs.open(settings)
-        if hint := state.get("hint"):
+        if hint := state.get("hint", "").strip():
             self._control(lab).hint(hint, "form")
         analysis = lab.researcher.analyze(lab.task).model_dump(mode="json")
         emit("analysis", task=lab.task.name, **analysis)
@@ -136,10 +136,12 @@ class Nodes:
             except ValidationError as error:
                 problem = explain(error)
         if review.decision == "reject":
-            if review.hint:
-                control.hint(review.hint, "rejection", f"{experiment.id}, {plan.hypothesis}"[:500])
+            number = state.get("rejections", 0) + 1
+            # Never the same words twice: the same question to a Researcher has the same answer.
+            hint = review.hint.strip() or f"another plan ({number} turned down)"
+            control.hint(hint, "rejection", f"{number}: {experiment.id}, {plan.hypothesis}"[:500])
             # What a rejected plan was told beside is told to its successor too.
-            return Command(goto="plan", update={"hint": review.hint})
+            return Command(goto="plan", update={"hint": hint, "rejections": number})
         patch: dict[str, Any] = {"plan": plan.model_dump(mode="json"), "strategy": plan.strategy}
         if plan != experiment.plan:
             patch["repairs"] = [*experiment.repairs, EDITED]

@@ -77,6 +77,7 @@ class RunState(RunInput, total=False):
     hints_given: int
     """Hints in hints.jsonl up to which the current plan was shown, and, below, those that are used up."""
     hints_used: int
+    rejections: int
     ending: str
     """Why there is no further round; empty while there is one."""
     rung: int

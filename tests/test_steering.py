@@ -131,6 +131,22 @@ def test_a_rejected_plan_passes_its_hints_on(quick_lab: None, tmp_path: Path) ->
     assert kept == [("hint", "more epochs"), ("rejection", "fewer rows")]
 
 
+def test_plans_turned_down_without_a_word_change(quick_lab: None, tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def person(question: dict[str, Any]) -> Any:
+        asked.append(question)
+        return "reject" if 1 < len(asked) < 4 else "accept"
+
+    done = start(tmp_path / "run", approve=person)
+    hypotheses = [question["plan"]["hypothesis"] for question in asked]
+    assert len(set(hypotheses)) == 4
+    assert [hint.text for hint in Control(done.directory).hints()] == [
+        "another plan (1 turned down)",
+        "another plan (2 turned down)",
+    ]
+
+
 def test_an_accepted_plan_is_no_edited_one(quick_lab: None, tmp_path: Path) -> None:
     done = start(tmp_path / "run", rounds=1, approve=lambda question: "accept")
     assert done.tree["e001"].repairs == []
