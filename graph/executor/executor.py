@@ -97,10 +97,11 @@ class Executor:
             for index, trial in enumerate(plan.trials)
         ]
         try:
-            prepared, repairs = self._build(plan.recipe)
+            prepared, recipe, repairs = self._build(plan.recipe)
         except PlanError as error:
             return Preparation(trials, failure=str(error))
         card = _card(prepared)
+        carried_out = plan.model_copy(update={"recipe": recipe}) if repairs else None
         if not prepared.contamination.clean:
             found = prepared.contamination
             return Preparation(
@@ -108,9 +109,10 @@ class Executor:
                 card,
                 tuple(repairs),
                 f"{found.matches} of {found.checked_rows} training rows repeat dev or test items: refused",
+                carried_out,
             )
         checked = [self._check(trial, prepared.dataset) for trial in trials]
-        return Preparation(checked, card, tuple(repairs))
+        return Preparation(checked, card, tuple(repairs), plan=carried_out)
 
     def run_rung(
         self, trial: TrialRecord, dataset: DatasetCard, rung: int, experiment: str = ""
@@ -134,11 +136,12 @@ class Executor:
             update={"status": "failed", "message": f"gave up after {MAX_REPAIRS} repairs"}
         )
 
-    def _build(self, recipe: DataRecipe) -> tuple[PreparedData, list[str]]:
+    def _build(self, recipe: DataRecipe) -> tuple[PreparedData, DataRecipe, list[str]]:
+        """The data set, the recipe it was built from in the end, and what was repaired on the way."""
         repairs: list[str] = []
         while True:
             try:
-                return self._prepare_data.invoke({"recipe": recipe}), repairs
+                return self._prepare_data.invoke({"recipe": recipe}), recipe, repairs
             except PlanError as error:
                 repair = repair_recipe(recipe) if getattr(error, "cause", None) == "empty" else None
                 if repair is None or len(repairs) == MAX_REPAIRS:
