@@ -137,9 +137,11 @@ def recipe(written: DataRecipe) -> str:
     return json.dumps(written.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
 
 
-def configuration(written: DataRecipe, training: TrainingPlan) -> str:
-    """A recipe and the settings of one trial on it."""
-    return f"recipe: {recipe(written)}\ntraining: {settings(training)}"
+def start(written: DataRecipe, training: TrainingPlan) -> str:
+    """The configuration that a plan changes: a recipe and the settings of one trial on it."""
+    return quoted(
+        f"recipe: {recipe(written)}\ntraining: {settings(training)}", "the configuration to start from"
+    )
 
 
 def plan(written: ExperimentPlan) -> str:

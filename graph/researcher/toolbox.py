@@ -74,6 +74,10 @@ class ResearcherTools:
             tools += [preview_tool(self.task), plan_check_tool(check)]
         return tools
 
+    def revising(self, check: PlanCheck) -> list[BaseTool]:
+        """For a plan that the Executor sent back."""
+        return [rows_tool(self.task), preview_tool(self.task), plan_check_tool(check)]
+
     def diagnosing(self, evidence: Evidence) -> list[BaseTool]:
         """For reading an outcome."""
         return [failure_tool(lambda: evidence.failures, lambda: evidence.groups), literature_tool()]
