@@ -95,7 +95,7 @@ class LLMMechanic:
         try:
             return review.outcome(run_errand(EXECUTOR, errand, messages))
         except ModelError as error:
-            note = f"the model could not be asked, rules alone prepared the plan: {brief(error, 200)}"
+            note = f"the model gave no answer, rules alone prepared the plan: {brief(error, 200)}"
             return replace(first, repairs=(*first.repairs, note))
 
     def repair(self, trial: TrialRecord, failure: JobFailed, experiment: str = "") -> TrainingRepair:
@@ -124,7 +124,7 @@ class LLMMechanic:
             change = run_errand(EXECUTOR, errand, messages)
         except ModelError as error:
             return TrainingRepair(
-                plan, f"the model could not be asked about {failure.cause}: {brief(error, 200)}"
+                plan, f"the model gave no answer about {failure.cause}: {brief(error, 200)}"
             )
         changed = change.applied(plan)
         done = "" if changed != plan else "nothing to try: "
