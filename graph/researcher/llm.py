@@ -6,7 +6,8 @@ or its budget is spent, the built-in policy takes the step, and what it returns 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -18,12 +19,12 @@ from pydantic import BaseModel
 from ...evaluation.task import Task
 from ...tools.excerpt import brief
 from ...tools.plan_check import Tried, plan_problems
-from ...tools.untrusted import quoted
+from ...tools.untrusted import defanged, quoted
 from ...tools.visited import Visited
 from ...training.data.recipe import DataRecipe
 from ...training.plan import TrainingPlan
 from ..directory import RunDirectory
-from ..experiment import Diagnosis, ExperimentPlan
+from ..experiment import Diagnosis, Experiment, ExperimentPlan
 from ..llm.agent import Errand, build_agent, run_errand
 from ..llm.protocol import Chat, ModelError
 from ..llm.settings import ModelSettings
@@ -47,6 +48,7 @@ MOST_CLAIMS = 6
 """Claims of one diagnosis, the computed ones included."""
 
 _REASON, _PROBLEMS = 240, 3000
+_FENCED = re.compile(r"\[data (?P<mark>[0-9a-f]{12}) from ([^;\]]*);.*?\[end of data (?P=mark)\]", re.DOTALL)
 
 
 class LLMResearcher:
@@ -143,7 +145,7 @@ class LLMResearcher:
                 task,
                 examples=request.trial_examples,
                 trials=request.trials,
-                tried=_tried(request),
+                tried=_tried(request.context.tree if self._memory else [node]),
             )
 
         def will_do(details: Details) -> str | None:
@@ -298,7 +300,8 @@ def open_researcher(
 
 
 def _reason(error: ModelError) -> str:
-    return brief(error, _REASON)
+    """Why there was no answer, for a hypothesis or a note: what stands in fences there stays out of it."""
+    return brief(defanged(_FENCED.sub(r"refused by \2", str(error))), _REASON)
 
 
 def _checked(finding: Finding, task: Task, visited: Visited) -> Note:
@@ -315,10 +318,10 @@ def _candidate(found: FoundDataset, visited: Visited) -> Candidate | None:
     return Candidate(name=name, licence=licence or "unknown", rows_seen=seen, why=found.why)
 
 
-def _tried(request: PlanningRequest) -> list[Tried]:
-    """Every configuration of the tree, as planned and as repaired."""
+def _tried(experiments: Iterable[Experiment]) -> list[Tried]:
+    """Every configuration of these experiments, as planned and as repaired."""
     found = []
-    for experiment in request.context.tree:
+    for experiment in experiments:
         if experiment.plan is None:
             continue
         trainings = [t.training for t in experiment.plan.trials] + [t.training for t in experiment.trials]
