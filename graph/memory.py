@@ -1,26 +1,28 @@
 """The memory context of a node: what the Researcher should know before it plans the next experiment.
 
 For the node v to refine it brings together P(v), the path from the root; S(v), its siblings; its children, so
-that nothing is tried twice; and C(T), the key nodes of the whole tree. `condense` writes it as text within a
-token budget.
+that nothing is tried twice; C(T), the key nodes of the whole tree; and insights, this tree's and those offered
+by earlier runs on kin tasks. `condense` writes it as text within a token budget.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .experiment import Experiment, Strategy
+from ..evaluation.wording import resemblance, word_set
+from .experiment import Experiment
+from .gains import DirectionRecord, directions
+from .insights import ALIKE, Insight, distil
+from .token_count import token_count
 from .tree import KeyNode, Tree
 
 CHARACTERS_PER_TOKEN = 4
-"""A rule of thumb for English text in common tokenizers; the budget is approximate by as much."""
+"""No text within a budget has more characters than this for each of its tokens."""
 
 _LONGEST = 200
 _FINDINGS = 3
+_IDS = 4
 
 
 @dataclass(frozen=True)
@@ -33,27 +35,18 @@ class MemoryContext:
     children: tuple[Experiment, ...]
     key_nodes: tuple[KeyNode, ...]
     tree: Tree
+    insights: tuple[Insight, ...] = ()
+    """Of this tree, with their evidence."""
+    offered: tuple[Insight, ...] = ()
+    """Of earlier runs on kin tasks, with their origin."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirectionRecord:
-    """How a direction paid across the tree.
+def context(tree: Tree, node_id: str, offered: Sequence[Insight] = ()) -> MemoryContext:
+    """Gather the memory context of a node. Raises TrexError for an unknown id.
 
-    `tries` counts finished experiments, failed ones too. `mean_gain` is the mean posterior gain over the
-    parent of those with a score, in units of the score, and `standard_error` that mean's; both are `None` if
-    all failed.
+    What earlier runs offer is left out where this tree has an insight that says the same.
     """
-
-    strategy: Strategy
-    direction: str
-    tries: int
-    failures: int
-    mean_gain: float | None
-    standard_error: float | None
-
-
-def context(tree: Tree, node_id: str) -> MemoryContext:
-    """Gather the memory context of a node. Raises TrexError for an unknown id."""
+    own = distil(tree)
     return MemoryContext(
         node=tree[node_id],
         path=tree.path(node_id),
@@ -61,37 +54,34 @@ def context(tree: Tree, node_id: str) -> MemoryContext:
         children=tree.children(node_id),
         key_nodes=tree.key_nodes(),
         tree=tree,
+        insights=own,
+        offered=tuple(insight for insight in offered if not any(_is_same(insight, each) for each in own)),
     )
 
 
-def directions(tree: Tree) -> dict[tuple[Strategy, str], DirectionRecord]:
-    """What each (strategy, direction) brought so far, in order of first use; the root is left out.
+def _is_same(one: Insight, other: Insight) -> bool:
+    return (one.direction, one.expects) == (other.direction, other.expects) and resemblance(
+        word_set(one.text), word_set(other.text)
+    ) >= ALIKE
 
-    The standard error of a mean gain comes from the spread of the posterior gains plus what is uncertain
-    about each (law of total variance); a single try takes the tree's own variance of gains for the spread.
+
+def without_memory(context: MemoryContext) -> MemoryContext:
+    """The context of a plan that may know only the node it refines, for ablations.
+
+    No path, no siblings, no children, no key nodes, no insights. The tree is the baseline, which a score is
+    measured against, and the node as its child: the smallest one that the built-in policy can read.
     """
-    tried: dict[tuple[Strategy, str], list[Experiment]] = defaultdict(list)
-    for experiment in tree:
-        if (
-            experiment.plan is not None
-            and experiment.parent_id is not None
-            and experiment.status != "running"
-        ):
-            tried[experiment.plan.strategy, experiment.plan.direction].append(experiment)
-    return {key: _record(tree, key, experiments) for key, experiments in tried.items()}
-
-
-def _record(tree: Tree, key: tuple[Strategy, str], experiments: Sequence[Experiment]) -> DirectionRecord:
-    beliefs = [belief for e in experiments if (belief := tree.posterior(e.id)) is not None]
-    gains = [belief.gain for belief in beliefs if belief.gain is not None]
-    mean_gain = standard_error = None
-    if gains:
-        spread = statistics.variance(gains) if len(gains) > 1 else tree.gain_variance
-        uncertain = statistics.fmean(belief.gain_sd**2 for belief in beliefs if belief.gain is not None)
-        mean_gain = statistics.fmean(gains)
-        standard_error = math.sqrt((spread + uncertain) / len(gains))
-    failures = sum(experiment.status == "failed" for experiment in experiments)
-    return DirectionRecord(*key, len(experiments), failures, mean_gain, standard_error)
+    root, node = context.tree.root, context.node
+    if node.id != root.id:
+        node = node.model_copy(update={"parent_id": root.id})
+    return MemoryContext(
+        node=node,
+        path=(node,),
+        siblings=(),
+        children=(),
+        key_nodes=(),
+        tree=Tree([root] if node.id == root.id else [root, node]),
+    )
 
 
 @dataclass(frozen=True)
@@ -106,43 +96,48 @@ class _Section:
 
 
 def condense(context: MemoryContext, token_budget: int) -> str:
-    """The context as text of at most `token_budget` tokens, counted as four characters each.
+    """The context as text of at most `token_budget` tokens, as `token_count` counts them.
 
     A section may use its share of what is left and hands on what it does not need. What does not fit is
     dropped from the least important end (far ancestors, old siblings, minor key nodes) and counted in a last
     line. The same context gives the same text; a budget too small for one section gives an empty one.
     """
-    tree = context.tree
-    node, above, below = context.node, context.path[-2::-1], context.children[::-1]
-    portrait, outcomes, beside = _portrait(tree, node), _direction_lines(tree), context.siblings[::-1]
-    keys = context.key_nodes
-    sections = [
-        _Section("To refine", portrait, len(portrait), 0.5),
-        _Section("Path from the root", _lines(tree, above), len(above), 0.4, oldest_first=True),
-        _Section("Already tried from here", _lines(tree, below), len(below), 0.4),
-        _Section("Key experiments of the whole tree", _key_lines(tree, keys), len(keys), 0.5),
-        _Section("Siblings", _lines(tree, beside), len(beside), 0.6),
-        _Section("What each direction brought", outcomes, len(outcomes), 1.0),
-    ]
-    left = max(0, token_budget) * CHARACTERS_PER_TOKEN
+    left, gap = float(max(0, token_budget)), token_count(_GAP)
     written: list[str] = []
-    for section in sections:
-        text = _write(section, int(left * section.share))
+    for section in _sections(context):
+        text = _write(section, left * section.share - gap)
         if text:
             written.append(text)
-            left -= len(text) + len(_GAP)
+            left -= token_count(text) + gap
     return _GAP.join(written)
 
 
 _GAP = "\n\n"
 
 
-def _write(section: _Section, room: int) -> str:
+def _sections(context: MemoryContext) -> list[_Section]:
+    tree = context.tree
+    node, above, below = context.node, context.path[-2::-1], context.children[::-1]
+    portrait, outcomes, beside = _portrait(tree, node), _direction_lines(tree), context.siblings[::-1]
+    keys, own, offered = context.key_nodes, context.insights, context.offered
+    return [
+        _Section("To refine", portrait, len(portrait), 0.5),
+        _Section("Path from the root", _lines(tree, above), len(above), 0.4, oldest_first=True),
+        _Section("Already tried from here", _lines(tree, below), len(below), 0.4),
+        _Section("Key experiments of the whole tree", _key_lines(tree, keys), len(keys), 0.5),
+        _Section("Insights of this run", map(_insight_line, own), len(own), 0.4),
+        _Section("Insights offered by earlier runs", map(_offered_line, offered), len(offered), 0.3),
+        _Section("Siblings", _lines(tree, beside), len(beside), 0.6),
+        _Section("What each direction brought", outcomes, len(outcomes), 1.0),
+    ]
+
+
+def _write(section: _Section, room: float) -> str:
     heading = f"## {section.title}"
-    used = len(heading) + len(_left_out(section.count))
+    used = token_count(heading + _left_out(section.count))
     kept: list[str] = []
     for line in section.lines:
-        used += len(line) + 1
+        used += token_count(line) + _LINE_END
         if used > room:
             break
         kept.append(line)
@@ -152,6 +147,9 @@ def _write(section: _Section, room: int) -> str:
     if section.oldest_first:
         kept.reverse()
     return "\n".join([heading, *kept]) + (_left_out(dropped) if dropped else "")
+
+
+_LINE_END = token_count("\n")
 
 
 def _left_out(count: int) -> str:
@@ -202,6 +200,28 @@ def _outcome(tree: Tree, experiment: Experiment) -> str:
     if belief is not None and belief.gain is not None:
         text += f", gain {belief.gain:+.3f} (better with probability {belief.chance:.2f})"
     return text
+
+
+def _insight_line(insight: Insight) -> str:
+    """'- confirmed: … [learning_rate: expects gain; for e004, e007; against e009; from e002]'."""
+    expects = insight.expects.replace("_", " ")
+    parts = [f"{_brief(insight.direction)}: expects {expects}"]
+    for word, ids in (("for", insight.evidence_for), ("against", insight.evidence_against)):
+        if ids:
+            more = f" and {len(ids) - _IDS} more" if len(ids) > _IDS else ""
+            parts.append(f"{word} {', '.join(map(_brief, ids[-_IDS:]))}{more}")
+    if insight.origin:
+        parts.append(f"from {_brief(insight.origin)}")
+    return f"- {insight.status}: {_brief(insight.text)} [{'; '.join(parts)}]"
+
+
+def _offered_line(insight: Insight) -> str:
+    """'- confirmed there: … [learning_rate: expects gain; run r on task t, 2026-01-31]'."""
+    expects = insight.expects.replace("_", " ")
+    return (
+        f"- {insight.status} there: {_brief(insight.text)} "
+        f"[{_brief(insight.direction)}: expects {expects}; {_brief(insight.origin)}]"
+    )
 
 
 def _direction_lines(tree: Tree) -> list[str]:

@@ -1,0 +1,66 @@
+"""What directions brought across a tree: mean gains over the parent, and how sure they are."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .experiment import Experiment, Strategy
+from .posterior import Belief
+from .tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionRecord:
+    """How a direction paid across the tree.
+
+    `tries` counts finished experiments, failed ones too. `mean_gain` is the mean posterior gain over the
+    parent of those with a score, in units of the score, and `standard_error` that mean's; both are `None` if
+    all failed.
+    """
+
+    strategy: Strategy
+    direction: str
+    tries: int
+    failures: int
+    mean_gain: float | None
+    standard_error: float | None
+
+
+def directions(tree: Tree) -> dict[tuple[Strategy, str], DirectionRecord]:
+    """What each (strategy, direction) brought so far, in order of first use; the root is left out."""
+    tried: dict[tuple[Strategy, str], list[Experiment]] = defaultdict(list)
+    for experiment in tree:
+        if (
+            experiment.plan is not None
+            and experiment.parent_id is not None
+            and experiment.status != "running"
+        ):
+            tried[experiment.plan.strategy, experiment.plan.direction].append(experiment)
+    return {key: _record(tree, key, experiments) for key, experiments in tried.items()}
+
+
+def _record(tree: Tree, key: tuple[Strategy, str], experiments: Sequence[Experiment]) -> DirectionRecord:
+    beliefs = [belief for e in experiments if (belief := tree.posterior(e.id)) is not None]
+    mean_gain, standard_error = mean_of_gains(beliefs, tree.gain_variance) or (None, None)
+    failures = sum(experiment.status == "failed" for experiment in experiments)
+    return DirectionRecord(*key, len(experiments), failures, mean_gain, standard_error)
+
+
+def mean_of_gains(beliefs: Sequence[Belief], usual_variance: float) -> tuple[float, float] | None:
+    """The mean of posterior gains and its standard error, in units of the score; None if there is no gain.
+
+    The standard error comes from the spread of the gains plus what is uncertain about each (law of total
+    variance). A single gain has no spread: it takes `usual_variance`, the tree's own variance of gains.
+    """
+    known = [belief for belief in beliefs if belief.gain is not None]
+    if not known:
+        return None
+    gains = [belief.gain for belief in known if belief.gain is not None]
+    mean, spread = math.fsum(gains) / len(gains), usual_variance
+    if len(gains) > 1:
+        spread = math.fsum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1)
+    uncertain = math.fsum(belief.gain_sd**2 for belief in known) / len(known)
+    return mean, math.sqrt((spread + uncertain) / len(gains))
