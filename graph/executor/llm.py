@@ -87,7 +87,6 @@ class LLMMechanic:
             report=report(first),
             rows=built_rows(self.datasets / first.dataset.fingerprint) if works and first.dataset else "",
             works=works,
-            problem=quoted(first.problem or "", "the builder", 1500),
             most_changes=MOST_CHANGES,
             most_lost=MOST_ROWS_LOST,
             turns=self.turns,
