@@ -48,7 +48,7 @@ MOST_CLAIMS = 6
 """Claims of one diagnosis, the computed ones included."""
 
 _REASON, _PROBLEMS = 240, 3000
-_FENCED = re.compile(r"\[data (?P<mark>[0-9a-f]{12}) from ([^;\]]*);.*?\[end of data (?P=mark)\]", re.DOTALL)
+_FENCE = re.compile(r"\[(?:end of )?data [0-9a-f]{12}[^\]]*\]")
 
 
 class LLMResearcher:
@@ -207,7 +207,8 @@ class LLMResearcher:
         turns = self._settings.planning_turns
         trials = quoted("\n".join(briefing.trials(experiment.trials)), f"the trials of {experiment.id}")
         messages = opening(
-            "diagnose", task=evidence.task, experiment=experiment, plan=plan, reading=reading, trials=trials,
+            "diagnose", task=evidence.task, experiment=experiment, plan=plan, hypothesis=_hypothesis(plan),
+            reading=reading, trials=trials,
             computed=briefing.computed(evidence, reading), failed=len(evidence.failures), turns=turns,
         )  # fmt: skip
         tools = self._tools.diagnosing(evidence)
@@ -242,7 +243,8 @@ class LLMResearcher:
             return _told(problems(changed.recipe, [trial.training for trial in changed.trials]))
 
         messages = opening(
-            "revise", task=task, plan=plan, written=briefing.plan(plan), trial_examples=self._examples,
+            "revise", task=task, plan=plan, hypothesis=_hypothesis(plan), written=briefing.plan(plan),
+            trial_examples=self._examples,
             report=quoted(report, "the Executor's report"), sources=self._sources,
         )  # fmt: skip
         tools = self._tools.revising(problems)
@@ -300,8 +302,13 @@ def open_researcher(
 
 
 def _reason(error: ModelError) -> str:
-    """Why there was no answer, for a hypothesis or a note: what stands in fences there stays out of it."""
-    return brief(defanged(_FENCED.sub(r"refused by \2", str(error))), _REASON)
+    """Why there was no answer, for a hypothesis or a note: without fences, which a cut would leave open."""
+    return brief(defanged(_FENCE.sub("", str(error))), _REASON)
+
+
+def _hypothesis(plan: ExperimentPlan) -> str:
+    """Quoted: a fallback's says why there was no answer, in words that may be a row's or a server's."""
+    return quoted(plan.hypothesis, "the plan's hypothesis", _PROBLEMS)
 
 
 def _checked(finding: Finding, task: Task, visited: Visited) -> Note:
