@@ -36,7 +36,7 @@ class Price(BaseModel):
         return (tokens_in * self.read + tokens_out * self.written) / 1e6
 
 
-FREE = Price(read=0, written=0)
+FREE = Price.model_validate({"in": 0, "out": 0})
 
 _Table = TypeAdapter(dict[str, Price])
 

@@ -1,0 +1,309 @@
+"""The ledger of calls: each is reserved against the budgets before it is made, and settled when it has ended.
+
+Both are lines of `calls.jsonl`, written and flushed before anything else happens, so that a process that is killed
+leaves a record of what it may owe. A call that was reserved and never settled is booked as if it had cost all that
+was reserved. What was answered can be replayed: the same request is not paid for twice.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ...files import fingerprint
+from .protocol import CallRecord, ModelBudgetSpent, Role
+
+Status = Literal["answered", "failed", "unknown"]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What was booked: tokens, US dollars."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.tokens_in + self.tokens_out
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Tokens and US dollars of one call."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float = 0.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """Who asks what, of which model; `key` is the same for the same question, `mode` how it is asked."""
+
+    key: str
+    role: Role
+    purpose: str
+    model: str
+    mode: str
+    messages: tuple[dict[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A call that may be made. `most` is what it may cost."""
+
+    id: str
+    request: Request
+    most: Cost
+    began: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An answer in the record: the model's message as it was, and the output mode it was given in."""
+
+    message: dict[str, Any]
+    mode: str
+
+
+class CallLedger:
+    """Calls of one run, in one process; threads may share it.
+
+    `token_budget` (read and written) and `money_budget` (US dollars) bound the run, all its processes together;
+    None is no bound. `on_call` hears of each call that has ended.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        token_budget: int | None = None,
+        money_budget: float | None = None,
+        on_call: Callable[[CallRecord], None] | None = None,
+    ) -> None:
+        self._path = path
+        self._token_budget = token_budget
+        self._money_budget = money_budget
+        self._on_call = on_call
+        self._lock = threading.RLock()
+        self._open: dict[str, Reservation] = {}
+        self._answers: dict[str, Settled] = {}
+        self._modes: dict[str, str] = {}
+        self._spent = Spent()
+        self._calls = 0
+        self._recover()
+
+    @property
+    def spent(self) -> Spent:
+        """What is booked by now; calls on their way are not."""
+        with self._lock:
+            return self._spent
+
+    def replay(self, key: str) -> Settled | None:
+        """The answer to a question that was asked before, by this process or an earlier one."""
+        with self._lock:
+            return self._answers.get(key)
+
+    def mode(self, role: Role) -> str | None:
+        """The output mode a role went over to, None while it keeps its first."""
+        with self._lock:
+            return self._modes.get(role)
+
+    def change_mode(self, role: Role, mode: str, why: str) -> None:
+        """Record that a role goes over to another output mode, and why."""
+        with self._lock:
+            self._modes[role] = mode
+            self._write({"event": "mode", "role": role, "mode": mode, "why": why})
+
+    def reserve(self, request: Request, most: Cost) -> Reservation:
+        """Set aside what a call may cost. Raises ModelBudgetSpent if less than that is left."""
+        with self._lock:
+            self._check(most)
+            self._calls += 1
+            reservation = Reservation(f"c{self._calls:05d}", request, most, time.monotonic())
+            self._write(
+                {
+                    "event": "reserved",
+                    "id": reservation.id,
+                    "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                    "key": request.key,
+                    "role": request.role,
+                    "purpose": request.purpose,
+                    "model": request.model,
+                    "mode": request.mode,
+                    **_cost_fields(most),
+                    "messages": list(request.messages),
+                }
+            )
+            self._open[reservation.id] = reservation
+            return reservation
+
+    def settle(
+        self,
+        reservation: Reservation,
+        status: Status,
+        cost: Cost,
+        answer: Mapping[str, Any],
+        message: dict[str, Any] | None = None,
+    ) -> CallRecord:
+        """Book what a call has cost. `message` is what `replay` will give; without it the call is asked anew."""
+        seconds = round(time.monotonic() - reservation.began, 3)
+        with self._lock:
+            del self._open[reservation.id]
+            line = {"event": "settled", "id": reservation.id, "status": status, **_cost_fields(cost)}
+            line |= {"seconds": seconds, "answer": dict(answer)}
+            if message is not None:
+                line["message"] = message
+                self._answers[reservation.request.key] = Settled(message, reservation.request.mode)
+            self._book(cost)
+            self._write(line)
+        record = _record(reservation.id, _reserved_fields(reservation), line)
+        if self._on_call is not None:
+            self._on_call(record)
+        return record
+
+    def _check(self, most: Cost) -> None:
+        waiting = [each.most for each in self._open.values()]
+        tokens = self._spent.tokens + sum(each.tokens_in + each.tokens_out for each in waiting)
+        money = self._spent.money + sum(each.money for each in waiting)
+        wanted = most.tokens_in + most.tokens_out
+        if self._token_budget is not None and tokens + wanted > self._token_budget:
+            raise ModelBudgetSpent(
+                f"{tokens:,} of {self._token_budget:,} tokens are spent or set aside, and the next call may "
+                f"take {wanted:,}: it was not made"
+            )
+        if self._money_budget is not None and money + most.money > self._money_budget:
+            raise ModelBudgetSpent(
+                f"${money:.4f} of ${self._money_budget:.4f} are spent or set aside, and the next call may "
+                f"cost ${most.money:.4f}: it was not made"
+            )
+
+    def _book(self, cost: Cost) -> None:
+        was = self._spent
+        self._spent = Spent(
+            was.calls + 1,
+            was.tokens_in + cost.tokens_in,
+            was.tokens_out + cost.tokens_out,
+            was.money + cost.money,
+        )
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+        # A surrogate that stands alone is no UTF-8: it must not keep a call from being booked.
+        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text + "\n")
+
+    def _recover(self) -> None:
+        """Take over what earlier processes of this run recorded; settle what they left open."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._path.exists():
+            return
+        _end_last_line(self._path)
+        open_calls: dict[str, dict[str, Any]] = {}
+        for line in _lines(self._path):
+            if line["event"] == "reserved":
+                self._calls = max(self._calls, int(line["id"][1:]))
+                open_calls[line["id"]] = line
+            elif line["event"] == "mode":
+                self._modes[line["role"]] = line["mode"]
+            elif reserved := open_calls.pop(line["id"], None):
+                self._book(_cost(line))
+                if "message" in line:
+                    self._answers[reserved["key"]] = Settled(line["message"], reserved["mode"])
+        for left in open_calls.values():
+            self._book(_cost(left))
+            self._write(_unknown(left))
+
+
+def question_key(*parts: object) -> str:
+    """The same for the same question."""
+    return fingerprint(list(parts), length=32)
+
+
+def read_calls(path: Path) -> list[CallRecord]:
+    """The record, in the order in which calls were made. One that has not ended shows its whole reservation.
+
+    A line that a kill has torn is passed over: its call then counts as not ended, or was never made.
+    """
+    reserved: dict[str, dict[str, Any]] = {}
+    settled: dict[str, dict[str, Any]] = {}
+    for line in _lines(path):
+        if line["event"] == "reserved":
+            reserved[line["id"]] = line
+        elif line["event"] == "settled":
+            settled[line["id"]] = line
+    return [_record(id, fields, settled.get(id) or _unknown(fields)) for id, fields in reserved.items()]
+
+
+def _record(id: str, reserved: Mapping[str, Any], settled: Mapping[str, Any]) -> CallRecord:
+    cost = _cost(settled)
+    return CallRecord(
+        id=id,
+        role=reserved["role"],
+        purpose=reserved["purpose"],
+        model=reserved["model"],
+        status=settled["status"],
+        tokens_in=cost.tokens_in,
+        tokens_out=cost.tokens_out,
+        money=cost.money,
+        seconds=settled["seconds"],
+        messages=list(reserved["messages"]),
+        answer=dict(settled["answer"]),
+    )
+
+
+def _reserved_fields(reservation: Reservation) -> dict[str, Any]:
+    request = reservation.request
+    return {
+        "role": request.role,
+        "purpose": request.purpose,
+        "model": request.model,
+        "messages": list(request.messages),
+    }
+
+
+def _unknown(reserved: Mapping[str, Any]) -> dict[str, Any]:
+    """How a call is settled of which nobody knows how it ended."""
+    problem = "the process ended before the answer came; the whole reservation is booked"
+    return {
+        "event": "settled",
+        "id": reserved["id"],
+        "status": "unknown",
+        **_cost_fields(_cost(reserved)),
+        "seconds": 0.0,
+        "answer": {"text": "", "tools": [], "problem": problem},
+    }
+
+
+def _cost_fields(cost: Cost) -> dict[str, Any]:
+    return {"tokens_in": cost.tokens_in, "tokens_out": cost.tokens_out, "money": cost.money}
+
+
+def _cost(line: Mapping[str, Any]) -> Cost:
+    return Cost(int(line["tokens_in"]), int(line["tokens_out"]), float(line["money"]))
+
+
+def _end_last_line(path: Path) -> None:
+    """Let what is written next begin a line of its own."""
+    with path.open("rb+") as file:
+        if file.seek(0, 2) and (file.seek(-1, 2), file.read(1))[1] != b"\n":
+            file.write(b"\n")
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict) and "event" in line:
+                yield line
