@@ -12,7 +12,7 @@ from typing import Literal
 from ...evaluation.comparison import paired_gain
 from ...evaluation.metrics import metric
 from ...training.plan import TrainingPlan
-from ..experiment import Diagnosis, Experiment, Symptom, TrialRecord
+from ..experiment import Claim, Diagnosis, Experiment, Symptom, TrialRecord
 from .protocol import Evidence
 
 SIGNIFICANT = 0.05
@@ -70,18 +70,12 @@ def _variance(values: Sequence[float]) -> float:
 
 
 def read_outcome(evidence: Evidence) -> Diagnosis:
-    """Verdict, causes, symptoms and insights of an experiment, from numbers alone."""
-    experiment = evidence.experiment
-    best = next((t for t in experiment.trials if t.id == experiment.best_trial), None)
-    causes = [group.cause for group in evidence.groups]
-    if best is None or experiment.score is None:
-        return _failure(experiment)
-    gain, p_value = _gain(evidence)
-    verdict: Literal["supported", "refuted", "inconclusive"] = "inconclusive"
-    if p_value is not None and p_value < SIGNIFICANT and gain != 0:
-        verdict = "supported" if gain > 0 else "refuted"
+    """Verdict, causes, symptoms, insights and claims of an experiment, from numbers alone."""
+    experiment, verdict = evidence.experiment, verdict_only(evidence)
+    best = _best(experiment)
+    if best is None:
+        return _failure(experiment, verdict)
     reading = read_curve(best.curve)
-    comparison = evidence.comparison
     insights = [
         line
         for line in (
@@ -93,20 +87,60 @@ def read_outcome(evidence: Evidence) -> Diagnosis:
         )
         if line
     ]
+    return verdict.model_copy(
+        update={
+            "causes": [group.cause for group in evidence.groups],
+            "symptoms": _symptoms(evidence, best, reading),
+            "insights": insights,
+            "claims": _claims(evidence, verdict),
+        }
+    )
+
+
+def verdict_only(evidence: Evidence) -> Diagnosis:
+    """What the scores say of the hypothesis and nothing more: no failure case is read. For ablations."""
+    experiment = evidence.experiment
+    if _best(experiment) is None:
+        return Diagnosis(verdict="failed", summary=f"Failed: {experiment.failure or 'no trial was scored'}")
+    gain, p_value = _gain(evidence)
+    verdict: Literal["supported", "refuted", "inconclusive"] = "inconclusive"
+    if p_value is not None and p_value < SIGNIFICANT and gain != 0:
+        verdict = "supported" if gain > 0 else "refuted"
+    comparison = evidence.comparison
     return Diagnosis(
         verdict=verdict,
         summary=_summary(evidence, gain, p_value),
-        causes=causes,
-        symptoms=_symptoms(evidence, best, reading),
         fixed=len(comparison.fixed) if comparison is not None else 0,
         regressed=len(comparison.regressed) if comparison is not None else 0,
         gain=gain,
         p_value=p_value,
-        insights=insights,
     )
 
 
-def _failure(experiment: Experiment) -> Diagnosis:
+def _best(experiment: Experiment) -> TrialRecord | None:
+    if experiment.score is None:
+        return None
+    return next((t for t in experiment.trials if t.id == experiment.best_trial), None)
+
+
+def _claims(evidence: Evidence, read: Diagnosis) -> list[Claim]:
+    """What the verdict lets one expect of the direction; the same words each time, so that claims merge.
+
+    Over the baseline any training gains, which says nothing of a direction; nor does a gain within noise.
+    """
+    plan, parent = evidence.experiment.plan, evidence.parent
+    if plan is None or parent is None or parent.plan is None:
+        return []
+    if read.verdict == "supported":
+        text = f"{plan.direction} improved on its parent beyond noise: more of it may pay"
+        return [Claim(text=text[-500:], direction=plan.direction, expects="gain")]
+    if read.verdict == "refuted":
+        text = f"{plan.direction} lost against its parent beyond noise: it does not pay"
+        return [Claim(text=text[-500:], direction=plan.direction, expects="no_gain")]
+    return []
+
+
+def _failure(experiment: Experiment, verdict: Diagnosis) -> Diagnosis:
     reason = experiment.failure or "no trial was scored"
     symptoms: set[Symptom] = set()
     causes = Counter(trial.cause for trial in experiment.trials if trial.cause is not None)
@@ -116,11 +150,11 @@ def _failure(experiment: Experiment) -> Diagnosis:
         symptoms.add("too_little_data")
     ended = [f"{count} of {len(experiment.trials)} trials: {cause}" for cause, count in causes.most_common()]
     direction = experiment.plan.direction if experiment.plan is not None else "?"
-    return Diagnosis(
-        verdict="failed",
-        summary=f"Failed: {reason}",
-        symptoms=sorted(symptoms),
-        insights=[f"the direction {direction} failed here: {reason}", *ended],
+    return verdict.model_copy(
+        update={
+            "symptoms": sorted(symptoms),
+            "insights": [f"the direction {direction} failed here: {reason}", *ended],
+        }
     )
 
 
