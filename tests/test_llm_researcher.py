@@ -422,3 +422,50 @@ def test_a_plan_is_revised_or_given_up(task: Task) -> None:
 def test_the_same_question_is_the_same_to_the_letter(task: Task, notes: ResearchNotes) -> None:
     first, second = (prompts(task, notes, grown(1e-4), {}) for _ in range(2))
     assert [a.text for a in first] == [a.text for a in second]
+
+
+def test_a_fallbacks_reason_leaves_no_fence_open(task: Task, notes: ResearchNotes) -> None:
+    nowhere = details(1e-4, 2e-4, 4e-4, recipe={"streams": [{"source": ORDER}]})
+    mind, _ = researcher(task, lambda a: DIRECTION if a.answer is Direction else nowhere)
+    plan = mind.plan(request(task, notes, grown()))
+    assert "no source named" in plan.hypothesis and "[data " not in plan.hypothesis
+
+    mind, chat = researcher(task, [{"causes": ["short texts"]}])
+    experiment = grown(1e-4)["e001"].model_copy(update={"plan": plan})
+    mind.diagnose(Evidence(task=task, experiment=experiment))
+    assert ORDER in chat.asked[0].text and ORDER not in outside_fences(chat.asked[0].text)
+
+
+def test_a_candidate_named_twice_counts_once(task: Task) -> None:
+    def outside(visited: Visited) -> list[BaseTool]:
+        visited.verdicts["owner/films"] = judge(["cc-by-4.0"])
+        return []
+
+    named = [{"name": name, "why": why} for name, why in (("owner/films", "a"), (" owner/films ", "b"))]
+    mind, _ = researcher(task, [{"findings": [], "candidates": named}], outside)
+    [candidate] = mind.research(task, BuiltinResearcher().analyze(task)).candidates
+    assert (candidate.name, candidate.why, candidate.licence) == ("owner/films", "a", "cc-by-4.0")
+
+
+def test_without_memory_a_plan_is_checked_against_its_own_node_alone(
+    task: Task, notes: ResearchNotes
+) -> None:
+    """Else the check would tell what the rest of the tree has tried."""
+    tried, fresh = details(1e-4, 3e-4, 1e-3), details(2e-4, 6e-4, 2e-3)
+    asked = PlanningRequest(
+        task=task,
+        notes=notes,
+        context=context(grown(1e-4), "e000"),
+        round=2,
+        trials=3,
+        trial_examples=EXAMPLES,
+    )
+    for memory, taken in ((True, fresh), (False, tried)):
+        mind, chat = researcher(
+            task,
+            lambda a: DIRECTION if a.answer is Direction else fresh if "repeats e001" in a.last else tried,
+            memory=memory,
+        )
+        rates = [trial.training.learning_rate for trial in mind.plan(asked).trials]
+        assert rates == [trial["training"]["learning_rate"] for trial in taken["trials"]]
+        assert any("e001" in each.text for each in chat.asked) == memory

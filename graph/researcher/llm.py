@@ -111,11 +111,11 @@ class LLMResearcher:
         except ModelError as error:
             missing = Note(text=f"no open-domain research: {_reason(error)}", source="the chat model")
             return notes.model_copy(update={"notes": [*notes.notes, missing]})
-        candidates = [_candidate(found, visited) for found in answer.candidates]
+        candidates = {found.name.strip(): _candidate(found, visited) for found in reversed(answer.candidates)}
         return notes.model_copy(
             update={
                 "findings": [_checked(finding, task, visited) for finding in answer.findings],
-                "candidates": [candidate for candidate in candidates if candidate is not None],
+                "candidates": [each for each in reversed(candidates.values()) if each is not None],
             }
         )
 
