@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool
 from ...errors import IntegrityError, PlanError
 from ...evaluation.results import Evaluation
 from ...tools.data import PreparedData
+from ...tools.excerpt import brief
 from ...tools.training import TrainingOutcome
 from ...training.data.build import BuiltDataset
 from ...training.data.recipe import DataRecipe
@@ -85,7 +86,8 @@ class Executor:
             if revised is None or revised == current:
                 said.append("the Researcher has no other plan")
                 break
-            said.append(f"the Researcher changed the plan ({ready.problem}): {revised.hypothesis}")
+            why, what = brief(ready.problem, 400), brief(revised.hypothesis, 600)
+            said.append(f"the Researcher changed the plan ({why}): {what}")
             current = revised
         carried_out = ready.plan or current
         return replace(ready, repairs=tuple(said), plan=None if carried_out == plan else carried_out)
