@@ -67,6 +67,11 @@ class Insight(BaseModel):
     evidence_against: tuple[str, ...] = ()
     origin: str = Field(default="", description="The experiments that claimed it, or run, task and day")
 
+    def repeats(self, other: Insight) -> bool:
+        """Whether both say the same of the same direction."""
+        mine, theirs = (_folded(self.direction), self.expects), (_folded(other.direction), other.expects)
+        return mine == theirs and resemblance(word_set(self.text), word_set(other.text)) >= ALIKE
+
 
 def distil(tree: Tree, most: int = MOST) -> tuple[Insight, ...]:
     """The insights of a tree: confirmed ones first, then open, then dropped; the latest first among equals.

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..evaluation.wording import resemblance, word_set
 from .experiment import Experiment
 from .gains import DirectionRecord, directions
-from .insights import ALIKE, Insight, distil
+from .insights import Insight, distil
 from .token_count import token_count
 from .tree import KeyNode, Tree
 
@@ -55,14 +54,8 @@ def context(tree: Tree, node_id: str, offered: Sequence[Insight] = ()) -> Memory
         key_nodes=tree.key_nodes(),
         tree=tree,
         insights=own,
-        offered=tuple(insight for insight in offered if not any(_is_same(insight, each) for each in own)),
+        offered=tuple(insight for insight in offered if not any(insight.repeats(each) for each in own)),
     )
-
-
-def _is_same(one: Insight, other: Insight) -> bool:
-    return (one.direction, one.expects) == (other.direction, other.expects) and resemblance(
-        word_set(one.text), word_set(other.text)
-    ) >= ALIKE
 
 
 def without_memory(context: MemoryContext) -> MemoryContext:
