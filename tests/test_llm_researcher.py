@@ -25,6 +25,7 @@ from trex.graph.researcher.llm import LLMResearcher
 from trex.graph.researcher.protocol import Evidence, PlanningRequest, Researcher, ResearchNotes
 from trex.graph.researcher.research import look_at_sources
 from trex.graph.researcher.toolbox import ResearcherTools, is_known
+from trex.graph.token_count import token_count
 from trex.graph.tree import Tree
 from trex.tools.licences import judge
 from trex.tools.visited import Visited
@@ -350,7 +351,7 @@ def test_memory_stays_within_its_budget(task: Task, notes: ResearchNotes, tokens
         memory = re.search(
             r"## Memory of the search\n(.*?)\n\n## (?:What to decide|The direction)", asked.text, re.S
         )
-        assert memory is None or len(memory[1]) <= tokens * 4
+        assert memory is None or token_count(memory[1]) <= tokens
         assert memory is not None or tokens < 400
 
 

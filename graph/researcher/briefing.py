@@ -10,11 +10,11 @@ from ...tools.untrusted import MOST_QUOTED, quoted
 from ...training.data.recipe import DataRecipe
 from ...training.plan import TrainingPlan
 from ..experiment import Diagnosis, Experiment, ExperimentPlan, TrialRecord
-from ..memory import CHARACTERS_PER_TOKEN
+from ..token_count import token_count
 from .protocol import Evidence, Note, ResearchNotes, SourceNotes
 
-FENCE = 400
-"""Characters that a fence may add to what it holds."""
+FENCE = 100
+"""Tokens that a fence may add to what it holds."""
 
 _PART = MOST_QUOTED - 1000
 _LINE, _CELL = 400, 160
@@ -35,11 +35,11 @@ def fenced(text: str, source: str) -> str:
 
 
 def remembered(text: str, tokens: int) -> str:
-    """A memory text of at most `tokens`, fences included, counted as memory counts them. Empty stays empty."""
-    room = max(0, tokens * CHARACTERS_PER_TOKEN)
-    while text and len(shown := fenced(text, "the memory of this search")) > room:
-        text = text[: len(text) - max(1, len(shown) - room)]
-    return shown if text else ""
+    """A memory text within `tokens`, fences included, counted as memory counts them: its last lines go first."""
+    lines = text.splitlines()
+    while lines and token_count(shown := fenced("\n".join(lines), "the memory of this search")) > tokens:
+        lines.pop()
+    return shown if lines else ""
 
 
 def sources(notes: ResearchNotes) -> str:

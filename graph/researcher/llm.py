@@ -33,6 +33,7 @@ from ..settings import Settings
 from . import briefing
 from .answers import Details, Direction, Finding, Findings, FoundDataset, Reading, Requirement, Revision
 from .builtin import BuiltinResearcher
+from .diagnosis import verdict_only
 from .directions import DIRECTIONS
 from .prompts import opening
 from .protocol import Analysis, Candidate, Evidence, Note, PlanningRequest, ResearchNotes
@@ -175,7 +176,7 @@ class LLMResearcher:
         """What the prompts of a plan are filled in with."""
         start = Situation.of(request, self._history)
         tokens = self._settings.memory_tokens
-        text = condense(request.context, tokens - briefing.FENCE // 4) if self._memory else ""
+        text = condense(request.context, tokens - briefing.FENCE) if self._memory else ""
         return {
             "task": request.task,
             "analysis": self.analyze(request.task),
@@ -198,9 +199,9 @@ class LLMResearcher:
         Verdict, figures and symptoms stay as computed. Without a score there is nothing to look at; with
         diagnosis off the verdict is all there is. Neither asks the model.
         """
-        reading = self._builtin.diagnose(evidence)
         if not self._diagnosis:
-            return reading.model_copy(update={"causes": [], "symptoms": [], "insights": [], "claims": []})
+            return verdict_only(evidence)
+        reading = self._builtin.diagnose(evidence)
         experiment, plan = evidence.experiment, evidence.experiment.plan
         if experiment.score is None or plan is None:
             return reading
