@@ -17,19 +17,20 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from .llm.agent import build_agent
+from .executor.llm import EXECUTOR
 from .nodes import Nodes
+from .researcher.llm import RESEARCHER
 from .state import RungTask, RunInput, RunState
 
 Graph = CompiledStateGraph[RunState, None, RunInput, RunState]
 
 # Which agent thinks inside which nodes, when there is a chat model: for whoever looks into the graph.
-_RESEARCHER, _EXECUTOR = build_agent("researcher"), build_agent("executor")
 AGENTS: dict[str, Any] = {
-    "research": _RESEARCHER,
-    "plan": _RESEARCHER,
-    "diagnose": _RESEARCHER,
-    "prepare": _EXECUTOR,
+    "analyze": RESEARCHER,
+    "research": RESEARCHER,
+    "plan": RESEARCHER,
+    "diagnose": RESEARCHER,
+    "prepare": EXECUTOR,
 }
 
 

@@ -78,9 +78,9 @@ def test_agents_are_drawn_inside_their_nodes(server: Server) -> None:
     [assistant] = server.client.assistants.search()
     drawn = server.client.assistants.get_graph(assistant["assistant_id"], xray=True)
     inside = {str(node["id"]) for node in drawn["nodes"] if ":" in str(node["id"])}
-    assert {f"{node}:think" for node in ("research", "plan", "diagnose", "prepare")} <= inside
+    assert {f"{node}:think" for node in ("analyze", "research", "plan", "diagnose", "prepare")} <= inside
     found = server.client.assistants.get_subgraphs(assistant["assistant_id"])
-    assert set(found) == {"research", "plan", "diagnose", "prepare"}
+    assert set(found) == {"analyze", "research", "plan", "diagnose", "prepare"}
 
 
 def test_a_thread_is_forked_edited_and_finished(server: Server, steered: str) -> None:
