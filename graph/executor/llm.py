@@ -94,7 +94,7 @@ class LLMMechanic:
         try:
             return review.outcome(run_errand(EXECUTOR, errand, messages))
         except ModelError as error:
-            note = f"the model gave no answer, rules alone prepared the plan: {brief(error, 200)}"
+            note = f"the model gave no answer, rules alone prepared the plan: {_plain(error, 200)}"
             return replace(first, repairs=(*first.repairs, note))
 
     def repair(self, trial: TrialRecord, failure: JobFailed, experiment: str = "") -> TrainingRepair:
@@ -116,18 +116,18 @@ class LLMMechanic:
             cause=failure.cause,
             failure=quoted(failure.message, "the training job", 1500),
             log=log_end(log),
-            repairs="\n".join(f"- {defanged(brief(each, 400))}" for each in trial.repairs) or "nothing",
+            repairs="\n".join(f"- {_plain(each, 400)}" for each in trial.repairs) or "nothing",
             turns=self.turns,
         )
         try:
             change = run_errand(EXECUTOR, errand, messages)
         except ModelError as error:
             return TrainingRepair(
-                plan, f"the model gave no answer about {failure.cause}: {brief(error, 200)}"
+                plan, f"the model gave no answer about {failure.cause}: {_plain(error, 200)}"
             )
         changed = change.applied(plan)
         done = "" if changed != plan else "nothing to try: "
-        return TrainingRepair(changed, f"model: {done}{_changes(plan, changed)}{brief(change.why, 400)}")
+        return TrainingRepair(changed, f"model: {done}{_changes(plan, changed)}{_plain(change.why, 400)}")
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,11 @@ class _Review:
         if fault := departure(self.plan.recipe, recipe, works):
             return fault
         ready = self._with(answer)
+        if ready.plan is not None:
+            # A rule may take out a step of the plan's to save one of the model's.
+            return f"it leaves no rows as it is written: {_plain(ready.repairs[0], 600)}"
         if ready.problem is not None:
-            return f"with this recipe: {brief(ready.problem, 600)}"
+            return f"with this recipe: {_plain(ready.problem, 600)}"
         return self._loss(ready) if works else None
 
     def outcome(self, answer: Prepared) -> Preparation:
@@ -161,18 +164,18 @@ class _Review:
         first = self.first
         if cannot := answer.cannot:
             if first.problem is None:
-                doubt = f"model: carried out as planned, with a doubt: {brief(cannot.why, 400)}"
+                doubt = f"model: carried out as planned, with a doubt: {_plain(cannot.why, 400)}"
                 return replace(first, repairs=(*first.repairs, doubt))
-            told = f"{first.problem}; the Executor: {brief(cannot.why, 400)} It needs: {brief(cannot.needs, 400)}"
-            said = f"model: it cannot be carried out: {brief(cannot.why, 400)}"
+            told = f"{first.problem}; the Executor: {_plain(cannot.why, 400)} It needs: {_plain(cannot.needs, 400)}"
+            said = f"model: it cannot be carried out: {_plain(cannot.why, 400)}"
             return replace(first, repairs=(*first.repairs, said), failure=told)
         if answer.recipe is None or answer.recipe == self.plan.recipe:
             return first
         ready = self._with(answer)
-        why = " ".join(brief(each, 400) for each in answer.why)
-        changes = "; ".join(brief(each, 200) for each in differences(self.plan.recipe, answer.recipe))
-        plan = ready.plan or self.plan.model_copy(update={"recipe": answer.recipe})
-        return replace(ready, repairs=(*first.repairs, f"model: {changes}: {why}", *ready.repairs), plan=plan)
+        why = " ".join(_plain(each, 400) for each in answer.why)
+        changes = "; ".join(_plain(each, 200) for each in differences(self.plan.recipe, answer.recipe))
+        plan = self.plan.model_copy(update={"recipe": answer.recipe})
+        return replace(ready, repairs=(*first.repairs, f"model: {changes}: {why}"), plan=plan)
 
     def _with(self, answer: Prepared) -> Preparation:
         return self.attempt(self.plan.model_copy(update={"recipe": answer.recipe}))
@@ -197,6 +200,11 @@ def _misuse(change: TrainingChange, plan: TrainingPlan) -> str | None:
     except PlanError as error:
         return str(error)
     return None
+
+
+def _plain(text: object, most: int) -> str:
+    """In one line of at most `most` characters, without the marks of chat templates: others read it later."""
+    return brief(defanged(str(text)), most)
 
 
 def _changes(plan: TrainingPlan, changed: TrainingPlan) -> str:
