@@ -188,7 +188,7 @@ class Nodes:
         lab, experiment = self._open(state), self._current(state)
         status: Literal["done", "failed"] = "failed" if experiment.failure else "done"
         closed = experiment.model_copy(update={"status": status})
-        tree = Tree([*(e for e in self._tree(state) if e.id != closed.id), closed])
+        tree = self._tree(state).updated(closed)
         conclude.keep_record(lab, tree, closed)
         emit("experiment", id=closed.id, parent=closed.parent_id, strategy=closed.strategy, status=status,
              value=closed.score.value if closed.score else None, failure=closed.failure)  # fmt: skip

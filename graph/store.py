@@ -44,7 +44,7 @@ class Projector:
     write costs up to 0.1 s whatever it writes, so rounds that end within `every_s` of one wait for the next.
     """
 
-    def __init__(self, path: Path, run: Path, every_s: float = 5.0) -> None:
+    def __init__(self, path: Path, run: Path, every_s: float = 15.0) -> None:
         self._path = path
         self._run = run
         self._every_s = every_s
