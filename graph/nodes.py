@@ -168,9 +168,11 @@ class Nodes:
     def promote(self, state: RunState) -> RunState:
         """The better trials get the next rung, the others end here."""
         lab = self._open(state)
-        trials = promoted([TrialRecord.model_validate(t) for t in state["running"]], lab.settings.reduction)
+        before = [TrialRecord.model_validate(t) for t in state["running"]]
+        trials = promoted(before, lab.settings.reduction)
         emit("promoted", rung=state["rung"], going=[t.index for t in trials if t.status == "running"])
-        return {"running": _dump(trials), "rung": state["rung"] + 1}
+        pruned = [trial for trial, known in zip(trials, before, strict=True) if trial is not known]
+        return {"running": _dump(pruned), "rung": state["rung"] + 1}
 
     def diagnose(self, state: RunState) -> RunState:
         """The Researcher reads the outcome: verdict, causes of failures, insights."""
