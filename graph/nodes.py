@@ -198,11 +198,13 @@ class Nodes:
     def promote(self, state: RunState) -> RunState:
         """The better trials get the next rung, the others end here."""
         lab = self._open(state)
-        trials = promoted([TrialRecord.model_validate(t) for t in state["running"]], lab.settings.reduction)
+        before = [TrialRecord.model_validate(t) for t in state["running"]]
+        trials = promoted(before, lab.settings.reduction)
         if self._control(lab).stops_now():
             trials = [stopped(trial) for trial in trials]
         emit("promoted", rung=state["rung"], going=[t.index for t in trials if t.status == "running"])
-        return {"running": _dump(trials), "rung": state["rung"] + 1}
+        changed = [trial for trial, known in zip(trials, before, strict=True) if trial is not known]
+        return {"running": _dump(changed), "rung": state["rung"] + 1}
 
     def diagnose(self, state: RunState) -> RunState:
         """The Researcher reads the outcome: verdict, causes of failures, insights."""
@@ -220,7 +222,7 @@ class Nodes:
         lab, experiment = self._open(state), self._current(state)
         status: Literal["done", "failed"] = "failed" if experiment.failure else "done"
         closed = experiment.model_copy(update={"status": status})
-        tree = Tree([*(e for e in self._tree(state) if e.id != closed.id), closed])
+        tree = self._tree(state).updated(closed)
         conclude.keep_record(lab, tree, closed)
         emit("experiment", id=closed.id, parent=closed.parent_id, strategy=closed.strategy, status=status,
              value=closed.score.value if closed.score else None, failure=closed.failure)  # fmt: skip

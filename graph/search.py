@@ -100,7 +100,7 @@ class Mcts:
             return value + self.exploration * math.sqrt(log_visits / visits[node])
 
         def is_open(node: str) -> bool:
-            children = len(tree.children(node)) + virtual[node]
+            children = tree.child_count(node) + virtual[node]
             return children < self.widening * math.pow(visits[node], self.alpha)
 
         ready = [node for node in candidates if is_open(node)] or candidates
@@ -113,7 +113,7 @@ def _ranks(tree: Tree) -> dict[str, float]:
     A rank needs no scale: one collapsed experiment, or a score in other units, does not change what the
     exploration constant means.
     """
-    means = {e.id: belief.mean for e in tree.scored if (belief := tree.posterior(e.id)) is not None}
+    means = {node: belief.mean for node, belief in tree.beliefs.items()}
     ordered = sorted(means.values())
     return {
         node: (bisect_left(ordered, mean) + bisect_right(ordered, mean)) / (2 * len(ordered))
@@ -134,7 +134,7 @@ class GreedyBestFirst:
 
 def _greed(tree: Tree, experiment: Experiment) -> tuple[float, int, str]:
     score = experiment.score.value if experiment.score is not None else -math.inf
-    return -score, len(tree.children(experiment.id)), experiment.id
+    return -score, tree.child_count(experiment.id), experiment.id
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,7 @@ def connect(directory: RunDirectory) -> sqlite3.Connection:
     # Nothing that was committed is lost when a process is killed. A power cut may cost the last steps, which
     # are then done again; a sync at every step would cost more than all of TREX's own work.
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=8000")  # pages: folding the log in waits for the disk
     return connection
 
 

@@ -50,7 +50,7 @@ class Projector:
     `every_s` of one wait for the next.
     """
 
-    def __init__(self, path: Path, run: Path, every_s: float = 5.0) -> None:
+    def __init__(self, path: Path, run: Path, every_s: float = 15.0) -> None:
         self._path = path
         self._run = run
         self._calls_file = run / "calls.jsonl"

@@ -9,14 +9,15 @@ checkpoint however deep it hangs.
 
 from __future__ import annotations
 
-import operator
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from ..errors import TrexError
+from ..evaluation.results import Score
 from .experiment import Experiment
 from .posterior import Belief, estimate_gain_variance, first_belief, refined_belief
 
@@ -107,6 +108,24 @@ class Tree:
             order.extend(below)
         return tuple(order)
 
+    def updated(self, experiment: Experiment) -> Tree:
+        """This tree with one experiment in a later state, or with a new one: the same as if built anew.
+
+        What the change does not touch is shared. Raises TrexError as the constructor does.
+        """
+        before = self._nodes.get(experiment.id)
+        if before is None or (before.round, before.parent_id) != (experiment.round, experiment.parent_id):
+            tree = Tree([*(e for e in self if e.id != experiment.id), experiment])
+        else:
+            tree = copy(self)
+            tree._nodes = {**self._nodes, experiment.id: experiment}
+            for derived in (*_OF_SCORES, "statistics"):
+                tree.__dict__.pop(derived, None)
+        if experiment.status != "done" and (before is None or before.status != "done"):
+            # What scores say does not depend on experiments that have none.
+            tree.__dict__.update((name, self.__dict__[name]) for name in _OF_SCORES if name in self.__dict__)
+        return tree
+
     def __len__(self) -> int:
         return len(self._nodes)
 
@@ -140,6 +159,10 @@ class Tree:
     def children(self, node: str) -> tuple[Experiment, ...]:
         """The experiments that refine this one, by (round, id)."""
         return tuple(self._nodes[child] for child in self._children[self[node].id])
+
+    def child_count(self, node: str) -> int:
+        """How many experiments refine this one."""
+        return len(self._children[self[node].id])
 
     def path(self, node: str) -> tuple[Experiment, ...]:
         """P(v): from the root down to the node, both included."""
@@ -177,7 +200,7 @@ class Tree:
         visits = {node: int(e.status != "running") for node, e in self._nodes.items()}
         reward = {node: e.reward if e.status == "done" else 0.0 for node, e in self._nodes.items()}
         best: dict[str, float | None] = {
-            node: None if (belief := self._beliefs.get(node)) is None else belief.mean for node in self._nodes
+            node: None if (belief := self.beliefs.get(node)) is None else belief.mean for node in self._nodes
         }
         for node in reversed(self.order):
             parent = self._nodes[node].parent_id
@@ -198,32 +221,38 @@ class Tree:
     def gain_variance(self) -> float:
         """τ²: the variance of true gains between parent and child, estimated from this tree."""
         gains, noise = [], []
-        for experiment in self.scored:
-            ancestor = self._scored_ancestor(experiment)
-            if ancestor is not None and ancestor.score is not None and experiment.score is not None:
-                gains.append(experiment.score.value - ancestor.score.value)
-                noise.append(experiment.score.standard_error**2 + ancestor.score.standard_error**2)
+        for score, ancestor in self._measured.values():
+            if ancestor is not None:
+                before = self._measured[ancestor][0]
+                gains.append(score.value - before.value)
+                noise.append(score.standard_error**2 + before.standard_error**2)
         return estimate_gain_variance(gains, noise, self.noise**2)
 
-    def _scored_ancestor(self, experiment: Experiment) -> Experiment | None:
-        ancestor = self.parent(experiment.id)
-        while ancestor is not None and (ancestor.status != "done" or ancestor.score is None):
-            ancestor = self.parent(ancestor.id)
-        return ancestor
-
     @cached_property
-    def _beliefs(self) -> dict[str, Belief]:
-        beliefs: dict[str, Belief] = {}
+    def _measured(self) -> dict[str, tuple[Score, str | None]]:
+        """The score of each scored experiment and its nearest scored ancestor, parents before their children."""
+        measured: dict[str, tuple[Score, str | None]] = {}
+        nearest: dict[str | None, str | None] = {None: None}
         for node in self.order:
             experiment = self._nodes[node]
-            if experiment.status != "done" or experiment.score is None:
-                continue
-            score, error = experiment.score.value, experiment.score.standard_error
-            ancestor = self._scored_ancestor(experiment)
+            above = nearest[experiment.parent_id]
+            if experiment.status == "done" and experiment.score is not None:
+                measured[node] = experiment.score, above
+                above = node
+            nearest[node] = above
+        return measured
+
+    @cached_property
+    def beliefs(self) -> Mapping[str, Belief]:
+        """What to believe of every scored experiment's value, by id; see `posterior`."""
+        beliefs: dict[str, Belief] = {}
+        for node, (score, ancestor) in self._measured.items():
             if ancestor is None:
-                beliefs[node] = first_belief(score, error)
+                beliefs[node] = first_belief(score.value, score.standard_error)
             else:
-                beliefs[node] = refined_belief(beliefs[ancestor.id], score, error, self.gain_variance)
+                beliefs[node] = refined_belief(
+                    beliefs[ancestor], score.value, score.standard_error, self.gain_variance
+                )
         return beliefs
 
     def posterior(self, node: str) -> Belief | None:
@@ -232,11 +261,11 @@ class Tree:
         The prior is the posterior of the nearest scored ancestor, which is the parent unless the parent
         failed.
         """
-        return self._beliefs.get(self[node].id)
+        return self.beliefs.get(self[node].id)
 
     def best(self) -> Experiment | None:
         """The scored experiment with the highest posterior mean, ties by id; `None` without any score."""
-        return min(self.scored, key=lambda e: (-self._beliefs[e.id].mean, e.id), default=None)
+        return min(self.scored, key=lambda e: (-self.beliefs[e.id].mean, e.id), default=None)
 
     # Memory
 
@@ -251,7 +280,7 @@ class Tree:
         if best is None or limit < 1:
             gains: list[KeyNode] = []
         else:
-            gains = [KeyNode(best.id, "best", f"highest posterior value, {self._beliefs[best.id].mean:.3f}")]
+            gains = [KeyNode(best.id, "best", f"highest posterior value, {self.beliefs[best.id].mean:.3f}")]
         gains += self._notable("gain", without=best)
         failed = [e for e in reversed(self._nodes.values()) if e.status == "failed"]
         bad = self._notable("loss", without=best)
@@ -262,7 +291,7 @@ class Tree:
     def _notable(self, kind: Literal["gain", "loss"], without: Experiment | None) -> list[KeyNode]:
         sign = 1.0 if kind == "gain" else -1.0
         found: list[tuple[float, str, str]] = []
-        for node, belief in self._beliefs.items():
+        for node, belief in self.beliefs.items():
             chance = belief.chance if kind == "gain" else 1.0 - belief.chance
             if belief.gain is None or chance < NOTABLE_CHANCE or (without is not None and node == without.id):
                 continue
@@ -270,6 +299,10 @@ class Tree:
             reason = f"{belief.gain:+.3f} against its parent, {side} with probability {chance:.2f}"
             found.append((-sign * belief.gain, node, reason))
         return [KeyNode(node, kind, reason) for _, node, reason in sorted(found)]
+
+
+_OF_SCORES = ("scored", "noise", "gain_variance", "_measured", "beliefs")
+"""Derived properties of a tree that experiments without a score have no part in."""
 
 
 class TreeReader:
@@ -281,24 +314,25 @@ class TreeReader:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Mapping[str, Any], Experiment]] = {}
-        self._last: tuple[list[Mapping[str, Any]], Tree] = [], Tree([])
+        self._raw: dict[str, Mapping[str, Any]] = {}
+        self._tree = Tree([])
 
     def read(self, raw: Mapping[str, Mapping[str, Any]]) -> Tree:
         """The tree of the state's raw nodes. Raises TrexError where a node's key is not its id."""
-        nodes = list(raw.values())
-        known, tree = self._last
-        if len(nodes) != len(known) or not all(map(operator.is_, nodes, known)):
-            tree = Tree([self._experiment(node, fields) for node, fields in raw.items()])
-            self._last = nodes, tree
-        return tree
+        known = self._raw
+        changed = [node for node, fields in raw.items() if known.get(node) is not fields]
+        gone = len(raw) != len(known) + sum(node not in known for node in changed)
+        if len(changed) == 1 and not gone:
+            self._tree = self._tree.updated(_experiment(changed[0], raw[changed[0]]))
+        elif changed or gone:
+            read = {node: _experiment(node, raw[node]) for node in changed}
+            self._tree = Tree([read.get(node) or self._tree[node] for node in raw])
+        self._raw = dict(raw)
+        return self._tree
 
-    def _experiment(self, node: str, fields: Mapping[str, Any]) -> Experiment:
-        known = self._known.get(node)
-        if known is not None and known[0] is fields:
-            return known[1]
-        experiment = Experiment.model_validate(fields)
-        if experiment.id != node:
-            raise TrexError(f"the state keeps experiment {experiment.id!r} under the key {node!r}")
-        self._known[node] = (fields, experiment)
-        return experiment
+
+def _experiment(node: str, fields: Mapping[str, Any]) -> Experiment:
+    experiment = Experiment.model_validate(fields)
+    if experiment.id != node:
+        raise TrexError(f"the state keeps experiment {experiment.id!r} under the key {node!r}")
+    return experiment

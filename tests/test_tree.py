@@ -109,9 +109,7 @@ def test_posterior_lies_between_score_and_prior(grown: list[Experiment]) -> None
         assert belief.sd <= node.score.standard_error + 1e-12
         ancestors = [b for a in family.path(node.id)[:-1] if (b := family.posterior(a.id)) is not None]
         prior = ancestors[-1].mean if ancestors else node.score.value
-        assert (
-            min(prior, node.score.value) - 1e-12 <= belief.mean <= max(prior, node.score.value) + 1e-12
-        )
+        assert min(prior, node.score.value) - 1e-12 <= belief.mean <= max(prior, node.score.value) + 1e-12
     assert all(family.posterior(e.id) is None for e in grown if e.status != "done")
 
 
@@ -208,6 +206,23 @@ def test_reader_validates_a_node_once_and_sees_changes() -> None:
     assert first["e0001"].failure is None
     with pytest.raises(TrexError, match="under the key 'other'"):
         reader.read({"other": raw["e0000"]})
+
+
+@given(experiments(), st.randoms(use_true_random=False))
+def test_a_tree_read_step_by_step_is_the_tree_built_anew(grown: list[Experiment], rng: random.Random) -> None:
+    reader, raw = TreeReader(), fold_tree({}, [])
+    for late in grown:
+        early = late.model_copy(update={"status": "running", "score": None, "reward": 0.0, "failure": None})
+        for state in (early, late) if rng.random() < 0.8 else (late,):
+            raw = fold_tree(raw, [{late.id: state.model_dump(mode="json")}])
+            read, built = (
+                reader.read(raw),
+                Tree([Experiment.model_validate(fields) for fields in raw.values()]),
+            )
+            assert list(read) == list(built) and read.order == built.order
+            assert read.statistics == built.statistics and read.beliefs == built.beliefs
+            assert (read.noise, read.gain_variance) == (built.noise, built.gain_variance)
+            assert read.key_nodes() == built.key_nodes() and read.leaves == built.leaves
 
 
 def test_reading_300_nodes_again_takes_a_millisecond() -> None:

@@ -46,7 +46,7 @@ from ...errors import InputError
 from ...evaluation.metrics.lawbench import SUBTASKS
 from ...evaluation.metrics.lawbench.lexicon import COMMIT, CONFUSIONS, REPOSITORY, THESAURUS
 from ...evaluation.task import GenerationSettings, Source
-from ..benchmark import Benchmark, Licence, Record, Row, Turn
+from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
 from ..homes import GitHubHome
 
 HOME = GitHubHome(REPOSITORY, COMMIT)
@@ -123,5 +123,6 @@ BENCHMARK = Benchmark(
             licence="Apache-2.0",
         ),
     ),
+    published=Published(trex_best=0.421),
 )
 load = BENCHMARK.load

@@ -12,6 +12,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..experiment import Experiment
 from ..tree import Tree
@@ -23,8 +24,7 @@ FAILURE_GAIN = -1.0
 """A failed experiment counts as a loss of this many scales."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One observation: what an experiment in some direction gained, and the variance of that number."""
 
     gain: float
