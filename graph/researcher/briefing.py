@@ -120,9 +120,10 @@ def trials(records: Sequence[TrialRecord]) -> list[str]:
         score = "no score" if record.value is None else f"{record.value:.3f}"
         loss = "" if record.train_loss is None else f", training loss {record.train_loss:.3f}"
         why = f" ({record.cause or brief(record.message, 100)})" if record.status == "failed" else ""
+        note = f"; {brief(record.note, 120)}" if record.note else ""
         lines.append(
             f"trial {record.index} {record.status}{why} at step {record.step} of {record.total_steps}: {score}{loss}; "
-            f"{settings(record.training)}; {brief(record.note, 120)}"
+            f"{settings(record.training)}{note}"
         )
     return lines
 
