@@ -15,8 +15,10 @@ import numpy as np
 
 from ..errors import InputError, TrexError
 from ..files import read_jsonl
+from .clusters import clusters
 from .metrics import Counts, Measured
 from .metrics.accuracy import first_line, normalise
+from .refusals import is_refusal
 from .results import Evaluation, FailureCase
 from .splits import search_items
 from .task import Item, Task
@@ -24,6 +26,8 @@ from .task import Item, Task
 RIGHT = 0.5
 MIN_WORD_COUNT = 3
 TELLING = 1.96
+MOST_CLUSTERS = 3
+REFUSAL = "answer refuses the request"
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """A cause that failures share. `kind` is 'confusion', 'format', 'length' or 'word'."""
+    """What failures share. `kind` is 'confusion', 'format', 'refusal', 'length', 'word' or 'cluster'."""
 
     kind: str
     cause: str
@@ -150,11 +154,13 @@ def counts_of(rows: Sequence[list[float] | None]) -> Counts | None:
 
 
 def causes(evaluation: Evaluation, task: Task, run_dir: Path, most: int = 8) -> list[FailureGroup]:
-    """Groups of failures by simple, countable causes, most frequent first, at most `most`.
+    """Groups of failures by simple, countable causes, most frequent first, at most `most`; then clusters.
 
-    Confusion of choices, answers of the wrong form, inputs of a length on which more fails than elsewhere,
-    and words whose log-odds of standing in a failed item rather than in a solved one exceed 1.96 standard
-    errors (with 0.5 added to every count: Haldane 1956, Anscombe 1956).
+    Confusion of choices, answers of the wrong form (empty, cut, none of the choices, too long), refusals,
+    inputs of a length on which more fails than elsewhere, and words whose log-odds of standing in a failed
+    item rather than in a solved one exceed 1.96 standard errors (with 0.5 added to every count: Haldane 1956,
+    Anscombe 1956). Up to three clusters of failed inputs that are alike in words come on top: they show what
+    failures are about, and don't say that such inputs fail more often than others.
     """
     pairs = _answered(evaluation, task, run_dir)
     groups = [
@@ -163,7 +169,10 @@ def causes(evaluation: Evaluation, task: Task, run_dir: Path, most: int = 8) -> 
         *_lengths(task, pairs),
         *_telling_words(task, pairs),
     ]
-    return sorted(groups, key=lambda group: (-group.count, group.kind, group.cause))[:most]
+    return [
+        *sorted(groups, key=lambda group: (-group.count, group.kind, group.cause))[:most],
+        *_alike(task, pairs),
+    ]
 
 
 Answered = list[tuple[Item, Prediction]]
@@ -185,25 +194,42 @@ def _grouped(kind: str, members: dict[str, list[str]]) -> list[FailureGroup]:
 
 
 def _forms(task: Task, pairs: Answered) -> list[FailureGroup]:
-    """Answers of the wrong form, whatever they say."""
+    """Answers of the wrong form, whatever they say, and refusals."""
     choices = {normalise(choice) for choice in task.choices or ()}
     members: dict[str, list[str]] = {}
+    refused: dict[str, list[str]] = {}
     for item, prediction in pairs:
         if not prediction.wrong:
             continue
-        said = first_line(prediction.prediction)
-        if not said:
-            form = "empty answer"
-        elif prediction.truncated:
-            form = "answer cut at the token limit"
-        elif choices and normalise(said) not in choices:
-            form = "answer is none of the choices"
-        elif len(said) > 4 * len(item["reference"]) + 40:
-            form = "answer far longer than the reference"
-        else:
-            continue
-        members.setdefault(form, []).append(item["id"])
-    return _grouped("format", members)
+        form = _form(prediction, item["reference"], choices)
+        if form is not None:
+            (refused if form == REFUSAL else members).setdefault(form, []).append(item["id"])
+    return [*_grouped("format", members), *_grouped("refusal", refused)]
+
+
+def _form(prediction: Prediction, reference: str, choices: set[str]) -> str | None:
+    """What is wrong with the form of an answer, None if nothing is."""
+    said = first_line(prediction.prediction)
+    if not said:
+        return "empty answer"
+    if normalise(said) not in choices and is_refusal(prediction.prediction) and not is_refusal(reference):
+        return REFUSAL
+    if prediction.truncated:
+        return "answer cut at the token limit"
+    if choices and normalise(said) not in choices:
+        return "answer is none of the choices"
+    return "answer far longer than the reference" if len(said) > 4 * len(reference) + 40 else None
+
+
+def _alike(task: Task, pairs: Answered) -> list[FailureGroup]:
+    """The largest clusters of failed inputs."""
+    wrong = [item for item, prediction in pairs if prediction.wrong]
+    found = clusters([task.prompt.messages(item)[-1]["content"] for item in wrong])[:MOST_CLUSTERS]
+    groups = []
+    for cluster in found:
+        cause = f"inputs alike in {', '.join(map(repr, cluster.terms))}"
+        groups += _grouped("cluster", {cause: [wrong[place]["id"] for place in cluster.members]})
+    return groups
 
 
 def _confusions(task: Task, pairs: Answered) -> list[FailureGroup]:

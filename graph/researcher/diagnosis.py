@@ -203,7 +203,7 @@ def _symptoms(evidence: Evidence, best: TrialRecord, reading: CurveReading) -> l
     for group in evidence.groups:
         if group.kind == "length" and group.cause.startswith(("long", "short")):
             found.add("long_inputs" if group.cause.startswith("long") else "short_inputs")
-    malformed = sum(group.count for group in evidence.groups if group.kind == "format")
+    malformed = sum(group.count for group in evidence.groups if group.kind in ("format", "refusal"))
     score = experiment.score
     if (score is not None and malformed > MANY_MALFORMED * score.n) or experiment.extras.get(
         "validity", 1

@@ -1,0 +1,72 @@
+"""Answers that decline a request instead of fulfilling it, by how they begin, in ten languages.
+
+Phrases, not a model: a list that anybody can read and lengthen. It finds the refusals that instruct models are
+trained to give, and misses ironic or roundabout ones.
+"""
+
+from __future__ import annotations
+
+import re
+
+_BEGINNING = 160
+"""Characters of an answer that are read: what comes late in a long answer is no refusal."""
+
+_PHRASES = (
+    # English; apostrophes are left out before comparing.
+    *(
+        "i cannot",
+        "i cant",
+        "i can not",
+        "i will not",
+        "i wont",
+        "im sorry but",
+        "i am sorry but",
+        "as an ai",
+    ),
+    *(
+        "im unable to",
+        "i am unable to",
+        "im not able to",
+        "i am not able to",
+        "i must decline",
+        "i apologize but",
+    ),
+    # French, German, Spanish, Portuguese, Italian
+    *("je ne peux pas", "je suis désolé", "je suis désolée", "en tant quia", "je ne suis pas en mesure"),
+    *(
+        "ich kann nicht",
+        "ich kann das nicht",
+        "ich kann dir nicht",
+        "ich kann ihnen nicht",
+        "es tut mir leid",
+    ),
+    *(
+        "als ki",
+        "lo siento",
+        "no puedo",
+        "como modelo de lenguaje",
+        "sinto muito",
+        "desculpe mas",
+        "não posso",
+    ),
+    *("mi dispiace", "non posso", "come modello linguistico"),
+    # Russian
+    *("я не могу", "к сожалению я не", "извините но", "как языковая модель"),
+)
+# Scripts without spaces, or with endings that join on: found anywhere in the beginning.
+_PIECES = (
+    *("我无法", "我不能", "很抱歉", "对不起，", "作为一个人工智能", "作为一个ai", "無法提供", "我無法"),
+    *("申し訳ありません", "申し訳ございません", "お答えできません", "できかねます"),
+    *("죄송합니다", "죄송하지만", "도와드릴 수 없", "답변할 수 없"),
+)
+_BEGINS = re.compile(rf"(?:{'|'.join(map(re.escape, _PHRASES))})\b")
+_LEADING_SENTENCE = re.compile(r"^(?:sorry|unfortunately|leider|malheureusement|désolé|desculpe)\W+")
+
+
+def is_refusal(answer: str) -> bool:
+    """Whether an answer begins like a refusal."""
+    folded = " ".join(re.sub(r"['’`]", "", answer[: 2 * _BEGINNING].casefold()).split())[:_BEGINNING]
+    if any(piece in folded for piece in _PIECES):
+        return True
+    plain = _LEADING_SENTENCE.sub("", re.sub(r"[,;:!]", "", folded).lstrip(' ."*-«“„'))
+    return _BEGINS.match(plain) is not None
