@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
-_BEARER = re.compile(r"(?i)\b(bearer\s+|sk-|sk_)[A-Za-z0-9_\-.]{8,}")
+_BEARER = re.compile(r"(?i)\b(?:bearer\s+|sk[-_])(?=\S*\d)[A-Za-z0-9_\-.]{16,}")
 _SHORTEST = 6
 """Characters. What is shorter is no key, and would black out words."""
 

@@ -7,6 +7,7 @@ was reserved. What was answered can be replayed: the same request is not paid fo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...files import fingerprint
 from .protocol import CallRecord, ModelBudgetSpent, Role
 
 Status = Literal["answered", "failed", "unknown"]
@@ -224,8 +224,9 @@ class CallLedger:
 
 
 def question_key(*parts: object) -> str:
-    """The same for the same question."""
-    return fingerprint(list(parts), length=32)
+    """The same for the same question, whatever a model has put into it."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
 def read_calls(path: Path) -> list[CallRecord]:

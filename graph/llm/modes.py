@@ -18,6 +18,8 @@ from .question import Question
 from .reading import read_calls_of_tools, read_text
 
 NOT_CARRIED_OUT = "not carried out: see what follows"
+NOTHING = "(nothing)"
+"""In place of an empty message, which providers refuse."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def _all_answered(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Each call followed by its result: providers refuse a conversation in which one is missing."""
     sent: list[BaseMessage] = []
     for place, message in enumerate(messages):
-        sent.append(message)
+        silent = isinstance(message, AIMessage) and not message.tool_calls and not message.text.strip()
+        sent.append(AIMessage(NOTHING) if silent else message)
         if isinstance(message, AIMessage) and message.tool_calls:
             answered = {m.tool_call_id for m in messages[place + 1 :] if isinstance(m, ToolMessage)}
             sent += [
@@ -129,7 +132,8 @@ def _in_words(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     sent: list[BaseMessage] = []
     for message in messages:
         if isinstance(message, AIMessage):
-            sent.append(AIMessage("\n".join([message.text, *map(_called, message.tool_calls)]).strip()))
+            words = "\n".join([message.text, *map(_called, message.tool_calls)]).strip()
+            sent.append(AIMessage(words or NOTHING))
             continue
         if isinstance(message, ToolMessage):
             message = HumanMessage(f"Result of {message.name or 'the tool'}:\n{message.text}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
+from .keys import redact
 from .ledger import Cost
 from .prices import Price
 from .reading import mended
@@ -105,6 +106,6 @@ def _extras(message: AIMessage) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON, in characters that can be written."""
+    """JSON, in characters that can be written, without keys."""
     text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode("utf-8")
-    return json.loads(text)
+    return json.loads(redact(text))

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
@@ -20,7 +19,16 @@ LONGEST_WAIT = 120.0
 TRANSIENT = frozenset({408, 409, 425, 429})
 """Error statuses below 500 that may pass."""
 
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+# Names of exception classes: clients bring HTTP libraries of their own, whose classes are alike.
+_NEVER_SENT = {
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "UnsupportedProtocol",
+    "ConnectionRefusedError",
+}
+_TIMEOUT = {"TimeoutException", "TimeoutError", "Timeout"}
+_BROKEN = {"TransportError", "ConnectionError"}
 _QUOTA = re.compile(r"insufficient_quota|billing|credit balance|payment", re.IGNORECASE)
 _TOO_LONG = re.compile(
     r"context[ _]?(length|window|size)|maximum context|too many tokens|prompt is too long|exceed\w* the (max\w* )?"
@@ -89,17 +97,18 @@ class CallFailed(Exception):
 
 
 def fault_of(error: BaseException, redact: Callable[[str], str], now: datetime | None = None) -> Fault:
-    """What an exception of a client means. Clients differ; all name a status, or pass on what httpx raised."""
+    """What an exception of a client means. Clients differ; all give a status, or pass on what HTTP raised."""
     chain = list(_causes(error))
     text = redact(_line(error))[:500]  # keys first: half a key is one too
     status = next((found for each in chain if (found := _status(each)) is not None), None)
     if status is not None and status >= 400:
         return Fault(text, status, wait=_retry_after(chain, now or datetime.now(UTC)))
-    if any(isinstance(each, _NEVER_SENT) for each in chain):
+    kinds = {kind.__name__ for each in chain for kind in type(each).__mro__}
+    if kinds & _NEVER_SENT:
         return Fault(f"the server cannot be reached ({text})", sent=False)
-    if any(isinstance(each, httpx.TimeoutException | TimeoutError) for each in chain):
+    if kinds & _TIMEOUT:
         return Fault("no answer in time")
-    if any(isinstance(each, httpx.TransportError | ConnectionError) for each in chain):
+    if kinds & _BROKEN:
         return Fault(f"the connection broke ({text})")
     return Fault(f"the answer cannot be read ({type(error).__name__}: {text})")
 
