@@ -14,6 +14,7 @@ from ..evaluation.task import Task
 from ..files import read_json, try_lock
 from .app import build_graph
 from .budget import read_clock
+from .calls import read_run_calls
 from .conclude import read_finish, spend_of
 from .directory import RunDirectory
 from .lab import Labs
@@ -63,7 +64,7 @@ class Run:
             directory.run_info(),
             tree,
             finish,
-            spend_of(tree, read_clock(directory.clock), finish),
+            spend_of(tree, read_clock(directory.clock), finish, calls=read_run_calls(directory.calls)),
             alive=held is None,
             failure=read_json(directory.failure)["message"] if directory.failure.exists() else None,
         )

@@ -222,7 +222,7 @@ def _complain(error: Exception, debug: bool) -> None:
 
 def _announce(task: Any, settings: Any) -> None:
     """What the run will take, before it starts."""
-    from .estimate import estimate
+    from .estimate import estimate, models_on_top
 
     expected = estimate(task, settings)
     if expected.seconds is None:
@@ -235,6 +235,8 @@ def _announce(task: Any, settings: Any) -> None:
         f"[bold]{task.name}[/bold]: {settings.rounds} rounds of {settings.trials} trials on {task.base_model}"
     )
     out.print(f"this will take {took}, {expected.disk_mb} MB of disk{limit}; in {settings.directory}")
+    if said := models_on_top(settings):
+        out.print(said, markup=False)
 
 
 def _go(prepared: Prepared) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..evaluation.comparison import paired_gain
 from ..evaluation.failures import counts_of
@@ -15,14 +15,20 @@ from ..files import read_json, read_jsonl, write_json
 from .best import write_best
 from .best_of_many import picked
 from .budget import Reading
+from .calls import read_run_calls
 from .descent import saw_test_split
 from .estimate import remember_rates
 from .experiment import Experiment, TrialRecord
 from .fresh_seeds import FreshSeeds, try_fresh_seeds
+from .insight_store import InsightStore
+from .insights import distil
 from .lab import Lab
 from .report import write_report
 from .summary import Ending, FinishRecord, Spend, summarise, tally
 from .tree import Tree
+
+if TYPE_CHECKING:
+    from .llm.protocol import CallRecord
 
 _RESERVE_MARGIN = 1.5
 _GUARD_ITEMS = 300  # what guarding a winner takes, in items of a task answered by choice
@@ -56,7 +62,8 @@ def reason_to_end(lab: Lab, tree: Tree) -> Ending | None:
 def keep_record(lab: Lab, tree: Tree, closed: Experiment) -> None:
     """Project the tree to the experiment store, and drop what trials that lost leave behind."""
     if lab.projector.due:
-        lab.projector.project(tree, spend_of(tree, lab.budget.clock.read()))
+        calls = read_run_calls(lab.directory.calls)
+        lab.projector.project(tree, spend_of(tree, lab.budget.clock.read(), calls=calls))
     if lab.settings.checkpoint == "server":
         write_json(lab.directory.tree, {e.id: e.model_dump(mode="json") for e in tree})
     if not lab.settings.keep_all:
@@ -90,7 +97,8 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
     )
     remember_rates(lab.task, lab.settings, tree)
     write_best(lab, winner.experiment, winner.trial, record)
-    spend = spend_of(tree, lab.budget.clock.read(), record)
+    InsightStore().keep(lab.task, lab.directory.path, distil(tree))
+    spend = spend_of(tree, lab.budget.clock.read(), record, calls=read_run_calls(lab.directory.calls))
     lab.projector.project(tree, spend, record, required=True)
     summary = summarise(lab.directory.run_info(), tree, record, spend)
     write_report(lab.directory.path, summary, tree, lab.task)
@@ -99,7 +107,9 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
     return record
 
 
-def spend_of(tree: Tree, reading: Reading, record: FinishRecord | None = None) -> Spend:
+def spend_of(
+    tree: Tree, reading: Reading, record: FinishRecord | None = None, *, calls: Sequence[CallRecord] = ()
+) -> Spend:
     """What a run has used."""
     ends = [record.confirm, record.test, record.baseline_test] if record else []
     root = tree.root.evaluation if len(tree) else None
@@ -108,6 +118,7 @@ def spend_of(tree: Tree, reading: Reading, record: FinishRecord | None = None) -
         reading.active_seconds,
         evaluation_seconds=sum(evaluation.seconds for evaluation in [root, *ends] if evaluation),
         own_seconds=reading.own_seconds,
+        calls=calls,
     )
 
 

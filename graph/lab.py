@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
+from pydantic import TypeAdapter
+
 from ..errors import TrexError
 from ..evaluation.grader import Grader, GraderProcess
 from ..evaluation.models import model_hash, resolve_model
 from ..evaluation.task import Task
-from ..files import read_json
+from ..files import read_json, write_json
 from ..home import home
 from ..tools.data import data_tool
 from ..tools.evaluation import evaluation_tool
@@ -28,13 +30,17 @@ from ..training.runners.local import LocalRunner
 from .budget import Budget, Clock
 from .directory import RunDirectory
 from .executor.executor import Executor, Preflight
+from .insight_store import InsightStore
+from .insights import Insight
+from .mind import open_mind
 from .progress import emit
-from .researcher.builtin import BuiltinResearcher
 from .researcher.protocol import Researcher, ResearchNotes
 from .search import SearchPolicy, policy
 from .settings import Settings
 from .store import Projector
 from .tree import TreeReader
+
+_INSIGHTS = TypeAdapter(tuple[Insight, ...])
 
 # Trains a plan on a data set to its end with another seed; the adapter, None if it has failed. No agent's tool.
 Retrain = Callable[[TrainingPlan, str, int], Path | None]
@@ -63,6 +69,18 @@ class Lab:
     def notes(self) -> ResearchNotes:
         """What research wrote down."""
         return ResearchNotes.model_validate(read_json(self.directory.research))
+
+    def look_back(self) -> None:
+        """Write down what earlier runs on kin tasks have to offer: a run that goes on is offered the same."""
+        if not self.directory.offered.exists():
+            found = InsightStore().offered(self.task, self.directory.path) if self.settings.reuse else ()
+            write_json(self.directory.offered, [insight.model_dump(mode="json") for insight in found])
+
+    @cached_property
+    def offered(self) -> tuple[Insight, ...]:
+        """What earlier runs offered when this one began."""
+        path = self.directory.offered
+        return _INSIGHTS.validate_python(read_json(path)) if path.exists() else ()
 
     def interrupt(self) -> None:
         """Stop what runs, so that the run can be resumed: jobs keep their checkpoints."""
@@ -129,6 +147,7 @@ def assemble(
         on_progress=_emit_progress,
     )
     store = _store("datasets") if settings.reuse else None
+    mind = open_mind(settings, task, directory)
     executor = Executor(
         prepare_data=data_tool(task, directory.datasets, store, grader),
         train=training_tool(bench),
@@ -136,6 +155,8 @@ def assemble(
         preflight=check,
         budget=budget,
         rung_items=settings.rung_items,
+        mechanic=mind.mechanic,
+        revise=mind.revise,
     )
 
     def retrain(plan: TrainingPlan, dataset: str, seed: int) -> Path | None:
@@ -148,7 +169,7 @@ def assemble(
         settings=settings,
         task=task,
         directory=directory,
-        researcher=BuiltinResearcher(settings.seed),
+        researcher=mind.researcher,
         executor=executor,
         grader=grader,
         runner=runner,

@@ -19,7 +19,7 @@ from . import conclude
 from .control import Control
 from .experiment import DatasetCard, Experiment, TrialRecord
 from .lab import Lab, Labs
-from .memory import context
+from .memory import context, without_memory
 from .progress import emit
 from .researcher.protocol import PlanningRequest
 from .review import EDITED, Review, question, revised
@@ -63,6 +63,7 @@ class Nodes:
         if not lab.directory.research.exists():  # a fork takes over the notes of the run it comes from
             notes = lab.researcher.research(lab.task, lab.researcher.analyze(lab.task))
             write_json(lab.directory.research, notes.model_dump(mode="json"))
+        lab.look_back()
         emit("research", sources=[source.name for source in lab.notes.sources], notes=len(lab.notes.notes))
         return {"ending": conclude.reason_to_end(lab, self._tree(state)) or ""}
 
@@ -89,11 +90,12 @@ class Nodes:
         used = state.get("hints_used", 0)
         hints = self._control(lab).unread(used)
         hint = "\n".join([*(each.text for each in hints), *filter(None, [state.get("hint")])])
+        seen = context(tree, state["selected"], lab.offered)
         plan = lab.researcher.plan(
             PlanningRequest(
                 task=lab.task,
                 notes=lab.notes,
-                context=context(tree, state["selected"]),
+                context=seen if lab.settings.memory else without_memory(seen),
                 round=number,
                 trials=lab.settings.trials,
                 trial_examples=lab.settings.trial_examples,
@@ -153,11 +155,13 @@ class Nodes:
         assert experiment.plan is not None
         if self._control(lab).stops_now():
             return {"tree": {experiment.id: {"failure": STOPPED}}, "running": []}
-        ready = lab.executor.prepare(experiment.plan)
+        ready = lab.executor.prepare(experiment.plan, experiment.id)
         repairs = [*experiment.repairs, *ready.repairs]
         patch: dict[str, Any] = {"repairs": repairs, "failure": ready.failure}
         if ready.dataset is not None:
             patch["dataset"] = ready.dataset.model_dump(mode="json")
+        if ready.plan is not None:  # as it was carried out
+            patch |= {"plan": ready.plan.model_dump(mode="json"), "strategy": ready.plan.strategy}
         emit("prepared", id=experiment.id, rows=ready.dataset.rows if ready.dataset else 0,
              repairs=repairs, failure=ready.failure)  # fmt: skip
         return {"tree": {experiment.id: patch}, "running": _dump(ready.trials)}
@@ -178,6 +182,7 @@ class Nodes:
                     dataset=dataset,
                     trial=trial,
                     rung=state["rung"],
+                    experiment=experiment.id,
                 ),
             )
             for trial in going
@@ -189,7 +194,10 @@ class Nodes:
         planned = TrialRecord.model_validate(state["trial"])
         dataset, control = DatasetCard.model_validate(state["dataset"]), self._control(lab)
         trial = unless_stopped(
-            lambda: lab.executor.run_rung(planned, dataset, state["rung"]), planned, control, lab.runner
+            lambda: lab.executor.run_rung(planned, dataset, state["rung"], state["experiment"]),
+            planned,
+            control,
+            lab.runner,
         )
         emit("evaluated", trial=trial.id, index=trial.index, note=trial.note, rung=state["rung"],
              status=trial.status, value=trial.value, message=trial.message)  # fmt: skip

@@ -25,6 +25,7 @@ from .calls import CallTotals, by_role, by_round, read_run_calls, totals
 from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg, tokens_svg
 from .control import Control, Hint
 from .experiment import Experiment
+from .insights import Insight, distil
 from .integrity import Integrity, examine
 from .report_markdown import markdown
 from .researcher.protocol import Candidate, Note, ResearchNotes
@@ -34,7 +35,6 @@ from .tree import Tree
 from .tree_picture import tree_svg
 
 if TYPE_CHECKING:
-    from .insights import Insight
     from .llm.protocol import CallRecord
 
 RESEARCH, CALLS = "research.json", "calls.jsonl"
@@ -99,6 +99,7 @@ def write_report(directory: Path, summary: RunSummary, tree: Tree, task: Task) -
         findings=research.findings,
         candidates=research.candidates,
         calls=read_run_calls(directory / CALLS),
+        insights=distil(tree),
         hints=[_said(hint) for hint in Control(directory).hints()],
         integrity=examine(directory, task),
     )

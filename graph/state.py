@@ -93,3 +93,4 @@ class RungTask(TypedDict):
     dataset: dict[str, Any]
     trial: dict[str, Any]
     rung: int
+    experiment: str

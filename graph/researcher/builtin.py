@@ -15,7 +15,7 @@ from ...evaluation.task import Task
 from ..experiment import Diagnosis, ExperimentPlan
 from . import data_directions, training_directions  # noqa: F401 - importing them registers directions
 from .bandit import arm, choose, outcomes, scale
-from .diagnosis import read_outcome
+from .diagnosis import read_outcome, verdict_only
 from .directions import DIRECTIONS, FIRST, Direction
 from .protocol import Analysis, Evidence, PlanningRequest, ResearchNotes
 from .recipes import is_usable
@@ -35,8 +35,9 @@ ASKED_FOR = 100.0
 class BuiltinResearcher:
     """See `protocol.Researcher`. `seed` makes two runs with the same outcomes plan the same."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, diagnosis: bool = True) -> None:
         self.seed = seed
+        self._diagnosis = diagnosis
         self._history = History()
 
     def analyze(self, task: Task) -> Analysis:
@@ -71,8 +72,9 @@ class BuiltinResearcher:
     def plan(self, request: PlanningRequest) -> ExperimentPlan:
         """The first plan for an untouched tree; afterwards the direction with the largest sampled gain."""
         situation = Situation.of(request, self._history)
-        # A rejected plan is asked for again with a hint, from the same tree.
-        rng = random.Random(f"{self.seed}/{request.seed}/{len(request.context.tree)}/{request.hint}")
+        # A rejected plan is asked for again with a hint, from the same tree; without memory the tree stays small.
+        size = max(len(request.context.tree), request.round)
+        rng = random.Random(f"{self.seed}/{request.seed}/{size}/{request.hint}")
         directions = (FIRST, *self._ranked(situation, request, rng))
         plans = (direction.propose(situation, rng) for direction in directions)
         plan = next((plan for plan in plans if plan is not None), None)
@@ -85,8 +87,8 @@ class BuiltinResearcher:
         return plan.model_copy(update={"hypothesis": f"{word} ({request.hint!r}). {plan.hypothesis}"})
 
     def diagnose(self, evidence: Evidence) -> Diagnosis:
-        """See `diagnosis.read_outcome`."""
-        return read_outcome(evidence)
+        """See `diagnosis.read_outcome`; switched off, the verdict alone."""
+        return read_outcome(evidence) if self._diagnosis else verdict_only(evidence)
 
     def _ranked(self, situation: Situation, request: PlanningRequest, rng: random.Random) -> list[Direction]:
         """Every direction, the one with the largest sampled gain first."""
