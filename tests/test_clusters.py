@@ -112,6 +112,8 @@ def test_the_most_texts_take_little_time() -> None:
         "Je suis désolé, mais je ne peux pas.",
         "Es tut mir leid, aber das geht nicht.",
         "Lo siento, no puedo ayudar.",
+        "Sinto muito, não posso responder.",
+        "Mi dispiace, non posso aiutarti.",
         "Я не могу ответить на этот вопрос.",
         "很抱歉，我无法回答这个问题。",
         "申し訳ありませんが、お答えできません。",
