@@ -108,4 +108,12 @@ def _extras(message: AIMessage) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """JSON, in characters that can be written, without keys."""
     text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode("utf-8")
-    return json.loads(redact(text))
+    return _redacted(json.loads(text))
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _redacted(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_redacted(each) for each in value]
+    return redact(value) if isinstance(value, str) else value
