@@ -75,13 +75,13 @@ def evidence(lab: Lab, experiment: Experiment, parent: Experiment | None) -> Evi
     after, before = experiment.evaluation, parent.evaluation if parent else None
     if after is None:
         return Evidence(lab.task, experiment, parent)
-    run = lab.directory.path
+    run, read = lab.directory.path, lab.settings.diagnosis
     return Evidence(
         task=lab.task,
         experiment=experiment,
         parent=parent,
-        failures=failure_cases(after, lab.task, run),
-        groups=causes(after, lab.task, run),
+        failures=failure_cases(after, lab.task, run) if read else [],
+        groups=causes(after, lab.task, run) if read else [],
         comparison=compare(before, after, run) if before else None,
     )
 
