@@ -58,6 +58,9 @@ class LLMServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = (
+                1 << 16
+            )  # head and body in one packet: the client would wait for its own ACK between them
 
             def do_GET(self) -> None:
                 models = {"object": "list", "data": [{"id": "test", "object": "model", "owned_by": "test"}]}

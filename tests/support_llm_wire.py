@@ -56,6 +56,7 @@ class Sent:
     delay: float = 0.0
 
 
+_LOST = ("timeout", "dropped", "truncated", "no_json")
 _REFUSALS = {
     "too_long": ("This model's maximum context length is 2048 tokens.", "context_length_exceeded"),
     "no_tools": ("this model does not support tools", None),
@@ -65,7 +66,8 @@ _REFUSALS = {
 
 
 class Wire:
-    """Turns requests into what goes out. `requests` are the bodies seen, `used` what each cost in truth.
+    """Turns requests into what goes out. `requests` are the bodies seen, `used` what those cost that were not
+    refused, `delivered` the same of answers that can be read.
 
     A fault is taken from the queue for each request; without one the model answers. `lasting` faults hit every
     request to which they can apply: a server that knows no tools, say.
@@ -79,6 +81,7 @@ class Wire:
         self.lasting = set(lasting)
         self.requests: list[dict[str, Any]] = []
         self.used: list[Usage] = []
+        self.delivered: list[Usage] = []
 
     def answer(self, request: dict[str, Any]) -> Sent:
         """What goes out for one request."""
@@ -95,6 +98,8 @@ class Wire:
         if kind == "overcounted":
             used = Usage(10 * read + 10_000, 10 * bound)
         self.used.append(used)
+        if kind not in _LOST:
+            self.delivered.append(used)
         if kind in ("timeout", "dropped"):
             return Sent(instead=kind)  # type: ignore[arg-type]
         body = _completion(

@@ -204,9 +204,8 @@ class CallLedger:
     def _recover(self) -> None:
         """Take over what earlier processes of this run recorded; settle what they left open."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if not self._path.exists():
-            return
-        _end_last_line(self._path)
+        if self._path.exists():
+            _end_last_line(self._path)
         open_calls: dict[str, dict[str, Any]] = {}
         for line in _lines(self._path):
             if line["event"] == "reserved":
@@ -300,6 +299,8 @@ def _end_last_line(path: Path) -> None:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
     with path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def _openai(
     bounds = _Bounds(BYTES_A_TOKEN * settings.max_tokens + (1 << 20), settings.timeout_s)
     given["http_client"] = httpx.Client(
         transport=transport,
+        verify=_trust(),
         event_hooks={"response": [bounds.bind]},
         timeout=settings.timeout_s,
         follow_redirects=True,
@@ -157,6 +159,12 @@ def _check_bounded(client: BaseChatModel, name: str, max_tokens: int) -> None:
             f"model {name}: its LangChain class takes no max_tokens, so that no budget can be kept; most such servers "
             "also speak OpenAI's form: use openai:MODEL with base_url"
         )
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Certificates, read once."""
+    return httpx.create_ssl_context()
 
 
 @cache

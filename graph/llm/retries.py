@@ -182,4 +182,7 @@ def _retry_after(chain: list[BaseException], now: datetime) -> float | None:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error)[:20_000].split()) or type(error).__name__
+    """Its words and, where the provider gives one, its code."""
+    text = " ".join(str(error)[:20_000].split()) or type(error).__name__
+    code = getattr(error, "code", None)
+    return f"{text} ({code})" if isinstance(code, str) and code not in text else text
