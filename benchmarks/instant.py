@@ -18,7 +18,8 @@ from trex.evaluation.task import Item, Task
 from trex.files import write_atomic
 from trex.graph.budget import Budget, Clock
 from trex.graph.directory import RunDirectory
-from trex.graph.executor.executor import Executor, Preparation
+from trex.graph.executor.executor import Executor
+from trex.graph.executor.preparation import Preparation
 from trex.graph.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from trex.graph.lab import Lab
 from trex.graph.researcher.builtin import BuiltinResearcher
@@ -114,7 +115,7 @@ class InstantExecutor(Executor):
     def baseline(self) -> Evaluation:
         return self._grader.evaluate(None, "search")
 
-    def prepare(self, plan: ExperimentPlan) -> Preparation:
+    def prepare(self, plan: ExperimentPlan, experiment: str = "") -> Preparation:
         card = DatasetCard(fingerprint="instant", rows=self._settings.trial_examples)
         recipe = self._settings.path / "datasets" / card.fingerprint / RECIPE
         if not recipe.exists():
@@ -125,7 +126,9 @@ class InstantExecutor(Executor):
         ]
         return Preparation(trials, card)
 
-    def run_rung(self, trial: TrialRecord, dataset: DatasetCard, rung: int) -> TrialRecord:
+    def run_rung(
+        self, trial: TrialRecord, dataset: DatasetCard, rung: int, experiment: str = ""
+    ) -> TrialRecord:
         steps = trial.training.total_steps(dataset.rows)
         ends = rung_steps(steps, self._settings.rungs)
         rung = min(rung, len(ends) - 1)

@@ -118,14 +118,9 @@ def measured_of(predictions: Sequence[Prediction]) -> Measured:
 def failure_cases(evaluation: Evaluation, task: Task, run_dir: Path) -> list[FailureCase]:
     """Search items answered wrongly, in the order of item ids. Raises InputError for any other split."""
     return [
-        FailureCase(
-            id=item["id"],
-            prompt=task.prompt.messages(item)[-1]["content"],
-            reference=item["reference"],
-            prediction=prediction.prediction,
-        )
-        for item, prediction in _answered(evaluation, task, run_dir)
-        if prediction.wrong
+        FailureCase(id=asked.id, prompt=asked.text, reference=asked.reference, prediction=said.prediction)
+        for asked, said in _answered(evaluation, task, run_dir)
+        if said.wrong
     ]
 
 
@@ -166,16 +161,30 @@ def causes(evaluation: Evaluation, task: Task, run_dir: Path, most: int = 8) -> 
     groups = [
         *_forms(task, pairs),
         *_confusions(task, pairs),
-        *_lengths(task, pairs),
-        *_telling_words(task, pairs),
+        *_lengths(pairs),
+        *_telling_words(pairs),
     ]
     return [
         *sorted(groups, key=lambda group: (-group.count, group.kind, group.cause))[:most],
-        *_alike(task, pairs),
+        *_alike(pairs),
     ]
 
 
-Answered = list[tuple[Item, Prediction]]
+@dataclass(frozen=True)
+class Asked:
+    """An item as a model is asked it: `text` is the user's turn."""
+
+    id: str
+    text: str
+    reference: str
+
+    @property
+    def length(self) -> int:
+        """Words of the text."""
+        return len(self.text.split())
+
+
+Answered = list[tuple[Asked, Prediction]]
 
 
 def _answered(evaluation: Evaluation, task: Task, run_dir: Path) -> Answered:
@@ -186,7 +195,11 @@ def _answered(evaluation: Evaluation, task: Task, run_dir: Path) -> Answered:
     unknown = [p.id for p in predictions if p.id not in items]
     if unknown:
         raise TrexError(f"evaluation {evaluation.id} names item {unknown[0]}, which is not in the task's dev")
-    return [(items[p.id], p) for p in predictions]
+    return [(_asked(task, items[p.id]), p) for p in predictions]
+
+
+def _asked(task: Task, item: Item) -> Asked:
+    return Asked(item["id"], task.prompt.messages(item)[-1]["content"], item["reference"])
 
 
 def _grouped(kind: str, members: dict[str, list[str]]) -> list[FailureGroup]:
@@ -198,12 +211,12 @@ def _forms(task: Task, pairs: Answered) -> list[FailureGroup]:
     choices = {normalise(choice) for choice in task.choices or ()}
     members: dict[str, list[str]] = {}
     refused: dict[str, list[str]] = {}
-    for item, prediction in pairs:
+    for asked, prediction in pairs:
         if not prediction.wrong:
             continue
-        form = _form(prediction, item["reference"], choices)
+        form = _form(prediction, asked.reference, choices)
         if form is not None:
-            (refused if form == REFUSAL else members).setdefault(form, []).append(item["id"])
+            (refused if form == REFUSAL else members).setdefault(form, []).append(asked.id)
     return [*_grouped("format", members), *_grouped("refusal", refused)]
 
 
@@ -221,14 +234,14 @@ def _form(prediction: Prediction, reference: str, choices: set[str]) -> str | No
     return "answer far longer than the reference" if len(said) > 4 * len(reference) + 40 else None
 
 
-def _alike(task: Task, pairs: Answered) -> list[FailureGroup]:
+def _alike(pairs: Answered) -> list[FailureGroup]:
     """The largest clusters of failed inputs."""
-    wrong = [item for item, prediction in pairs if prediction.wrong]
-    found = clusters([task.prompt.messages(item)[-1]["content"] for item in wrong])[:MOST_CLUSTERS]
+    wrong = [asked for asked, prediction in pairs if prediction.wrong]
+    found = clusters([asked.text for asked in wrong])[:MOST_CLUSTERS]
     groups = []
     for cluster in found:
         cause = f"inputs alike in {', '.join(map(repr, cluster.terms))}"
-        groups += _grouped("cluster", {cause: [wrong[place]["id"] for place in cluster.members]})
+        groups += _grouped("cluster", {cause: [wrong[place].id for place in cluster.members]})
     return groups
 
 
@@ -237,20 +250,16 @@ def _confusions(task: Task, pairs: Answered) -> list[FailureGroup]:
         return []
     choices = {normalise(choice): choice for choice in task.choices}
     members: dict[str, list[str]] = {}
-    for item, prediction in pairs:
+    for asked, prediction in pairs:
         said = choices.get(normalise(first_line(prediction.prediction)))
         if prediction.wrong and said is not None:
-            members.setdefault(f"{item['reference']}→{said}", []).append(item["id"])
+            members.setdefault(f"{asked.reference}→{said}", []).append(asked.id)
     return _grouped("confusion", members)
 
 
-def _length(task: Task, item: Item) -> int:
-    return len(task.prompt.messages(item)[-1]["content"].split())
-
-
-def _lengths(task: Task, pairs: Answered) -> list[FailureGroup]:
+def _lengths(pairs: Answered) -> list[FailureGroup]:
     """The tercile of inputs by words that fails most, if by more than twice the standard error."""
-    ordered = sorted(pairs, key=lambda pair: (_length(task, pair[0]), pair[0]["id"]))
+    ordered = sorted(pairs, key=lambda pair: (pair[0].length, pair[0].id))
     third = len(ordered) // 3
     if third < MIN_WORD_COUNT:
         return []
@@ -262,17 +271,17 @@ def _lengths(task: Task, pairs: Answered) -> list[FailureGroup]:
     error = math.sqrt(max(usual * (1 - usual), 1e-9) / len(parts[worst]))
     if rates[worst] - usual <= 2 * error:
         return []
-    sizes = [_length(task, item) for item, _ in parts[worst]]
-    failed = [item["id"] for item, p in parts[worst] if p.wrong]
+    sizes = [asked.length for asked, _ in parts[worst]]
+    failed = [asked.id for asked, p in parts[worst] if p.wrong]
     span = f"{min(sizes)}–{max(sizes)} words"
     cause = f"{worst} inputs ({span}) fail at {rates[worst]:.0%}, others at {usual:.0%}:"
     return _grouped("length", {cause: failed})
 
 
-def _telling_words(task: Task, pairs: Answered) -> list[FailureGroup]:
+def _telling_words(pairs: Answered) -> list[FailureGroup]:
     """Words that stand in failed items more often than in solved ones."""
-    wrong = [(item["id"], _words(task, item)) for item, p in pairs if p.wrong]
-    right = [_words(task, item) for item, p in pairs if not p.wrong]
+    wrong = [(asked.id, _words(asked.text)) for asked, p in pairs if p.wrong]
+    right = [_words(asked.text) for asked, p in pairs if not p.wrong]
     if not wrong or not right:
         return []
     in_wrong = Counter(word for _, own in wrong for word in own)
@@ -290,9 +299,9 @@ def _telling_words(task: Task, pairs: Answered) -> list[FailureGroup]:
     return _grouped("word", members)
 
 
-def _words(task: Task, item: Item) -> set[str]:
-    text = task.prompt.messages(item)[-1]["content"].casefold()
-    return set(re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)?", text))
+@lru_cache(maxsize=4096)  # every round asks for the words of the same items
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)?", text.casefold()))
 
 
 def prediction_row(prediction: Prediction) -> dict[str, Any]:

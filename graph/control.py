@@ -11,8 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -145,24 +144,25 @@ def is_held(run: Path) -> bool:
     return False
 
 
-@contextmanager
-def watching(asked: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
-    """While the block runs, do `act` once as soon as `asked`, from a thread of its own."""
-    ended = threading.Event()
+class Watch:
+    """Does `act` once as soon as `asked`, from a thread of its own; `close` ends it."""
 
-    def watch() -> None:
-        while not ended.wait(POLL_S):
-            if asked():
-                act()
+    def __init__(self, asked: Callable[[], bool], act: Callable[[], None]) -> None:
+        self._asked, self._act = asked, act
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="control", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(POLL_S):
+            if self._asked():
+                self._act()
                 return
 
-    watcher = threading.Thread(target=watch, name="control", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
+    def close(self) -> None:
+        """Stop watching."""
+        self._ended.set()
+        self._thread.join()
 
 
 def interrupt_main_thread() -> None:

@@ -28,6 +28,7 @@ from ..training.preflight import Problem, preflight
 from ..training.runners import Runner
 from ..training.runners.local import LocalRunner
 from .budget import Budget, Clock
+from .control import Control, Watch
 from .directory import RunDirectory
 from .executor.executor import Executor, Preflight
 from .insight_store import InsightStore
@@ -62,6 +63,8 @@ class Lab:
     projector: Projector
     reader: TreeReader
     retrain: Retrain
+    watch: Watch | None = None
+    """Cancels what trains when a person asks for the end at once."""
     held: IO[str] | None = None
     """The run's lock, where no session holds it."""
 
@@ -89,6 +92,8 @@ class Lab:
 
     def close(self) -> None:
         """Release processes, save the clock, let go of the run."""
+        if self.watch is not None:
+            self.watch.close()
         self.runner.close()
         self.grader.close()
         self.budget.clock.close()
@@ -178,6 +183,7 @@ def assemble(
         projector=Projector(directory.experiments, directory.path),
         reader=TreeReader(),
         retrain=retrain,
+        watch=Watch(Control(directory.path).stops_now, runner.cancel),
     )
 
 

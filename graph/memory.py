@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .experiment import Experiment
 from .gains import DirectionRecord, directions
@@ -32,29 +33,39 @@ class MemoryContext:
     path: tuple[Experiment, ...]
     siblings: tuple[Experiment, ...]
     children: tuple[Experiment, ...]
-    key_nodes: tuple[KeyNode, ...]
     tree: Tree
-    insights: tuple[Insight, ...] = ()
-    """Of this tree, with their evidence."""
-    offered: tuple[Insight, ...] = ()
-    """Of earlier runs on kin tasks, with their origin."""
+    earlier: tuple[Insight, ...] = ()
+    """Insights of earlier runs on kin tasks, with their origin."""
+    whole: bool = True
+    """Whether what is drawn from the whole tree may be drawn on too."""
+
+    @cached_property
+    def key_nodes(self) -> tuple[KeyNode, ...]:
+        """C(T)."""
+        return self.tree.key_nodes() if self.whole else ()
+
+    @cached_property
+    def insights(self) -> tuple[Insight, ...]:
+        """Of this tree, with their evidence."""
+        return distil(self.tree) if self.whole else ()
+
+    @cached_property
+    def offered(self) -> tuple[Insight, ...]:
+        """Of earlier runs, but for those that this tree has an insight to say the same."""
+        return tuple(
+            insight for insight in self.earlier if not any(insight.repeats(each) for each in self.insights)
+        )
 
 
 def context(tree: Tree, node_id: str, offered: Sequence[Insight] = ()) -> MemoryContext:
-    """Gather the memory context of a node. Raises TrexError for an unknown id.
-
-    What earlier runs offer is left out where this tree has an insight that says the same.
-    """
-    own = distil(tree)
+    """Gather the memory context of a node; `offered` is what earlier runs found. Raises TrexError for an unknown id."""
     return MemoryContext(
         node=tree[node_id],
         path=tree.path(node_id),
         siblings=tree.siblings(node_id),
         children=tree.children(node_id),
-        key_nodes=tree.key_nodes(),
         tree=tree,
-        insights=own,
-        offered=tuple(insight for insight in offered if not any(insight.repeats(each) for each in own)),
+        earlier=tuple(offered),
     )
 
 
@@ -72,8 +83,8 @@ def without_memory(context: MemoryContext) -> MemoryContext:
         path=(node,),
         siblings=(),
         children=(),
-        key_nodes=(),
         tree=Tree([root] if node.id == root.id else [root, node]),
+        whole=False,
     )
 
 

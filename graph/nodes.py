@@ -151,7 +151,7 @@ class Nodes:
 
     def prepare(self, state: RunState) -> RunState:
         """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
-        lab, experiment = self._open(state), self._current(state)
+        lab, experiment = self._open(state), self._tree(state)[state["current"]]
         assert experiment.plan is not None
         if self._control(lab).stops_now():
             return {"tree": {experiment.id: {"failure": STOPPED}}, "running": []}
@@ -197,7 +197,6 @@ class Nodes:
             lambda: lab.executor.run_rung(planned, dataset, state["rung"], state["experiment"]),
             planned,
             control,
-            lab.runner,
         )
         emit("evaluated", trial=trial.id, index=trial.index, note=trial.note, rung=state["rung"],
              status=trial.status, value=trial.value, message=trial.message)  # fmt: skip
@@ -218,7 +217,7 @@ class Nodes:
         """The Researcher reads the outcome: verdict, causes of failures, insights."""
         lab, tree = self._open(state), self._tree(state)
         trials = [TrialRecord.model_validate(t) for t in state["running"]]
-        outcome = assess(self._current(state), trials)
+        outcome = assess(tree[state["current"]], trials)
         diagnosis = lab.researcher.diagnose(evidence(lab, outcome, tree.parent(outcome.id)))
         patch = outcome.model_dump(
             mode="json", include={"trials", "best_trial", "score", "reward", "extras", "failure", "seconds"}
@@ -227,7 +226,7 @@ class Nodes:
 
     def record(self, state: RunState) -> RunState:
         """Close the experiment: from here on it counts in the tree."""
-        lab, experiment = self._open(state), self._current(state)
+        lab, experiment = self._open(state), self._tree(state)[state["current"]]
         status: Literal["done", "failed"] = "failed" if experiment.failure else "done"
         closed = experiment.model_copy(update={"status": status})
         tree = self._tree(state).updated(closed)

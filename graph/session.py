@@ -19,7 +19,7 @@ from langgraph.types import Command
 
 from ..errors import InputError, TrexError
 from .app import build_graph
-from .control import Control, interrupt_main_thread, watching
+from .control import Control, Watch, interrupt_main_thread
 from .directory import RunDirectory, explain_write_error
 from .executor.executor import Interrupted
 from .lab import Labs
@@ -62,7 +62,7 @@ class Session:
         self._control.go_on()
         pause = interrupt_main_thread if _in_main_thread() else self._labs.interrupt
         try:
-            with _stopping(self._labs), watching(self._control.pauses, pause):
+            with _stopping(self._labs), closing(Watch(self._control.pauses, pause)):
                 self._drive(approve, follow or (lambda event: None))
         except Interrupted:
             raise KeyboardInterrupt from None

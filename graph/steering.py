@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import InputError
-from ..training.runners import Runner
-from .control import Control, watching
+from .control import Control
 from .executor.executor import Interrupted
 from .experiment import TrialRecord
 from .lab import Lab
@@ -23,18 +22,15 @@ def stopped(trial: TrialRecord) -> TrialRecord:
     return trial.model_copy(update={"status": "stopped", "message": STOPPED})
 
 
-def unless_stopped(
-    work: Callable[[], TrialRecord], planned: TrialRecord, control: Control, runner: Runner
-) -> TrialRecord:
+def unless_stopped(work: Callable[[], TrialRecord], planned: TrialRecord, control: Control) -> TrialRecord:
     """The trial after `work`; as it was before, stopped, if a person asks for the end at once meanwhile.
 
-    Raises Interrupted if the run is interrupted for another reason.
+    The lab cancels what trains. Raises Interrupted if the run is interrupted for another reason.
     """
     if control.stops_now():
         return stopped(planned)
     try:
-        with watching(control.stops_now, runner.cancel):
-            return work()
+        return work()
     except Interrupted:
         if control.stops_now():
             return stopped(planned)
