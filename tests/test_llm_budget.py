@@ -115,7 +115,7 @@ def test_no_more_is_spent_than_was_allowed(
         path = Path(folder) / "calls.jsonl"
         ledger = CallLedger(path, tokens, money)
         wire = Wire(verbose if wordy else answer_by_schema, faults)
-        talk(a_chat(wire, ledger, mode, price), 4, length)
+        talk(a_chat(wire, ledger, mode, price), 3, length)
         spent, records = ledger.spent, read_calls(path)
         # What is booked stays under the caps, and is no less than what the server has truly used.
         assert tokens is None or spent.tokens <= tokens

@@ -75,7 +75,8 @@ def read_text(message: AIMessage, question: Question[Answer]) -> Turn[Answer]:
 
 def mended(text: str) -> dict[str, Any] | None:
     """The JSON object that a text is meant to be: quotes and commas forgiven, missing braces closed."""
-    return _forgiven(text) or _closed(text)
+    forgiven = _forgiven(text)
+    return forgiven if forgiven is not None else _closed(text)
 
 
 def _forgiven(text: str) -> dict[str, Any] | None:
@@ -93,7 +94,8 @@ def _closed(text: str) -> dict[str, Any] | None:
         found = parse_partial_json(text) if len(text) <= MENDED else None
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    # An empty object is what is left of a text of which nothing could be read.
+    return found if isinstance(found, dict) and found else None
 
 
 def _unknown(name: str, question: Question[Any]) -> str | None:
