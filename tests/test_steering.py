@@ -214,6 +214,7 @@ def test_a_paused_run_goes_on_as_if_nothing_had_happened(trex: Trex, tmp_path: P
     assert tree_of(out) == tree_of(finished.directory)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_thread_is_paused_too(quick_lab: None, tmp_path: Path, finished: Run) -> None:
     out, ended = tmp_path / "run", []
     prepared = prepare_run("sentiment", out=out, smoke=True, rounds=2, trials=2)
@@ -327,6 +328,7 @@ def test_a_fork_is_judged_like_a_run_and_says_that_test_was_seen(
     assert again.best is not None and again.best.test_seen and len(again.tree) == 5
 
 
+@pytest.mark.slow
 def test_a_fork_of_a_run_under_way_has_a_fresh_test(quick_lab: None, tmp_path: Path) -> None:
     out = tmp_path / "run"
 
@@ -395,6 +397,7 @@ def test_the_command_forks_and_runs(trex: Trex, tmp_path: Path, finished: Run) -
     assert load_run(tmp_path / "fork").tree["e003"].parent_id == "e002"
 
 
+@pytest.mark.slow
 def test_a_fork_survives_kills(tmp_path: Path, finished: Run) -> None:
     trees = []
     for kills, name in ((0, "undisturbed"), (2, "killed")):
