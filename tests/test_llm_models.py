@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -340,3 +341,19 @@ def test_the_built_in_policy_needs_none_of_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_docs_name_every_setting_and_their_prices_can_be_read(fresh_home: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    table = page.split("## Settings")[1].split("## How")[0]
+    named = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert named == set(ModelSettings.model_fields)
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    fresh_home.mkdir()
+    (fresh_home / "prices.yaml").write_text(block)
+    assert price_of("openai:my-team/small") == Price.model_validate({"in": 0.5, "out": 0.5})
