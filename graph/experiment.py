@@ -66,6 +66,9 @@ class TrialRecord(BaseModel):
     total_steps: int = 0
     train_loss: float | None = None
     curve: list[tuple[int, float]] = Field(default_factory=list)
+    scored: list[tuple[int, float, float]] = Field(
+        default_factory=list, description="Step, score and its standard error at the end of each rung"
+    )
     evaluation: Evaluation | None = None
     cause: Cause | None = None
     message: str = ""

@@ -26,7 +26,7 @@ from trex.graph.memory import context
 from trex.graph.researcher import first_plan
 from trex.graph.researcher.bandit import arm, outcomes
 from trex.graph.researcher.builtin import BuiltinResearcher, asked_for
-from trex.graph.researcher.diagnosis import read_curve, read_outcome
+from trex.graph.researcher.diagnosis import fell_behind, read_curve, read_outcome
 from trex.graph.researcher.directions import DIRECTIONS
 from trex.graph.researcher.protocol import (
     Distribution,
@@ -572,6 +572,24 @@ def curve(*thirds: float, points: int = 8) -> list[tuple[int, float]]:
 )
 def test_learning_curves(thirds: tuple[float, ...], shape: str) -> None:
     assert read_curve(curve(*thirds)).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("scored", "loss", "fell"),
+    [
+        ([(10, 0.9, 0.02), (30, 0.8, 0.02)], (1.0, 0.6, 0.4), True),
+        ([(10, 0.9, 0.02), (30, 0.85, 0.02)], (1.0, 0.6, 0.4), False),  # within the noise
+        ([(10, 0.8, 0.02), (30, 0.9, 0.02)], (1.0, 0.6, 0.4), False),
+        ([(10, 0.7, 0.02), (20, 0.9, 0.02), (30, 0.8, 0.02)], (1.0, 0.6, 0.4), True),
+        ([(10, 0.9, 0.02), (30, 0.5, 0.02)], (1.0, 0.6, 9.0), False),  # that is divergence
+        ([(30, 0.5, 0.02)], (1.0, 0.6, 0.4), False),
+    ],
+)
+def test_a_score_that_fell_while_the_loss_did_not_rise(
+    scored: list[tuple[int, float, float]], loss: tuple[float, ...], fell: bool
+) -> None:
+    trial = TrialRecord(index=0, status="done", training=TrainingPlan(), curve=curve(*loss), scored=scored)
+    assert fell_behind(trial) is fell
 
 
 def test_short_and_broken_curves() -> None:

@@ -205,6 +205,10 @@ class Executor:
             update={
                 "status": "done" if outcome.last_rung else "running",
                 "evaluation": evaluation,
+                "scored": [
+                    *trial.scored,
+                    (trial.step, evaluation.score.value, evaluation.score.standard_error),
+                ],
                 "eval_seconds": trial.eval_seconds + evaluation.seconds,
             }
         )

@@ -196,7 +196,7 @@ def _symptoms(evidence: Evidence, best: TrialRecord, reading: CurveReading) -> l
         found.add("under_fitting")
     if reading.shape == "diverged":
         found.add("divergence")
-    if _overfits(experiment.trials, best):
+    if _overfits(experiment.trials, best) or fell_behind(best):
         found.add("over_fitting")
     if _one_sided(evidence):
         found.add("label_bias")
@@ -214,6 +214,19 @@ def _symptoms(evidence: Evidence, best: TrialRecord, reading: CurveReading) -> l
     if experiment.dataset is not None and experiment.dataset.rows < FEW_ROWS:
         found.add("too_little_data")
     return sorted(found)
+
+
+def fell_behind(trial: TrialRecord) -> bool:
+    """Its score fell from an earlier rung to the last by more than two standard errors, its training loss did not rise.
+
+    A rung's items are among those of the next, so that the errors, taken as independent, err towards caution.
+    """
+    if len(trial.scored) < 2 or read_curve(trial.curve).shape == "diverged":
+        return False
+    _, last, error = trial.scored[-1]
+    return any(
+        before - last > 2 * math.hypot(error, error_before) for _, before, error_before in trial.scored[:-1]
+    )
 
 
 def _overfits(trials: Sequence[TrialRecord], best: TrialRecord) -> bool:
