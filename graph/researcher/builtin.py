@@ -94,7 +94,7 @@ class BuiltinResearcher:
         """Every direction, the one with the largest sampled gain first."""
         size, seen = scale(situation.tree), outcomes(situation.tree)
         arms = {name: arm(d.optimism, size, seen.get(name, ())) for name, d in DIRECTIONS.items()}
-        asked = asked_for(request.hint, DIRECTIONS.values())
+        asked = asked_for(request.hint, DIRECTIONS.values()) if request.hint else set()
         here = [child.plan.direction for child in request.context.children if child.plan is not None]
         bonus = {
             name: size
