@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "graph": {"graph", "tools", "training", "evaluation"},
     "ftbench": set(ROOMS),
 }
-ROOT_MODULES = {"__init__", "assets", "errors", "files", "home", "landlock"}
+ROOT_MODULES = {"__init__", "assets", "errors", "files", "home", "keys", "landlock"}
 EVALUATION_TYPES = {"evaluation.task", "evaluation.results"}
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 LONGEST_FILE = 400

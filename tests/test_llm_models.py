@@ -21,7 +21,6 @@ from support_llm_wire import Wire
 from trex.errors import InputError
 from trex.graph.llm import keys
 from trex.graph.llm.chat import open_chat
-from trex.graph.llm.keys import keys_at_hand, redact
 from trex.graph.llm.ledger import CallLedger, read_calls
 from trex.graph.llm.models import NO_KEY, check_models, open_model
 from trex.graph.llm.prices import FREE, Price, is_local, price_of
@@ -29,6 +28,7 @@ from trex.graph.llm.protocol import ModelError
 from trex.graph.llm.retries import CallFailed, attempts, fault_of
 from trex.graph.llm.retries import Fault as CallFault
 from trex.graph.llm.settings import ModelSettings
+from trex.keys import keys_at_hand, redact
 
 LOCAL = "http://localhost:8000/v1"
 KEY = "sk-test-0123456789abcdefghij"

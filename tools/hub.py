@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InputError, TrexError
+from ..keys import environment
 from .http import TEXT, Http, Secret, Unfit
 
 HUB = "huggingface.co"
@@ -103,7 +104,7 @@ def open_hub(http: Http) -> Hub:
         from .hub_folder import FolderHub
 
         return FolderHub(Path(folder).expanduser())
-    return HuggingFace(http, os.environ.get("HF_TOKEN", "").strip() or None)
+    return HuggingFace(http, environment().get("HF_TOKEN", "").strip() or None)
 
 
 class HuggingFace:

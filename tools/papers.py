@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from ..errors import TrexError
+from ..keys import environment
 from .agent_tool import agent_tool
 from .excerpt import brief, fitting
 from .http import FEED, Http, Secret, Unfit
@@ -122,7 +122,7 @@ def _entry(entry: ElementTree.Element) -> Paper:
 
 
 def _semantic_scholar(http: Http, query: str, most: int) -> list[Paper]:
-    key = os.environ.get("SEMANTIC_SCHOLAR_API_KEY", "").strip()
+    key = environment().get("SEMANTIC_SCHOLAR_API_KEY", "").strip()
     secret = Secret("api.semanticscholar.org", "x-api-key", key) if key else None
     fields = "title,abstract,year,venue,citationCount,authors,externalIds,url"
     found = http.get(

@@ -9,7 +9,6 @@ address, or if it is of a known scholarly site (`visited.SITES`).
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InputError, TrexError
+from ..keys import environment
 from .addresses import Refused, bounded, host_of, parse
 from .agent_tool import agent_tool
 from .excerpt import brief, fitting
@@ -128,7 +128,7 @@ def readable(page: Page) -> str:
 
 
 def _engine(http: Http) -> tuple[str, Engine]:
-    key = os.environ.get("TAVILY_API_KEY", "").strip()
+    key = environment().get("TAVILY_API_KEY", "").strip()
     if key:
         return "Tavily", lambda query, most: _tavily(http, key, query, most)
     return "public search engines", lambda query, most: _ddgs(http, query, most)

@@ -13,8 +13,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.utils import convert_to_openai_messages
 from langchain_core.tools import BaseTool
 
+from ...keys import redact
 from .context import Window, bytes_of, most_tokens
-from .keys import redact
 from .ledger import CallLedger, Cost, Request, question_key
 from .models import OpenedModel, open_model
 from .modes import MODES, Form, first_mode, next_mode

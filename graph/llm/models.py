@@ -15,7 +15,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from pydantic import ValidationError
 
 from ...errors import InputError, explain
-from .keys import environment, keys_at_hand, redact
+from ...keys import environment, keys_at_hand, redact
 from .prices import Price, missing_price, price_of
 from .protocol import Role
 from .settings import ModelSettings

@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from .keys import redact
+from ...keys import redact
 from .ledger import Cost
 from .prices import Price
 from .reading import mended

@@ -55,9 +55,9 @@ def _secrets(known: Mapping[str, str]) -> list[str]:
 @cache
 def _dotenv(folder: Path) -> dict[str, str]:
     """Read once a process."""
-    from dotenv import dotenv_values
-
     path = folder / ".env"
     if not path.is_file():
         return {}
+    from dotenv import dotenv_values
+
     return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value}
