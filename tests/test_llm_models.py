@@ -18,8 +18,8 @@ from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 from support_llm_model import call_with
 from support_llm_wire import Wire
+from trex import keys
 from trex.errors import InputError
-from trex.graph.llm import keys
 from trex.graph.llm.chat import open_chat
 from trex.graph.llm.ledger import CallLedger, read_calls
 from trex.graph.llm.models import NO_KEY, check_models, open_model
