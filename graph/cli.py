@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import InputError, TrexError
@@ -217,7 +218,8 @@ def _complain(error: Exception, debug: bool) -> None:
         traceback.print_exc()
     known = isinstance(error, TrexError)
     text = str(error) if known else f"unexpected {type(error).__name__}: {error} (--debug shows where)"
-    err.print(f"[red]error:[/red] {' '.join(text.split())}", markup=True, soft_wrap=True)
+    told = escape(" ".join(text.split()))  # 'trex-finetune[llm]' is a name, no markup
+    err.print(f"[red]error:[/red] {told}", soft_wrap=True)
 
 
 def _announce(task: Any, settings: Any) -> None:

@@ -124,7 +124,13 @@ def open_lab(settings: Settings) -> Lab:
     def check(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
         return preflight(dataset.folder, plan, model).problems
 
-    return assemble(settings, directory, task, model, grader, runner, check)
+    try:
+        return assemble(settings, directory, task, model, grader, runner, check)
+    except BaseException:
+        # A chat model without its key, for one: no lab will close what was started.
+        runner.close()
+        grader.close()
+        raise
 
 
 def assemble(

@@ -282,9 +282,10 @@ class LLMResearcher:
 def open_researcher(
     chat: Chat, settings: Settings, task: Task, directory: RunDirectory, builtin: BuiltinResearcher
 ) -> LLMResearcher:
-    """The Researcher of a run. Earlier runs beside its directory can be asked for their history."""
+    """The Researcher of a run. Earlier runs beside its directory can be asked for their history, unless `reuse` is off."""
     assert settings.llm is not None
-    beside = sorted(path.parent for path in directory.path.parent.glob(f"*/{directory.experiments.name}"))
+    stores = directory.path.parent.glob(f"*/{directory.experiments.name}") if settings.reuse else ()
+    beside = sorted(path.parent for path in stores)
     tools = ResearcherTools(
         task=task,
         run=directory.path,

@@ -62,11 +62,11 @@ class ResearcherTools:
     ) -> list[BaseTool]:
         """For a plan that refines `node`; with `check`, also what writes and checks a plan in full.
 
-        Without memory there is no history, without diagnosis there are no failure cases.
+        Without memory there is no history; without diagnosis there are no failure cases, nor predictions in it.
         """
         tools = [literature_tool(), rows_tool(self.task)]
         if memory:
-            items = [str(item["id"]) for item in search_items(self.task)]
+            items = [str(item["id"]) for item in search_items(self.task)] if diagnosis else []
             tools.append(history_tool(self.store, self.others, items))
         if diagnosis and node.evaluation is not None:
             tools.append(self._failures(node))
