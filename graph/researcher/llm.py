@@ -282,7 +282,7 @@ class LLMResearcher:
 def open_researcher(
     chat: Chat, settings: Settings, task: Task, directory: RunDirectory, builtin: BuiltinResearcher
 ) -> LLMResearcher:
-    """The Researcher of a run. Earlier runs beside its directory can be asked for their history, unless `reuse` is off."""
+    """The Researcher of a run. With `reuse`, runs beside its directory can be asked for their history."""
     assert settings.llm is not None
     stores = directory.path.parent.glob(f"*/{directory.experiments.name}") if settings.reuse else ()
     beside = sorted(path.parent for path in stores)
