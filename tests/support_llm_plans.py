@@ -35,13 +35,17 @@ def think(text: str, fields: Collection[str], tools: Collection[str]) -> Call | 
         return _details(text, tools)
     if "causes" in wanted:
         return _reading(text, tools)
+    if "cannot" in wanted:
+        return _prepared(text, tools)
+    if "warmup_ratio" in wanted:
+        return {"why": "Nothing that may be changed here would help."}
     if "give_up" in wanted:
         return {"give_up": True, "why": "A change would test something else."}
     return {"goal": "Short texts carry little evidence, so wording decides.", "constraints": []}
 
 
 def _research(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
-    if "search_literature" in tools and "notes on fine-tuning practice" not in text:
+    if "search_literature" in tools and "from notes on fine-tuning practice" not in text:
         return Call("search_literature", {"query": "learning rate of LoRA", "most": 2})
     sources = re.findall(r"^\[([^\[\]\n]*arXiv:[^\[\]\n]*)\]$", text, re.MULTILINE)
     found = [{"text": "The learning rate decides more than the rank.", "source": s} for s in sources[:2]]
@@ -49,7 +53,7 @@ def _research(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
 
 
 def _direction(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
-    if "query_history" in tools and "the store of experiments" not in text:
+    if "query_history" in tools and "from the store of experiments" not in text:
         return Call("query_history", {"sql": "SELECT * FROM experiments LIMIT 3"})
     tried = [len(re.findall(rf"adjust_training/{way}: \d+ tried", text)) for way in WAYS]
     way = WAYS[min(range(len(WAYS)), key=lambda place: tried[place])]
@@ -101,7 +105,7 @@ def _trial(start: dict[str, Any], text: str, place: int, refused: int) -> dict[s
 
 
 def _reading(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
-    if "failure_cases" in tools and "failure cases of the search split" not in text:
+    if "failure_cases" in tools and "from failure cases of the search split" not in text:
         return Call("failure_cases", {"most": 3})
     confusions = re.findall(r"right '(.*?)', answered '(.*?)': (\d+)", text)
     way = way_of(text)
@@ -110,6 +114,17 @@ def _reading(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
         "insights": [f"{way} was moved; what stays wrong is in the answers."],
         "claims": [{"text": f"Moving {way} further pays.", "direction": way, "expects": "gain"}],
     }
+
+
+def _prepared(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
+    found = re.search(r"^recipe: (\{.*\})$", text, re.MULTILINE)
+    assert found is not None, "the prompt holds no recipe"
+    recipe = json.loads(found[1])
+    if "look_at_rows" in tools and "from rows of the source" not in text:
+        return Call("look_at_rows", {"source": recipe["streams"][0]["source"], "sample": 2})
+    if "preview_recipe" in tools and "from a preview of the recipe's rows" not in text:
+        return Call("preview_recipe", {"recipe": recipe})
+    return {"recipe": None, "why": [], "cannot": None}
 
 
 def node_of(text: str) -> str:
