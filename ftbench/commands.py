@@ -95,6 +95,7 @@ def run(
     from .suite import TEN
     from .table import table
 
+    models = model_settings(llm, llm_executor, llm_budget, llm_set or ())
     made: list[Path] = []
     failed = 0
     for entry in entries(
@@ -106,7 +107,9 @@ def run(
         trials=trials,
         budget_seconds=None if budget is None else parse_duration(budget),
         fresh_seeds=fresh_seeds,
-        llm=model_settings(llm, llm_executor, llm_budget, llm_set or ()),
+        llm=models,
+        reuse=models
+        is None,  # a model would read how the seeds before it went, and they would not be independent
         memory=not no_memory,
         diagnosis=not no_diagnosis,
         smoke=smoke,

@@ -10,6 +10,7 @@ from support_chat import FakeChat
 from trex.errors import InputError
 from trex.evaluation.splits import search_items
 from trex.evaluation.task import Task
+from trex.ftbench import commands
 from trex.ftbench.tasks.sentiment import load
 from trex.graph import cli, lab
 from trex.graph.directory import RunDirectory
@@ -24,6 +25,7 @@ from trex.graph.researcher.research import look_at_sources
 from trex.graph.settings import Settings
 from trex.graph.tree import Tree
 from trex.tools.history import history_tool
+from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,22 @@ def test_results_of_other_runs_are_ignored_without_reuse(
 ) -> None:
     assert history_asked_for(task, beside, monkeypatch)[0] == ["other"]
     assert history_asked_for(task, beside, monkeypatch, reuse=False)[0] == []
+
+
+@pytest.mark.parametrize(("words", "reuse"), [([], True), (["--llm", "openai:test"], False)])
+def test_seeds_of_a_benchmark_do_not_learn_from_one_another(
+    words: list[str], reuse: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def entries(tasks: Any, seeds: Any, out: Path, **settings: Any) -> list[Any]:
+        asked.append(settings)
+        return []
+
+    monkeypatch.setattr("trex.ftbench.runner.entries", entries)
+    monkeypatch.setattr("trex.ftbench.commands._show", lambda rows: None)
+    CliRunner().invoke(commands.app, ["run", "sentiment", "--out", str(tmp_path), *words])
+    assert [settings["reuse"] for settings in asked] == [reuse]
 
 
 def test_without_diagnosis_no_prediction_is_shown(
