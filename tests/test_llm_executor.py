@@ -316,15 +316,17 @@ def test_what_the_model_says_is_recorded_without_marks(bench: MakeBench) -> None
 def test_the_researcher_changes_what_cannot_be_carried_out(bench: MakeBench) -> None:
     reports: list[str] = []
 
-    def revise(plan: ExperimentPlan, report: str) -> ExperimentPlan:
-        reports.append(report)
+    def revise(plan: ExperimentPlan, report: str, experiment: str) -> ExperimentPlan:
+        reports.append(f"{experiment}: {report}")
         return plan_of().model_copy(update={"hypothesis": "Ratings it is."})
 
     b = bench([CANNOT, {}], revise=revise)
     ready = b.prepare(BROKEN)
     assert ready.failure is None and ready.dataset is not None
     assert ready.plan is not None and ready.plan.hypothesis == "Ratings it is."
-    assert len(reports) == 1 and "It needs: A plan on ratings." in reports[0]
+    assert (
+        len(reports) == 1 and reports[0].startswith("e003: ") and "It needs: A plan on ratings." in reports[0]
+    )
     assert ready.repairs[1].startswith("the Researcher changed the plan (")
     assert ready.repairs[1].endswith("Ratings it is.") and len(ready.repairs) == 2
 
@@ -332,7 +334,7 @@ def test_the_researcher_changes_what_cannot_be_carried_out(bench: MakeBench) -> 
 def test_two_exchanges_at_most(bench: MakeBench) -> None:
     asked: list[str] = []
 
-    def revise(plan: ExperimentPlan, report: str) -> ExperimentPlan:
+    def revise(plan: ExperimentPlan, report: str, experiment: str) -> ExperimentPlan:
         asked.append(report)
         return plan_of(Threshold(column=f"column{len(asked)}", below=-1, above=1))
 
@@ -342,7 +344,7 @@ def test_two_exchanges_at_most(bench: MakeBench) -> None:
 
 
 def test_a_researcher_without_another_plan_lets_it_fail(bench: MakeBench) -> None:
-    ready = bench([CANNOT], revise=lambda plan, report: None).prepare(BROKEN)
+    ready = bench([CANNOT], revise=lambda *asked: None).prepare(BROKEN)
     assert ready.failure is not None and ready.plan is None
     assert ready.repairs[-1] == "the Researcher has no other plan"
 

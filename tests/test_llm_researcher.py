@@ -411,10 +411,10 @@ def test_a_plan_is_revised_or_given_up(task: Task) -> None:
     assert plan is not None
     fewer = recipe(LABEL, rows=60).model_dump(mode="json")
     mind, chat = researcher(task, [{"why": "?"}, {"why": "fewer rows", "recipe": fewer}])
-    revised = mind.revise(plan, f"the recipe yields nothing. {ORDER}")
+    revised = mind.revise(plan, f"the recipe yields nothing. {ORDER}", "e004")
     assert revised is not None and revised.recipe.rows == 60 and revised.trials == plan.trials
     assert revised.hypothesis == "Faster is better. Changed: fewer rows"
-    assert "nothing was changed" in chat.asked[1].last
+    assert "nothing was changed" in chat.asked[1].last and chat.asked[1].purpose == "revise e004"
     assert ORDER in chat.asked[0].text and ORDER not in outside_fences(chat.asked[0].text)
     assert researcher(task, [{"why": "no rows", "give_up": True}])[0].revise(plan, "no rows") is None
     assert researcher(task, down)[0].revise(plan, "no rows") is None

@@ -82,7 +82,7 @@ class Executor:
             said += ready.repairs
             if ready.problem is None or self._revise is None or exchange == MAX_EXCHANGES:
                 break
-            revised = self._revise(current, ready.problem)
+            revised = self._revise(current, ready.problem, experiment)
             if revised is None or revised == current:
                 said.append("the Researcher has no other plan")
                 break

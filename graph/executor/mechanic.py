@@ -13,8 +13,8 @@ from .repair import TrainingRepair
 # Builds a plan's data set by the rules, gate and preflight included; a plan that cannot be carried out is a result.
 Attempt = Callable[[ExperimentPlan], Preparation]
 
-# The Executor's report goes up, a changed plan comes down; None: the plan is given up.
-Revise = Callable[[ExperimentPlan, str], ExperimentPlan | None]
+# The Executor's report on an experiment's plan goes up, a changed plan comes down; None: the plan is given up.
+Revise = Callable[[ExperimentPlan, str, str], ExperimentPlan | None]
 
 
 class Mechanic(Protocol):

@@ -228,8 +228,11 @@ class LLMResearcher:
             }
         )
 
-    def revise(self, plan: ExperimentPlan, report: str) -> ExperimentPlan | None:
-        """The plan, changed so that it can be carried out; None to let it fail. `report` is the Executor's."""
+    def revise(self, plan: ExperimentPlan, report: str, experiment: str = "") -> ExperimentPlan | None:
+        """The plan, changed so that it can be carried out; None to let it fail. `report` is the Executor's.
+
+        `experiment` is the plan's, for the record of calls.
+        """
         task = self._tools.task
 
         def problems(recipe: DataRecipe, trainings: Sequence[TrainingPlan]) -> list[str]:
@@ -251,7 +254,12 @@ class LLMResearcher:
         tools = self._tools.revising(problems)
         try:
             answer = self._send(
-                messages, Revision, "revise a plan", tools, will_do, turns=self._settings.planning_turns
+                messages,
+                Revision,
+                f"revise {experiment}".rstrip(),
+                tools,
+                will_do,
+                turns=self._settings.planning_turns,
             )
         except ModelError:
             return None
