@@ -112,27 +112,34 @@ def test_the_connection_goes_to_the_address_that_was_judged() -> None:
 
 
 def test_pinned_connects_to_its_address_under_the_hosts_name() -> None:
-    seen = []
+    """Over a connection of its own: another host at this address has another certificate."""
+    seen, connections = [], set()
 
     class Echo(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             seen.append((self.path, self.headers["Host"]))
+            connections.add(self.client_address)
             self.send_response(200)
+            self.send_header("content-length", "0")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             return None
 
-    server = http.server.HTTPServer(("127.0.0.1", 0), Echo)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         port = server.server_address[1]
         with httpx.Client(transport=Pinned(), trust_env=False) as client:
-            client.get(f"http://nowhere.invalid:{port}/x?y=1", extensions={"address": "127.0.0.1"})
+            for host in ("nowhere.invalid", "elsewhere.invalid"):
+                client.get(f"http://{host}:{port}/x?y=1", extensions={"address": "127.0.0.1"})
     finally:
         server.shutdown()
         server.server_close()
-    assert seen == [("/x?y=1", f"nowhere.invalid:{port}")]
+    assert seen == [("/x?y=1", f"nowhere.invalid:{port}"), ("/x?y=1", f"elsewhere.invalid:{port}")]
+    assert len(connections) == 2
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,10 @@ class _Passing(Exception):
 class Pinned(httpx.HTTPTransport):
     """Connects to the address that was judged, under the host's own name for TLS and the Host header."""
 
+    def __init__(self) -> None:
+        # A pool knows connections by address: kept, one would serve the next host there under the first's certificate.
+        super().__init__(retries=0, limits=httpx.Limits(max_keepalive_connections=0))
+
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it. The address comes with the request."""
         request.extensions["sni_hostname"] = request.url.raw_host.decode("ascii")
@@ -140,7 +144,7 @@ class Http:
     ) -> None:
         self.answers = Answers(cache, max_age_s)
         self._client = httpx.Client(
-            transport=transport or Pinned(retries=0),
+            transport=transport or Pinned(),
             timeout=httpx.Timeout(8.0, connect=4.0),
             follow_redirects=False,
             trust_env=False,
