@@ -97,7 +97,7 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
     )
     remember_rates(lab.task, lab.settings, tree)
     write_best(lab, winner.experiment, winner.trial, record)
-    InsightStore().keep(lab.task, lab.directory.path, distil(tree))
+    InsightStore(smoke=lab.settings.smoke).keep(lab.task, lab.directory.path, distil(tree))
     spend = spend_of(tree, lab.budget.clock.read(), record, calls=read_run_calls(lab.directory.calls))
     lab.projector.project(tree, spend, record, required=True)
     summary = summarise(lab.directory.run_info(), tree, record, spend)

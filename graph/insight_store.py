@@ -77,11 +77,13 @@ class _Kept(BaseModel):
 class InsightStore:
     """Opens the file for each call and closes it again. `path` is insights.sqlite in TREX_HOME by default.
 
+    Smoke runs have a file of their own: what a tiny model shows on a sliver of data says nothing of another.
     A run is named by the path of its directory, which no two runs share.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = home() / "insights.sqlite" if path is None else path
+    def __init__(self, path: Path | None = None, *, smoke: bool = False) -> None:
+        own = "insights-smoke.sqlite" if smoke else "insights.sqlite"
+        self.path = home() / own if path is None else path
 
     def keep(self, task: Task, run: Path, insights: Sequence[Insight], day: date | None = None) -> bool:
         """Keep a run's insights in place of what was kept of it before; `day` is today unless given.

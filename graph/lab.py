@@ -76,7 +76,8 @@ class Lab:
     def look_back(self) -> None:
         """Write down what earlier runs on kin tasks have to offer: a run that goes on is offered the same."""
         if not self.directory.offered.exists():
-            found = InsightStore().offered(self.task, self.directory.path) if self.settings.reuse else ()
+            store = InsightStore(smoke=self.settings.smoke)
+            found = store.offered(self.task, self.directory.path) if self.settings.reuse else ()
             write_json(self.directory.offered, [insight.model_dump(mode="json") for insight in found])
 
     @cached_property

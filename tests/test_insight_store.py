@@ -177,3 +177,11 @@ def test_the_file_lies_in_the_home_by_default(tmp_path: Path, monkeypatch: pytes
     assert InsightStore().path == tmp_path / "there" / "insights.sqlite"
     assert InsightStore().offered(task(), tmp_path / "run") == ()
     assert not (tmp_path / "there").exists()
+
+
+def test_smoke_runs_learn_from_smoke_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TREX_HOME", str(tmp_path))
+    smoke = InsightStore(smoke=True)
+    smoke.keep(task(), tmp_path / "small", [insight("a rate of 1e-2 pays")])
+    assert InsightStore().offered(task(), tmp_path / "run") == ()
+    assert len(smoke.offered(task(), tmp_path / "run")) == 1
