@@ -246,8 +246,8 @@ def others_named(whole: Whole) -> set[str]:
     """Experiments that the planning prompts speak of beside the one that is refined."""
     named: set[str] = set()
     for request in plannings(whole.requests):
-        # What a plan says of its own parent stands in its record: that is no memory.
-        text = re.sub(r"than that of e\d+", "", talk(request))
+        # What the record of an experiment says of its own parent is no memory.
+        text = re.sub(r"(than that of|against) e\d+", "", talk(request))
         refined = text.split("The experiment to refine: ")[1][:4]
         named |= {e.id for e in whole.run.tree if e.id in text} - {refined}
     return named
