@@ -25,6 +25,14 @@ LONGEST_RESULT = 12_000
 """Characters of one tool result that go on to the model."""
 
 
+MOST_CALLS = 8
+"""Tool calls of one turn that are carried out."""
+
+_LEFT_OUT = (
+    f"error: only the first {MOST_CALLS} calls of a turn are carried out: ask again for what you still need"
+)
+
+
 class Conversation(TypedDict, total=False):
     """The state of the loop."""
 
@@ -68,7 +76,8 @@ def _use_tools(state: Conversation, runtime: Runtime[Errand[Any]]) -> Conversati
     by_name = {tool.name: tool for tool in errand.tools}
     return {
         "messages": [
-            errand.chat.tool_result(request, use(by_name, request)) for request in state["turn"].tools
+            errand.chat.tool_result(request, use(by_name, request) if place < MOST_CALLS else _LEFT_OUT)
+            for place, request in enumerate(state["turn"].tools)
         ]
     }
 

@@ -129,14 +129,16 @@ class LLMChat:
                 if fault.too_long and not shrunk:
                     self._window.shrink()
                     shrunk = True
-                elif fault.form and (after := next_mode(self._mode, self._settings.output, fault.choice)):
-                    self._go_over(after, str(fault))
+                elif fault.form and (after := next_mode(failed.mode, self._settings.output, fault.choice)):
+                    if self._mode == failed.mode:
+                        self._go_over(after, str(fault))
                 else:
                     raise ModelError(f"{asking.purpose}: {self._model.name}: {_advice(fault)}") from failed
 
     def _call(self, asking: _Asking[Answer]) -> Turn[Answer]:
         """One try: reserved, made, settled. Raises CallFailed, ModelError, ModelBudgetSpent."""
-        mode, question = MODES[self._mode], asking.question
+        name, question = self._mode, asking.question  # other threads may go over to another
+        mode = MODES[name]
 
         def length(messages: Sequence[BaseMessage]) -> int:
             return bytes_of(_wire(mode.form(messages, question)))
@@ -145,9 +147,7 @@ class LLMChat:
         most = self._most(form)
         if self._model.pace is not None:
             self._model.pace.acquire()
-        request = Request(
-            asking.key, self.role, asking.purpose, self._model.name, self._mode, tuple(asking.new)
-        )
+        request = Request(asking.key, self.role, asking.purpose, self._model.name, name, tuple(asking.new))
         reservation = self._ledger.reserve(request, most)
         asking.new = []  # a further try records them no more
         try:
@@ -163,10 +163,10 @@ class LLMChat:
                 told,
             )
             if isinstance(error, Exception):
-                raise CallFailed(fault) from error
+                raise CallFailed(fault, name) from error
             raise
         message = received(raw, self._settings.max_tokens, reservation.id)
-        turn = _read(self._mode, message, question)
+        turn = _read(name, message, question)
         cost = reported(raw, self._model.price)
         self._ledger.settle(
             reservation, "answered", cost or most, _told(turn, _note(cost, most)), kept(message)

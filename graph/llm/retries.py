@@ -53,6 +53,8 @@ class Fault:
     sent: bool = True
     wait: float | None = None
     """Seconds that the server asks to wait."""
+    unknown_form: bool = False
+    """The client itself cannot ask in this way."""
 
     @property
     def billed(self) -> bool:
@@ -77,7 +79,7 @@ class Fault:
     def form(self) -> bool:
         """Whether the server refuses the way in which typed answers are asked for."""
         told = self.status in (400, 404, 405, 422, 500, 501) and not self.too_long
-        return told and bool(_FORM.search(self.text))
+        return self.unknown_form or (told and bool(_FORM.search(self.text)))
 
     @property
     def choice(self) -> bool:
@@ -89,11 +91,12 @@ class Fault:
 
 
 class CallFailed(Exception):
-    """One try of a call that failed."""
+    """One try of a call that failed, asked in the output mode of that name."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, mode: str = "") -> None:
         super().__init__(str(fault))
         self.fault = fault
+        self.mode = mode
 
 
 def fault_of(error: BaseException, redact: Callable[[str], str], now: datetime | None = None) -> Fault:
@@ -104,6 +107,10 @@ def fault_of(error: BaseException, redact: Callable[[str], str], now: datetime |
     if status is not None and status >= 400:
         return Fault(text, status, wait=_retry_after(chain, now or datetime.now(UTC)))
     kinds = {kind.__name__ for each in chain for kind in type(each).__mro__}
+    if "NotImplementedError" in kinds:
+        return Fault(
+            f"its LangChain class knows no such form of output ({text})", sent=False, unknown_form=True
+        )
     if kinds & _NEVER_SENT:
         return Fault(f"the server cannot be reached ({text})", sent=False)
     if kinds & _TIMEOUT:

@@ -36,6 +36,10 @@ class ModelSettings(BaseModel):
         default=None, ge=0, description="Input and output tokens of the run, in all"
     )
     money_budget: float | None = Field(default=None, ge=0, description="US dollars of the run, in all")
+    outside: bool = Field(
+        default=True,
+        description="Research may ask the web, papers and hubs; off, nothing of a task leaves but calls",
+    )
     reading_turns: int = Field(default=8, ge=1, le=40, description="Turns of open-domain research")
     planning_turns: int = Field(default=6, ge=1, le=40, description="Turns of one plan, corrections included")
     executor_turns: int = Field(default=6, ge=1, le=40, description="Turns of one preparation")

@@ -39,7 +39,7 @@ from .prompts import opening
 from .protocol import Analysis, Candidate, Evidence, Note, PlanningRequest, ResearchNotes
 from .research import look_at_sources
 from .situation import History, Situation
-from .toolbox import ResearcherTools, is_known
+from .toolbox import ResearcherTools, is_known, nothing_outside, open_outside
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -299,6 +299,7 @@ def open_researcher(
         run=directory.path,
         store=directory.experiments,
         others=tuple(path for path in beside if path != directory.path),
+        outside=open_outside if settings.llm.outside else nothing_outside,
     )
     return LLMResearcher(
         chat,
