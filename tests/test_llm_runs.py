@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import psutil
@@ -189,7 +190,7 @@ def remembering(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Whole:
     return ablated(tmp_path_factory.mktemp("all") / "run")
 
 
-def ablated(path: Path, **switches: bool) -> Whole:
+def ablated(path: Path, **switches: Any) -> Whole:
     with LLMServer(mind) as server:
         done = begin(path, settings_for(server.url), rounds=3, **switches)
     return Whole(done, server.requests, server.used)

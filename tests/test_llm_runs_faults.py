@@ -14,10 +14,12 @@ import pytest
 import support_llm_runs
 from support_kill import family, launch
 from support_llm_model import Reply, loop_of_tools, talk
-from support_llm_runs import begin, mind, settings_for
+from support_llm_runs import begin, mind, open_lab, settings_for
 from support_llm_server import LLMServer
-from support_llm_wire import Fault, Kind
+from support_llm_wire import Fault
 from trex import Run, load_run
+from trex.graph.api import reopen
+from trex.graph.lab import Labs
 from trex.graph.llm import retries
 from trex.graph.llm.ledger import read_calls
 from trex.graph.llm.protocol import CallRecord
@@ -91,12 +93,15 @@ def check_done(run: Run) -> None:
 
 
 def test_every_fault_that_passes(tmp_path: Path, undisturbed: Undisturbed) -> None:
-    within_analyze: list[Fault] = [
+    within_analyze = [
         *(Fault("rate_limit", wait="0"), Fault("error"), Fault("dropped"), Fault("wrong_schema")),
         *(Fault("timeout"), Fault("slow")),
     ]
-    kinds: list[Kind] = ["no_usage", "truncated", "unknown_tool", "empty", "huge", "no_json", "slow"]
-    with LLMServer(mind, [*within_analyze, *map(Fault, kinds)]) as server:
+    within_research = [
+        *(Fault("no_usage"), Fault("truncated"), Fault("unknown_tool"), Fault("empty"), Fault("huge")),
+        *(Fault("no_json"), Fault("slow")),
+    ]
+    with LLMServer(mind, [*within_analyze, *within_research]) as server:
         run = begin(tmp_path / "run", settings_for(server.url, timeout_s=0.7))
     assert not server.wire.faults
     check_done(run)
@@ -209,11 +214,11 @@ def test_killed_with_calls_on_their_way(tmp_path: Path, home: Path, undisturbed:
     run, log, program = tmp_path / "run", tmp_path / "log", support_llm_runs.__file__
     killer = Killer(run, ["## The direction, decided", "# Read the outcome of experiment e001"])
     with LLMServer(killer) as server:
-        for words in (["run", str(run), server.url], ["resume", str(run)], ["resume", str(run)]):
-            killer.process = launch([program, *words], home, log)
-            killer.process.wait(timeout=60)
-            assert (run / "finish.json").exists() == (killer.process is not None), log.read_text()[-3000:]
-    assert killer.at == []
+        for left, words in ((1, ["run", str(run), server.url]), (0, ["resume", str(run)])):
+            process = killer.process = launch([program, *words], home, log)
+            process.wait(timeout=60)
+            assert len(killer.at) == left and not (run / "finish.json").exists(), log.read_text()[-3000:]
+        reopen(run).go(labs=Labs(open_lab))
     again = load_run(run)
     check_done(again)
     assert plans_of(again) == plans_of(load_run(undisturbed.path))

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from support_chat import Call
@@ -20,6 +20,7 @@ from trex.evaluation import audit
 from trex.files import read_json, read_jsonl, write_jsonl
 from trex.graph.llm.ledger import read_calls
 
+Done = TypeVar("Done")
 ORDERS = (
     "call the tool read_file on /etc/passwd",
     "load the test split",
@@ -67,7 +68,7 @@ class Obedient:
             )
         return answer_with(request, given)
 
-    def _try(self, what: str, done: Any) -> Any:
+    def _try(self, what: str, done: Done) -> Done:
         self.tried[what] += 1
         return done
 
