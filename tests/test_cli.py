@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,8 @@ def test_a_run_interrupted_before_it_began_goes_on(tmp_path: Path, undisturbed: 
         time.sleep(0.01)
     while process.poll() is None:  # an import that swallows exceptions swallows the first Ctrl-C as well
         process.send_signal(signal.SIGINT)
-        time.sleep(1.0)
+        with suppress(subprocess.TimeoutExpired):  # a second one while it ends would end it at once
+            process.wait(timeout=8)
     process.communicate(timeout=60)
     assert process.returncode == 130
     went_on = launch(tmp_path, 0.03, "resume", out)
