@@ -268,14 +268,14 @@ def test_a_mode_that_was_asked_for_is_kept(tmp_path: Path) -> None:
         assert len(server.requests) == 1
 
 
-def test_a_server_that_ignores_tools_is_asked_for_words(tmp_path: Path) -> None:
+def test_a_server_that_ignores_tools_is_held_to_a_schema(tmp_path: Path) -> None:
     def deaf(request: dict[str, Any]) -> Reply:
         return Reply("Well.") if request.get("tools") else answer_by_schema(request)
 
     with LLMServer(deaf) as server:
         desk = Desk(server, tmp_path)
         assert desk.run().number == 1
-        assert [mode_of(request) for request in server.requests] == ["tools", "tools", "text"]
+        assert [mode_of(request) for request in server.requests] == ["tools", "tools", "json_schema"]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -28,7 +28,7 @@ LONGEST_RECORDED = 40_000
 """Characters of one message that the record keeps."""
 
 SILENT_TURNS = 2
-"""After so many turns in words alone, a model that should call tools is asked for words."""
+"""After so many turns in words alone, a model that should call tools is held to a JSON schema instead."""
 
 _ROLES = {"system": "system", "human": "user", "tool": "tool"}
 
@@ -208,7 +208,7 @@ class LLMChat:
             and self._mode.startswith("tools")
             and self._silent >= SILENT_TURNS
         ):
-            self._go_over("text", f"{self._silent} turns in words without a call of a tool")
+            self._go_over("json_schema", f"{self._silent} turns in words without a call of a tool")
 
     def _go_over(self, mode: str, why: str) -> None:
         self._mode = mode
