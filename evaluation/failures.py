@@ -27,6 +27,8 @@ RIGHT = 0.5
 MIN_WORD_COUNT = 3
 TELLING = 1.96
 MOST_CLUSTERS = 3
+FEWEST_CLUSTERED = 12
+"""Failures that are read group by group; fewer are read one by one."""
 REFUSAL = "answer refuses the request"
 
 
@@ -237,6 +239,8 @@ def _form(prediction: Prediction, reference: str, choices: set[str]) -> str | No
 def _alike(pairs: Answered) -> list[FailureGroup]:
     """The largest clusters of failed inputs."""
     wrong = [asked for asked, prediction in pairs if prediction.wrong]
+    if len(wrong) < FEWEST_CLUSTERED:
+        return []
     found = clusters([asked.text for asked in wrong])[:MOST_CLUSTERS]
     groups = []
     for cluster in found:

@@ -157,14 +157,14 @@ def _line(array: Counts, aggregate: Callable[[Sequence[float]], float]) -> tuple
         probes += [np.zeros(n), np.ones(n)]
     elif bool((array == array[0]).all()):
         probes.append(array / 2)
-    means = np.array([mean(probe.tolist()) for probe in probes])
+    means = np.array([probe.mean() for probe in probes])
     scores = np.array([float(aggregate(probe.tolist())) for probe in probes])
     low, high = int(means.argmin()), int(means.argmax())
     spread = float(means[high] - means[low])
     slope = float(scores[high] - scores[low]) / spread if spread > 0 else 1.0
     offset = float(scores[0] - slope * means[0])
     size = max(1.0, float(np.abs(scores).max()))
-    straight = np.allclose(offset + slope * means, scores, rtol=0, atol=1e-9 * size)
+    straight = float(np.abs(offset + slope * means - scores).max()) <= 1e-9 * size
     return (offset, slope) if straight else None
 
 
