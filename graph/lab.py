@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -214,8 +213,6 @@ class Labs:
                 raise TrexError("the run was stopped")
             if directory not in self._labs:
                 self._labs[directory] = self._open_lab(Settings.model_validate(settings))
-                # Libraries and data that are in memory by now stay: the collector need not walk them each round.
-                gc.freeze()
             return self._labs[directory]
 
     def interrupt(self) -> None:
@@ -235,7 +232,6 @@ class Labs:
             for lab in self._labs.values():
                 lab.close()
             self._labs.clear()
-            gc.unfreeze()
 
 
 def _store(kind: str) -> Path:
