@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from ..errors import InputError
 from ..evaluation.failures import FailureGroup
 from ..evaluation.results import FailureCase
+from .agent_tool import agent_tool
 from .excerpt import brief, cut, fitting
-from .refusal import refusal
 from .untrusted import quoted
 
 Order = Literal["mixed", "longest", "shortest"]
@@ -69,14 +69,12 @@ def failure_tool(
         lines += [_shown(case) for case in _ordered(chosen, order)[:most]]
         return quoted(fitting(lines), "failure cases of the search split")
 
-    return StructuredTool.from_function(
-        func=failure_cases,
-        name="failure_cases",
-        description="Look at dev items that the experiment's best model answered wrongly: counts of what was "
+    return agent_tool(
+        failure_cases,
+        "Look at dev items that the experiment's best model answered wrongly: counts of what was "
         "confused with what, causes that cases share, and cases by filter. Dev items are for diagnosis; rows "
         "like them must not be copied into training data.",
-        args_schema=FailureArguments,
-        handle_validation_error=refusal,
+        FailureArguments,
     )
 
 

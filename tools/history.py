@@ -15,14 +15,14 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from ..errors import InputError, TrexError
 from ..files import read_json
+from .agent_tool import agent_tool
 from .excerpt import LONGEST, brief
 from .history_query import PAST, PATIENCE_S, SECONDS, VIEWS, Answer, Query, Store
-from .refusal import refusal
 from .untrusted import quoted
 
 MOST_RUNS = 50
@@ -65,12 +65,10 @@ def history_tool(experiments: Path, others: Sequence[Path] = (), items: Collecti
         )
         return quoted(_as_table(_asked(query), most), "the store of experiments")
 
-    return StructuredTool.from_function(
-        func=query_history,
-        name="query_history",
-        description=_description(),
-        args_schema=HistoryArguments,
-        handle_validation_error=refusal,
+    return agent_tool(
+        query_history,
+        _description(),
+        HistoryArguments,
     )
 
 

@@ -12,12 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from ..errors import InputError, TrexError
+from .agent_tool import agent_tool
 from .excerpt import fitting
-from .refusal import refusal
 from .untrusted import quoted
 
 NOTES = Path(__file__).parent / "literature_notes"
@@ -84,14 +84,12 @@ def literature_tool(folder: Path = NOTES) -> BaseTool:
             )
         return quoted(fitting(f"{note}\n" for note in found), "notes on fine-tuning practice")
 
-    return StructuredTool.from_function(
-        func=search_literature,
-        name="search_literature",
-        description="Search short notes on what is known about fine-tuning language models (LoRA, learning "
+    return agent_tool(
+        search_literature,
+        "Search short notes on what is known about fine-tuning language models (LoRA, learning "
         "rates, data quality and mixtures, noisy labels, over-fitting, search, evaluation), each with its "
         "source and with what to try in a plan. Works without a network.",
-        args_schema=LiteratureArguments,
-        handle_validation_error=refusal,
+        LiteratureArguments,
     )
 
 

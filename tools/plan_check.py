@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from ..errors import TrexError
@@ -20,10 +20,10 @@ from ..training.data.build import MAX_ROWS, preview
 from ..training.data.recipe import DataRecipe
 from ..training.data.render import Contents, describe
 from ..training.plan import TrainingPlan
+from .agent_tool import agent_tool
 from .excerpt import brief, fitting
 from .guide import training_guide
 from .preview import RecipeArgument
-from .refusal import refusal
 from .untrusted import quoted
 
 ALIKE = 1.25
@@ -72,14 +72,12 @@ def plan_check_tool(check: PlanCheck) -> BaseTool:
         listed = [f"{number}. {brief(problem, 600)}" for number, problem in enumerate(problems, start=1)]
         return quoted(fitting([f"{len(problems)} to change:", *listed]), "the check of the plan")
 
-    return StructuredTool.from_function(
-        func=check_plan,
-        name="check_plan",
-        description="Check a plan before handing it in. Lists all that is wrong: a recipe that cannot be "
+    return agent_tool(
+        check_plan,
+        "Check a plan before handing it in. Lists all that is wrong: a recipe that cannot be "
         "carried out, trials that are the same or too alike, configurations that were tried before, steps "
         "beyond the budget, rows longer than max_length.",
-        args_schema=PlanArguments,
-        handle_validation_error=refusal,
+        PlanArguments,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from ..evaluation.task import Task
@@ -13,9 +13,9 @@ from ..training.data.build import MAX_ROWS, StepCount, preview
 from ..training.data.recipe import DataRecipe
 from ..training.data.recipe_file import recipe_from_yaml
 from ..training.data.render import Contents, Row, describe
+from .agent_tool import agent_tool
 from .excerpt import brief, cut, fitting
 from .guide import recipe_guide
-from .refusal import refusal
 from .untrusted import quoted
 
 EXAMPLES = 3
@@ -48,14 +48,12 @@ def preview_tool(task: Task) -> BaseTool:
         found = preview(recipe, task, MAX_ROWS)
         return quoted(_told(found.rows, found.steps), "a preview of the recipe's rows")
 
-    return StructuredTool.from_function(
-        func=preview_recipe,
-        name="preview_recipe",
-        description="See what a recipe would build: rows after each step, rows from each source, answers and "
+    return agent_tool(
+        preview_recipe,
+        "See what a recipe would build: rows after each step, rows from each source, answers and "
         "their counts, lengths, repeated rows, and three rows as the conversations that would be trained on. "
         "Says what is wrong with a recipe that cannot be carried out.",
-        args_schema=PreviewArguments,
-        handle_validation_error=refusal,
+        PreviewArguments,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from ..errors import PlanError
@@ -20,8 +20,8 @@ from ..evaluation.task import Task
 from ..training.data.operators import apply, arrow, choose, column, take, visible
 from ..training.data.recipe import Filter
 from ..training.data.sources import content_hash, load
+from .agent_tool import agent_tool
 from .excerpt import brief, cut, fitting
-from .refusal import refusal
 from .untrusted import quoted
 
 if TYPE_CHECKING:
@@ -89,16 +89,14 @@ def rows_tool(task: Task) -> BaseTool:
         examples = [_example(row, shown) for row in arrow(picked).to_pylist()]
         return quoted(fitting([*lines, *examples]), f"rows of the source {source}")
 
-    return StructuredTool.from_function(
-        func=look_at_rows,
-        name="look_at_rows",
-        description="Look at real rows of one of the task's sources: how many there are, which columns and "
+    return agent_tool(
+        look_at_rows,
+        "Look at real rows of one of the task's sources: how many there are, which columns and "
         "values they have, how many satisfy conditions, and a sample. Long texts are cut. Sources: "
         + "; ".join(
             f"{source.name} ({brief(source.description, 200) or 'no description'})" for source in task.sources
         ),
-        args_schema=RowsArguments,
-        handle_validation_error=refusal,
+        RowsArguments,
     )
 
 

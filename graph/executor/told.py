@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from ...files import canonical_json, read_jsonl
+from ...tools.agent_tool import agent_tool
 from ...tools.excerpt import brief, cut, fitting
-from ...tools.refusal import refusal
 from ...tools.untrusted import quoted
 from ...training.data.recipe import DataRecipe
 from ...training.data.store import TRAIN
@@ -71,13 +71,11 @@ def build_tool(plan: ExperimentPlan, attempt: Attempt) -> BaseTool:
     def build_recipe(recipe: DataRecipe) -> str:
         return report(attempt(plan.model_copy(update={"recipe": recipe})))
 
-    return StructuredTool.from_function(
-        func=build_recipe,
-        name="build_recipe",
-        description="Build a recipe's data set, compare it with dev and test, and check every trial of the plan "
+    return agent_tool(
+        build_recipe,
+        "Build a recipe's data set, compare it with dev and test, and check every trial of the plan "
         "against it. Says what stands in the way.",
-        args_schema=BuildArguments,
-        handle_validation_error=refusal,
+        BuildArguments,
     )
 
 
@@ -96,12 +94,10 @@ def log_tool(log: Path) -> BaseTool:
     def read_log(contains: str | None = None, last: int = LAST_LINES) -> str:
         return log_end(log, last, contains)
 
-    return StructuredTool.from_function(
-        func=read_log,
-        name="read_log",
-        description="Lines of the failed training's log, the last ones or those that contain a text.",
-        args_schema=LogArguments,
-        handle_validation_error=refusal,
+    return agent_tool(
+        read_log,
+        "Lines of the failed training's log, the last ones or those that contain a text.",
+        LogArguments,
     )
 
 
