@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TrexError
-from .metrics import Counts, Measured, Metric, PooledMetric
+from .metrics import Counts, Measured, Metric, PooledMetric, mean
 
 RESAMPLES = 2000
 _CHUNK = 500
@@ -101,11 +101,6 @@ class Aggregate:
 
 
 _Form = TypeVar("_Form", Sums, Aggregate)
-
-
-def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean."""
-    return math.fsum(values) / len(values)
 
 
 def estimate_of(metric: Metric, measured: Measured) -> Sums | Aggregate:

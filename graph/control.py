@@ -57,6 +57,7 @@ class Control:
 
     def __init__(self, run: Path) -> None:
         self._run = run
+        self._stop = run / STOP
 
     # Hints
 
@@ -103,18 +104,17 @@ class Control:
 
     def stop(self, extent: Extent) -> None:
         """Ask for the end of the run: winner, test split and report come with what there is."""
-        write_json(self._run / STOP, Stop(extent=extent, time=time.time()).model_dump())
+        write_json(self._stop, Stop(extent=extent, time=time.time()).model_dump())
 
     @property
     def stopping(self) -> Extent | None:
         """Whether the run should end, and how soon."""
-        path = self._run / STOP
-        if not path.exists():
+        if not self._stop.exists():
             return None
         try:
-            return Stop.model_validate(read_json(path)).extent
+            return Stop.model_validate(read_json(self._stop)).extent
         except ValueError as error:
-            raise TrexError(f"{path} is damaged: remove it, or ask again with `trex stop`") from error
+            raise TrexError(f"{self._stop} is damaged: remove it, or ask again with `trex stop`") from error
 
     def stops_now(self) -> bool:
         """Whether even what trains should be cut."""

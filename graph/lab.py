@@ -68,6 +68,11 @@ class Lab:
     """The run's lock, where no session holds it."""
 
     @cached_property
+    def control(self) -> Control:
+        """What a person asks of the run."""
+        return Control(self.directory.path)
+
+    @cached_property
     def notes(self) -> ResearchNotes:
         """What research wrote down."""
         return ResearchNotes.model_validate(read_json(self.directory.research))

@@ -43,7 +43,7 @@ class Nodes:
         settings = (self._settings or served_settings(state, config)).model_dump(mode="json")
         lab = self._labs.open(settings)
         if hint := state.get("hint", "").strip():
-            self._control(lab).hint(hint, "form")
+            lab.control.hint(hint, "form")
         analysis = lab.researcher.analyze(lab.task).model_dump(mode="json")
         emit("analysis", task=lab.task.name, **analysis)
         return {"settings": settings, "status": "running", "analysis": analysis, "hint": ""}
@@ -88,7 +88,7 @@ class Nodes:
         lab, tree = self._open(state), self._tree(state)
         number = 1 + sum(experiment.status != "running" for experiment in tree if experiment.round > 0)
         used = state.get("hints_used", 0)
-        hints = self._control(lab).unread(used)
+        hints = lab.control.unread(used)
         hint = "\n".join([*(each.text for each in hints), *filter(None, [state.get("hint")])])
         seen = context(tree, state["selected"], lab.offered)
         plan = lab.researcher.plan(
@@ -153,7 +153,7 @@ class Nodes:
         """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
         lab, experiment = self._open(state), self._tree(state)[state["current"]]
         assert experiment.plan is not None
-        if self._control(lab).stops_now():
+        if lab.control.stops_now():
             return {"tree": {experiment.id: {"failure": STOPPED}}, "running": []}
         ready = lab.executor.prepare(experiment.plan, experiment.id)
         repairs = [*experiment.repairs, *ready.repairs]
@@ -192,7 +192,7 @@ class Nodes:
         """The Executor trains one trial to the rung's end and evaluates it."""
         lab = self._open(state)
         planned = TrialRecord.model_validate(state["trial"])
-        dataset, control = DatasetCard.model_validate(state["dataset"]), self._control(lab)
+        dataset, control = DatasetCard.model_validate(state["dataset"]), lab.control
         trial = unless_stopped(
             lambda: lab.executor.run_rung(planned, dataset, state["rung"], state["experiment"]),
             planned,
@@ -207,7 +207,7 @@ class Nodes:
         lab = self._open(state)
         before = [TrialRecord.model_validate(t) for t in state["running"]]
         trials = promoted(before, lab.settings.reduction)
-        if self._control(lab).stops_now():
+        if lab.control.stops_now():
             trials = [stopped(trial) for trial in trials]
         emit("promoted", rung=state["rung"], going=[t.index for t in trials if t.status == "running"])
         changed = [trial for trial, known in zip(trials, before, strict=True) if trial is not known]
@@ -254,9 +254,6 @@ class Nodes:
 
     def _current(self, state: RunState) -> Experiment:
         return Experiment.model_validate(state["tree"][state["current"]])
-
-    def _control(self, lab: Lab) -> Control:
-        return Control(lab.directory.path)
 
 
 def _dump(trials: list[TrialRecord]) -> list[dict[str, Any]]:

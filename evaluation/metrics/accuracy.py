@@ -9,13 +9,13 @@ folded, punctuation at both ends removed, runs of white space made one space.
 
 from __future__ import annotations
 
-import math
 import string
 import unicodedata
 from collections.abc import Sequence
 
 from ...errors import TrexError
 from ..task import Item
+from . import mean
 
 _EDGES = string.punctuation + string.whitespace + "“”‘’«»…"
 
@@ -35,6 +35,7 @@ class Accuracy:
     """Exact match of the first line. An empty answer is wrong, unless the reference is empty too."""
 
     name = "accuracy"
+    aggregate = staticmethod(mean)
 
     def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """1.0 or 0.0 per item. Raises TrexError for no items."""
@@ -44,12 +45,6 @@ class Accuracy:
             float(normalise(first_line(answer)) == normalise(str(item["reference"])))
             for item, answer in zip(items, predictions, strict=True)
         ]
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The mean. Raises TrexError for no rows."""
-        if len(rows) == 0:
-            raise TrexError("accuracy of no items is not defined")
-        return math.fsum(rows) / len(rows)
 
     def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """The share of empty answers."""

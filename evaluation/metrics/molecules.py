@@ -16,6 +16,7 @@ from typing import Any
 
 from ...errors import TrexError
 from ..task import Item
+from . import mean
 from .smiles import ATOMS, GROUPS, atom_counts, canonical, group_counts, nci_collection, parse
 
 KINDS = ("atoms", "groups")
@@ -30,6 +31,8 @@ class MoleculeSuccess:
     are 0.
     """
 
+    aggregate = staticmethod(mean)
+
     @property
     def name(self) -> str:
         """The score's name in tables."""
@@ -43,10 +46,6 @@ class MoleculeSuccess:
             molecule = parse(extract(answer))
             scores.append(float(molecule is not None and counts(molecule, kind) == target))
         return scores
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The share of successes."""
-        return sum(rows) / len(rows)
 
     def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """Validity, uniqueness, novelty, each in 0…1."""

@@ -32,8 +32,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import TypeVar
 
-from ...errors import InputError, TrexError
+from ...errors import InputError
 from ..task import Item
+from . import mean
 
 Order = tuple[str, ...]
 _T = TypeVar("_T")
@@ -63,6 +64,8 @@ class OrderingAccuracy:
     events in the right order (0 without a permutation), and for the mended form the official score.
     """
 
+    aggregate = staticmethod(mean)
+
     def __init__(self, upstream: bool = False) -> None:
         self._upstream = upstream
         self._read: Callable[[str], Order] = upstream_order if upstream else order
@@ -78,12 +81,6 @@ class OrderingAccuracy:
             float(self._read(answer) == gold and (self._upstream or bool(gold)))
             for gold, answer in zip(map(gold_order, items), predictions, strict=True)
         ]
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The share of right orders. Raises TrexError for no rows."""
-        if len(rows) == 0:
-            raise TrexError("the accuracy of no orders is not defined")
-        return sum(rows) / len(rows)
 
     def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
