@@ -19,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ..errors import TrexError
-from .metrics import Counts, Measured, Metric
+from .metrics import Counts, Measured, Metric, mean
 from .resampling import (
     RESAMPLES,
     Aggregate,
@@ -28,7 +28,6 @@ from .resampling import (
     estimate_of,
     is_binary,
     item_draws,
-    mean,
     of_counts,
     of_values,
     product,

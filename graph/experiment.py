@@ -132,6 +132,8 @@ class Diagnosis(BaseModel):
 class Experiment(BaseModel):
     """A node of the tree. Visits and cumulative reward are derived by `tree.Tree`, not stored."""
 
+    model_config = ConfigDict(validate_assignment=True)
+
     schema_version: int = SCHEMA_VERSION
     id: str
     parent_id: str | None

@@ -123,11 +123,12 @@ class Nodes:
 
     def approve(self, state: RunState) -> Command[Literal["plan", "prepare"]]:
         """With `approve` on, a person accepts, edits or rejects the plan."""
-        experiment = self._current(state)
-        control = Control(Path(state["settings"]["directory"]))
         used: RunState = {"hints_used": state.get("hints_given", 0)}
-        if not state["settings"]["approve"] or experiment.plan is None or control.stops_now():
+        control = Control(Path(state["settings"]["directory"]))
+        if not state["settings"]["approve"] or control.stops_now():
             return Command(goto="prepare", update=used)
+        experiment = Experiment.model_validate(state["tree"][state["current"]])
+        assert experiment.plan is not None
         plan, problem = experiment.plan, ""
         while True:
             answer = interrupt(question(experiment, plan, problem))
@@ -168,11 +169,11 @@ class Nodes:
 
     def fan_out(self, state: RunState) -> list[Send] | Literal["diagnose"]:
         """One job for each trial that goes on; none left, or nothing to train on: diagnose."""
-        experiment = self._current(state)
+        experiment = state["tree"][state["current"]]
+        dataset = experiment.get("dataset")
         going = [trial for trial in state["running"] if trial["status"] in ("planned", "running")]
-        if experiment.failure or experiment.dataset is None or not going:
+        if experiment.get("failure") or dataset is None or not going:
             return "diagnose"
-        dataset = experiment.dataset.model_dump(mode="json")
         return [
             Send(
                 "run_rung",
@@ -182,7 +183,7 @@ class Nodes:
                     dataset=dataset,
                     trial=trial,
                     rung=state["rung"],
-                    experiment=experiment.id,
+                    experiment=state["current"],
                 ),
             )
             for trial in going
@@ -251,9 +252,6 @@ class Nodes:
 
     def _tree(self, state: RunState) -> Tree:
         return self._open(state).reader.read(state["tree"])
-
-    def _current(self, state: RunState) -> Experiment:
-        return Experiment.model_validate(state["tree"][state["current"]])
 
 
 def _dump(trials: list[TrialRecord]) -> list[dict[str, Any]]:

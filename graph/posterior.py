@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PRIOR_RATIO = 2.0
 """Before a tree has gains to learn from, an effect is believed to be about twice the noise of one score."""
@@ -30,8 +30,7 @@ FLOOR_RATIO = 0.5
 _MAD_TO_SD = 1.4826
 
 
-@dataclass(frozen=True, slots=True)
-class Belief:
+class Belief(NamedTuple):
     """A node's posterior, in units of the score, and that of its gain over the parent.
 
     `gain` is the effect of the node's change given its own score and what was believed of the parent; for the
@@ -68,12 +67,8 @@ def refined_belief(parent: Belief, score: float, standard_error: float, gain_var
         return Belief(mean=score, sd=0.0, gain=surprise, gain_sd=0.0)
     weight = prior / (noise + prior)
     effect = gain_variance / (noise + prior)
-    return Belief(
-        mean=parent.mean + weight * surprise,
-        sd=math.sqrt(weight * noise),
-        gain=effect * surprise,
-        gain_sd=math.sqrt(effect * (noise + inherited)),
-    )
+    mean, gain = parent.mean + weight * surprise, effect * surprise
+    return Belief(mean, math.sqrt(weight * noise), gain, math.sqrt(effect * (noise + inherited)))
 
 
 def estimate_gain_variance(gains: Sequence[float], gain_noise: Sequence[float], noise: float) -> float:

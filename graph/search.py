@@ -86,8 +86,7 @@ class Mcts:
         visits = {node: 1 + virtual[node] for node in tree.order}
         total = {node: ranks.get(node, 0.0) for node in tree.order}
         best = dict(total)
-        for node in reversed(tree.order):
-            parent = tree[node].parent_id
+        for node, parent in reversed(tree.edges):
             if parent is not None:
                 visits[parent] += visits[node]
                 total[parent] += total[node]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import TrexError
 from ..evaluation.results import Score
@@ -58,6 +58,25 @@ class NodeStatistics:
     def mean_reward(self) -> float:
         """Cumulative reward over visits; 0 for a subtree in which nothing has finished."""
         return self.reward / self.visits if self.visits else 0.0
+
+
+class ObservedGain(NamedTuple):
+    """The difference of two scores, and the variance of its noise."""
+
+    gain: float
+    variance: float
+
+    @classmethod
+    def between(cls, before: Score, after: Score) -> ObservedGain:
+        """`after` minus `before`, their noise taken as independent."""
+        return cls(after.value - before.value, after.standard_error**2 + before.standard_error**2)
+
+
+class _Measured(NamedTuple):
+    score: Score
+    ancestor: str | None
+    """The nearest one that is scored."""
+    gain: ObservedGain | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +140,16 @@ class Tree:
             tree._nodes = {**self._nodes, experiment.id: experiment}
             for derived in (*_OF_SCORES, "statistics"):
                 tree.__dict__.pop(derived, None)
-        if experiment.status != "done" and (before is None or before.status != "done"):
-            # What scores say does not depend on experiments that have none.
-            tree.__dict__.update((name, self.__dict__[name]) for name in _OF_SCORES if name in self.__dict__)
+        if before is None or before.status != "done":
+            if experiment.status != "done":
+                # What scores say does not depend on experiments that have none.
+                tree.__dict__.update(
+                    (name, self.__dict__[name]) for name in _OF_SCORES if name in self.__dict__
+                )
+            elif not tree._children[experiment.id]:
+                measured = dict(self._measured)
+                tree._measure(experiment.id, measured)
+                tree.__dict__["_measured"] = measured
         return tree
 
     def __len__(self) -> int:
@@ -182,6 +208,11 @@ class Tree:
         """Edges between the root and the node."""
         return self._depth[self[node].id]
 
+    @cached_property
+    def edges(self) -> tuple[tuple[str, str | None], ...]:
+        """Every id with its parent's, parents before their children; the root's is `None`."""
+        return tuple((node, self._nodes[node].parent_id) for node in self.order)
+
     @property
     def leaves(self) -> tuple[Experiment, ...]:
         """Experiments without children, by (round, id)."""
@@ -202,8 +233,7 @@ class Tree:
         best: dict[str, float | None] = {
             node: None if (belief := self.beliefs.get(node)) is None else belief.mean for node in self._nodes
         }
-        for node in reversed(self.order):
-            parent = self._nodes[node].parent_id
+        for node, parent in reversed(self.edges):
             if parent is not None:
                 visits[parent] += visits[node]
                 reward[parent] += reward[node]
@@ -218,41 +248,45 @@ class Tree:
         return statistics.median(errors) if errors else 0.0
 
     @cached_property
+    def gains(self) -> Mapping[str, ObservedGain]:
+        """What scored experiments gained over the nearest scored ancestor, by id; the root has no gain."""
+        return {node: known.gain for node, known in self._measured.items() if known.gain is not None}
+
+    @cached_property
     def gain_variance(self) -> float:
         """τ²: the variance of true gains between parent and child, estimated from this tree."""
-        gains, noise = [], []
-        for score, ancestor in self._measured.values():
-            if ancestor is not None:
-                before = self._measured[ancestor][0]
-                gains.append(score.value - before.value)
-                noise.append(score.standard_error**2 + before.standard_error**2)
+        gains, noise = zip(*self.gains.values(), strict=True) if self.gains else ((), ())
         return estimate_gain_variance(gains, noise, self.noise**2)
 
     @cached_property
-    def _measured(self) -> dict[str, tuple[Score, str | None]]:
-        """The score of each scored experiment and its nearest scored ancestor, parents before their children."""
-        measured: dict[str, tuple[Score, str | None]] = {}
-        nearest: dict[str | None, str | None] = {None: None}
+    def _measured(self) -> dict[str, _Measured]:
+        """What is known of each scored experiment, parents before their children."""
+        measured: dict[str, _Measured] = {}
         for node in self.order:
-            experiment = self._nodes[node]
-            above = nearest[experiment.parent_id]
-            if experiment.status == "done" and experiment.score is not None:
-                measured[node] = experiment.score, above
-                above = node
-            nearest[node] = above
+            self._measure(node, measured)
         return measured
+
+    def _measure(self, node: str, measured: dict[str, _Measured]) -> None:
+        """Add a node, if it is scored, to what holds its ancestors."""
+        experiment = self._nodes[node]
+        if experiment.status == "done" and experiment.score is not None:
+            above = experiment.parent_id
+            while above is not None and above not in measured:
+                above = self._nodes[above].parent_id
+            gain = None if above is None else ObservedGain.between(measured[above].score, experiment.score)
+            measured[node] = _Measured(experiment.score, above, gain)
 
     @cached_property
     def beliefs(self) -> Mapping[str, Belief]:
         """What to believe of every scored experiment's value, by id; see `posterior`."""
         beliefs: dict[str, Belief] = {}
-        for node, (score, ancestor) in self._measured.items():
-            if ancestor is None:
-                beliefs[node] = first_belief(score.value, score.standard_error)
-            else:
-                beliefs[node] = refined_belief(
-                    beliefs[ancestor], score.value, score.standard_error, self.gain_variance
-                )
+        gain_variance = self.gain_variance
+        for node, (score, ancestor, _) in self._measured.items():
+            beliefs[node] = (
+                first_belief(score.value, score.standard_error)
+                if ancestor is None
+                else refined_belief(beliefs[ancestor], score.value, score.standard_error, gain_variance)
+            )
         return beliefs
 
     def posterior(self, node: str) -> Belief | None:
@@ -301,7 +335,7 @@ class Tree:
         return [KeyNode(node, kind, reason) for _, node, reason in sorted(found)]
 
 
-_OF_SCORES = ("scored", "noise", "gain_variance", "_measured", "beliefs")
+_OF_SCORES = ("scored", "noise", "gains", "gain_variance", "_measured", "beliefs")
 """Derived properties of a tree that experiments without a score have no part in."""
 
 
@@ -314,25 +348,34 @@ class TreeReader:
     """
 
     def __init__(self) -> None:
-        self._raw: dict[str, Mapping[str, Any]] = {}
+        self._raw: Mapping[str, Mapping[str, Any]] = {}
         self._tree = Tree([])
 
     def read(self, raw: Mapping[str, Mapping[str, Any]]) -> Tree:
         """The tree of the state's raw nodes. Raises TrexError where a node's key is not its id."""
         known = self._raw
+        if raw is known:
+            return self._tree
         changed = [node for node, fields in raw.items() if known.get(node) is not fields]
         gone = len(raw) != len(known) + sum(node not in known for node in changed)
         if len(changed) == 1 and not gone:
-            self._tree = self._tree.updated(_experiment(changed[0], raw[changed[0]]))
+            self._tree = self._tree.updated(self._experiment(changed[0], raw[changed[0]]))
         elif changed or gone:
-            read = {node: _experiment(node, raw[node]) for node in changed}
+            read = {node: self._experiment(node, raw[node]) for node in changed}
             self._tree = Tree([read.get(node) or self._tree[node] for node in raw])
-        self._raw = dict(raw)
+        self._raw = raw
         return self._tree
 
-
-def _experiment(node: str, fields: Mapping[str, Any]) -> Experiment:
-    experiment = Experiment.model_validate(fields)
-    if experiment.id != node:
-        raise TrexError(f"the state keeps experiment {experiment.id!r} under the key {node!r}")
-    return experiment
+    def _experiment(self, node: str, fields: Mapping[str, Any]) -> Experiment:
+        """The node; of one that is known only the fields that changed are validated."""
+        before = self._raw.get(node, {})
+        if not before or before.keys() - fields.keys():
+            experiment = Experiment.model_validate(fields)
+        else:
+            experiment = self._tree[node].model_copy()
+            for name in Experiment.model_fields.keys() & fields.keys():
+                if name not in before or before[name] is not fields[name]:
+                    setattr(experiment, name, fields[name])
+        if experiment.id != node:
+            raise TrexError(f"the state keeps experiment {experiment.id!r} under the key {node!r}")
+        return experiment

@@ -106,5 +106,5 @@ def test_a_gold_that_is_no_order_matches_silence_upstream_alone() -> None:
 def test_bad_input() -> None:
     with pytest.raises(InputError, match=r"row q7 .*'Answer'"):
         OrderingAccuracy().rows([{"id": "q7", "Question": "?"}], ["A, B, C, D"])
-    with pytest.raises(TrexError, match="no orders"):
+    with pytest.raises(TrexError, match="no items"):
         OrderingAccuracy().aggregate([])

@@ -12,23 +12,14 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from ..experiment import Experiment
-from ..tree import Tree
+from ..tree import ObservedGain, Tree
 
 SMALLEST_SCALE = 0.005
 """Gains are never taken to vary by less than this (in units of the score)."""
 
 FAILURE_GAIN = -1.0
 """A failed experiment counts as a loss of this many scales."""
-
-
-class Outcome(NamedTuple):
-    """One observation: what an experiment in some direction gained, and the variance of that number."""
-
-    gain: float
-    variance: float
 
 
 @dataclass(frozen=True)
@@ -45,39 +36,32 @@ def scale(tree: Tree) -> float:
     return max(SMALLEST_SCALE, math.sqrt(tree.gain_variance))
 
 
-def outcomes(tree: Tree) -> dict[str, list[Outcome]]:
+def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
     """The gains of each direction over what it refined.
 
     A child of the root starts from the first plan, not from the untrained model; the oldest child is that
     plan, and the later ones are measured against it. It is itself no evidence for any direction.
     """
-    found: dict[str, list[Outcome]] = defaultdict(list)
-    size = scale(tree)
-    first = next((child for child in tree.children(tree.root.id) if child.score is not None), None)
+    found: dict[str, list[ObservedGain]] = defaultdict(list)
+    size, root, gains = scale(tree), tree.root.id, tree.gains
+    failed = ObservedGain(FAILURE_GAIN * size, size**2)
+    first = next((child for child in tree.children(root) if child.score is not None), None)
     for experiment in tree:
-        parent = tree.parent(experiment.id)
-        if experiment.plan is None or parent is None or experiment.status == "running":
+        if experiment.plan is None or experiment.status == "running":
             continue
-        if parent.plan is None:
-            if first is None or first.id == experiment.id:
+        gain = gains.get(experiment.id)
+        if experiment.parent_id == root:
+            if first is None or first is experiment:
                 continue
-            parent = first
-        found[experiment.plan.direction].append(_outcome(tree, experiment, parent, size))
+            if gain is not None and first.score is not None and experiment.score is not None:
+                gain = ObservedGain.between(first.score, experiment.score)
+        # How well a direction works differs from place to place by about the scale itself.
+        seen = failed if gain is None else ObservedGain(gain.gain, gain.variance + size**2)
+        found[experiment.plan.direction].append(seen)
     return found
 
 
-def _outcome(tree: Tree, experiment: Experiment, parent: Experiment, size: float) -> Outcome:
-    before: Experiment | None = parent
-    while before is not None and before.score is None:
-        before = tree.parent(before.id)
-    if experiment.score is None or before is None or before.score is None:
-        return Outcome(FAILURE_GAIN * size, size**2)
-    noise = experiment.score.standard_error**2 + before.score.standard_error**2
-    # How well a direction works differs from place to place by about the scale itself.
-    return Outcome(experiment.score.value - before.score.value, noise + size**2)
-
-
-def arm(optimism: float, size: float, seen: Sequence[Outcome]) -> Arm:
+def arm(optimism: float, size: float, seen: Sequence[ObservedGain]) -> Arm:
     """The posterior of a direction whose prior is N(optimism · size, size²)."""
     precision = 1 / size**2 + sum(1 / outcome.variance for outcome in seen)
     weighted = optimism / size + sum(outcome.gain / outcome.variance for outcome in seen)

@@ -97,7 +97,7 @@ class DataDirection(Direction):
         for edit in self.edits(situation):
             recipe = with_rows(edit.recipe, situation)
             key = recipe_key(recipe)
-            if key not in situation.tried and key not in found and (recipe.rows or 0) >= MIN_ROWS:
+            if key not in found and not situation.tried(key) and (recipe.rows or 0) >= MIN_ROWS:
                 found[key] = replace(edit, recipe=recipe)
         return list(found.values())
 
@@ -111,7 +111,7 @@ class TrainingDirection(Direction):
 
     def propose(self, situation: Situation, rng: random.Random) -> ExperimentPlan | None:
         """See `Direction`."""
-        tried = situation.tried.get(recipe_key(situation.recipe), ())
+        tried = situation.tried(recipe_key(situation.recipe))
         fitted = [
             replace(v, training=situation.fitted(v.training, situation.rows))
             for v in self.variants(situation)
@@ -204,9 +204,8 @@ def with_rows(recipe: DataRecipe, situation: Situation) -> DataRecipe:
     A parent that was short of rows doesn't limit its child, one that took fewer on purpose does.
     """
     supply = expected_rows(recipe.model_copy(update={"rows": None}), situation.notes)
-    before = expected_rows(situation.recipe.model_copy(update={"rows": None}), situation.notes)
     wanted = situation.trial_examples
-    if recipe.rows is not None and (recipe.rows != situation.recipe.rows or recipe.rows < before):
+    if recipe.rows is not None and (recipe.rows != situation.recipe.rows or recipe.rows < situation.supply):
         wanted = min(wanted, recipe.rows)
     return recipe.model_copy(update={"rows": max(1, min(wanted, supply, MAX_ROWS))})
 
@@ -215,7 +214,7 @@ def untried(
     situation: Situation, recipe: DataRecipe, variants: Iterable[Variant], rng: random.Random
 ) -> list[Variant]:
     """The first K variants that were never tried on this recipe, filled up with others nearby."""
-    seen = set(situation.tried.get(recipe_key(recipe), ()))
+    seen = situation.tried(recipe_key(recipe))
     chosen: list[Variant] = []
     pool = list(variants)
     base = pool[0].training
@@ -245,7 +244,7 @@ def plan(
 
 def _near(base: TrainingPlan, situation: Situation, rng: random.Random) -> Variant:
     """An untried learning rate within `NUDGE` of the parent's best, on the promising side if there is one."""
-    tried = situation.tried.get(recipe_key(situation.recipe), ())
+    tried = situation.tried(recipe_key(situation.recipe))
     near = with_rate(base, base.learning_rate * NUDGE ** (situation.rate_lean or rng.choice((-1, 1))))
     while near in tried:
         near = with_rate(base, base.learning_rate * NUDGE ** rng.uniform(-1, 1), digits=6)

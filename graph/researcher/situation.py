@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from functools import cached_property
 
 from ...evaluation.task import Task
 from ...files import fingerprint
 from ...training.data.recipe import DataRecipe
 from ...training.plan import TrainingPlan
-from ..experiment import Experiment, ExperimentPlan, Symptom, TrialRecord
+from ..experiment import Experiment, Symptom, TrialRecord
 from ..tree import Tree
 from . import first_plan
 from .protocol import PlanningRequest, ResearchNotes
@@ -42,30 +42,29 @@ def recipe_key(recipe: DataRecipe) -> str:
 
 
 class History:
-    """Which configurations a growing tree tried: an experiment that is known isn't read again."""
+    """Which configurations a growing tree tried: an experiment that did not change isn't read again."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[ExperimentPlan, list[TrialRecord], str, frozenset[TrainingPlan]]] = {}
+        self._known: dict[str, tuple[Experiment, str]] = {}
+        self._tried: dict[str, dict[str, set[TrainingPlan]]] = defaultdict(dict)
 
-    def of(self, tree: Tree) -> dict[str, set[TrainingPlan]]:
-        """The training plans of a tree by the key of their recipe, as proposed and as repaired."""
-        tried: dict[str, set[TrainingPlan]] = defaultdict(set)
+    def read(self, tree: Tree) -> None:
+        """Take in what changed."""
         for experiment in tree:
-            if experiment.plan is not None:
-                _, _, recipe, plans = self._read(experiment, experiment.plan)
-                tried[recipe] |= plans
-        return dict(tried)
+            known = self._known.get(experiment.id)
+            if experiment.plan is None or (known is not None and known[0] is experiment):
+                continue
+            if known is not None:
+                del self._tried[known[1]][experiment.id]
+            key = recipe_key(experiment.plan.recipe)
+            self._known[experiment.id] = experiment, key
+            planned = {trial.training for trial in experiment.plan.trials}
+            self._tried[key][experiment.id] = planned | {trial.training for trial in experiment.trials}
 
-    def _read(
-        self, experiment: Experiment, plan: ExperimentPlan
-    ) -> tuple[ExperimentPlan, list[TrialRecord], str, frozenset[TrainingPlan]]:
-        known = self._known.get(experiment.id)
-        if known is None or known[0] is not plan or known[1] is not experiment.trials:
-            planned = {trial.training for trial in plan.trials}
-            trained = {trial.training for trial in experiment.trials}
-            known = (plan, experiment.trials, recipe_key(plan.recipe), frozenset(planned | trained))
-            self._known[experiment.id] = known
-        return known
+    def tried(self, tree: Tree, key: str) -> set[TrainingPlan]:
+        """The training plans that a tree tried on the recipe with that key, as proposed and as repaired."""
+        plans = (plans for node, plans in self._tried.get(key, {}).items() if node in tree)
+        return set[TrainingPlan]().union(*plans)
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ class Situation:
     training: TrainingPlan
     rows: int
     """Rows the recipe yields: counted where it was built, else estimated."""
-    tried: Mapping[str, Set[TrainingPlan]]
-    """The training plans tried on each recipe of the tree, by the recipe's key."""
+    history: History
     trials: int
     trial_examples: int
     symptoms: frozenset[Symptom] = frozenset()
@@ -98,6 +96,7 @@ class Situation:
         tree, node = request.context.tree, request.context.node
         source = next((e for e in reversed(tree.path(node.id)) if _best(e) is not None), None)
         rows, records = 0, tuple[TrialRecord, ...]()
+        history.read(tree)
         if source is None or source.plan is None:
             recipe = first_plan.recipe(request.task, request.notes, request.trial_examples)
             training = first_plan.training(request.task, request.trial_examples)
@@ -115,14 +114,23 @@ class Situation:
             recipe=recipe,
             training=training,
             rows=rows or recipe.rows or max(1, expected_rows(recipe, request.notes)),
-            tried=history.of(tree),
+            history=history,
             trials=request.trials,
             trial_examples=request.trial_examples,
             symptoms=_symptoms(request),
             records=records,
             hint=request.hint,
-            untouched=all(e.plan is None for e in tree),
+            untouched=not any(e.plan is not None for e in tree),
         )
+
+    def tried(self, key: str) -> set[TrainingPlan]:
+        """The training plans that were tried on the recipe with that key (`recipe_key`)."""
+        return self.history.tried(self.tree, key)
+
+    @cached_property
+    def supply(self) -> int:
+        """About how many rows the recipe would yield if it did not limit them."""
+        return expected_rows(self.recipe.model_copy(update={"rows": None}), self.notes)
 
     @property
     def score(self) -> str:
