@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from trex.evaluation.protocol import Freeze
@@ -33,11 +34,6 @@ from trex.training.plan import rung_steps
 from trex.training.runners import Runner
 
 
-def _lines(item: Item) -> tuple[str, str]:
-    row = {"id": item["id"], "prediction": "positive"}
-    return json.dumps(row | {"value": 0.0}) + "\n", json.dumps(row | {"value": 1.0}) + "\n"
-
-
 def _score(value: float, n: int) -> Score:
     """A share with Wald's interval: a bootstrap would be the grader's work, not the loop's."""
     error = (value * (1 - value) / n) ** 0.5 or 0.05
@@ -52,16 +48,13 @@ def _score(value: float, n: int) -> Score:
 
 
 class InstantGrader:
-    """Scores an adapter by its name."""
+    """Scores an adapter by its name. Evaluations with the same answers share a file of predictions."""
 
     def __init__(self, task: Task, run: Path) -> None:
         self._run = run
+        self._written: set[str] = set()
         run.joinpath("predictions").mkdir(exist_ok=True)
-        # Items as lines of a file of predictions, answered wrongly and rightly: written often, made once.
-        self._lines = {
-            "search": [_lines(item) for item in search_items(task)],
-            "confirm": [_lines(item) for item in confirm_items(task)],
-        }
+        self._items = {"search": search_items(task), "confirm": confirm_items(task)}
 
     def start(self) -> None: ...
 
@@ -69,22 +62,30 @@ class InstantGrader:
         self, adapter: Path | None, split: str, limit: int | None = None, scoring: str = "auto"
     ) -> Evaluation:
         name = "base" if adapter is None else adapter.parents[2].name
-        lines = self._lines[split][:limit]
-        n, drawn = len(lines), zlib.crc32(name.encode())
-        right = round((0.65 + 0.1 * (drawn % 1000) / 1000) * n)  # spread evenly, and shifted for each adapter
-        values = [(place + drawn) * right % n < right for place in range(n)]
-        path = f"predictions/{name}-{split}-{n}.jsonl"
-        if limit is None:  # nobody reads those of a rung that is not the last
-            self._run.joinpath(path).write_text(
-                "".join(line[value] for line, value in zip(lines, values, strict=True))
-            )
+        items = self._items[split][:limit]
+        n, drawn = len(items), zlib.crc32(name.encode())
+        right, shift = round((0.65 + 0.1 * (drawn % 1000) / 1000) * n), drawn % n
         return Evaluation(
             id=f"{name}-{split}-{n}",
             split=split,  # type: ignore[arg-type]
             scoring="choices",
-            score=_score(sum(values) / n, n),
-            predictions=path,
+            score=_score(right / n, n),
+            predictions=self._predictions(split, items, right, shift),
         )
+
+    def _predictions(self, split: str, items: Sequence[Item], right: int, shift: int) -> str:
+        """The right answers are spread evenly over the items."""
+        n = len(items)
+        name = f"predictions/{split}-{n}-{right}-{shift}.jsonl"
+        if name not in self._written:
+            self._written.add(name)
+            values = ((place + shift) * right % n < right for place in range(n))
+            rows = (
+                json.dumps({"id": item["id"], "prediction": "positive", "value": float(value)})
+                for item, value in zip(items, values, strict=True)
+            )
+            self._run.joinpath(name).write_text("\n".join(rows) + "\n")
+        return name
 
     def check_contamination(self, dataset: Path) -> ContaminationReport:
         return ContaminationReport(checked_rows=1, against_items=1, matches=0, clean=True)

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from .task import Item, Task
 RIGHT = 0.5
 MIN_WORD_COUNT = 3
 TELLING = 1.96
+MOST_CAUSES = 8
 MOST_CLUSTERS = 3
 FEWEST_CLUSTERED = 12
 """Failures that are read group by group; fewer are read one by one."""
@@ -117,15 +118,6 @@ def measured_of(predictions: Sequence[Prediction]) -> Measured:
     return Measured([prediction.value for prediction in ordered], {}, counts)
 
 
-def failure_cases(evaluation: Evaluation, task: Task, run_dir: Path) -> list[FailureCase]:
-    """Search items answered wrongly, in the order of item ids. Raises InputError for any other split."""
-    return [
-        FailureCase(id=asked.id, prompt=asked.text, reference=asked.reference, prediction=said.prediction)
-        for asked, said in _answered(evaluation, task, run_dir)
-        if said.wrong
-    ]
-
-
 def compare(before: Evaluation, after: Evaluation, run_dir: Path) -> Comparison:
     """Pair two evaluations of one split item by item; rungs may have seen fewer items than the last one."""
     if before.split != after.split:
@@ -150,28 +142,6 @@ def counts_of(rows: Sequence[list[float] | None]) -> Counts | None:
     return np.array(known, dtype=float) if known and len(known) == len(rows) else None
 
 
-def causes(evaluation: Evaluation, task: Task, run_dir: Path, most: int = 8) -> list[FailureGroup]:
-    """Groups of failures by simple, countable causes, most frequent first, at most `most`; then clusters.
-
-    Confusion of choices, answers of the wrong form (empty, cut, none of the choices, too long), refusals,
-    inputs of a length on which more fails than elsewhere, and words whose log-odds of standing in a failed
-    item rather than in a solved one exceed 1.96 standard errors (with 0.5 added to every count: Haldane 1956,
-    Anscombe 1956). Up to three clusters of failed inputs that are alike in words come on top: they show what
-    failures are about, and don't say that such inputs fail more often than others.
-    """
-    pairs = _answered(evaluation, task, run_dir)
-    groups = [
-        *_forms(task, pairs),
-        *_confusions(task, pairs),
-        *_lengths(pairs),
-        *_telling_words(pairs),
-    ]
-    return [
-        *sorted(groups, key=lambda group: (-group.count, group.kind, group.cause))[:most],
-        *_alike(pairs),
-    ]
-
-
 @dataclass(frozen=True)
 class Asked:
     """An item as a model is asked it: `text` is the user's turn."""
@@ -189,15 +159,52 @@ class Asked:
 Answered = list[tuple[Asked, Prediction]]
 
 
-def _answered(evaluation: Evaluation, task: Task, run_dir: Path) -> Answered:
-    if evaluation.split != "search":
-        raise InputError(f"failure cases are shown of 'search' only, not of {evaluation.split!r}")
-    items = {item["id"]: item for item in search_items(task)}
-    predictions = sorted(read_predictions(run_dir, evaluation), key=lambda p: p.id)
-    unknown = [p.id for p in predictions if p.id not in items]
-    if unknown:
-        raise TrexError(f"evaluation {evaluation.id} names item {unknown[0]}, which is not in the task's dev")
-    return [(_asked(task, items[p.id]), p) for p in predictions]
+class Failures:
+    """What an evaluation of `search` got wrong. Items, and what was said, are read when it is made.
+
+    Raises InputError for any other split, TrexError for predictions that are gone, damaged or of other items.
+    """
+
+    def __init__(self, evaluation: Evaluation, task: Task, run_dir: Path) -> None:
+        if evaluation.split != "search":
+            raise InputError(f"failure cases are shown of 'search' only, not of {evaluation.split!r}")
+        items = {item["id"]: item for item in search_items(task)}
+        predictions = sorted(read_predictions(run_dir, evaluation), key=lambda p: p.id)
+        unknown = [p.id for p in predictions if p.id not in items]
+        if unknown:
+            raise TrexError(
+                f"evaluation {evaluation.id} names item {unknown[0]}, which is not in the task's dev"
+            )
+        self._task = task
+        self._answered: Answered = [(_asked(task, items[p.id]), p) for p in predictions]
+
+    @cached_property
+    def cases(self) -> list[FailureCase]:
+        """Items answered wrongly, in the order of their ids."""
+        return [
+            FailureCase(id=asked.id, prompt=asked.text, reference=asked.reference, prediction=said.prediction)
+            for asked, said in self._answered
+            if said.wrong
+        ]
+
+    @cached_property
+    def groups(self) -> list[FailureGroup]:
+        """Groups of failures by simple, countable causes, most frequent first, at most `MOST_CAUSES`; then clusters.
+
+        Confusion of choices, answers of the wrong form (empty, cut, none of the choices, too long), refusals,
+        inputs of a length on which more fails than elsewhere, and words whose log-odds of standing in a failed
+        item rather than in a solved one exceed 1.96 standard errors (with 0.5 added to every count: Haldane
+        1956, Anscombe 1956). Up to three clusters of failed inputs that are alike in words come on top: they
+        show what failures are about, and don't say that such inputs fail more often than others.
+        """
+        groups = [
+            *_forms(self._task, self._answered),
+            *_confusions(self._task, self._answered),
+            *_lengths(self._answered),
+            *_telling_words(self._answered),
+        ]
+        groups.sort(key=lambda group: (-group.count, group.kind, group.cause))
+        return [*groups[:MOST_CAUSES], *_alike(self._answered)]
 
 
 def _asked(task: Task, item: Item) -> Asked:

@@ -1,8 +1,8 @@
 """The state machine of TREX: nodes and edges, nothing else.
 
-analyze → baseline → research → ┌→ select → plan → approve → prepare ─Send→ run_rung ×K → promote ─┬→ diagnose → record ─┐→ finish
-                                │                                      └───── Send survivors ──────┘                     │
-                                └────────────────────────────────────── while budget ───────────────────────────────────┘
+analyze → baseline → research → ┌→ select → plan (→ approve) → prepare ─Send→ run_rung ×K → promote ─┬→ diagnose → record ─┐→ finish
+                                │                                        └───── Send survivors ──────┘                     │
+                                └──────────────────────────────────────── while budget ───────────────────────────────────┘
 """  # noqa: E501
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def build_graph(nodes: Nodes | None = None, checkpointer: BaseCheckpointSaver[st
     graph.add_edge("baseline", "research")
     graph.add_conditional_edges("research", do.go_on, ["select", "finish"])
     graph.add_edge("select", "plan")
-    graph.add_edge("plan", "approve")
+    graph.add_conditional_edges("plan", do.ask, ["approve", "prepare"])
     graph.add_conditional_edges("prepare", do.fan_out, ["run_rung", "diagnose"])
     graph.add_edge("run_rung", "promote")
     graph.add_conditional_edges("promote", do.fan_out, ["run_rung", "diagnose"])

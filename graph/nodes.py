@@ -121,12 +121,15 @@ class Nodes:
             "hints_given": used + len(hints),
         }
 
+    def ask(self, state: RunState) -> Literal["approve", "prepare"]:
+        """Whether a person is asked about the plan."""
+        return "approve" if state["settings"]["approve"] else "prepare"
+
     def approve(self, state: RunState) -> Command[Literal["plan", "prepare"]]:
-        """With `approve` on, a person accepts, edits or rejects the plan."""
-        used: RunState = {"hints_used": state.get("hints_given", 0)}
+        """A person accepts, edits or rejects the plan, unless one has asked for the end at once."""
         control = Control(Path(state["settings"]["directory"]))
-        if not state["settings"]["approve"] or control.stops_now():
-            return Command(goto="prepare", update=used)
+        if control.stops_now():
+            return Command(goto="prepare")
         experiment = Experiment.model_validate(state["tree"][state["current"]])
         assert experiment.plan is not None
         plan, problem = experiment.plan, ""
@@ -148,14 +151,15 @@ class Nodes:
         patch: dict[str, Any] = {"plan": plan.model_dump(mode="json"), "strategy": plan.strategy}
         if plan != experiment.plan:
             patch["repairs"] = [*experiment.repairs, EDITED]
-        return Command(goto="prepare", update=used | {"tree": {experiment.id: patch}})
+        return Command(goto="prepare", update={"tree": {experiment.id: patch}})
 
     def prepare(self, state: RunState) -> RunState:
         """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
         lab, experiment = self._open(state), self._tree(state)[state["current"]]
         assert experiment.plan is not None
+        used = state.get("hints_given", 0)  # the plan that was told them is carried out
         if lab.control.stops_now():
-            return {"tree": {experiment.id: {"failure": STOPPED}}, "running": []}
+            return {"tree": {experiment.id: {"failure": STOPPED}}, "running": [], "hints_used": used}
         ready = lab.executor.prepare(experiment.plan, experiment.id)
         repairs = [*experiment.repairs, *ready.repairs]
         patch: dict[str, Any] = {"repairs": repairs, "failure": ready.failure}
@@ -165,7 +169,7 @@ class Nodes:
             patch |= {"plan": ready.plan.model_dump(mode="json"), "strategy": ready.plan.strategy}
         emit("prepared", id=experiment.id, rows=ready.dataset.rows if ready.dataset else 0,
              repairs=repairs, failure=ready.failure)  # fmt: skip
-        return {"tree": {experiment.id: patch}, "running": _dump(ready.trials)}
+        return {"tree": {experiment.id: patch}, "running": _dump(ready.trials), "hints_used": used}
 
     def fan_out(self, state: RunState) -> list[Send] | Literal["diagnose"]:
         """One job for each trial that goes on; none left, or nothing to train on: diagnose."""

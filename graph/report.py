@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import InputError
-from ..evaluation.failures import failure_cases
+from ..evaluation.failures import Failures
 from ..evaluation.results import FailureCase
 from ..evaluation.task import Task
 from ..files import read_json, write_atomic
@@ -117,7 +117,7 @@ def _cases(directory: Path, winner: Experiment, task: Task) -> list[FailureCase]
         or not (directory / evaluation.predictions).exists()
     ):
         return []
-    return failure_cases(evaluation, task, directory)[:CASES_SHOWN]
+    return Failures(evaluation, task, directory).cases[:CASES_SHOWN]
 
 
 def _research(path: Path) -> ResearchNotes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..evaluation.failures import causes, compare, failure_cases
+from ..evaluation.failures import Failures, compare
 from ..evaluation.results import Evaluation
 from .experiment import Experiment, TrialRecord
 from .lab import Lab
@@ -75,13 +75,14 @@ def evidence(lab: Lab, experiment: Experiment, parent: Experiment | None) -> Evi
     after, before = experiment.evaluation, parent.evaluation if parent else None
     if after is None:
         return Evidence(lab.task, experiment, parent)
-    run, read = lab.directory.path, lab.settings.diagnosis
+    run = lab.directory.path
+    failures = Failures(after, lab.task, run) if lab.settings.diagnosis else None
     return Evidence(
         task=lab.task,
         experiment=experiment,
         parent=parent,
-        failures=failure_cases(after, lab.task, run) if read else [],
-        groups=causes(after, lab.task, run) if read else [],
+        failures=failures.cases if failures else [],
+        groups=failures.groups if failures else [],
         comparison=compare(before, after, run) if before else None,
     )
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trex.evaluation.clusters import FEWEST, clusters
-from trex.evaluation.failures import Prediction, causes, prediction_row
+from trex.evaluation.failures import Failures, Prediction, prediction_row
 from trex.evaluation.refusals import is_refusal
 from trex.evaluation.results import Evaluation
 from trex.evaluation.splits import search_items
@@ -170,7 +170,7 @@ def test_failed_inputs_that_are_alike_are_a_cause(task: Task, tmp_path: Path) ->
     about = {name: [i["id"] for i in search_items(task) if set(words) & set(i["text"].split())]
              for name, words in TOPICS.items()}  # fmt: skip
     wrong = about["parcel"] + about["film"]
-    groups = causes(evaluated(task, tmp_path, dict.fromkeys(wrong, "no")), task, tmp_path)
+    groups = Failures(evaluated(task, tmp_path, dict.fromkeys(wrong, "no")), task, tmp_path).groups
     found = [group for group in groups if group.kind == "cluster"]
     assert {frozenset(group.ids) for group in found} == {frozenset(about["parcel"]), frozenset(about["film"])}
     assert all(group.count >= FEWEST and f" {group.count}×" in group.cause for group in found)
@@ -180,6 +180,6 @@ def test_failed_inputs_that_are_alike_are_a_cause(task: Task, tmp_path: Path) ->
 def test_refusals_are_a_cause_of_their_own(task: Task, tmp_path: Path) -> None:
     ids = [item["id"] for item in search_items(task)]
     answers = {ids[0]: "", ids[1]: "I'm sorry, but I can't do that.", ids[2]: "很抱歉，我无法回答。"}
-    groups = causes(evaluated(task, tmp_path, answers), task, tmp_path)
+    groups = Failures(evaluated(task, tmp_path, answers), task, tmp_path).groups
     forms = {group.cause: group.ids for group in groups if group.kind in ("format", "refusal")}
     assert forms == {"empty answer 1×": [ids[0]], "answer refuses the request 2×": sorted(ids[1:3])}

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from trex.errors import InputError, TrexError
 from trex.evaluation.failures import (
+    Failures,
     Prediction,
-    causes,
     compare,
-    failure_cases,
     prediction_row,
     read_predictions,
 )
@@ -69,7 +68,7 @@ def blind_to_not(items: list[Item]) -> list[str]:
 
 def test_failure_cases_are_the_wrong_search_items(task: Task, tmp_path: Path) -> None:
     items = search_items(task)
-    cases = failure_cases(evaluation(tmp_path, "a", items, blind_to_not(items)), task, tmp_path)
+    cases = Failures(evaluation(tmp_path, "a", items, blind_to_not(items)), task, tmp_path).cases
     assert {case.id for case in cases} == {i["id"] for i in items if "not" in i["text"]}
     assert all(case.prompt.startswith("Review: film") for case in cases)
     assert {(case.reference, case.prediction) for case in cases} == {("positive", "negative")}
@@ -77,7 +76,7 @@ def test_failure_cases_are_the_wrong_search_items(task: Task, tmp_path: Path) ->
 
 def test_the_causes_name_the_confusion_and_the_word(task: Task, tmp_path: Path) -> None:
     items = search_items(task)
-    groups = causes(evaluation(tmp_path, "a", items, blind_to_not(items)), task, tmp_path)
+    groups = Failures(evaluation(tmp_path, "a", items, blind_to_not(items)), task, tmp_path).groups
     wrong = sum("not" in item["text"] for item in items)
     assert groups[0].cause == f"positive→negative {wrong}×"
     words = [group.cause for group in groups if group.kind == "word"]
@@ -88,17 +87,19 @@ def test_the_causes_name_the_confusion_and_the_word(task: Task, tmp_path: Path) 
 def test_answers_of_the_wrong_form_are_named(task: Task, tmp_path: Path) -> None:
     items = search_items(task)
     answers = [["", "perhaps", item["reference"]][n % 3] for n, item in enumerate(items)]
-    groups = causes(evaluation(tmp_path, "a", items, answers), task, tmp_path)
+    groups = Failures(evaluation(tmp_path, "a", items, answers), task, tmp_path).groups
     forms = {group.cause.rsplit(" ", 1)[0] for group in groups if group.kind == "format"}
     assert forms == {"empty answer", "answer is none of the choices"}
-    cut = causes(evaluation(tmp_path, "b", items, ["perhaps"] * len(items), cut=True), task, tmp_path)
+    cut = Failures(
+        evaluation(tmp_path, "b", items, ["perhaps"] * len(items), cut=True), task, tmp_path
+    ).groups
     assert [g.cause for g in cut if g.kind == "format"] == [f"answer cut at the token limit {len(items)}×"]
 
 
 def test_a_length_that_fails_more_is_named(task: Task, tmp_path: Path) -> None:
     items = search_items(task)
     answers = ["?" if len(item["text"].split()) > 9 else item["reference"] for item in items]
-    groups = causes(evaluation(tmp_path, "a", items, answers), task, tmp_path)
+    groups = Failures(evaluation(tmp_path, "a", items, answers), task, tmp_path).groups
     [length] = [group for group in groups if group.kind == "length"]
     assert length.cause.startswith("long inputs")
 
@@ -106,7 +107,7 @@ def test_a_length_that_fails_more_is_named(task: Task, tmp_path: Path) -> None:
 def test_nothing_wrong_has_no_cause(task: Task, tmp_path: Path) -> None:
     items = search_items(task)
     found = evaluation(tmp_path, "a", items, [item["reference"] for item in items])
-    assert failure_cases(found, task, tmp_path) == [] == causes(found, task, tmp_path)
+    assert Failures(found, task, tmp_path).cases == [] == Failures(found, task, tmp_path).groups
 
 
 def test_evaluations_are_compared_on_the_items_they_share(task: Task, tmp_path: Path) -> None:
@@ -129,9 +130,9 @@ def test_only_search_is_shown(task: Task, tmp_path: Path) -> None:
     confirm = evaluation(tmp_path, "a", items, blind_to_not(items), "confirm")
     test = evaluation(tmp_path, "b", items, blind_to_not(items), "test")
     with pytest.raises(InputError, match="'search' only"):
-        failure_cases(confirm, task, tmp_path)
+        Failures(confirm, task, tmp_path)
     with pytest.raises(InputError, match="'search' only"):
-        causes(test, task, tmp_path)
+        Failures(test, task, tmp_path)
     with pytest.raises(InputError, match="test split are not read"):
         read_predictions(tmp_path, test)
     with pytest.raises(InputError, match="share no items"):
@@ -142,7 +143,7 @@ def test_lost_or_foreign_predictions_are_an_error(task: Task, tmp_path: Path) ->
     items = search_items(task)
     found = evaluation(tmp_path, "a", items, blind_to_not(items))
     with pytest.raises(TrexError, match="not in the task's dev"):
-        failure_cases(evaluation(tmp_path, "b", [{"id": "0" * 16, "reference": "x"}], ["y"]), task, tmp_path)
+        Failures(evaluation(tmp_path, "b", [{"id": "0" * 16, "reference": "x"}], ["y"]), task, tmp_path)
     (tmp_path / "predictions" / "a.jsonl").unlink()
     with pytest.raises(TrexError, match="evaluate again"):
-        failure_cases(found, task, tmp_path)
+        Failures(found, task, tmp_path)

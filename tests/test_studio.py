@@ -25,7 +25,7 @@ FIELDS = {
     "diagnosis": True, "hint": "",
 }  # fmt: skip
 NODES = [
-    "analyze", "baseline", "research", "select", "plan", "approve", "prepare", "run_rung", "run_rung", "promote",
+    "analyze", "baseline", "research", "select", "plan", "prepare", "run_rung", "run_rung", "promote",
     "run_rung", "promote", "diagnose", "record", "finish",
 ]  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_the_form_explains_itself(server: Server) -> None:
 def test_the_graph_can_be_drawn(server: Server) -> None:
     [assistant] = server.client.assistants.search()
     drawn = server.client.assistants.get_graph(assistant["assistant_id"])
-    assert {node["id"] for node in drawn["nodes"]} == {"__start__", "__end__", *NODES}
+    assert {node["id"] for node in drawn["nodes"]} == {"__start__", "__end__", "approve", *NODES}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_cancelled_run_stops_its_processes_and_goes_on(server: Server) -> None
     [*_, (kind, error)] = server.stream(thread, form | {"trials": 3})
     assert kind == "error"
     assert "began with another trials" in error["message"]
-    assert nodes(list(server.stream(thread, form))) == NODES[: NODES.index("approve")]
+    assert nodes(list(server.stream(thread, form))) == NODES[: NODES.index("prepare")]
     # It now asks about the plan, and goes back for another one if the answer is no.
     answer = {"resume": {"decision": "reject", "hint": "less data"}}
     assert nodes(list(server.stream(thread, None, command=answer))) == ["approve", "plan"]

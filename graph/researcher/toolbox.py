@@ -9,7 +9,7 @@ from pathlib import Path
 
 from langchain_core.tools import BaseTool
 
-from ...evaluation.failures import causes, failure_cases
+from ...evaluation.failures import Failures
 from ...evaluation.splits import search_items
 from ...evaluation.task import Task
 from ...tools.failures import failure_tool
@@ -86,8 +86,8 @@ class ResearcherTools:
         evaluation = node.evaluation
         assert evaluation is not None
         return failure_tool(
-            lambda: failure_cases(evaluation, self.task, self.run),
-            lambda: causes(evaluation, self.task, self.run),
+            lambda: Failures(evaluation, self.task, self.run).cases,
+            lambda: Failures(evaluation, self.task, self.run).groups,
         )
 
 
