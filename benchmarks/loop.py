@@ -2,8 +2,8 @@
 
     python benchmarks/loop.py --rounds 300 [--trials 3] [--policy mcts] [--json]
 
-`ms_per_round` counts everything between two records but the first round's imports. Bytes are read from the
-checkpoint file with its write-ahead log folded in.
+`ms_per_round` counts everything between two records but the first round's imports and this measurement. Bytes are
+read from the checkpoint file with its write-ahead log folded in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sqlite3
 import tempfile
 import time
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ def measure(rounds: int, trials: int, policy: str) -> dict[str, Any]:
             load(smoke=True), out=path, smoke=True, rounds=rounds, trials=trials, policy=policy
         )
         ends: list[float] = []
+        goes_on: list[float] = []
         sizes: list[int] = []
 
         def follow(event: dict[str, Any]) -> None:
@@ -40,10 +40,10 @@ def measure(rounds: int, trials: int, policy: str) -> dict[str, Any]:
                 ends.append(time.perf_counter())
                 if event["id"][1:].lstrip("0") in ("", "100", str(rounds - 100), str(rounds)):
                     sizes.append(_bytes(path / "checkpoints.sqlite"))
-                    ends[-1] = time.perf_counter()
+                goes_on.append(time.perf_counter())
 
         prepared.go(follow=follow, labs=Labs(open_instant_lab))
-        own = sorted(1000 * (after - before) for before, after in pairwise(ends[1:]))
+        own = sorted(1000 * (end - start) for start, end in zip(goes_on[1:-1], ends[2:], strict=True))
         started = time.perf_counter()
         nodes = len(load_run(path).tree)
         read_ms = 1000 * (time.perf_counter() - started)

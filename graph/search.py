@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
@@ -82,12 +81,15 @@ class Mcts:
         return chosen
 
     def _next(self, tree: Tree, ranks: Mapping[str, float], candidates: list[str], chosen: list[str]) -> str:
-        virtual = Counter(chosen)
-        visits = {node: 1 + virtual[node] for node in tree.order}
-        total = {node: ranks.get(node, 0.0) for node in tree.order}
-        best = dict(total)
+        own = {node: ranks.get(node, 0.0) for node in tree.order}
+        visits, children = dict.fromkeys(tree.order, 1), dict.fromkeys(tree.order, 0)
+        for node in chosen:
+            visits[node] += 1
+            children[node] += 1
+        total, best = dict(own), dict(own)
         for node, parent in reversed(tree.edges):
             if parent is not None:
+                children[parent] += 1
                 visits[parent] += visits[node]
                 total[parent] += total[node]
                 best[parent] = max(best[parent], best[node])
@@ -95,12 +97,11 @@ class Mcts:
 
         def priority(node: str) -> float:
             below = best[node] if self.backup == "best" else total[node] / visits[node]
-            value = (ranks.get(node, 0.0) + below) / 2.0
+            value = (own[node] + below) / 2.0
             return value + self.exploration * math.sqrt(log_visits / visits[node])
 
         def is_open(node: str) -> bool:
-            children = tree.child_count(node) + virtual[node]
-            return children < self.widening * math.pow(visits[node], self.alpha)
+            return children[node] < self.widening * math.pow(visits[node], self.alpha)
 
         ready = [node for node in candidates if is_open(node)] or candidates
         return min(ready, key=lambda node: (-priority(node), node))
