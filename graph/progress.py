@@ -53,6 +53,4 @@ def followed_by(follow: Follow) -> Iterator[None]:
 def emit(kind: EventKind, **data: Any) -> None:
     """Say what happens. Call it from inside a node."""
     event: Event = {"event": kind, **data}
-    get_stream_writer()(event)
-    if follow := _follower.get():
-        follow(event)
+    (_follower.get() or get_stream_writer())(event)

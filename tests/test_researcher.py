@@ -395,7 +395,7 @@ def test_arm_moves_from_its_optimism_to_what_was_seen() -> None:
 
     before = arm(0.5, 0.02, [])
     assert before.mean == pytest.approx(0.01) and before.sd == pytest.approx(0.02)
-    after = arm(0.5, 0.02, [ObservedGain(-0.03, 0.02**2)] * 8)
+    after = arm(0.5, 0.02, [ObservedGain(-0.03, 0.0)] * 8)
     assert after.mean == pytest.approx((0.01 - 8 * 0.03) / 9) and after.sd == pytest.approx(0.02 / 3)
 
 

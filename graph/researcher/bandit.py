@@ -44,7 +44,7 @@ def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
     """
     found: dict[str, list[ObservedGain]] = defaultdict(list)
     size, root, gains = scale(tree), tree.root.id, tree.gains
-    failed = ObservedGain(FAILURE_GAIN * size, size**2)
+    failed = ObservedGain(FAILURE_GAIN * size, 0.0)
     first = next((child for child in tree.children(root) if child.score is not None), None)
     for experiment in tree:
         if experiment.plan is None or experiment.status == "running":
@@ -55,16 +55,18 @@ def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
                 continue
             if gain is not None and first.score is not None and experiment.score is not None:
                 gain = ObservedGain.between(first.score, experiment.score)
-        # How well a direction works differs from place to place by about the scale itself.
-        seen = failed if gain is None else ObservedGain(gain.gain, gain.variance + size**2)
-        found[experiment.plan.direction].append(seen)
+        found[experiment.plan.direction].append(gain or failed)
     return found
 
 
 def arm(optimism: float, size: float, seen: Sequence[ObservedGain]) -> Arm:
-    """The posterior of a direction whose prior is N(optimism · size, size²)."""
-    precision = 1 / size**2 + sum(1 / outcome.variance for outcome in seen)
-    weighted = optimism / size + sum(outcome.gain / outcome.variance for outcome in seen)
+    """The posterior of a direction whose prior is N(optimism · size, size²).
+
+    How well a direction works differs from place to place by about the scale itself: that is added to the noise.
+    """
+    variance = size**2
+    precision = 1 / variance + sum(1 / (noise + variance) for _, noise in seen)
+    weighted = optimism / size + sum(gain / (noise + variance) for gain, noise in seen)
     return Arm(mean=weighted / precision, sd=math.sqrt(1 / precision), tries=len(seen))
 
 
