@@ -16,7 +16,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.types import Command
+from langgraph.types import Command, StreamMode
 
 from ..errors import InputError, TrexError
 from .app import build_graph
@@ -104,11 +104,12 @@ class Session:
 
     def _step_on(self, todo: RunInput | Command[Any] | None) -> None:
         """To the graph's end or a question. Raises Interrupted when a person asks for a pause."""
-        steps = self._graph.stream(todo, self._config, stream_mode="updates", durability="sync")
+        # The main thread is interrupted wherever it waits; another one can only be asked, after each step.
+        asked: list[StreamMode] = [] if _in_main_thread() else ["updates"]
+        steps = self._graph.stream(todo, self._config, stream_mode=asked, durability="sync")
         with closing(steps):  # type: ignore[type-var]
             for _ in steps:
-                # The main thread is interrupted wherever it waits; another one can only be asked.
-                if not _in_main_thread() and self._control.pauses():
+                if self._control.pauses():
                     raise Interrupted
 
     def _state(self) -> Any:
