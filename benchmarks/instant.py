@@ -92,7 +92,7 @@ class InstantGrader:
 
     def seal(self, winner: Path | None) -> Freeze:
         if winner is not None:
-            winner.mkdir(parents=True)
+            winner.mkdir(parents=True, exist_ok=True)
         return Freeze(
             winner=None, winner_hash="", baseline_hash="", test_hash="", grader_hash="", key="instant"
         )

@@ -50,10 +50,10 @@ def reserve_seconds(lab: Lab, baseline: Evaluation) -> float:
 
 def reason_to_end(lab: Lab, tree: Tree) -> Ending | None:
     """Why there is no further round, or None: rounds used up, or no time for one more like those before."""
-    made = [experiment.seconds for experiment in tree if experiment.round > 0]
-    if len(made) >= lab.settings.rounds:
+    seconds = [experiment.seconds for experiment in tree if experiment.round > 0]
+    if len(seconds) >= lab.settings.rounds:
         return "rounds"
-    typical = max(made, default=0.0) / min(lab.settings.slots, lab.settings.trials)
+    typical = max(seconds, default=0.0) / min(lab.settings.slots, lab.settings.trials)
     # A round that would be cut before its first rung ends teaches nothing.
     return None if lab.budget.allows(max(1.0, typical * lab.settings.rungs[0])) else "budget"
 

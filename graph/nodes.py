@@ -128,7 +128,8 @@ class Nodes:
     def approve(self, state: RunState) -> Command[Literal["plan", "prepare"]]:
         """A person accepts, edits or rejects the plan, unless one has asked for the end at once."""
         control = Control(Path(state["settings"]["directory"]))
-        if control.stops_now():
+        # Whoever steps through the graph can also come here where nobody was to be asked.
+        if self.ask(state) == "prepare" or control.stops_now():
             return Command(goto="prepare")
         experiment = Experiment.model_validate(state["tree"][state["current"]])
         assert experiment.plan is not None
@@ -157,7 +158,7 @@ class Nodes:
         """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
         lab, experiment = self._open(state), self._tree(state)[state["current"]]
         assert experiment.plan is not None
-        used = state.get("hints_given", 0)  # the plan that was told them is carried out
+        used = state.get("hints_given", 0)  # the plan that was told them is settled
         if lab.control.stops_now():
             return {"tree": {experiment.id: {"failure": STOPPED}}, "running": [], "hints_used": used}
         ready = lab.executor.prepare(experiment.plan, experiment.id)

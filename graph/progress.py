@@ -1,4 +1,4 @@
-"""What a run says while it goes: events, to whoever follows it and on LangGraph's custom stream."""
+"""What a run says while it goes: events, to whoever follows it, else on LangGraph's custom stream."""
 
 from __future__ import annotations
 

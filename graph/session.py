@@ -63,7 +63,7 @@ class Session:
         self._control.go_on()
         pause = interrupt_main_thread if _in_main_thread() else self._labs.interrupt
         try:
-            with _stopping(self._labs), _seldom_collecting(), closing(Watch(self._control.pauses, pause)):
+            with _stopping(self._labs), _collector.eased(), closing(Watch(self._control.pauses, pause)):
                 self._drive(approve, follow or (lambda event: None))
         except Interrupted:
             raise KeyboardInterrupt from None
@@ -159,19 +159,35 @@ def saver(connection: sqlite3.Connection) -> SqliteSaver:
     return SqliteSaver(connection, serde=serde)
 
 
-@contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Look for cyclic garbage 20 times less often than Python does by itself.
+class _Collector:
+    """Has Python look for cyclic garbage 20 times less often than by itself, while any session is at work.
 
     A round leaves a few hundred such objects; looking for them among all that the libraries hold would take
     a tenth of TREX's own time.
     """
-    young, *old = gc.get_threshold()
-    gc.set_threshold(20 * young, *old)
-    try:
-        yield
-    finally:
-        gc.set_threshold(young, *old)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions = 0
+        self._before = gc.get_threshold()
+
+    @contextmanager
+    def eased(self) -> Iterator[None]:
+        with self._lock:
+            self._sessions += 1
+            if self._sessions == 1:
+                self._before = young, *old = gc.get_threshold()
+                gc.set_threshold(20 * young, *old)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sessions -= 1
+                if self._sessions == 0:
+                    gc.set_threshold(*self._before)
+
+
+_collector = _Collector()
 
 
 @contextmanager

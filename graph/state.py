@@ -38,7 +38,7 @@ class RunInput(TypedDict, total=False):
         Field(default="sentiment", description="A task's name (`trex tasks`), or the path of a task file"),
     ]
     rounds: Annotated[
-        # A server ends a graph after some 10 000 supersteps; a round has at most ten.
+        # A server ends a graph after some 10 000 supersteps; a round has ten where a person is asked.
         int, Field(default=DEFAULT_ROUNDS, ge=0, le=900, description="Experiments after the baseline")
     ]
     trials: Annotated[

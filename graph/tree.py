@@ -343,8 +343,8 @@ class TreeReader:
     """Reads the tree from graph state and validates each node once.
 
     A node is known by the identity of its raw dictionary, which `fold_tree` keeps for nodes that did not
-    change; the dictionary is held, so an identity is never used again while it is remembered. One reader
-    serves one run.
+    change; what was read is held, so an identity is never used again while it is remembered, and nobody changes
+    it in place. One reader serves one run.
     """
 
     def __init__(self) -> None:

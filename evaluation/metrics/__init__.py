@@ -85,7 +85,7 @@ class PooledMetric(Metric, Protocol):
 
 
 def mean(rows: Sequence[float]) -> float:
-    """The arithmetic mean, correctly rounded: the aggregate of most metrics. Raises TrexError for no rows."""
+    """The arithmetic mean, correctly rounded: the aggregate of several metrics. Raises TrexError for no rows."""
     if len(rows) == 0:
         raise TrexError("the mean of no items is not defined")
     return math.fsum(rows) / len(rows)

@@ -53,7 +53,7 @@ def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
         if experiment.parent_id == root:
             if first is None or first is experiment:
                 continue
-            if gain is not None and first.score is not None and experiment.score is not None:
+            if first.score is not None and experiment.score is not None:
                 gain = ObservedGain.between(first.score, experiment.score)
         found[experiment.plan.direction].append(gain or failed)
     return found

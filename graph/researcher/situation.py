@@ -7,9 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydantic.main import IncEx
-
 from ...evaluation.task import Task
+from ...files import fingerprint
 from ...training.data.recipe import DataRecipe
 from ...training.plan import TrainingPlan
 from ..experiment import Experiment, Symptom, TrialRecord
@@ -35,14 +34,11 @@ AILMENTS: dict[Symptom, str] = {
 """Symptoms in words."""
 
 
-_WEIGHTS: IncEx = {"streams": {"__all__": {"weight"}}}
-
-
 def recipe_key(recipe: DataRecipe) -> str:
     """What makes two recipes the same: all but the unit in which weights are given."""
     total = sum(stream.weight for stream in recipe.streams)
     shares = [round(stream.weight / total, 3) for stream in recipe.streams]
-    return f"{recipe.model_dump_json(exclude=_WEIGHTS)} {shares}"
+    return fingerprint([recipe.model_dump(mode="json", exclude={"streams": {"__all__": {"weight"}}}), shares])
 
 
 class History:
