@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import threading
 import time
@@ -21,6 +22,7 @@ from trex.graph.api import prepare_run
 from trex.graph.control import HINTS, Control
 from trex.graph.integrity import examine
 from trex.graph.lab import Labs
+from trex.graph.nodes import Nodes
 from trex.graph.review import EDITED, Review
 from trex.graph.steering import STOPPED
 
@@ -150,6 +152,36 @@ def test_plans_turned_down_without_a_word_change(quick_lab: None, tmp_path: Path
 def test_an_accepted_plan_is_no_edited_one(quick_lab: None, tmp_path: Path) -> None:
     done = start(tmp_path / "run", rounds=1, approve=lambda question: "accept")
     assert done.tree["e001"].repairs == []
+
+
+def test_nobody_is_asked_where_nobody_was_to_be(tmp_path: Path) -> None:
+    """The graph passes `approve` by; a thread in Studio can be sent there all the same."""
+    state: Any = {"settings": {"approve": False, "directory": str(tmp_path)}}
+    assert Nodes().ask(state) == "prepare"
+    assert Nodes().approve(state).goto == "prepare"
+    state["settings"]["approve"] = True
+    assert Nodes().ask(state) == "approve"
+
+
+def test_sessions_side_by_side_leave_the_collector_as_it_was(quick_lab: None, tmp_path: Path) -> None:
+    before, seen = gc.get_threshold(), set()
+    meeting = threading.Barrier(2, timeout=60)
+
+    def follow(event: dict[str, Any]) -> None:
+        if event["event"] == "planned":
+            meeting.wait()
+        seen.add(gc.get_threshold())
+
+    runs = [
+        threading.Thread(target=start, args=(tmp_path / name, 1), kwargs={"follow": follow})
+        for name in ("one", "other")
+    ]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    assert all(load_run(tmp_path / name).summary.status == "done" for name in ("one", "other"))
+    assert seen == {(20 * before[0], *before[1:])} and gc.get_threshold() == before
 
 
 @pytest.mark.parametrize(
