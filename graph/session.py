@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 import os
 import signal
 import sqlite3
@@ -197,11 +198,14 @@ def _stopping(labs: Labs) -> Iterator[None]:
         yield
         return
     asked = threading.Event()
+    pool = logging.getLogger("concurrent.futures")
 
     def stop(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
             os._exit(130)
         asked.set()
+        # Nodes end while LangGraph closes their pool, and what they would still hand to it is refused and logged.
+        pool.disabled = True
         # In a thread of its own: this frame may hold a lock that stopping needs.
         threading.Thread(target=labs.interrupt, name="interrupt", daemon=True).start()
         raise KeyboardInterrupt
@@ -215,5 +219,6 @@ def _stopping(labs: Labs) -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
+        pool.disabled = False
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import support_torch_free
+from langgraph.pregel._runner import FuturesDict
 from trex.graph import session
 from trex.graph.cli import main
 from trex.graph.lab import Labs
@@ -69,6 +72,18 @@ def on_the_torch_free_lab(monkeypatch: pytest.MonkeyPatch, step_seconds: float =
     monkeypatch.setattr(session, "Labs", lambda: Labs(support_torch_free.open_lab))
 
 
+def with_late_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on LangGraph hears late of nodes that raised, as on a busy machine: its pool is closed by then."""
+    on_done = FuturesDict.on_done
+
+    def late(self: Any, task: Any, future: Any) -> None:
+        if future.exception() is not None:
+            time.sleep(0.2)
+        on_done(self, task, future)
+
+    monkeypatch.setattr(FuturesDict, "on_done", late)
+
+
 def launch(folder: Path, step_seconds: float, *words: str | Path) -> subprocess.Popen[str]:
     """The same in a process of its own, which can be interrupted."""
     return subprocess.Popen(
@@ -86,4 +101,5 @@ if __name__ == "__main__":
     seconds = float(sys.argv.pop(1))
     with pytest.MonkeyPatch.context() as patch:
         on_the_torch_free_lab(patch, seconds)
+        with_late_callbacks(patch)
         main()
