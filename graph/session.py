@@ -199,6 +199,7 @@ def _stopping(labs: Labs) -> Iterator[None]:
         return
     asked = threading.Event()
     pool = logging.getLogger("concurrent.futures")
+    silent = pool.disabled
 
     def stop(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
@@ -219,6 +220,6 @@ def _stopping(labs: Labs) -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        pool.disabled = False
+        pool.disabled = silent
         for number, handler in before.items():
             signal.signal(number, handler)

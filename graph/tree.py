@@ -147,6 +147,7 @@ class Tree:
                     (name, self.__dict__[name]) for name in _OF_SCORES if name in self.__dict__
                 )
             elif not tree._children[experiment.id]:
+                # A leaf's score is nobody's ancestor yet: what is known of the others stays.
                 measured = dict(self._measured)
                 tree._measure(experiment.id, measured)
                 tree.__dict__["_measured"] = measured

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from langchain_core.tools import BaseTool
@@ -85,10 +86,8 @@ class ResearcherTools:
     def _failures(self, node: Experiment) -> BaseTool:
         evaluation = node.evaluation
         assert evaluation is not None
-        return failure_tool(
-            lambda: Failures(evaluation, self.task, self.run).cases,
-            lambda: Failures(evaluation, self.task, self.run).groups,
-        )
+        failures = cache(partial(Failures, evaluation, self.task, self.run))
+        return failure_tool(lambda: failures().cases, lambda: failures().groups)
 
 
 def is_known(source: str, task: Task, visited: Visited) -> bool:
