@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trex.assets import vader_ratings
-from trex.evaluation.contamination import ContaminationGate
+from trex.evaluation.decontamination.gate import ContaminationGate
 from trex.evaluation.task import Prompt
 from trex.files import fingerprint
 from trex.ftbench.tasks.sentiment_data import read_domain

@@ -12,22 +12,22 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from trex.evaluation.protocol import Freeze
+from trex.evaluation.grader.messages import Freeze
 from trex.evaluation.results import ContaminationReport, Evaluation, Guard, Score
 from trex.evaluation.splits import confirm_items, search_items
 from trex.evaluation.task import Item, Task
 from trex.files import write_atomic
-from trex.graph.budget import Budget, Clock
-from trex.graph.directory import RunDirectory
 from trex.graph.executor.executor import Executor
 from trex.graph.executor.preparation import Preparation
-from trex.graph.experiment import DatasetCard, ExperimentPlan, TrialRecord
-from trex.graph.lab import Lab
-from trex.graph.researcher.builtin import BuiltinResearcher
-from trex.graph.search import policy
-from trex.graph.settings import Settings
-from trex.graph.store import Projector
-from trex.graph.tree import TreeReader
+from trex.graph.researcher.builtin.policy import BuiltinResearcher
+from trex.graph.run.budget import Budget, Clock
+from trex.graph.run.directory import RunDirectory
+from trex.graph.run.runtime import Lab
+from trex.graph.run.settings import Settings
+from trex.graph.store.projection import Projector
+from trex.graph.tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
+from trex.graph.tree.policies import policy
+from trex.graph.tree.tree import TreeReader
 from trex.training.data.build import RECIPE
 from trex.training.data.recipe_file import recipe_to_yaml
 from trex.training.plan import rung_steps
@@ -170,7 +170,7 @@ class InstantRunner:
 
 
 def open_instant_lab(settings: Settings) -> Lab:
-    """As `trex.graph.lab.open_lab`, with trials that take no time."""
+    """As `trex.graph.run.runtime.open_lab`, with trials that take no time."""
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     grader = InstantGrader(task, directory.path)

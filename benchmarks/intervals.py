@@ -24,14 +24,14 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 from simulated import LABELLERS, OVERLAPS, Array, Labels, MacroF1, MeanScore, labelled, macro_f1, uniforms
-from trex.evaluation.comparison import holm, paired_gain
-from trex.evaluation.gain_ratio import gain_ratio, paired_gain_ratio
 from trex.evaluation.metrics import Measured
-from trex.evaluation.resampling import of_counts, of_values, replicates
 from trex.evaluation.results import Score
-from trex.evaluation.seeds import seeds_and_items
-from trex.evaluation.selection import improvement
-from trex.evaluation.statistics import pooled_score, score, wilson
+from trex.evaluation.statistics.best_of_many import improvement
+from trex.evaluation.statistics.comparison import holm, paired_gain
+from trex.evaluation.statistics.gain_ratio import gain_ratio, paired_gain_ratio
+from trex.evaluation.statistics.intervals import pooled_score, score, wilson
+from trex.evaluation.statistics.resampling import of_counts, of_values, replicates
+from trex.evaluation.statistics.seeds import seeds_and_items
 
 CANDIDATES = 60
 DRAWS = 500

@@ -21,7 +21,7 @@ import psutil
 from instant import open_instant_lab
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import load_run, prepare_run
-from trex.graph.lab import Labs
+from trex.graph.run.runtime import Labs
 
 
 def measure(rounds: int, trials: int, policy: str) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from landscape import ITEMS, Config, Landscape
 from rich.console import Console
 from rich.table import Table
 from trex.evaluation.results import Score
-from trex.graph.experiment import Experiment
-from trex.graph.search import POLICIES, SearchPolicy, policy
-from trex.graph.tree import Tree
+from trex.graph.tree.experiment import Experiment
+from trex.graph.tree.policies import POLICIES, SearchPolicy, policy
+from trex.graph.tree.tree import Tree
 
 
 @dataclass(frozen=True)

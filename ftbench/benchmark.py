@@ -15,11 +15,11 @@ from types import ModuleType
 from typing import Any, Literal
 
 from ..errors import InputError
-from ..evaluation.contamination import ContaminationGate
+from ..evaluation.decontamination.gate import ContaminationGate
 from ..evaluation.splits import content_id, position
 from ..evaluation.task import TINY_MODEL, GenerationSettings, Prompt, Source, Task
 from ..files import hash_file, read_jsonl, write_jsonl
-from .homes import Home
+from .data_sources import Home
 from .tasks.materialise import materialise
 
 Row = dict[str, Any]

@@ -90,7 +90,7 @@ def run(
 ) -> None:
     """Run tasks one after the other, and make the table. Run it again to go on where it was."""
     from ..graph.llm.options import model_settings
-    from ..graph.settings import parse_duration
+    from ..graph.run.settings import parse_duration
     from .runner import entries, write_tables
     from .suite import TEN
     from .table import table
@@ -155,7 +155,7 @@ def _show(rows: list[Row]) -> None:
 
 def _finished(entry: Entry) -> bool:
     """Bring a run to its end, and say so if it fails: the others go on."""
-    from ..graph.console import RunConsole
+    from ..graph.cli.console import RunConsole
 
     name = f"{entry.task}, seed {entry.seed}"
     if entry.done:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from ..errors import InputError
 from ..evaluation.metrics import UPSTREAM, measure, metric
 from ..evaluation.results import Score
-from ..evaluation.statistics import score_measured
+from ..evaluation.statistics.intervals import score_measured
 from ..evaluation.task import Item
 from .suite import benchmark, subtask
 

@@ -13,12 +13,12 @@ from statistics import fmean, variance
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..evaluation.gain_ratio import gain_ratio
 from ..evaluation.results import Score
-from ..evaluation.statistics import Z_95
+from ..evaluation.statistics.gain_ratio import gain_ratio
+from ..evaluation.statistics.intervals import Z_95
 from ..graph.api import load_run
-from ..graph.settings import Settings
-from ..graph.summary import Interval, RunSummary
+from ..graph.report.summary import Interval, RunSummary
+from ..graph.run.settings import Settings
 from .suite import TEN, benchmark
 
 if TYPE_CHECKING:

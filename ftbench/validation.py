@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
-from ..evaluation.contamination import ContaminationGate
+from ..evaluation.decontamination.gate import ContaminationGate
 from ..evaluation.metrics import measure, metric
 from ..evaluation.splits import load_items
-from ..evaluation.statistics import score_measured
+from ..evaluation.statistics.intervals import score_measured
 from ..evaluation.task import Item, Task
 from ..evaluation.task_file import check_task
 from ..files import read_jsonl

@@ -13,20 +13,20 @@ from ..errors import InputError
 from ..evaluation.task import Task
 from ..files import read_json, try_lock
 from .app import build_graph
-from .budget import read_clock
-from .calls import read_run_calls
-from .conclude import read_finish, spend_of
-from .directory import RunDirectory
-from .lab import Labs
-from .llm.settings import ModelSettings
-from .progress import Follow
-from .report import write_report
-from .session import Approve, Session, connect, saver
-from .settings import PolicyName, Settings, parse_duration
-from .start import check_settings, choose_settings, default_directory, name_task, resolve_task
-from .store import Projector, connect_readonly
-from .summary import BestSummary, RunSummary, Spend, summarise
-from .tree import Tree, TreeReader
+from .finish.finish import read_finish, spend_of
+from .llm.model_settings import ModelSettings
+from .report.call_totals import read_run_calls
+from .report.html import write_report
+from .report.summary import BestSummary, RunSummary, Spend, summarise
+from .run.budget import read_clock
+from .run.directory import RunDirectory
+from .run.events import Follow
+from .run.runtime import Labs
+from .run.session import Approve, Session, connect, saver
+from .run.settings import PolicyName, Settings, parse_duration
+from .run.setup import check_settings, choose_settings, default_directory, name_task, resolve_task
+from .store.projection import Projector, connect_readonly
+from .tree.tree import Tree, TreeReader
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,7 @@ class Run:
         self, experiment: str, *, out: str | Path | None = None, hint: str = "", **changes: object
     ) -> Prepared:
         """As `fork`, but nothing has begun yet. `changes` are fields of `Settings`, else as this run's."""
-        from .fork import fork_run
+        from .steering.fork import fork_run
 
         path = Path(out) if out is not None else default_directory(self._directory.task())
         return Prepared(*fork_run(self._directory, self.tree, experiment, path, hint, **changes))
@@ -128,7 +128,7 @@ class Run:
 
     def plot(self) -> Figure:
         """The tree, and the best score by round, as a matplotlib figure."""
-        from .plot import plot_run
+        from .report.plot import plot_run
 
         best = self.best
         return plot_run(self.tree, winner=best.experiment if best else None)

@@ -17,9 +17,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from .executor.llm import EXECUTOR
+from .executor.agent.repair_agent import EXECUTOR
 from .nodes import Nodes
-from .researcher.llm import RESEARCHER
+from .researcher.agent.researcher_agent import RESEARCHER
 from .state import RungTask, RunInput, RunState
 
 Graph = CompiledStateGraph[RunState, None, RunInput, RunState]

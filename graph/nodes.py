@@ -15,20 +15,20 @@ from pydantic import ValidationError
 
 from ..errors import explain
 from ..files import write_json
-from . import conclude
-from .control import Control
-from .experiment import DatasetCard, Experiment, TrialRecord
-from .lab import Lab, Labs
-from .memory import context, without_memory
-from .progress import emit
+from .finish import finish as conclude
+from .memory.memory_context import context, without_memory
 from .researcher.protocol import PlanningRequest
-from .review import EDITED, Review, question, revised
 from .rounds import assess, evidence, promoted, root_experiment
-from .settings import Settings
-from .start import served_settings
+from .run.events import emit
+from .run.runtime import Lab, Labs
+from .run.settings import Settings
+from .run.setup import served_settings
 from .state import RungTask, RunState
-from .steering import STOPPED, chosen_by_person, stopped, unless_stopped
-from .tree import Tree
+from .steering.approval import EDITED, Review, question, revised
+from .steering.control import Control
+from .steering.requests import STOPPED, chosen_by_person, stopped, unless_stopped
+from .tree.experiment import DatasetCard, Experiment, TrialRecord
+from .tree.tree import Tree
 
 
 class Nodes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..evaluation.failures import Failures, compare
+from ..evaluation.failures.analysis import Failures, compare
 from ..evaluation.results import Evaluation
-from .experiment import Experiment, TrialRecord
-from .lab import Lab
 from .researcher.protocol import Evidence
+from .run.runtime import Lab
+from .tree.experiment import Experiment, TrialRecord
 
 ROOT = "e000"
 

@@ -14,8 +14,8 @@ from langgraph.channels.delta import DeltaChannel
 from pydantic import Field
 from typing_extensions import TypedDict  # Python 3.11's own carries no defaults to a form
 
-from .settings import DEFAULT_ROUNDS, DEFAULT_TRIALS
-from .tree import fold_tree
+from .run.settings import DEFAULT_ROUNDS, DEFAULT_TRIALS
+from .tree.tree import fold_tree
 
 SNAPSHOT_EVERY = 400  # writes; a round makes four
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import InputError
 from ..files import read_json, read_jsonl
 from .data.render import Row, percentile
-from .data.store import TRAIN
-from .job import Cause
+from .data.sealed_folder import TRAIN
+from .jobs.job import Cause
 from .plan import TrainingPlan
 
 MAX_MEASURED = 5_000

@@ -36,7 +36,7 @@ import numpy as np
 from ...errors import InputError
 from ..task import Item
 from . import UPSTREAM, Counts
-from .options import STATED, final, option
+from .variants import STATED, final, option
 
 CHOICE, ASSERTION, BLANK, OPEN = SUBTASKS = (
     "Multiple-choice",

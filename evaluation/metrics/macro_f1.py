@@ -32,7 +32,7 @@ import numpy as np
 from ...errors import InputError
 from ..task import Item
 from . import UPSTREAM, Counts
-from .options import final
+from .variants import final
 
 LABELS = (
     "activating invasion and metastasis",

@@ -28,7 +28,7 @@ from typing import Any
 from ...errors import InputError
 from ..task import Item
 from . import UPSTREAM
-from .options import final, option
+from .variants import final, option
 
 ENTITIES = "entity_recognition"
 LETTERS = {

@@ -23,7 +23,7 @@ from ...errors import InputError
 from ..task import Item
 from . import UPSTREAM
 from .accuracy import first_line
-from .options import final
+from .variants import final
 
 WORDS = ("negative", "positive")
 """The word of each label, 0 and 1."""

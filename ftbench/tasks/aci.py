@@ -33,7 +33,7 @@ from pathlib import Path
 from ...errors import InputError
 from ...evaluation.task import GenerationSettings
 from ..benchmark import Benchmark, Licence, Part, Published, Record, Row, Turn
-from ..homes import GitHubHome
+from ..data_sources import GitHubHome
 
 HOME = GitHubHome("wyim/aci-bench", "b909b2bb9cf1d19de08df15cddde7bd0179665e4")
 

@@ -41,7 +41,7 @@ from ...errors import InputError
 from ...evaluation.metrics.csbench import ASSERTION, BLANK, CHOICE, LETTERS, SUBTASKS
 from ...evaluation.task import GenerationSettings, Source
 from ..benchmark import Benchmark, Licence, Part, Published, Record, Row, Turn
-from ..homes import GitHubHome
+from ..data_sources import GitHubHome
 
 HOME = GitHubHome("csbench/csbench", "68d6f39fba45716e29f70f34e0f4b411d89736b4")
 FOLDER = "Dataset/CSBench-EN"

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from ...evaluation.metrics.ordering import EVENTS, gold_order
 from ...evaluation.task import GenerationSettings
 from ..benchmark import Benchmark, Licence, Part, Published, Record, Row, Turn
-from ..homes import HubHome
+from ..data_sources import HubHome
 
 HOME = HubHome("yinzhu-quan/econ_logic_qa")
 

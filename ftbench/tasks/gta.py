@@ -42,10 +42,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...evaluation.metrics.gta.answers import hit
+from ...evaluation.metrics.gta.final_answers import hit
 from ...evaluation.task import GenerationSettings, Source
 from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
-from ..homes import HubHome
+from ..data_sources import HubHome
 
 HOME = HubHome("Jize1/GTA")
 

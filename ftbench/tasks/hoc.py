@@ -29,7 +29,7 @@ from ...errors import InputError
 from ...evaluation.metrics.macro_f1 import LABELS
 from ...evaluation.task import GenerationSettings
 from ..benchmark import Benchmark, Licence, Part, Published, Record, Row, Turn
-from ..homes import GitHubHome
+from ..data_sources import GitHubHome
 
 HOME = GitHubHome("BIDS-Xu-Lab/Biomedical-NLP-Benchmarks", "e607a812d87df151f310a9dd3677cfc21924f192")
 FOLDER = "benchmarks/[MLC]Hoc/datasets/full_set"

@@ -47,7 +47,7 @@ from ...evaluation.metrics.lawbench import SUBTASKS
 from ...evaluation.metrics.lawbench.lexicon import COMMIT, CONFUSIONS, REPOSITORY, THESAURUS
 from ...evaluation.task import GenerationSettings, Source
 from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
-from ..homes import GitHubHome
+from ..data_sources import GitHubHome
 
 HOME = GitHubHome(REPOSITORY, COMMIT)
 CASES = ("3-1", "3-3", "3-4", "3-5")

@@ -39,7 +39,7 @@ from typing import Any
 from ...evaluation.task import GenerationSettings
 from ...files import read_json, read_jsonl
 from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
-from ..homes import GitHubHome
+from ..data_sources import GitHubHome
 
 HOME = GitHubHome("skylarkie/oMeBench", "4ecae92edef07c0b05429104012fc104e531eadf")
 

@@ -33,7 +33,7 @@ from ...errors import InputError
 from ...evaluation.metrics.openfindata import ENTITIES, LETTERS, SUBTASKS
 from ...evaluation.task import GenerationSettings, Source
 from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
-from ..homes import MIRROR, GitHubHome
+from ..data_sources import MIRROR, GitHubHome
 
 HOME = GitHubHome("open-compass/OpenFinData", "622c186550ec746b928f6e826301e38905111658")
 ARCHIVE = "https://github.com/open-compass/OpenFinData/releases/download/release/openfindata_release.zip"

@@ -26,7 +26,8 @@ from pathlib import Path
 from ... import assets
 from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, GenerationSettings, Prompt, Source, Task
 from ...files import hash_file
-from . import overlap, sentiment_data
+from . import near_duplicates as overlap
+from . import sentiment_data
 from .materialise import materialise
 from .sentiment_data import LABELS, Sizes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import fingerprint, write_jsonl
-from .overlap import Overlap, groups, normalise
+from .near_duplicates import Overlap, groups, normalise
 
 Row = dict[str, Any]
 

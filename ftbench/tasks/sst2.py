@@ -30,7 +30,7 @@ from ...evaluation.metrics.sst2 import WORDS, gold_label
 from ...evaluation.splits import position
 from ...evaluation.task import GenerationSettings, Source
 from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
-from ..homes import HubHome
+from ..data_sources import HubHome
 
 HOME = HubHome("nyu-mll/glue")
 CONFIG = "sst2"

@@ -50,7 +50,7 @@ from ...evaluation.metrics.tomg import EDITS, SUBTASKS, read_request
 from ...evaluation.splits import position
 from ...evaluation.task import GenerationSettings
 from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
-from ..homes import HubHome
+from ..data_sources import HubHome
 
 BENCH = HubHome("phenixace/S2-TOMG-Bench")
 POOLS = tuple(HubHome(f"phenixace/OpenMolIns-{size}") for size in ("light", "small", "medium"))

@@ -10,19 +10,19 @@ from langchain_core.tools import BaseTool
 
 from ...errors import IntegrityError, PlanError
 from ...evaluation.results import Evaluation
-from ...tools.data import PreparedData
+from ...tools.data_tool import PreparedData
 from ...tools.excerpt import brief
-from ...tools.training import TrainingOutcome
+from ...tools.training_tool import TrainingOutcome
 from ...training.data.build import BuiltDataset
 from ...training.data.recipe import DataRecipe
-from ...training.job import JobFailed, JobResult
+from ...training.jobs.job import JobFailed, JobResult
 from ...training.plan import TrainingPlan
 from ...training.preflight import Problem
-from ..budget import Budget
-from ..experiment import DatasetCard, ExperimentPlan, TrialRecord
-from .mechanic import Mechanic, Revise
+from ..run.budget import Budget
+from ..tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from .preparation import Preparation
-from .repair import MAX_REPAIRS, TrainingRepair, repair_recipe, repair_training
+from .protocol import Mechanic, Revise
+from .repair_rules import MAX_REPAIRS, TrainingRepair, repair_recipe, repair_training
 
 CURVE_POINTS = 24
 MAX_EXCHANGES = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..experiment import DatasetCard, ExperimentPlan, TrialRecord
+from ..tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 
 
 @dataclass(frozen=True)

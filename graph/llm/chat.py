@@ -14,15 +14,15 @@ from langchain_core.messages.utils import convert_to_openai_messages
 from langchain_core.tools import BaseTool
 
 from ...keys import redact
-from .context import Window, bytes_of, most_tokens
-from .ledger import CallLedger, Cost, Request, question_key
-from .models import OpenedModel, open_model
-from .modes import MODES, Form, first_mode, next_mode
+from .call_ledger import CallLedger, Cost, Request, question_key
+from .context_window import Window, bytes_of, most_tokens
+from .model_settings import ModelSettings
+from .output_modes import MODES, Form, first_mode, next_mode
 from .protocol import Answer, ModelError, Role, ToolRequest, Turn
+from .providers import OpenedModel, open_model
 from .question import ANSWER, Question
-from .received import CUT, kept, received, reported
+from .responses import CUT, kept, received, reported
 from .retries import CallFailed, Fault, attempts, fault_of
-from .settings import ModelSettings
 
 LONGEST_RECORDED = 40_000
 """Characters of one message that the record keeps."""

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from ...errors import InputError, explain
-from .settings import ModelSettings
+from .model_settings import ModelSettings
 
 _TOKENS = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)(?:\s*tokens)?")
 _MONEY = re.compile(r"\$\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*(?:usd|USD)")

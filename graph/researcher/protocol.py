@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...evaluation.failures import Comparison, FailureGroup
+from ...evaluation.failures.analysis import Comparison, FailureGroup
 from ...evaluation.results import FailureCase
 from ...evaluation.task import Task
-from ..experiment import Diagnosis, Experiment, ExperimentPlan
-from ..memory import MemoryContext
+from ..memory.memory_context import MemoryContext
+from ..tree.experiment import Diagnosis, Experiment, ExperimentPlan
 
 
 class Analysis(BaseModel):

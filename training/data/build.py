@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...errors import IntegrityError, PlanError
 from ...evaluation.task import Prompt, Task
 from ...files import fingerprint, hash_file, hash_folder, read_json, write_atomic, write_json, write_jsonl
-from ..job import Cause
-from .operators import STREAM, apply, mix, with_column
+from ..jobs.job import Cause
+from .operators.steps import STREAM, apply, mix, with_column
 from .recipe import DataRecipe, Step
 from .recipe_file import recipe_to_yaml
 from .render import Contents, Row, describe, render
+from .sealed_folder import TRAIN, copy, create, is_sound, locked
 from .sources import content_hash, load
-from .store import TRAIN, copy, create, is_sound, locked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -138,7 +138,7 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
             "recipe": recipe.model_dump(mode="json"),
             "sources": {name: content_hash(task, name) for name in sources},
             "prompt": task.prompt.model_dump(mode="json"),
-            "code": [hash_folder(Path(__file__).parent, "*.py"), hash_file(Path(inspect.getfile(Prompt)))],
+            "code": [hash_folder(Path(__file__).parent, "**/*.py"), hash_file(Path(inspect.getfile(Prompt)))],
         }
     )
 

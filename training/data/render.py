@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import InputError, PlanError
 from ...evaluation.task import Message, Task
-from .operators import STREAM, arrow, column, visible
+from .operators.steps import STREAM, arrow, column, visible
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from ..job import Job, JobResult, JobStatus
+from ..jobs.job import Job, JobResult, JobStatus
 
 OnProgress = Callable[[JobStatus], None]
 

@@ -20,15 +20,15 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from .. import worker
-from ..folder import TrialFolder
+from ..jobs import worker
+from ..jobs.trial_folder import TrialFolder
 
 
 def serve() -> None:
     """Import what workers need, then fork one for every line on stdin."""
     from transformers.models.llama import modeling_llama  # noqa: F401
 
-    from .. import trainer  # noqa: F401  loads torch, transformers, peft, trl, datasets
+    from ..methods import sft_trainer as trainer  # noqa: F401  loads torch, transformers, peft, trl, datasets
 
     if threading.active_count() != 1:
         raise RuntimeError(f"the fork server must have one thread, it has {threading.enumerate()}")

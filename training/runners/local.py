@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints import remove_all
-from ..folder import Failure, TrialFolder
-from ..job import Job, JobFailed, JobResult
-from . import OnProgress, store
-from .launch import default_launcher
+from ..jobs import job_store as store
+from ..jobs.checkpoints import remove_all
+from ..jobs.job import Job, JobFailed, JobResult
+from ..jobs.trial_folder import Failure, TrialFolder
+from . import OnProgress
 from .slots import Slots
-from .watch import Limits, Watch
+from .worker_starter import default_launcher
+from .worker_watch import Limits, Watch
 
 _DEATHS_WITHOUT_PROGRESS = 20
 _TOO_LITTLE_DISK = 256 * 1024

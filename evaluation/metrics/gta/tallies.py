@@ -13,10 +13,10 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from ....errors import InputError
-from .answers import Similarity, hit, most_similar, official_hit
 from .arguments import same_arguments
+from .final_answers import Similarity, hit, most_similar, official_hit
+from .gold_steps import GoldSteps, predicted_steps, recorded_gold
 from .react import NOTHING, Step, Tool, lagent_step, read_step
-from .rows import GoldSteps, predicted_steps, recorded_gold
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,9 @@ from numpy.typing import NDArray
 
 from ....errors import InputError, TrexError
 from ...task import Item
-from .answers import SentenceCosine, Similarity, shared_words
+from .final_answers import SentenceCosine, Similarity, shared_words
+from .gold_steps import GoldSteps, gold_steps
 from .react import NOTHING, read_reply
-from .rows import GoldSteps, gold_steps
 from .tallies import Tally, mended_tally, official_tally
 
 SUBTASKS = ("InstAcc", "ToolAcc", "ArgAcc", "SummAcc")

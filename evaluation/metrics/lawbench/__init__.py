@@ -24,18 +24,9 @@ import numpy as np
 from ....errors import InputError
 from ...task import Item
 from .. import Counts
-from . import (
-    amounts,
-    articles,
-    choices,
-    entities,
-    labels,
-    lexicon,
-    prison_terms,
-    proofreading,
-    reading,
-    rouge,
-)
+from . import amounts, articles, choices, entities, labels, lexicon, prison_terms, proofreading
+from . import character_f1 as reading
+from . import rouge_l as rouge
 from .case import Case, Outcome, Rule, case
 
 __all__ = ["SUBTASKS", "LawBench"]

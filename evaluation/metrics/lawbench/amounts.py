@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from .answers import final, fold
+from .answer_text import final, fold
 from .case import Case, Outcome, malformed
 
 _NUMBER = r"(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)\s*(万|千)?"

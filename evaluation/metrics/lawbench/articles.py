@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 
-from .answers import final, fold
+from .answer_text import final, fold
 from .case import Case, Outcome, malformed
 from .numerals import NUMERAL, arabic, number
-from .overlap import set_f1
+from .set_f1 import set_f1
 
 LAST_ARTICLE = 490
 """No published answer is above it; the law itself ends with 452."""

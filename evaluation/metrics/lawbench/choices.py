@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .answers import final, fold, labels
+from .answer_text import final, fold, labels
 from .case import Case, Outcome, Rule, malformed
 
 _FOCI = (

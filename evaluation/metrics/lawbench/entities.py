@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from itertools import zip_longest
 
-from .answers import fold
+from .answer_text import fold
 from .case import Case, Outcome
-from .overlap import character_f1
+from .set_f1 import character_f1
 
 _TYPES = "犯罪嫌疑人 受害人 被盗货币 物品价值 盗窃获利 被盗物品 作案工具 时间 地点 组织机构"
 TYPES = tuple(_TYPES.split())

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from . import charges
-from .answers import final, fold, labels
+from .answer_text import final, fold, labels
 from .case import Case, Outcome, malformed
-from .overlap import set_f1
+from .set_f1 import set_f1
 
 _DISPUTES = (
     "婚后有子女 限制行为能力子女抚养 有夫妻共同财产 支付抚养费 不动产分割 婚后分局 二次起诉离婚 按月给付抚养费 "

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 
-from .answers import final, fold
+from .answer_text import final, fold
 from .case import Case, Outcome, malformed
 from .numerals import NUMERAL, arabic, number
 

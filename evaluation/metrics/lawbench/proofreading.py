@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from .alignment import edit_lists, far_apart, operations, substitution, ways
-from .answers import without_label
+from .answer_text import without_label
 from .case import Case, Outcome, malformed
 from .edits import NOTHING, Correction, corrections
 from .lexicon import Lexicon, official

@@ -1,0 +1,1 @@
+"""Decontamination: training rows that repeat dev or test items are found."""

@@ -1,0 +1,1 @@
+"""Inference engines: what makes answers from a model and its weights."""

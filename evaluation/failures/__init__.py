@@ -1,0 +1,1 @@
+"""Failure analysis: which items of `search` a model got wrong, and what they have in common."""

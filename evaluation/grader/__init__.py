@@ -1,0 +1,1 @@
+"""The grader: a process of its own that scores models and keeps the test split sealed."""

@@ -1,0 +1,75 @@
+"""What the grader's client and the grader process say to each other: one JSON object a line.
+
+The client speaks first (`Open`), then sends one `Request` at a time; each gets one `Response` with its
+number. Both sides import this module, and it needs neither torch nor transformers, so that another
+program can speak the same lines.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..results import ContaminationReport, Evaluation, Guard
+from ..task import Task
+
+Scoring = Literal["auto", "choices", "generation"]
+Action = Literal["evaluate", "check_contamination", "seal", "score_test", "guard"]
+ErrorKind = Literal["TrexError", "InputError", "PlanError", "IntegrityError", "DiskFull"]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Open(_Line):
+    """The first line: what is graded, with which base model, and where results are written."""
+
+    task: Task
+    run_dir: Path
+    base_model: Path = Field(description="Directory with safetensors and tokenizer")
+    threads: int = Field(ge=1)
+    max_evaluations: int = Field(
+        default=25_000, ge=1, description="Evaluations on dev: a run of the longest settings makes fewer"
+    )
+    import_path: list[str] = Field(
+        default_factory=list, description="The run's sys.path, where a user's own metric is found"
+    )
+
+
+class Request(_Line):
+    """Something to do. Only `adapter`, `split`, `limit` and `scoring` that the action needs are read."""
+
+    number: int = Field(ge=1)
+    action: Action
+    adapter: Path | None = Field(default=None, description="Adapter directory; None is the base model")
+    split: str = "search"
+    limit: int | None = Field(default=None, ge=1)
+    scoring: Scoring = "auto"
+    dataset: Path | None = Field(default=None, description="Directory that holds train.jsonl")
+
+
+class Freeze(_Line):
+    """frozen.json: the winner that the test split will score, named before the split is opened."""
+
+    winner: str | None = Field(description="Absolute path of the adapter; None means the base model won")
+    winner_hash: str
+    baseline_hash: str
+    test_hash: str
+    grader_hash: str
+    key: str = Field(description="Hash of the four above: one key, one opening of the test split")
+
+
+class Response(_Line):
+    """The answer to the request of that number (0 answers `Open`): an error, or what the action returns."""
+
+    number: int = Field(ge=0)
+    error: str | None = None
+    error_kind: ErrorKind = "TrexError"
+    evaluation: Evaluation | None = None
+    baseline: Evaluation | None = None
+    contamination: ContaminationReport | None = None
+    freeze: Freeze | None = None
+    guards: list[Guard] | None = None

@@ -1,0 +1,310 @@
+"""What the grader process does: evaluations kept by id, the gate, the seal, one opening of the test split.
+
+All of it works with any `Answerer`; the process gives it the real model.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...errors import InputError, IntegrityError, TrexError
+from ...files import canonical_json, fingerprint, hash_file, hash_folder, read_json, write_json, write_jsonl
+from ..base_models import chat_template_hash, model_hash
+from ..decontamination.gate import ContaminationGate, training_rows
+from ..engines.adapter_check import BASE_MODEL, adapter_hash
+from ..failures.analysis import Prediction, prediction_row, read_predictions
+from ..metrics import Measured, measure, metric
+from ..regression_checks import form, knowledge_and_refusal
+from ..results import ContaminationReport, Evaluation, Guard
+from ..splits import confirm_items, load_items, search_items
+from ..statistics.intervals import score_measured
+from ..task import GenerationSettings, Item, Message, Split
+from . import audit
+from . import evaluation_records as ledger
+from .messages import Freeze, Open, Scoring
+
+
+class Spoken(Protocol):
+    """An answer to one conversation."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def truncated(self) -> bool: ...
+
+
+class Answerer(Protocol):
+    """A base model that answers, with or without an adapter, in the order of the conversations."""
+
+    @property
+    def precision(self) -> str: ...
+
+    def load(self) -> None: ...
+
+    def choose(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        choices: Sequence[str],
+        settings: GenerationSettings,
+        adapter: Path | None = None,
+    ) -> Sequence[Spoken]: ...
+
+    def generate(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        settings: GenerationSettings,
+        adapter: Path | None = None,
+        choices: Sequence[str] | None = None,
+    ) -> Sequence[Spoken]: ...
+
+
+class Grading:
+    """The service behind the process. Raises TrexError's kin; every other exception is a defect."""
+
+    def __init__(self, opening: Open, answerer: Answerer) -> None:
+        self._task = opening.task
+        self._run_dir = opening.run_dir
+        self._threads = opening.threads
+        self._answerer = answerer
+        sys.path.extend(entry for entry in opening.import_path if entry not in sys.path)
+        self._metric = metric(self._task.metric)
+        self._items: dict[Split, list[Item]] = {
+            "search": search_items(self._task),
+            "confirm": confirm_items(self._task),
+        }
+        self._identity = self._verified_identity(opening.base_model)
+        self._identity_hash = fingerprint(self._identity)
+        trail = audit.read(self._run_dir)
+        if any(entry.detail.get("grader", self._identity_hash) != self._identity_hash for entry in trail):
+            raise IntegrityError(
+                f"{self._run_dir / 'grader.json'} was changed since this run began: start a new run"
+            )
+        self._dev_left = opening.max_evaluations - ledger.openings(trail, "search", "confirm")
+        self._gate: ContaminationGate | None = None
+
+    def evaluate(self, adapter: Path | None, split: str, limit: int | None, scoring: Scoring) -> Evaluation:
+        """See `Grader.evaluate`."""
+        if split not in self._items:
+            raise InputError(f"evaluations are on 'search' or 'confirm', not on {split!r}")
+        part: Split = "search" if split == "search" else "confirm"
+        return self._evaluated(adapter, part, self._items[part][:limit], scoring)
+
+    def check_contamination(self, dataset: Path) -> ContaminationReport:
+        """See `Grader.check_contamination`."""
+        if self._gate is None:
+            self._announce(ledger.OPEN_FOR_GATE, splits=["dev", "test"])
+            known = [*self._items["search"], *self._items["confirm"], *self._read_test()]
+            self._gate = ContaminationGate(known, self._task.prompt)
+        report = self._gate.check(training_rows(dataset))
+        if not report.clean:
+            self._announce("contaminated", dataset=dataset.name, matches=report.matches)
+        return report
+
+    def seal(self, winner: Path | None) -> Freeze:
+        """See `Grader.seal`. Until the test split is opened, another winner may be sealed."""
+        freeze = self._freeze(winner)
+        opened = self._opened_under()
+        if opened - {freeze.key}:
+            raise IntegrityError(
+                "the test split of this run was already opened for another winner; start a new run to go on"
+            )
+        if not opened and next(self._run_dir.glob("predictions/test-*"), None) is not None:
+            raise IntegrityError(
+                f"{self._run_dir / audit.FILE} lacks the opening of the test split, whose predictions are there: "
+                "the trail was cut; start a new run"
+            )
+        self._announce(ledger.SEAL, key=freeze.key, winner=freeze.winner_hash)
+        write_json(self._run_dir / "frozen.json", freeze.model_dump(mode="json"))
+        return freeze
+
+    def score_test(self) -> tuple[Evaluation, Evaluation]:
+        """See `Grader.score_test`. The intent is on disk before the split is read."""
+        path = self._run_dir / "frozen.json"
+        if not path.exists():
+            raise IntegrityError("no winner is sealed, so the test split stays closed: seal one first")
+        frozen = Freeze.model_validate(read_json(path))
+        winner = None if frozen.winner is None else Path(frozen.winner)
+        sealed = [e.detail["key"] for e in audit.read(self._run_dir) if e.what == ledger.SEAL]
+        if self._freeze(winner) != frozen or sealed[-1:] != [frozen.key]:
+            raise IntegrityError(
+                f"{path}: the winner, the base model, the test split or the grader changed after the seal; "
+                "the test split stays closed"
+            )
+        if self._opened_under() - {frozen.key}:
+            raise IntegrityError("the test split of this run was already opened for another winner")
+        self._announce(ledger.OPEN_TEST, key=frozen.key)
+        items = self._read_test()
+        return self._evaluated(winner, "test", items, "auto"), self._baseline(items)
+
+    def guard(self, winner: Path) -> list[Guard]:
+        """See `Grader.guard`. The form of answers is compared where they are generated, on `search`."""
+        found = knowledge_and_refusal(self._answerer, winner)
+        if self._task.choices:
+            return found
+        said = [
+            read_predictions(self._run_dir, self._evaluated(adapter, "search", self._items["search"], "auto"))
+            for adapter in (None, winner)
+        ]
+        return [*found, *form(*said)]
+
+    def _baseline(self, items: list[Item]) -> Evaluation:
+        """The base model under the scoring that suits it better; both figures stand in the extras."""
+        if not self._task.choices:
+            return self._evaluated(None, "test", items, "generation")
+        ways: tuple[Scoring, Scoring] = ("choices", "generation")
+        both = [self._evaluated(None, "test", items, way) for way in ways]
+        better = max(both, key=lambda evaluation: evaluation.score.value)
+        figures = {f"{each.scoring}_{each.score.name}": each.score.value for each in both}
+        return better.model_copy(update={"extras": better.extras | figures})
+
+    def _evaluated(
+        self, adapter: Path | None, split: Split, items: list[Item], scoring: Scoring
+    ) -> Evaluation:
+        way = self._way(scoring)
+        made_from = {
+            "adapter": adapter_hash(adapter),
+            "items": [item["id"] for item in items],
+            "scoring": way,
+            "precision": self._answerer.precision,
+            "threads": self._threads,
+            "identity": {key: value for key, value in self._identity.items() if key not in ("dev", "test")},
+        }
+        evaluation_id = fingerprint(made_from)
+        known = ledger.find(self._run_dir, evaluation_id)
+        if known is not None:
+            return known
+        if split != "test":
+            if self._dev_left < 1:
+                raise IntegrityError(
+                    "this run has used up its evaluations on dev: more would fit its items, not the task"
+                )
+            self._dev_left -= 1
+        self._announce(
+            ledger.EVALUATE, id=evaluation_id, split=split, items=len(items), adapter=made_from["adapter"]
+        )
+        evaluation = self._run(evaluation_id, adapter, split, items, way)
+        ledger.keep(self._run_dir, evaluation)
+        return evaluation
+
+    def _run(
+        self, evaluation_id: str, adapter: Path | None, split: Split, items: list[Item], way: str
+    ) -> Evaluation:
+        started = time.monotonic()
+        task = self._task
+        conversations = [task.prompt.messages(item) for item in items]
+        if way == "choices" and task.choices:
+            answers = self._answerer.choose(conversations, task.choices, task.generation, adapter)
+        else:
+            answers = self._answerer.generate(conversations, task.generation, adapter, task.choices)
+        texts = [answer.text for answer in answers]
+        measured = measure(self._metric, items, texts)
+        result = score_measured(self._metric, measured)
+        name = f"test-{evaluation_id}" if split == "test" else evaluation_id
+        predictions = f"predictions/{name}.jsonl"
+        rows = [
+            prediction_row(Prediction(item["id"], answer.text, value, answer.truncated, counted))
+            for item, answer, value, counted in zip(
+                items, answers, measured.values, _counted(measured), strict=True
+            )
+        ]
+        write_jsonl(self._run_dir / predictions, rows)
+        return Evaluation(
+            id=evaluation_id,
+            split=split,
+            scoring=way,
+            score=result,
+            extras=measured.extras,
+            predictions=predictions,
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    def _way(self, scoring: Scoring) -> str:
+        if scoring == "choices" and not self._task.choices:
+            raise InputError(f"task {self._task.name!r} has no choices, so answers can only be generated")
+        if scoring == "auto":
+            return "choices" if self._task.choices else "generation"
+        return scoring
+
+    def _read_test(self) -> list[Item]:
+        items = load_items(self._task.test, self._task.prompt, self._task.answer_column)
+        seen = {item["id"] for part in self._items.values() for item in part}
+        shared = sum(item["id"] in seen for item in items)
+        if shared:
+            raise InputError(
+                f"{shared} test items of task {self._task.name!r} also stand in dev; remove them from dev"
+            )
+        return items
+
+    def _freeze(self, winner: Path | None) -> Freeze:
+        parts = {
+            "winner_hash": adapter_hash(winner),
+            "baseline_hash": fingerprint([BASE_MODEL, self._identity["base_model"]]),
+            "test_hash": self._identity["test"],
+            "grader_hash": self._identity_hash,
+        }
+        place = None if winner is None else str(winner.absolute())
+        return Freeze(winner=place, key=fingerprint(parts), **parts)
+
+    def _opened_under(self) -> set[str]:
+        """Keys under which the audit trail says the test split was opened."""
+        return {entry.detail["key"] for entry in audit.read(self._run_dir) if entry.what == ledger.OPEN_TEST}
+
+    def _announce(self, what: str, **detail: Any) -> None:
+        """Say in the trail what is about to happen."""
+        audit.record(self._run_dir, ledger.WHO, what, detail | {"grader": self._identity_hash})
+
+    def _verified_identity(self, base_model: Path) -> dict[str, str]:
+        """What makes scores comparable. Written at the first start, required at every later one."""
+        task = self._task
+        identity = {
+            "base_model": model_hash(base_model),
+            "chat_template": chat_template_hash(base_model),
+            "prompt": fingerprint(task.prompt.model_dump()),
+            "choices": canonical_json(task.choices),
+            "generation": canonical_json(task.generation.model_dump()),
+            "metric": task.metric,
+            "search_fraction": str(task.search_fraction),
+            "dev": _content(task.dev),
+            "test": _content(task.test),
+            "evaluator": hash_folder(Path(__file__).parents[1], "**/*.py"),
+            "metric_source": _source_hash(self._metric),
+        }
+        path = self._run_dir / "grader.json"
+        if not path.exists():
+            write_json(path, identity)
+            return identity
+        recorded = read_json(path)
+        changed = sorted(key for key in identity | recorded if identity.get(key) != recorded.get(key))
+        if changed:
+            raise IntegrityError(
+                f"{path}: {', '.join(changed)} changed since this run began, so its scores could not be "
+                "compared; undo the change or start a new run"
+            )
+        return identity
+
+
+def _counted(measured: Measured) -> list[list[float] | None]:
+    """What a pooled metric counted of each item; None of each for another metric."""
+    if measured.counts is None:
+        return [None] * len(measured.values)
+    return [[float(count) for count in row] for row in measured.counts]
+
+
+def _content(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); check the task's dev and test") from error
+
+
+def _source_hash(scorer: Any) -> str:
+    """Hash of the module that defines the metric, which may be the user's."""
+    source = getattr(sys.modules.get(type(scorer).__module__), "__file__", None)
+    if source is None:
+        raise TrexError(f"metric {scorer.name!r} comes from no file, so its identity can't be checked")
+    return hash_file(Path(source))

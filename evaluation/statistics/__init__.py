@@ -1,0 +1,1 @@
+"""Statistics: intervals, paired comparisons, and corrections for selecting the best of many."""

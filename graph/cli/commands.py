@@ -1,0 +1,270 @@
+"""The command line: `trex run`, and a command for each other verb. Exit codes: 0 done, 1 the run failed,
+2 the input is wrong, 130 interrupted and resumable."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ...errors import InputError, TrexError
+
+if TYPE_CHECKING:
+    from ..api import Prepared, Run
+
+app = typer.Typer(
+    name="trex",
+    help="Fine-tune a language model by itself: agents explore a tree of experiments on your task.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Directory = Annotated[Path, typer.Argument(help="A run directory", metavar="DIR")]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks")] = False) -> None:
+    """Fine-tune a language model by itself: agents explore a tree of experiments on your task."""
+
+
+@app.command()
+def tasks() -> None:
+    """List the installed tasks."""
+    from ..run.task_lookup import installed_tasks
+
+    table = Table("task", "from", box=None)
+    for name, entry in installed_tasks().items():
+        table.add_row(name, entry.value)
+    out.print(table)
+    out.print("\nYour own: `trex run path/to/task.yaml`")
+
+
+@app.command()
+def assets() -> None:
+    """Fetch, verify and convert the embedded model and data (once)."""
+    from ...assets import fetch_all
+
+    fetch_all(lambda line: out.print(line))
+
+
+@app.command()
+def run(
+    task: Annotated[str, typer.Argument(help="A task's name, or the path of a task file")],
+    rounds: Annotated[int | None, typer.Option(help="Experiments after the baseline [2]")] = None,
+    trials: Annotated[int | None, typer.Option(help="Configurations of one experiment [3]")] = None,
+    budget: Annotated[str | None, typer.Option(help="Limit on active time: 90s, 10m, 1.5h")] = None,
+    policy: Annotated[str, typer.Option(help="mcts, gbfs, ses or random")] = "mcts",
+    seed: Annotated[int, typer.Option(help="Of everything random")] = 0,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Run directory [runs/TASK-TIME]")] = None,
+    examples: Annotated[int | None, typer.Option(help="Training examples a trial may consume")] = None,
+    fresh_seeds: Annotated[int, typer.Option(help="Trainings of finalists with other seeds")] = 0,
+    llm: Annotated[
+        str | None, typer.Option(help="PROVIDER:MODEL thinks instead of the built-in policy")
+    ] = None,
+    llm_executor: Annotated[str | None, typer.Option(help="PROVIDER:MODEL for the Executor [--llm]")] = None,
+    llm_budget: Annotated[str | None, typer.Option(help="Of all calls: tokens (200k) or money ($2)")] = None,
+    llm_set: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="More of a model: docs/models.md")
+    ] = None,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Plans see only what they refine")] = False,
+    no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Failures are not read")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="A tiny model and a sliver of data")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Ask about every plan")] = False,
+    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Ignore results of other runs")] = False,
+    keep: Annotated[str, typer.Option(help="best, or all: adapters and checkpoints of losers too")] = "best",
+) -> None:
+    """Improve a model on TASK by a tree of experiments."""
+    from ..api import prepare_run
+    from ..llm.options import model_settings
+    from ..run.settings import parse_duration
+
+    if keep not in ("best", "all"):
+        raise InputError(f"--keep {keep!r}: choose best or all")
+    prepared = prepare_run(
+        task,
+        out=out_dir,
+        smoke=smoke,
+        announce=_announce,
+        rounds=rounds,
+        trials=trials,
+        budget_seconds=None if budget is None else parse_duration(budget),
+        policy=policy,
+        seed=seed,
+        trial_examples=examples,
+        fresh_seeds=fresh_seeds,
+        llm=model_settings(llm, llm_executor, llm_budget, llm_set or ()),
+        memory=not no_memory,
+        diagnosis=not no_diagnosis,
+        approve=approve,
+        reuse=not no_reuse,
+        keep_all=keep == "all",
+    )
+    _go(prepared)
+
+
+@app.command()
+def resume(directory: Directory) -> None:
+    """Go on with a run that was interrupted or killed."""
+    from ..api import reopen
+
+    prepared = reopen(directory)
+    if prepared.directory.finish.exists():
+        out.print(f"{directory} is done already")
+    _go(prepared)
+
+
+@app.command()
+def show(
+    directory: Directory,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False,
+) -> None:
+    """Show where a run stands."""
+    from ..api import load_run
+
+    summary = load_run(directory).summary
+    if as_json:
+        sys.stdout.write(summary.model_dump_json(indent=2) + "\n")
+        return
+    from .outcome import print_summary
+
+    print_summary(out, summary)
+
+
+@app.command()
+def report(directory: Directory) -> None:
+    """Write report.md, report.html and the experiment store anew."""
+    from ..api import load_run
+
+    for path in load_run(directory).write_report():
+        out.print(str(path))
+
+
+@app.command()
+def replay(directory: Directory) -> None:
+    """Train the winner again from best/ alone, and show both dev scores."""
+    import tempfile
+
+    from ..finish.winner import replay as train_again
+
+    best = directory if (directory / "plan.yaml").exists() else directory / "best"
+    with tempfile.TemporaryDirectory(prefix="trex-replay-") as workspace, out.status("training…") as status:
+        again = train_again(
+            best, Path(workspace), lambda job: status.update(f"training: step {job.step}/{job.stop_step}")
+        )
+    same = "the same weights' recipe" if again.trial == again.replayed_trial else "another environment"
+    out.print(
+        f"run     {again.trial}  dev {again.dev.value:.4f} [{again.dev.ci_low:.3f}, {again.dev.ci_high:.3f}]"
+    )
+    out.print(
+        f"replay  {again.replayed_trial}  dev {again.replayed_dev.value:.4f} "
+        f"[{again.replayed_dev.ci_low:.3f}, {again.replayed_dev.ci_high:.3f}]  ({same})"
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, cores, memory, disk, GPU, assets."""
+    from ..run.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  "
+        out.print(f"{mark} {finding.what:<12} {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The command `trex`."""
+    from .steering_commands import app as steering
+
+    app.add_typer(steering)
+    for entry in entry_points(group="trex.commands"):
+        app.add_typer(entry.load(), name=entry.name)
+    debug = "--debug" in sys.argv
+    try:
+        code = app(sys.argv[1:] or ["--help"], prog_name="trex", standalone_mode=False)
+    except TrexError as error:
+        _complain(error, debug)
+        raise SystemExit(error.exit_code) from None
+    except (KeyboardInterrupt, typer.Abort):
+        raise SystemExit(130) from None
+    except Exception as error:
+        usage = _usage_error(error)
+        _complain(usage or error, debug)
+        raise SystemExit(usage.exit_code if usage else 1) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _usage_error(error: Exception) -> InputError | None:
+    """A mistake on the command line in one line. Its class is Click's or Typer's own, by Typer's version."""
+    explain = getattr(error, "format_message", None)
+    return InputError(f"{explain()} (`trex --help` and `trex run --help` show how)") if explain else None
+
+
+def _complain(error: Exception, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    known = isinstance(error, TrexError)
+    text = str(error) if known else f"unexpected {type(error).__name__}: {error} (--debug shows where)"
+    told = escape(" ".join(text.split()))  # 'trex-finetune[llm]' is a name, no markup
+    err.print(f"[red]error:[/red] {told}", soft_wrap=True)
+
+
+def _announce(task: Any, settings: Any) -> None:
+    """What the run will take, before it starts."""
+    from ..run.estimate import estimate, models_on_top
+
+    expected = estimate(task, settings)
+    if expected.seconds is None:
+        took = "a time unknown until the first trial"
+    else:
+        basis = "by earlier runs here" if expected.measured else "by typical rates"
+        took = f"about {max(1, round(expected.seconds / 60))} min ({basis})"
+    limit = f", budget {settings.budget_seconds / 60:.3g} min" if settings.budget_seconds else ""
+    out.print(
+        f"[bold]{task.name}[/bold]: {settings.rounds} rounds of {settings.trials} trials on {task.base_model}"
+    )
+    out.print(f"this will take {took}, {expected.disk_mb} MB of disk{limit}; in {settings.directory}")
+    if said := models_on_top(settings):
+        out.print(said, markup=False)
+
+
+def _go(prepared: Prepared) -> None:
+    from .approval_prompt import ask_person
+    from .console import RunConsole
+    from .outcome import print_summary
+
+    console = RunConsole(prepared.settings, out)
+
+    def approve(question: dict[str, Any]) -> dict[str, Any]:
+        console.pause()
+        try:
+            return ask_person(out, question)
+        except click.Abort:
+            raise KeyboardInterrupt from None
+        finally:
+            console.go_on()
+
+    try:
+        with console:
+            done: Run = prepared.go(approve, console)
+    except KeyboardInterrupt:
+        err.print(f"interrupted: go on with `trex resume {prepared.directory.path}`", soft_wrap=True)
+        raise SystemExit(130) from None
+    print_summary(out, done.summary)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""The run in the terminal: the growing tree, what runs now with its loss, time and budget; or plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree as Branches
+
+from ..report.call_totals import CallTotals, read_run_calls, totals
+from ..report.formatting import dollars, shorten
+from ..run.events import Event
+from ..run.settings import Settings
+
+ARGUMENT_LENGTH = 100
+
+
+class RunConsole:
+    """Follows a run's events. On a terminal the picture is redrawn in place, elsewhere one line an event."""
+
+    def __init__(self, settings: Settings, console: Console | None = None) -> None:
+        self._settings = settings
+        self._console = console or Console(stderr=False, highlight=False)
+        self._started = time.monotonic()
+        self._nodes: dict[str, Event] = {}
+        self._jobs: dict[str, Event] = {}
+        self._notes: dict[str, str] = {}
+        self._doing = "starting"
+        self._spent = self._spent_before()
+        self._live = Live(
+            console=self._console, get_renderable=self._picture, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def pause(self) -> None:
+        """Give the terminal back, to ask a question."""
+        self._live.stop()
+
+    def go_on(self) -> None:
+        """Take the terminal again."""
+        if self._console.is_terminal:
+            self._live.start()
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event of the run."""
+        kind = event["event"]
+        if kind == "training":
+            self._jobs[event["trial"]] = event
+            self._doing = "training"
+            return
+        line = getattr(self, f"_on_{kind}", self._on_other)(event)
+        if line:
+            self._console.print(f"[dim]{self._clock()}[/dim]  {line}")
+
+    def _on_analysis(self, event: Event) -> str:
+        self._doing = "evaluating the base model"
+        return f"goal: {escape(event['goal'])}"
+
+    def _spent_before(self) -> CallTotals:
+        """What earlier processes of this run spent on chat models."""
+        if self._settings.llm is None:
+            return CallTotals()
+        return totals(read_run_calls(self._settings.path / "calls.jsonl"))
+
+    def _on_called(self, event: Event) -> str:
+        """A call of a chat model ended: what it was for, and the tools that it asks for."""
+        spent = self._spent
+        self._spent = CallTotals(
+            calls=spent.calls + 1,
+            tokens_in=spent.tokens_in + event["tokens_in"],
+            tokens_out=spent.tokens_out + event["tokens_out"],
+            money=spent.money + event["money"],
+        )
+        purpose, tools = escape(event["purpose"]), ", ".join(event["tools"])
+        self._doing = f"{event['role']}: {event['purpose']}" + (f", uses {tools}" if tools else "")
+        tokens = f"{event['tokens_in'] + event['tokens_out']:,} tokens"
+        cost = f", {dollars(event['money'])}" if event["money"] else ""
+        asks = f" → {escape(shorten(tools, ARGUMENT_LENGTH))}" if tools else ""
+        if event["status"] != "answered":
+            asks = " [yellow]no answer[/yellow]"
+        return f"[dim]{event['role']}[/dim] {purpose}{asks} [dim]({tokens}{cost})[/dim]"
+
+    def _on_research(self, event: Event) -> str:
+        return f"looked at {len(event['sources'])} data sources: {escape(', '.join(event['sources']))}"
+
+    def _on_selected(self, event: Event) -> str:
+        self._doing = f"planning a refinement of {event['id']}"
+        return ""
+
+    def _on_planned(self, event: Event) -> str:
+        self._nodes[event["id"]] = event | {"status": "running"}
+        self._notes = {str(index): note for index, note in enumerate(event["trials"])}
+        self._doing = "preparing data"
+        return f"[bold]{event['id']}[/bold] refines {event['parent']}: {escape(event['hypothesis'])}"
+
+    def _on_prepared(self, event: Event) -> str:
+        self._doing = "training"
+        repairs = "".join(f"\n       repaired: {escape(repair)}" for repair in event["repairs"])
+        if event["failure"]:
+            return f"[red]{event['id']} failed: {escape(event['failure'])}[/red]{repairs}"
+        return f"{event['id']} trains on {event['rows']} rows{repairs}"
+
+    def _on_evaluated(self, event: Event) -> str:
+        self._jobs.pop(event["trial"], None)
+        label = f"trial {event['index']} ({escape(event['note'])})"
+        if event["value"] is None or event["status"] in ("failed", "stopped"):
+            return f"[yellow]{label} {event['status']}: {escape(event['message'])}[/yellow]"
+        return f"{label}, rung {event['rung'] + 1}: {event['value']:.3f}"
+
+    def _on_promoted(self, event: Event) -> str:
+        going = ", ".join(map(str, event["going"]))
+        return f"promoted: trial {going}" if going else ""
+
+    def _on_experiment(self, event: Event) -> str:
+        self._nodes[event["id"]] = self._nodes.get(event["id"], {}) | event
+        self._jobs.clear()
+        self._doing = "looking at the data" if event["parent"] is None else "choosing what to refine"
+        if event["parent"] is None:
+            return f"[bold]{event['id']}[/bold] baseline: {event['value']:.3f}"
+        if event["value"] is None:
+            return f"[red]{event['id']} failed: {escape(event['failure'] or '')}[/red]"
+        return f"[bold green]{event['id']} done: {event['value']:.3f}[/bold green]"
+
+    def _on_finishing(self, event: Event) -> str:
+        self._doing = "confirming the finalists, then the sealed test split"
+        return "confirming the finalists, freezing the winner, opening the sealed test split"
+
+    def _on_other(self, event: Event) -> str:
+        return ""
+
+    def _clock(self) -> str:
+        seconds = int(time.monotonic() - self._started)
+        return f"{seconds // 60:3d}:{seconds % 60:02d}"
+
+    def _picture(self) -> RenderableType:
+        parts: list[RenderableType] = []
+        if self._nodes:
+            parts.append(_branches(self._nodes))
+        if self._jobs:
+            parts.append(_job_table(list(self._jobs.values())))
+        limit = self._settings.budget_seconds
+        budget = f" of {limit / 60:.0f} min" if limit else ""
+        done = sum(node.get("status") != "running" for node in self._nodes.values()) - 1
+        round_text = f"round {min(max(done, 0) + 1, max(self._settings.rounds, 1))}/{self._settings.rounds}"
+        spent = f" · {self._spending()}" if self._spent.calls else ""
+        parts.append(Text(f"{self._clock()}{budget} · {round_text}{spent} · {self._doing}", style="cyan"))
+        return Group(*parts)
+
+    def _spending(self) -> str:
+        """'48,210 tokens of 200,000, $0.43 of $2.00'."""
+        limits, spent = self._settings.llm, self._spent
+        tokens = f"{spent.tokens:,}"
+        if limits and limits.token_budget is not None:
+            tokens += f" of {limits.token_budget:,}"
+        if limits and limits.money_budget is not None:
+            return f"{tokens} tokens, {dollars(spent.money)} of {dollars(limits.money_budget)}"
+        return f"{tokens} tokens" + (f", {dollars(spent.money)}" if spent.money else "")
+
+
+def _branches(nodes: dict[str, Event]) -> Branches:
+    drawn: dict[str, Branches] = {}
+    top = Branches("")
+    best = max((n["value"] for n in nodes.values() if n.get("value") is not None), default=None)
+    for name, node in nodes.items():
+        label = _label(name, node, best)
+        above = drawn.get(node.get("parent") or "")
+        if above is None:
+            top = drawn[name] = Branches(label, guide_style="dim")
+        else:
+            drawn[name] = above.add(label)
+    return top
+
+
+def _label(name: str, node: Event, best: float | None) -> str:
+    value = node.get("value")
+    what = node.get("direction") or node.get("strategy", "").replace("_", " ")
+    if value is not None:
+        star = " ★" if value == best else ""
+        return f"{name} [bold]{value:.3f}[/bold] {escape(what)}{star}"
+    mark = "[red]✗[/red]" if node.get("failure") else "…"
+    return f"{name} {mark} {escape(what)}"
+
+
+def _job_table(jobs: list[Event]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for job in jobs:
+        share = job["step"] / max(1, job["stop_step"])
+        bar = "█" * int(share * 20) + "░" * (20 - int(share * 20))
+        loss = f"loss {job['loss']:.3f}" if job["loss"] is not None else ""
+        table.add_row(
+            f"trial {job['trial'][:8]}",
+            job["state"],
+            bar,
+            f"{job['step']}/{job['stop_step']}",
+            loss,
+            _left(job),
+        )
+    return table
+
+
+def _left(job: dict[str, Any]) -> str:
+    if not job["step"] or job["step"] >= job["stop_step"]:
+        return ""
+    return f"{job['seconds'] / job['step'] * (job['stop_step'] - job['step']):.0f} s left"

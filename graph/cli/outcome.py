@@ -1,0 +1,63 @@
+"""The outcome of a run in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..report.formatting import beside, duration, model_spend
+from ..report.summary import BUILT_IN, Interval, RunSummary
+
+
+def print_summary(console: Console, summary: RunSummary) -> None:
+    """The experiments, the winner with its intervals, where the time went, and where to look."""
+    table = Table("", "refines", "direction", "score", "95 % interval", "visits", "verdict", box=None)
+    for experiment in summary.experiments:
+        score = experiment.score
+        table.add_row(
+            experiment.id,
+            experiment.parent_id or "",
+            experiment.direction.replace("_", " "),
+            f"{score.value:.3f}" if score else "[red]failed[/red]" if experiment.failure else "…",
+            _interval(score),
+            str(experiment.visits),
+            experiment.verdict or "",
+        )
+    console.print(table)
+    best = summary.best
+    if best is not None:
+        console.print()
+        for name, score in (
+            ("dev (search)", best.dev_interval),
+            ("dev (confirm)", best.confirm),
+            ("test", best.test),
+            ("test, baseline", best.baseline_test),
+            ("test gain", best.test_gain),
+        ):
+            if score is not None:
+                sign = "+" if name == "test gain" else ""
+                console.print(f"{name:<15} {score.value:{sign}.3f}  {_interval(score)}  n={score.n}")
+        for sentence in beside(best):
+            console.print(sentence, markup=False)
+        if best.trial is None:
+            console.print("nothing that was tried is better than the base model")
+    spend = summary.spend
+    parts = [
+        f"{kind} {spend[f'{kind}_seconds']:.0f} s" for kind in ("training", "evaluation", "loading", "own")
+    ]
+    console.print(f"\ntime: {spend['active_seconds']:.0f} s in all; process time: {', '.join(parts)}")
+    if summary.llm != BUILT_IN:
+        took = model_spend(spend["calls"], spend["tokens_in"], spend["tokens_out"], spend["money"])
+        waited = duration(spend["model_seconds"])
+        console.print(f"model: {escape(summary.llm)}: {took}, {waited} of waiting", soft_wrap=True)
+    ended = f" ({summary.reason})" if summary.reason else ""
+    console.print(f"{summary.status}{ended}: {escape(summary.directory)}", soft_wrap=True)
+    if summary.message:
+        console.print(escape(summary.message))
+    if summary.status == "done":
+        console.print(f"the whole story: {escape(summary.directory)}/report.html", soft_wrap=True)
+
+
+def _interval(score: Interval | None) -> str:
+    return escape(f"[{score.ci_low:.3f}, {score.ci_high:.3f}]") if score else ""

@@ -1,0 +1,1 @@
+"""The Executor agent: a chat model that repairs plans."""

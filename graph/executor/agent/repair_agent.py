@@ -1,0 +1,228 @@
+"""The Executor's mind: a chat model that looks at rows, builds and logs, and proposes small repairs.
+
+Nothing it says is done as it stands: its recipes go through the same builder, gate and preflight as any other, its
+training settings through `TrainingChange`, and both must keep what the plan is meant to test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.tools import BaseTool
+
+from ....errors import PlanError
+from ....evaluation.task import Task
+from ....files import canonical_json
+from ....tools.excerpt import brief
+from ....tools.preview import preview_tool
+from ....tools.rows_tool import rows_tool
+from ....tools.untrusted import defanged, quoted
+from ....training.jobs.job import JobFailed
+from ....training.jobs.trial_folder import TrialFolder
+from ....training.plan import TrainingPlan
+from ...llm.agent_loop import Errand, build_agent, run_errand
+from ...llm.protocol import Chat, ModelError
+from ...run.directory import RunDirectory
+from ...run.settings import Settings
+from ...tree.experiment import ExperimentPlan, TrialRecord
+from ..preparation import Preparation
+from ..protocol import Attempt
+from ..repair_rules import TrainingRepair
+from .executor_schemas import Prepared, TrainingChange
+from .executor_tools import build_tool, built_rows, log_end, log_tool, plan_text, report
+from .recipe_differences import MOST_CHANGES, MOST_ROWS_LOST, departure, differences
+
+DEFAULT_TURNS = 6
+
+EXECUTOR = build_agent("executor")
+
+
+def open_mechanic(chat: Chat, settings: Settings, task: Task, directory: RunDirectory) -> LLMMechanic:
+    """The mechanic of a run, with the tools that look at the task's sources."""
+    return LLMMechanic(
+        chat=chat,
+        requirement=task.requirement,
+        tools=(rows_tool(task), preview_tool(task)),
+        datasets=directory.datasets,
+        trials=directory.trials,
+        turns=settings.llm.executor_turns if settings.llm else DEFAULT_TURNS,
+    )
+
+
+@dataclass(frozen=True)
+class LLMMechanic:
+    """See `mechanic.Mechanic`. `datasets` and `trials` are the run's folders, `turns` bounds each errand."""
+
+    chat: Chat
+    requirement: str
+    tools: Sequence[BaseTool]
+    datasets: Path
+    trials: Path
+    turns: int = DEFAULT_TURNS
+
+    def prepare(
+        self, plan: ExperimentPlan, first: Preparation, attempt: Attempt, experiment: str = ""
+    ) -> Preparation:
+        """One look at what was built, or a search for a recipe that can be; `first` if the model fails."""
+        base = first.plan or plan
+        review = _Review(base, first, attempt)
+        works = first.problem is None
+        errand = Errand(
+            chat=self.chat,
+            answer=Prepared,
+            purpose=f"prepare {experiment}".rstrip(),
+            tools=(*self.tools, build_tool(base, attempt)),
+            check=review.problem,
+            turns=self.turns,
+        )
+        messages = _messages(
+            "prepare",
+            requirement=self.requirement,
+            plan=defanged(plan_text(base)),
+            report=report(first),
+            rows=built_rows(self.datasets / first.dataset.fingerprint) if works and first.dataset else "",
+            works=works,
+            most_changes=MOST_CHANGES,
+            most_lost=MOST_ROWS_LOST,
+            turns=self.turns,
+        )
+        try:
+            return review.outcome(run_errand(EXECUTOR, errand, messages))
+        except ModelError as error:
+            note = f"the model gave no answer, rules alone prepared the plan: {_plain(error, 200)}"
+            return replace(first, repairs=(*first.repairs, note))
+
+    def repair(self, trial: TrialRecord, failure: JobFailed, experiment: str = "") -> TrainingRepair:
+        """One change of the training settings, of the few that may be changed; the same plan for none."""
+        log = TrialFolder(self.trials / trial.id).log_file
+        plan = trial.training
+        errand = Errand(
+            chat=self.chat,
+            answer=TrainingChange,
+            purpose=f"repair {experiment} trial {trial.index + 1}".replace("  ", " "),
+            tools=(log_tool(log),),
+            check=lambda change: _misuse(change, plan),
+            turns=self.turns,
+        )
+        messages = _messages(
+            "repair",
+            training=canonical_json(plan.model_dump(mode="json")),
+            data=f"{trial.total_steps} steps were planned, {max(trial.step, 0)} were done before.",
+            cause=failure.cause,
+            failure=quoted(failure.message, "the training job", 1500),
+            log=log_end(log),
+            repairs="\n".join(f"- {_plain(each, 400)}" for each in trial.repairs) or "nothing",
+            turns=self.turns,
+        )
+        try:
+            change = run_errand(EXECUTOR, errand, messages)
+        except ModelError as error:
+            return TrainingRepair(
+                plan, f"the model gave no answer about {failure.cause}: {_plain(error, 200)}"
+            )
+        changed = change.applied(plan)
+        done = "" if changed != plan else "nothing to try: "
+        return TrainingRepair(changed, f"model: {done}{_changes(plan, changed)}{_plain(change.why, 400)}")
+
+
+@dataclass(frozen=True)
+class _Review:
+    """Judges answers on a plan and its first preparation, and makes of one what it amounts to."""
+
+    plan: ExperimentPlan
+    first: Preparation
+    attempt: Attempt
+
+    def problem(self, answer: Prepared) -> str | None:
+        """What is wrong with the answer, in a sentence; a recipe must have been built to be right."""
+        recipe, works = answer.recipe, self.first.problem is None
+        if recipe is not None and answer.cannot is not None:
+            return "give a recipe or `cannot`, not both"
+        if answer.cannot is not None:
+            return None
+        if recipe is None or recipe == self.plan.recipe:
+            return None if works else "that recipe cannot be carried out: give another one, or `cannot`"
+        if not answer.why:
+            return "say in `why` what you changed and why it keeps the hypothesis"
+        if fault := departure(self.plan.recipe, recipe, works):
+            return fault
+        ready = self._with(answer)
+        if ready.plan is not None:
+            # A rule may take out a step of the plan's to save one of the model's.
+            return f"it leaves no rows as it is written: {_plain(ready.repairs[0], 600)}"
+        if ready.problem is not None:
+            return f"with this recipe: {_plain(ready.problem, 600)}"
+        return self._loss(ready) if works else None
+
+    def outcome(self, answer: Prepared) -> Preparation:
+        """What an answer that passed `problem` makes of the first preparation."""
+        first = self.first
+        if cannot := answer.cannot:
+            if first.problem is None:
+                doubt = f"model: carried out as planned, with a doubt: {_plain(cannot.why, 400)}"
+                return replace(first, repairs=(*first.repairs, doubt))
+            told = f"{first.problem}; the Executor: {_plain(cannot.why, 400)} It needs: {_plain(cannot.needs, 400)}"
+            said = f"model: it cannot be carried out: {_plain(cannot.why, 400)}"
+            return replace(first, repairs=(*first.repairs, said), failure=told)
+        if answer.recipe is None or answer.recipe == self.plan.recipe:
+            return first
+        ready = self._with(answer)
+        why = " ".join(_plain(each, 400) for each in answer.why)
+        changes = "; ".join(_plain(each, 200) for each in differences(self.plan.recipe, answer.recipe))
+        plan = self.plan.model_copy(update={"recipe": answer.recipe})
+        return replace(ready, repairs=(*first.repairs, f"model: {changes}: {why}"), plan=plan)
+
+    def _with(self, answer: Prepared) -> Preparation:
+        return self.attempt(self.plan.model_copy(update={"recipe": answer.recipe}))
+
+    def _loss(self, ready: Preparation) -> str | None:
+        """Whether a cleaner recipe costs too many rows, or trials that were ready."""
+        assert ready.dataset is not None and self.first.dataset is not None
+        before, after = self.first.dataset.rows, ready.dataset.rows
+        if after < (1 - MOST_ROWS_LOST) * before:
+            return f"it leaves {after} of {before} rows: at most {MOST_ROWS_LOST:.0%} may be lost"
+        lost = [
+            old.index + 1
+            for old, new in zip(self.first.trials, ready.trials, strict=True)
+            if old.status == "planned" and new.status != "planned"
+        ]
+        return f"trial {lost[0]} was ready and would fail with it" if lost else None
+
+
+def _misuse(change: TrainingChange, plan: TrainingPlan) -> str | None:
+    try:
+        change.applied(plan)
+    except PlanError as error:
+        return str(error)
+    return None
+
+
+def _plain(text: object, most: int) -> str:
+    """In one line of at most `most` characters, without the marks of chat templates: others read it later."""
+    return brief(defanged(str(text)), most)
+
+
+def _changes(plan: TrainingPlan, changed: TrainingPlan) -> str:
+    """'batch_size 16 → 4, gradient_accumulation 1 → 4: ', or nothing."""
+    told = [f"{name} {old} → {getattr(changed, name)}" for name, old in plan if old != getattr(changed, name)]
+    return f"{', '.join(told)}: " if told else ""
+
+
+def _messages(prompt: str, **known: object) -> list[BaseMessage]:
+    prompts = _prompts()
+    return [
+        SystemMessage(prompts.get_template("system.md").render().strip()),
+        HumanMessage(prompts.get_template(f"{prompt}.md").render(**known).strip()),
+    ]
+
+
+@cache
+def _prompts() -> Environment:
+    """Prompts are text for a model, not a page: nothing is escaped, nothing may be missing."""
+    folder = FileSystemLoader(Path(__file__).parent / "prompts")
+    return Environment(loader=folder, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,0 +1,38 @@
+"""A mechanic: whom the Executor asks once its own rules have had their turn. `llm.LLMMechanic` is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ...training.jobs.job import JobFailed
+from ..tree.experiment import ExperimentPlan, TrialRecord
+from .preparation import Preparation
+from .repair_rules import TrainingRepair
+
+# Builds a plan's data set by the rules, gate and preflight included; a plan that cannot be carried out is a result.
+Attempt = Callable[[ExperimentPlan], Preparation]
+
+# The Executor's report on an experiment's plan goes up, a changed plan comes down; None: the plan is given up.
+Revise = Callable[[ExperimentPlan, str, str], ExperimentPlan | None]
+
+
+class Mechanic(Protocol):
+    """Looks at what rules alone cannot judge. What it proposes is checked like any other plan."""
+
+    def prepare(
+        self, plan: ExperimentPlan, first: Preparation, attempt: Attempt, experiment: str
+    ) -> Preparation:
+        """The preparation to go on with, after a look at `first`, which the rules made.
+
+        What it returns was made by `attempt`; its changes are sentences in `repairs` that begin with 'model:'.
+        Without an answer it is `first`, with a note that says so.
+        """
+        ...
+
+    def repair(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrainingRepair:
+        """One changed training plan after a failure for which there is no rule, and why.
+
+        The trial's own plan: nothing is worth a try, for the reason reported.
+        """
+        ...

@@ -1,0 +1,203 @@
+"""The model card of a winner: what it is, what it was made of, what it is worth, and code that uses it."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from ...evaluation.results import Evaluation
+from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, Task
+from ...files import write_atomic
+from ..report.formatting import bounds, interval, signed
+from ..report.markdown import escape
+from ..report.summary import FinishRecord, Interval
+from ..tree.experiment import DatasetCard, Experiment, TrialRecord
+
+SNIPPET = """\
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+{imports}
+base = {base}
+tokenizer = AutoTokenizer.from_pretrained(base)
+model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+model = PeftModel.from_pretrained(model, "adapter").eval()  # run this in the folder of this file
+
+template = {prompt}
+row = {row}
+messages = [{{"role": role, "content": text.format(**row)}} for role, text in template]
+text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+with torch.inference_mode():
+    output = model.generate(**inputs, max_new_tokens={max_new_tokens}, do_sample=False)
+answer = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+print(answer)
+"""
+
+
+def write_model_card(
+    path: Path, task: Task, experiment: Experiment, trial: TrialRecord, finish: FinishRecord
+) -> None:
+    """Write the card as Markdown with the front matter that model hubs read."""
+    write_atomic(path, model_card(task, experiment, trial, finish))
+
+
+def model_card(task: Task, experiment: Experiment, trial: TrialRecord, finish: FinishRecord) -> str:
+    """The card's text. Paths in its snippet are relative to the card's folder, which holds `adapter/`."""
+    parts = [
+        _front_matter(task),
+        _opening(task, trial, finish),
+        _scores(task, finish),
+        ["## Use", "", "```python", *snippet(task).splitlines(), "```", ""],
+        _data(task, experiment.dataset),
+        _training(experiment, trial),
+        _limitations(task, finish),
+    ]
+    return "\n".join(line for part in parts for line in part).rstrip() + "\n"
+
+
+def snippet(task: Task) -> str:
+    """Python that loads base model and adapter and answers one prompt of the task.
+
+    The columns of the row are filled with placeholders: no item of dev or test is shown.
+    """
+    prompt = task.prompt
+    turns = [("system", prompt.system), ("user", prompt.user)]
+    template = [(role, text) for role, text in turns if text is not None]
+    answer_only = _fields(prompt.answer) - set().union(*(_fields(text) for _, text in template))
+    row = {field: f"Put the {field} here." for field in sorted(prompt.fields - answer_only)}
+    local = Path(task.base_model).expanduser()
+    plain = local.is_dir() or _is_hub_id(task.base_model)
+    base = _literal(str(local.absolute()) if local.is_dir() else task.base_model)
+    return SNIPPET.format(
+        imports="" if plain else "\nfrom trex.evaluation.base_models import resolve_model\n",
+        base=base if plain else f"resolve_model({base})",
+        prompt=f"[{', '.join(f'({_literal(role)}, {_literal(text)})' for role, text in template)}]",
+        row=json.dumps(row),
+        max_new_tokens=task.generation.max_new_tokens,
+    )
+
+
+def _literal(text: str) -> str:
+    # A JSON string is a Python string too, on one line and in ASCII: nothing in it can end the code block.
+    return json.dumps(text)
+
+
+def _fields(template: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def _is_hub_id(name: str) -> bool:
+    return name not in (EMBEDDED_MODEL, TINY_MODEL) and "/" in name and "@" not in name
+
+
+def _front_matter(task: Task) -> Iterator[str]:
+    fields: dict[str, object] = {"library_name": "peft", "pipeline_tag": "text-generation"}
+    if _is_hub_id(task.base_model) and not Path(task.base_model).exists():
+        fields["base_model"] = task.base_model
+    fields["tags"] = ["lora", "sft", "trex", task.name]
+    fields["metrics"] = [task.metric]
+    yield "---"
+    yield yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).rstrip()
+    yield "---"
+    yield ""
+
+
+def _opening(task: Task, trial: TrialRecord, finish: FinishRecord) -> Iterator[str]:
+    yield f"# {escape(task.name)}: a LoRA adapter for {escape(Path(task.base_model).name)}"
+    yield ""
+    yield escape(task.requirement)
+    yield ""
+    yield (
+        f"Found by TREX, trained with TRL and PEFT. Trial `{trial.id}` of experiment "
+        f"`{finish.winner_experiment}`; base model {escape(task.base_model)}."
+    )
+    yield ""
+
+
+def _scores(task: Task, finish: FinishRecord) -> Iterator[str]:
+    rows: list[tuple[str, Evaluation | None]] = [
+        ("test, sealed until the end", finish.test),
+        ("test, the base model", finish.baseline_test),
+        ("confirm, part of dev not used by the search", finish.confirm),
+        ("search, part of dev that chose this model", finish.dev),
+    ]
+    yield "## Scores"
+    yield ""
+    yield f"| {escape(task.metric)} | value [95 % interval] | items | scored by |"
+    yield "|---|---|---|---|"
+    for name, evaluation in rows:
+        if evaluation is not None:
+            score = evaluation.score
+            yield f"| {name} | {interval(Interval.of(score))} | {score.n} | {evaluation.scoring} |"
+    yield ""
+    gain = Interval.of(finish.test_gain)
+    if gain is not None:
+        yield f"Gain over the base model on the same test items: {signed(gain.value)} {bounds(gain)}."
+        yield ""
+    for guard in finish.guards:
+        lost = ": lost beyond noise" if guard.broken else ""
+        yield f"- {guard.name}: {guard.base:.2f} of {guard.n} items before, {guard.winner:.2f} after{lost}"
+    if finish.guards:
+        yield ""
+    extras = finish.test.extras if finish.test else {}
+    if extras:
+        yield "On test: " + ", ".join(f"{escape(name)} {value:.3f}" for name, value in extras.items()) + "."
+        yield ""
+
+
+def _data(task: Task, dataset: DatasetCard | None) -> Iterator[str]:
+    yield "## Training data"
+    yield ""
+    if dataset is not None:
+        yield f"{dataset.rows} rows: {escape(dataset.summary)} (fingerprint `{dataset.fingerprint}`)."
+        yield "The whole recipe is in `recipe.yaml`."
+        yield ""
+        if dataset.contamination is not None:
+            report = dataset.contamination
+            repeats = f"{report.matches} repeat one" if report.matches else "none repeats one"
+            yield f"They were compared with {report.against_items} dev and test items: {repeats}."
+            yield ""
+    yield "| source the recipe may load | what it is | licence |"
+    yield "|---|---|---|"
+    for source in task.sources:
+        made = " (made by a rule)" if source.synthetic else ""
+        yield f"| {escape(source.name)} | {escape(source.description)}{made} | {escape(source.licence)} |"
+    yield ""
+    if task.citation:
+        yield f"Source: {escape(task.citation)}"
+        yield ""
+
+
+def _training(experiment: Experiment, trial: TrialRecord) -> Iterator[str]:
+    yield "## Training"
+    yield ""
+    if experiment.plan is not None:
+        yield f"Hypothesis: {escape(experiment.plan.hypothesis)}"
+        yield ""
+    yield f"LoRA, loss on the answer only, {trial.step} of {trial.total_steps} steps."
+    yield ""
+    for name, value in trial.training.model_dump(mode="json").items():
+        if value is not None:
+            yield f"- `{name}`: {escape(', '.join(value) if isinstance(value, list) else str(value))}"
+    yield ""
+    yield "Made again from this folder alone by `trex replay DIR`, DIR being its run directory."
+    yield ""
+
+
+def _limitations(task: Task, finish: FinishRecord) -> Iterator[str]:
+    yield "## Limitations"
+    yield ""
+    yield (
+        "- The scores hold for the task's own prompt, items and metric; other inputs and languages were "
+        "not tried, and neither were safety nor bias."
+    )
+    if finish.dev is not None and finish.dev.scoring == "choices":
+        yield "- Scored by the likelihood of the allowed answers; free generation may say other things."
+    if finish.test_seen:
+        yield "- The test split had been opened before this run ended, so its score is not a fresh one."
+    yield f"- Licence of the data: {escape(task.licence)}. The base model's own licence applies too."

@@ -1,0 +1,62 @@
+"""Is it the plan or the luck of its seed? Finalists trained again with seeds that the search never used.
+
+The search trains every configuration with one seed, so that its choice is partly a choice among seeds. What a
+plan is worth is its mean over seeds.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+
+from ...evaluation.failures.analysis import measured_of, read_predictions
+from ...evaluation.metrics import metric
+from ...evaluation.results import Evaluation, Score
+from ...evaluation.statistics.seeds import seeds_and_items_measured
+from ..run.runtime import Lab
+from ..tree.experiment import Experiment, TrialRecord
+
+_APART = 1_000_003
+"""Seeds lie so far from the run's own that no run with a seed nearby has used them."""
+
+
+@dataclass(frozen=True)
+class FreshSeeds:
+    """One finalist's evaluations on `confirm`: with the run's seed first, then with fresh ones."""
+
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean score over seeds."""
+        return sum(evaluation.score.value for evaluation in self.evaluations) / len(self.evaluations)
+
+    def score(self, lab: Lab) -> Score | None:
+        """The mean with an interval over items and seeds; None if there is one seed only."""
+        if len(self.evaluations) < 2:
+            return None
+        said = [measured_of(read_predictions(lab.directory.path, each)) for each in self.evaluations]
+        return seeds_and_items_measured(metric(lab.task.metric), said)
+
+
+def try_fresh_seeds(lab: Lab, experiment: Experiment, trial: TrialRecord, confirm: Evaluation) -> FreshSeeds:
+    """Train a finalist's plan again while the budget allows, as many at once as there are slots."""
+    seeds = [lab.settings.seed + _APART * number for number in range(1, lab.settings.fresh_seeds + 1)]
+
+    def evaluate(seed: int) -> Evaluation | None:
+        if experiment.dataset is None or not lab.budget.allows(trial.train_seconds + trial.load_seconds):
+            return None
+        adapter = lab.retrain(trial.training, experiment.dataset.fingerprint, seed)
+        if adapter is None:
+            return None
+        evaluation = lab.grader.evaluate(adapter, "confirm")
+        if not lab.settings.keep_all:
+            lab.runner.prune(adapter.parents[2], keep_adapter=False)
+        return evaluation
+
+    with ThreadPoolExecutor(max_workers=lab.settings.slots) as pool:
+        # Each in a copy of this context: that is how a graph's node finds whom to tell of progress.
+        waiting = [pool.submit(copy_context().run, evaluate, seed) for seed in seeds]
+        found = [evaluation.result() for evaluation in waiting]
+    return FreshSeeds((confirm, *(evaluation for evaluation in found if evaluation is not None)))

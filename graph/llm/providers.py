@@ -1,0 +1,212 @@
+"""Chat models from their names: through LangChain, with a bounded answer, one try a call, and no streaming."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from pydantic import ValidationError
+
+from ...errors import InputError, explain
+from ...keys import environment, keys_at_hand, redact
+from .model_settings import ModelSettings
+from .prices import Price, missing_price, price_of
+from .protocol import Role
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+NO_KEY = "no-key-needed"
+"""Sent to an OpenAI-compatible server when there is no key: the client will not go without one."""
+
+BYTES_A_TOKEN = 64
+"""Most bytes of a response body for each token of the answer, beside a constant share."""
+
+_EXTRA = "needs the extra `llm`: pip install 'trex-finetune[llm]'"
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model that can be called, under the name that records and prices know."""
+
+    name: str
+    client: BaseChatModel
+    price: Price | None
+    openai: bool
+    """Whether it speaks OpenAI's own form, so that a schema can be sent as the wire has it."""
+    pace: InMemoryRateLimiter | None = None
+
+
+def model_name(settings: ModelSettings, role: Role) -> str:
+    """'provider:model' of a role."""
+    return (settings.executor or settings.researcher) if role == "executor" else settings.researcher
+
+
+def check_models(settings: ModelSettings) -> None:
+    """Raises InputError for what cannot work: a name, a package, a key, a window, a price that is missing."""
+    if settings.max_tokens + 1024 > settings.context_tokens:
+        raise InputError(
+            f"max_tokens={settings.max_tokens} leaves less than 1024 of context_tokens={settings.context_tokens} "
+            "for the question: lower it, or raise context_tokens if the model can take more"
+        )
+    for role in ("researcher", "executor"):
+        open_model(settings, role)
+
+
+def open_model(
+    settings: ModelSettings, role: Role, transport: httpx.BaseTransport | None = None
+) -> OpenedModel:
+    """The model of a role. Nothing is sent. `transport` takes the place of the network. Raises InputError."""
+    name = model_name(settings, role)
+    provider, colon, rest = name.partition(":")
+    if not colon or not provider or not rest:
+        raise InputError(f"model {name!r}: write PROVIDER:MODEL, such as openai:gpt-5-mini")
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise InputError(f"a chat model {_EXTRA}") from error
+    url = _base_url(settings, provider)
+    price = price_of(name, url)
+    if price is None and settings.money_budget is not None:
+        raise InputError(missing_price(name))
+    given = _common(settings) | (_openai(settings, url, transport) if provider == "openai" else {})
+    if provider != "openai" and settings.base_url:
+        given["base_url"] = settings.base_url
+    try:
+        with keys_at_hand():
+            client = init_chat_model(rest, model_provider=provider, **given)
+    except ImportError as error:
+        raise InputError(f"model {name}: {_first_line(error)}") from error
+    except ValidationError as error:
+        raise InputError(f"model {name} cannot be opened: {redact(explain(error))}") from error
+    except Exception as error:  # each provider has errors of its own, for a missing key above all
+        raise InputError(f"model {name} cannot be opened: {_first_line(error)}") from error
+    _check_bounded(client, name, settings.max_tokens)
+    pace = _pace(name, settings.requests_per_minute) if settings.requests_per_minute else None
+    return OpenedModel(name, client, price, provider == "openai", pace)
+
+
+def _common(settings: ModelSettings) -> dict[str, Any]:
+    """What every provider's class takes."""
+    given: dict[str, Any] = {
+        "max_tokens": settings.max_tokens,
+        "timeout": settings.timeout_s,
+        "max_retries": 0,  # tries are counted, paid and recorded one by one
+        "disable_streaming": True,  # a streamed answer may come without a count of its tokens
+        "cache": False,
+    }
+    if settings.temperature is not None:
+        given["temperature"] = settings.temperature
+    return given
+
+
+def _openai(
+    settings: ModelSettings, url: str | None, transport: httpx.BaseTransport | None
+) -> dict[str, Any]:
+    known = environment()
+    given: dict[str, Any] = {"use_responses_api": False}
+    official = url is None or urlsplit(url).hostname == "api.openai.com"
+    if official and not known.get("OPENAI_API_KEY"):
+        raise InputError(
+            "OPENAI_API_KEY is not set: put it into the environment or into a file .env here; "
+            "for a server of your own give base_url"
+        )
+    if not official:
+        given["base_url"] = url
+        # The client sends max_completion_tokens, which not every server knows.
+        given["extra_body"] = {"max_tokens": settings.max_tokens}
+        if not known.get("OPENAI_API_KEY"):
+            given["api_key"] = NO_KEY
+    bounds = _Bounds(BYTES_A_TOKEN * settings.max_tokens + (1 << 20), settings.timeout_s)
+    given["http_client"] = httpx.Client(
+        transport=transport,
+        verify=_trust(),
+        event_hooks={"response": [bounds.bind]},
+        timeout=settings.timeout_s,
+        follow_redirects=True,
+    )
+    return given
+
+
+def _base_url(settings: ModelSettings, provider: str) -> str | None:
+    """Of the server that will be asked, None for the provider's own. Raises InputError."""
+    url = settings.base_url
+    if url is None and provider == "openai":
+        known = environment()
+        url = known.get("OPENAI_BASE_URL") or known.get("OPENAI_API_BASE") or None
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise InputError("base_url holds a user name or a password: put a key into OPENAI_API_KEY instead")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"base_url {url!r}: write an address such as http://localhost:8000/v1")
+    return url
+
+
+def _check_bounded(client: BaseChatModel, name: str, max_tokens: int) -> None:
+    """A budget can be kept only if the answer's length is bounded."""
+    fields = ("max_tokens", "max_output_tokens", "max_completion_tokens", "max_tokens_to_sample")
+    if max_tokens not in [getattr(client, field, None) for field in fields]:
+        raise InputError(
+            f"model {name}: its LangChain class takes no max_tokens, so that no budget can be kept; most such servers "
+            "also speak OpenAI's form: use openai:MODEL with base_url"
+        )
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Certificates, read once."""
+    return httpx.create_ssl_context()
+
+
+@cache
+def _pace(name: str, requests_per_minute: float) -> InMemoryRateLimiter:
+    """One for all who call a model in this process: its provider counts them together."""
+    return InMemoryRateLimiter(
+        requests_per_second=requests_per_minute / 60, check_every_n_seconds=0.02, max_bucket_size=1
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = redact(str(error)[:5000]).strip().splitlines() or [type(error).__name__]
+    return lines[0][:400]
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """How large a response may be (bytes) and how long it may take in all (seconds): httpx bounds each read."""
+
+    size: int
+    seconds: float
+
+    def bind(self, response: httpx.Response) -> None:
+        """Hook of an httpx client, called before the body is read."""
+        if isinstance(response.stream, httpx.SyncByteStream):
+            response.stream = _BoundedStream(response.stream, self.size, time.monotonic() + self.seconds)
+
+
+class _BoundedStream(httpx.SyncByteStream):
+    def __init__(self, stream: httpx.SyncByteStream, size: int, deadline: float) -> None:
+        self._stream = stream
+        self._left = size
+        self._deadline = deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise httpx.RemoteProtocolError("the answer is far longer than max_tokens allow")
+            if time.monotonic() > self._deadline:
+                raise httpx.ReadTimeout("the answer came too slowly")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()

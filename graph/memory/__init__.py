@@ -1,0 +1,1 @@
+"""Memory: what a Researcher is told of earlier experiments and earlier runs."""

@@ -1,0 +1,170 @@
+"""Insights that outlive a run: kept in TREX_HOME, offered to later runs on kin tasks.
+
+A LangGraph `SqliteStore` (JSON text, no pickles) with one item a run, so that keeping is one write that a
+repetition replaces, and runs that end together don't disturb each other. The file is a convenience: where it
+can't be read or written, a warning says so and the run goes on without.
+
+Two tasks are *kin* if the mean of three likenesses is at least `KIN`: the same metric (0 or 1), the same form
+of answers (0 or 1: chosen or generated), and what their requirements' words share (Jaccard's index).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from langgraph.store.base import SearchItem
+from langgraph.store.sqlite import SqliteStore
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...evaluation.task import Task
+from ...evaluation.words import resemblance, word_set
+from ...files import fingerprint, lock
+from ...home import home
+from .insights import MOST, Insight
+
+LOG = logging.getLogger(__name__)
+
+KIN = 0.5
+"""At least so alike; two tasks with one metric and one form of answers are kin whatever they ask for."""
+
+MOST_RUNS = 500
+"""Runs that are looked at, the latest first."""
+
+_NAMESPACE = ("insights",)
+_BUSY_SECONDS = 10.0
+_UNUSABLE = (sqlite3.Error, OSError, ValueError)
+
+
+class _Profile(BaseModel):
+    """What makes tasks kin."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    metric: str
+    answers: Literal["chosen", "generated"]
+    requirement: str
+
+    @classmethod
+    def of(cls, task: Task) -> _Profile:
+        answers: Literal["chosen", "generated"] = "chosen" if task.choices else "generated"
+        return cls(name=task.name, metric=task.metric, answers=answers, requirement=task.requirement)
+
+    def likeness(self, other: _Profile) -> float:
+        """How kin two tasks are, in [0, 1], by the rule of the module's head."""
+        wording = resemblance(word_set(self.requirement), word_set(other.requirement))
+        return ((self.metric == other.metric) + (self.answers == other.answers) + wording) / 3
+
+
+class _Kept(BaseModel):
+    """A run's item in the store."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    run: str
+    task: _Profile
+    day: date
+    insights: tuple[Insight, ...]
+
+
+class InsightStore:
+    """Opens the file for each call and closes it again. `path` is insights.sqlite in TREX_HOME by default.
+
+    Smoke runs have a file of their own: what a tiny model shows on a sliver of data says nothing of another.
+    A run is named by the path of its directory, which no two runs share.
+    """
+
+    def __init__(self, path: Path | None = None, *, smoke: bool = False) -> None:
+        own = "insights-smoke.sqlite" if smoke else "insights.sqlite"
+        self.path = home() / own if path is None else path
+
+    def keep(self, task: Task, run: Path, insights: Sequence[Insight], day: date | None = None) -> bool:
+        """Keep a run's insights in place of what was kept of it before; `day` is today unless given.
+
+        Whether it could: where the file can't be written a warning is logged. Insights of other runs are not
+        kept again. Open ones without evidence are: kin runs may test them.
+        """
+        own = tuple(insights[:MOST])
+        kept = _Kept(run=str(run), task=_Profile.of(task), day=day or date.today(), insights=own)
+        try:
+            with self._store() as store:
+                store.put(_NAMESPACE, _key(run), kept.model_dump(mode="json"))
+        except _UNUSABLE as error:
+            LOG.warning("insights of this run are not kept: %s can't be written (%s)", self.path, error)
+            return False
+        return True
+
+    def offered(self, task: Task, run: Path, most: int = 8) -> tuple[Insight, ...]:
+        """What other runs on kin tasks found, at most `most`: the confirmed first, then the open.
+
+        Within each, those of the likest tasks first, then the latest; one that says what an earlier one says
+        is left out, and so is what its run dropped. `origin` names the run, the task and the day. Empty,
+        with a warning, where the file can't be read.
+        """
+        if not self.path.exists():
+            return ()
+        try:
+            with self._store() as store:
+                items = store.search(_NAMESPACE, limit=MOST_RUNS)
+        except _UNUSABLE as error:
+            LOG.warning(
+                "no insights of earlier runs are offered: %s can't be read (%s); delete it, or mend it",
+                self.path,
+                error,
+            )
+            return ()
+        others = [kept for item in items if item.key != _key(run) and (kept := self._read(item)) is not None]
+        return _chosen(_Profile.of(task), others, most)
+
+    @contextmanager
+    def _store(self) -> Iterator[SqliteStore]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            self.path, check_same_thread=False, isolation_level=None, timeout=_BUSY_SECONDS
+        )
+        with closing(connection):
+            store = SqliteStore(connection)
+            # Two first runs must not migrate at once: adding a column twice is an error.
+            with lock(self.path.with_suffix(".lock")):
+                connection.execute("PRAGMA journal_mode=WAL")
+                store.setup()
+            yield store
+
+    def _read(self, item: SearchItem) -> _Kept | None:
+        try:
+            return _Kept.model_validate(item.value)
+        except ValidationError:
+            LOG.warning("an entry of %s is not of this version and is left aside", self.path)
+            return None
+
+
+def _key(run: Path) -> str:
+    return fingerprint(str(run))
+
+
+def _chosen(task: _Profile, others: Sequence[_Kept], most: int) -> tuple[Insight, ...]:
+    ranked = sorted(
+        (
+            (insight.status != "confirmed", -likeness, -kept.day.toordinal(), kept.run, place, insight, kept)
+            for kept in others
+            if (likeness := task.likeness(kept.task)) >= KIN
+            for place, insight in enumerate(kept.insights)
+            if insight.status != "dropped"
+        ),
+        key=lambda entry: entry[:5],
+    )
+    chosen: list[Insight] = []
+    for *_, insight, kept in ranked:
+        if len(chosen) >= most:
+            break
+        if not any(insight.repeats(each) for each in chosen):
+            origin = f"run {Path(kept.run).name} on task {kept.task.name}, {kept.day.isoformat()}"
+            chosen.append(insight.model_copy(update={"origin": origin}))
+    return tuple(chosen)

@@ -1,0 +1,254 @@
+"""Insights: what diagnoses claim of a direction, and whether later experiments bear it out.
+
+A claim is made by one experiment; only experiments that came after it are evidence, because the one that
+suggested it can't test it as well. What an experiment says of its direction is read from its posterior gain
+(`tree.posterior`), so that a difference within noise says nothing.
+
+- It shows a **gain** if the gain is positive with a probability of at least 0.9.
+- It shows **no gain** if, with the same probability, the gain is smaller than the error of one score: too small
+  to be worth having, or a loss.
+- It shows neither if it shows both (a small, sure gain) or none. Failed experiments show nothing.
+
+A child of the baseline is measured against the baseline's oldest child: training at all is no direction.
+
+This is the decision rule with a region of practical equivalence (Kruschke 2018, Advances in Methods and
+Practices in Psychological Science 1:270). The same rule, applied to the mean gain of all later experiments of
+the direction, decides an insight's status: `confirmed` if the mean shows what the insight expects, `dropped` if
+it shows the opposite, and in either case one experiment at least shows it by itself; else `open`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...evaluation.words import resemblance, word_set
+from ..tree.direction_stats import mean_of_gains
+from ..tree.experiment import Claim, Experiment
+from ..tree.posterior import Belief
+from ..tree.tree import NOTABLE_CHANCE, Tree
+
+Expectation = Literal["gain", "no_gain"]
+InsightStatus = Literal["open", "confirmed", "dropped"]
+
+MOST = 24
+"""Insights that a tree keeps."""
+
+ALIKE = 0.6
+"""Two claims of one direction and one expectation are one if so much of their words is shared (Jaccard)."""
+
+CLAIMS_OF_ONE = 6
+"""Claims of one diagnosis that count."""
+
+CLAIMS_COMPARED = 150
+"""The latest different claims of a tree; what is older and was never said again is forgotten."""
+
+TRIES_THAT_TELL = 3
+"""A direction of which nobody claimed anything gets an insight of its own after so many scores."""
+
+_RANK: dict[InsightStatus, int] = {"confirmed": 0, "open": 1, "dropped": 2}
+
+
+class Insight(BaseModel):
+    """What may hold beyond one experiment, with what speaks for and against it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str = Field(max_length=500)
+    direction: str
+    expects: Expectation = Field(description="Of further experiments in the direction")
+    status: InsightStatus = "open"
+    evidence_for: tuple[str, ...] = Field(default=(), description="Later experiments that show it, by id")
+    evidence_against: tuple[str, ...] = ()
+    origin: str = Field(default="", description="The experiments that claimed it, or run, task and day")
+
+    def repeats(self, other: Insight) -> bool:
+        """Whether both say the same of the same direction."""
+        mine, theirs = (_folded(self.direction), self.expects), (_folded(other.direction), other.expects)
+        return mine == theirs and resemblance(word_set(self.text), word_set(other.text)) >= ALIKE
+
+
+def distil(tree: Tree, most: int = MOST) -> tuple[Insight, ...]:
+    """The insights of a tree: confirmed ones first, then open, then dropped; the latest first among equals.
+
+    Comes from the claims of diagnoses, near-duplicates merged, and from directions tried `TRIES_THAT_TELL`
+    times of which nobody claimed anything. The same experiments give the same insights.
+    """
+    records, claimed = _Records(tree), _merged(tree)
+    spoken_of = {_folded(each.claim.direction) for each in claimed}
+    claimed += records.unclaimed(spoken_of)
+    judged = [(each.place, records.judged(each)) for each in claimed]
+    ranked = sorted(
+        judged,
+        key=lambda pair: (
+            _RANK[pair[1].status],
+            -len(pair[1].evidence_for) - len(pair[1].evidence_against),
+            -pair[0],
+            pair[1].text,
+        ),
+    )
+    return tuple(insight for _, insight in ranked[: max(0, most)])
+
+
+@dataclass
+class _Claimed:
+    """A claim, where in the order of experiments it was first made, and who made it."""
+
+    claim: Claim
+    place: int
+    by: list[str] = field(default_factory=list)
+
+
+def _merged(tree: Tree) -> list[_Claimed]:
+    """Claims in the order in which they were first made; a near-duplicate joins the one it repeats."""
+    same: dict[tuple[str, str, frozenset[str]], _Claimed] = {}
+    for place, experiment in enumerate(tree):
+        for claim in _claims(experiment):
+            key = (_folded(claim.direction), claim.expects, word_set(claim.text))
+            known = same.setdefault(key, _Claimed(claim, place))
+            if experiment.id not in known.by:
+                known.by.append(experiment.id)
+    kept: dict[tuple[str, str], list[tuple[frozenset[str], _Claimed]]] = defaultdict(list)
+    for (direction, expects, said), claimed in list(same.items())[-CLAIMS_COMPARED:]:
+        group = kept[direction, expects]
+        twin = next((old for known, old in group if resemblance(known, said) >= ALIKE), None)
+        if twin is None:
+            group.append((said, claimed))
+        else:
+            twin.by += [each for each in claimed.by if each not in twin.by]
+    return [claimed for group in kept.values() for _, claimed in group]
+
+
+def _claims(experiment: Experiment) -> Sequence[Claim]:
+    if experiment.diagnosis is None or experiment.status == "running":
+        return ()
+    return experiment.diagnosis.claims[:CLAIMS_OF_ONE]
+
+
+def _folded(direction: str) -> str:
+    """One spelling: 'Learning rate' and 'learning_rate' are one direction."""
+    return "_".join(direction.casefold().replace("-", " ").replace("_", " ").split())
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    place: int
+    id: str
+    belief: Belief
+    shows: Expectation | None
+
+
+class _Records:
+    """The scored experiments of a tree by direction, in order, and what each shows."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._found: dict[str, list[_Outcome]] = defaultdict(list)
+        self._judged: dict[tuple[str, int], _Later] = {}
+        for place, experiment in enumerate(tree):
+            belief = _belief(tree, experiment)
+            if experiment.plan is not None and belief is not None and belief.gain is not None:
+                shows = _shown(belief.gain, belief.gain_sd, tree.noise)
+                direction = _folded(experiment.plan.direction)
+                self._found[direction].append(_Outcome(place, experiment.id, belief, shows))
+
+    def judged(self, claimed: _Claimed) -> Insight:
+        """The insight of a claim, in the light of what came after it."""
+        later = self._after(_folded(claimed.claim.direction), claimed.place)
+        expects = claimed.claim.expects
+        opposite: Expectation = "no_gain" if expects == "gain" else "gain"
+        status: InsightStatus = "open"
+        if later.mean_shows == expects and later.showing[expects]:
+            status = "confirmed"
+        elif later.mean_shows == opposite and later.showing[opposite]:
+            status = "dropped"
+        return Insight(
+            text=" ".join(claimed.claim.text.split()),
+            direction=claimed.claim.direction,
+            expects=expects,
+            status=status,
+            evidence_for=later.showing[expects],
+            evidence_against=later.showing[opposite],
+            origin=_origin(claimed.by),
+        )
+
+    def unclaimed(self, spoken_of: Iterable[str]) -> list[_Claimed]:
+        """What the first experiments that show anything suggest of directions nobody claimed anything of."""
+        made = []
+        for direction in sorted(self._found.keys() - set(spoken_of)):
+            found = self._found[direction]
+            telling = next((each for each in found if each.shows is not None), None)
+            if len(found) < TRIES_THAT_TELL or telling is None or telling.shows is None:
+                continue
+            word = "brings a gain" if telling.shows == "gain" else "brings no gain"
+            claim = Claim(
+                text=f"{direction} {word} ({telling.belief.gain:+.3f} at first)"[-500:],
+                direction=direction,
+                expects=telling.shows,
+            )
+            made.append(_Claimed(claim, telling.place, [telling.id]))
+        return made
+
+    def _after(self, direction: str, place: int) -> _Later:
+        key = direction, place
+        if key not in self._judged:
+            later = [each for each in self._found.get(direction, ()) if each.place > place]
+            mean = mean_of_gains([each.belief for each in later], self._tree.gain_variance)
+            self._judged[key] = _Later(
+                None if mean is None else _shown(*mean, self._tree.noise),
+                {
+                    "gain": tuple(each.id for each in later if each.shows == "gain"),
+                    "no_gain": tuple(each.id for each in later if each.shows == "no_gain"),
+                },
+            )
+        return self._judged[key]
+
+
+def _belief(tree: Tree, experiment: Experiment) -> Belief | None:
+    """What to believe of a direction's gain, from one experiment that took it.
+
+    A child of the baseline owes most of its gain to being trained at all; it is measured against the oldest
+    such child (the two taken as independent), which is itself no evidence of a direction.
+    """
+    belief, parent = tree.posterior(experiment.id), tree.parent(experiment.id)
+    if belief is None or parent is None or parent.plan is not None:
+        return belief
+    first = next((child for child in tree.children(parent.id) if child.score is not None), None)
+    before = None if first is None or first.id == experiment.id else tree.posterior(first.id)
+    if before is None:
+        return None
+    return Belief(belief.mean, belief.sd, belief.mean - before.mean, math.hypot(belief.sd, before.sd))
+
+
+@dataclass(frozen=True)
+class _Later:
+    """What the experiments after a place show: their mean, and each by itself."""
+
+    mean_shows: Expectation | None
+    showing: dict[Expectation, tuple[str, ...]]
+
+
+def _shown(gain: float, error: float, worth_having: float) -> Expectation | None:
+    """What a gain known to within a standard error shows, by the rule of the module's head."""
+    is_gain = _exceeds(gain, error, 0.0) >= NOTABLE_CHANCE
+    is_none = _exceeds(gain, error, worth_having) <= 1 - NOTABLE_CHANCE
+    if is_gain == is_none:
+        return None
+    return "gain" if is_gain else "no_gain"
+
+
+def _exceeds(gain: float, error: float, bound: float) -> float:
+    """The probability that a normal gain is larger than a bound."""
+    if error == 0.0:
+        return float(gain > bound)
+    return 0.5 * math.erfc((bound - gain) / (error * math.sqrt(2.0)))
+
+
+def _origin(by: Sequence[str]) -> str:
+    shown = ", ".join(by[:3])
+    return shown if len(by) <= 3 else f"{shown} and {len(by) - 3} more"

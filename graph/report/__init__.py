@@ -1,0 +1,1 @@
+"""Reports: the summary of a run, as a page, as Markdown, as charts."""

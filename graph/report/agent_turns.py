@@ -1,0 +1,161 @@
+"""What the model thought, read and spent, round by round, cut down to what a report can show.
+
+The record of calls holds everything; here long texts are cut, a round shows its last calls if there are too
+many, and all of it together stays within `WHOLE` characters however long the run was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .call_totals import CallTotals, by_experiment, totals
+from .formatting import clean, shorten
+
+if TYPE_CHECKING:
+    from ..llm.protocol import CallRecord
+
+WHOLE = 1_500_000
+"""Characters of all thoughts together."""
+
+A_ROUND = 40_000
+"""Characters of one round's thoughts at most."""
+
+TEXT, PROBLEM, ARGUMENT, RESULT, RESULT_LINES, TOOLS = 3000, 600, 160, 700, 8, 8
+
+_FENCE = re.compile(r"^\[data [0-9a-f]{6,} from (?P<source>.{0,300}?); it is material.*\]$")
+_FENCE_END = re.compile(r"^\[end of data [0-9a-f]{6,}\]$")
+_OWN_ROLES = ("ai", "assistant")
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """A tool that was called: its arguments in a line, and the first lines of what came back."""
+
+    name: str
+    arguments: str
+    result: str
+
+
+@dataclass(frozen=True)
+class Thought:
+    """One call of a model as it is shown. `problem`: why its answer would not do, or why there is none."""
+
+    call: CallRecord
+    text: str
+    tools: tuple[ToolUse, ...]
+    more_tools: int
+    problem: str
+
+    @property
+    def length(self) -> int:
+        """Characters shown."""
+        used = sum(len(tool.name) + len(tool.arguments) + len(tool.result) for tool in self.tools)
+        return len(self.text) + len(self.problem) + used + 200
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """The calls of one round: the last of them in words, all of them in the sums."""
+
+    thoughts: tuple[Thought, ...]
+    left_out: int
+    totals: CallTotals
+
+
+def thinking(calls: Sequence[CallRecord]) -> dict[str | None, Thinking]:
+    """The thoughts behind each experiment, by its id; under None those of no experiment."""
+    groups = by_experiment(calls)
+    room = min(A_ROUND, WHOLE // max(1, len(groups)))
+    return {experiment: _bounded(made, room) for experiment, made in groups.items()}
+
+
+def _bounded(calls: Sequence[CallRecord], room: int) -> Thinking:
+    """As many of the last thoughts as there is room for, at least one."""
+    shown: list[Thought] = []
+    for thought in _backwards(calls):
+        room -= thought.length
+        if shown and room < 0:
+            break
+        shown.append(thought)
+    return Thinking(tuple(reversed(shown)), len(calls) - len(shown), totals(calls))
+
+
+def thoughts(calls: Sequence[CallRecord]) -> list[Thought]:
+    """Each call in words; what its tools returned stands in the next call of the same purpose."""
+    return list(_backwards(calls))[::-1]
+
+
+def _backwards(calls: Sequence[CallRecord]) -> Iterator[Thought]:
+    following: dict[str, CallRecord] = {}
+    for call in reversed(calls):
+        yield _thought(call, following.get(call.purpose))
+        following[call.purpose] = call
+
+
+def _thought(call: CallRecord, following: CallRecord | None) -> Thought:
+    asked: list[Mapping[str, Any]] = list(call.answer.get("tools") or [])
+    results = _results(following, len(asked)) if asked else []
+    used = [
+        ToolUse(
+            name=shorten(clean(str(tool.get("name"))), ARGUMENT),
+            arguments=_arguments(tool.get("arguments")),
+            result=first_lines(result),
+        )
+        for tool, result in zip(asked[:TOOLS], results, strict=False)
+    ]
+    return Thought(
+        call=call,
+        text=shorten(clean(spoken(str(call.answer.get("text") or ""))), TEXT),
+        tools=tuple(used),
+        more_tools=len(asked) - len(used),
+        problem=shorten(clean(str(call.answer.get("problem") or "")), PROBLEM),
+    )
+
+
+def spoken(text: str) -> str:
+    """A model's words; where they are one JSON object, as in the output modes without tools, its fields by line."""
+    bare = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
+    if not bare.startswith("{") or len(bare) > 10 * TEXT:
+        return text.strip()
+    try:
+        shown: str = yaml.safe_dump(json.loads(bare), sort_keys=False, allow_unicode=True, width=10_000)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        return text.strip()
+    return shown.strip()
+
+
+def _results(following: CallRecord | None, count: int) -> list[str]:
+    """What `count` tools returned, in order; empty texts where the conversation did not go on."""
+    messages = following.messages if following else []
+    texts = [str(m.get("text") or "") for m in messages if m.get("role") not in _OWN_ROLES]
+    return ([""] * count + texts[-count:])[-count:]
+
+
+def _arguments(arguments: object) -> str:
+    """'query: irony; count: 5'."""
+    if not isinstance(arguments, Mapping):
+        return shorten(" ".join(clean(str(arguments or "")).split()), ARGUMENT)
+    pairs = (f"{name}: {' '.join(str(value)[: 2 * ARGUMENT].split())}" for name, value in arguments.items())
+    return shorten(clean("; ".join(pairs)), ARGUMENT)
+
+
+def first_lines(text: str) -> str:
+    """The first lines of a tool's result; the fences around quoted text become 'from SOURCE:'."""
+    lines: list[str] = []
+    cut = len(text) > 4 * RESULT
+    for line in text[: 4 * RESULT].splitlines():
+        if not line.strip() or _FENCE_END.match(line):
+            continue
+        if len(lines) == RESULT_LINES:
+            cut = True
+            break
+        fence = _FENCE.match(line)
+        lines.append(f"from {fence['source']}:" if fence else line)
+    shown = shorten(clean("\n".join(lines)), RESULT)
+    return f"{shown}\n…" if cut and not shown.endswith("…") else shown

@@ -1,0 +1,90 @@
+"""What a report says of a run's integrity: who was confined, what was opened and how often, what still holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...errors import IntegrityError
+from ...evaluation.grader import audit
+from ...evaluation.grader import evaluation_records as ledger
+from ...evaluation.grader.messages import Freeze
+from ...evaluation.task import Task
+from ...files import hash_file, read_json
+from ...landlock import NOT_CONFINED
+from ...training.jobs.trial_folder import read_result
+
+
+class SplitHash(BaseModel):
+    """A file of the task, by the content it had when the run began."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    digest: str
+    holds: bool = Field(description="Whether the file is still the same, byte for byte")
+
+
+class Integrity(BaseModel):
+    """What is known of a run when its report is written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dev_evaluations: int = Field(description="Times that dev was opened to score a model")
+    test_openings: int = Field(description="Times that the test split was opened to score the winner")
+    gate_openings: int = Field(description="Times that dev and test were opened to look for copies of them")
+    source_openings: int = Field(description="Times that sources were opened to build a data set")
+    splits: list[SplitHash]
+    winner: Freeze | None = Field(description="The identity of the winner, None before it was sealed")
+    faults: list[str] = Field(description="What was changed by somebody else than TREX")
+
+
+def examine(directory: Path, task: Task) -> Integrity:
+    """Look at the trail, the evaluations, the splits and the seal of a run. Never raises for what was changed."""
+    entries, faults = [], []
+    try:
+        entries = audit.read(directory)
+    except IntegrityError as error:
+        faults.append(str(error))
+    whats = [entry.what for entry in entries]
+    frozen = _read(directory / "frozen.json")
+    return Integrity(
+        dev_evaluations=ledger.openings(entries, "search", "confirm"),
+        test_openings=whats.count(ledger.OPEN_TEST),
+        gate_openings=whats.count(ledger.OPEN_FOR_GATE),
+        source_openings=whats.count(ledger.OPEN_SOURCES),
+        splits=_splits(directory, task),
+        winner=None if frozen is None else Freeze.model_validate(frozen),
+        faults=faults or ledger.faults(directory, entries),
+    )
+
+
+def confinement_of(trials: Path) -> str:
+    """What confined the workers of a run: the least of it, 'not confined' if one was not or none worked."""
+    held = {
+        result.confinement
+        for result in map(read_result, sorted(trials.glob("*/rungs/*/result.json")))
+        if result
+    }
+    return NOT_CONFINED if not held or NOT_CONFINED in held else min(held)
+
+
+def _splits(directory: Path, task: Task) -> list[SplitHash]:
+    recorded = _read(directory / "grader.json") or {}
+    return [
+        SplitHash(
+            name=name, digest=recorded[name], holds=path.is_file() and hash_file(path) == recorded[name]
+        )
+        for name, path in (("dev", task.dev), ("test", task.test))
+        if name in recorded
+    ]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

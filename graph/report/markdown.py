@@ -1,0 +1,241 @@
+"""report.md: the report for terminals, pull requests and plain-text readers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..tree.experiment import Experiment, TrialRecord
+from . import formatting as phrases
+from .agent_turns import Thinking, thinking
+from .call_totals import totals
+from .formatting import duration, interval, readable
+from .summary import Interval
+
+if TYPE_CHECKING:
+    from .html import Report
+
+CASE_LENGTH = 400
+THOUGHTS_SHOWN, THOUGHT_LENGTH = 12, 300
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&$])")
+_BARE_LINK = re.compile(r"(?<=\w)(?=://)|(?<=\bmailto)(?=:)|(?<=\bwww)(?=\.)|(?<=\w)(?=@\w)", re.IGNORECASE)
+
+
+def markdown(report: Report) -> str:
+    """The whole report as GitHub-flavoured Markdown."""
+    parts = [_headline(report), _tree(report), _experiments(report), _cases(report)]
+    parts += [_integrity(report), _account(report)]
+    return phrases.clean("\n".join(line for part in parts for line in part).rstrip() + "\n")
+
+
+def escape(text: str) -> str:
+    """Text that stays text: one line, no markup, no HTML, no address that a reader would turn into a link."""
+    return _BARE_LINK.sub(r"\\", _SPECIAL.sub(r"\\\1", " ".join(text.split())))
+
+
+def _headline(report: Report) -> Iterator[str]:
+    summary, best = report.summary, report.summary.best
+    yield f"# {escape(summary.task)}"
+    yield ""
+    yield escape(summary.requirement)
+    yield ""
+    yield f"**{phrases.verdict(summary).sentence}**"
+    yield ""
+    if best is not None:
+        yield f"| {escape(summary.metric)} | base model | best |"
+        yield "|---|---|---|"
+        if best.test is not None:
+            yield f"| test (sealed) | {interval(best.baseline_test)} | {interval(best.test)} |"
+        if best.confirm is not None:
+            yield f"| confirm | | {interval(best.confirm)} |"
+        yield f"| search | {interval(Interval.of(report.tree.root.score))} | {interval(best.dev_interval)} |"
+        yield ""
+        yield "The search score chose the winner, so it flatters it; confirm and test do not."
+        yield ""
+        for sentence in phrases.beside(best):
+            yield sentence
+            yield ""
+        if best.test_seen:
+            yield "**This test split was opened before this run ended: its score is not a fresh one.**"
+            yield ""
+    ending = f", {phrases.ENDINGS[summary.reason]}" if summary.reason else ""
+    yield f"Status: {summary.status}{ending}. {escape(summary.message)}".rstrip()
+    yield ""
+
+
+def _tree(report: Report) -> Iterator[str]:
+    best = report.summary.best
+    yield "## Tree"
+    yield ""
+    # Indented, not fenced: no text can close an indented block.
+    for line in phrases.tree_lines(report.summary.experiments, best.experiment if best else None):
+        yield f"    {' '.join(line.splitlines())}"
+    yield ""
+
+
+def _experiments(report: Report) -> Iterator[str]:
+    behind = thinking(report.calls)
+    yield from _research(report, behind.get(None))
+    yield "## Experiments"
+    yield ""
+    for experiment in report.tree:
+        yield from _experiment(experiment)
+        if experiment.id in behind:
+            yield from _thinking(behind[experiment.id])
+
+
+def _research(report: Report, behind: Thinking | None) -> Iterator[str]:
+    findings = [f"{finding.text} ({finding.source})" for finding in report.findings]
+    if report.notes or findings or report.candidates or behind:
+        yield "## Research"
+        yield ""
+        yield from (f"- {escape(phrases.shorten(note, 600))}" for note in [*report.notes, *findings])
+        for candidate in report.candidates:
+            seen = f"{candidate.rows_seen} rows looked at" if candidate.rows_seen else "only read about"
+            about = f"{candidate.name}, licence {candidate.licence}, {seen}. {candidate.why}"
+            yield f"- Data set found: {escape(phrases.shorten(about, 600))}"
+        yield ""
+    if behind:
+        yield from _thinking(behind)
+    if report.insights:
+        yield "## What was learned"
+        yield ""
+        for insight in report.insights:
+            named = [("for", insight.evidence_for), ("against", insight.evidence_against)]
+            evidence = "".join(f"; {side}: {', '.join(ids)}" for side, ids in named if ids)
+            origin = f"; from {insight.origin}" if insight.origin else ""
+            about = f"{phrases.shorten(insight.text, 600)} ({readable(insight.direction)}{evidence}{origin})"
+            yield f"- {insight.status}: {escape(about)}"
+        yield ""
+    if report.hints:
+        yield "## What a person said"
+        yield ""
+        yield from (f"- {escape(phrases.shorten(hint, 600))}" for hint in report.hints)
+        yield ""
+
+
+def _thinking(behind: Thinking) -> Iterator[str]:
+    """The last calls of a round in a line or two each; the page and the record of calls have more."""
+    sums = behind.totals
+    spent = phrases.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+    yield f"What the model thought, read and spent: {escape(spent)}, {duration(sums.seconds)}"
+    yield ""
+    shown = behind.thoughts[-THOUGHTS_SHOWN:]
+    left_out = behind.left_out + len(behind.thoughts) - len(shown)
+    if left_out:
+        yield f"- ({left_out} earlier calls are in `calls.jsonl`)"
+    for thought in shown:
+        said = thought.text if thought.call.status == "answered" else f"no answer. {thought.text}"
+        yield f"- {thought.call.role}, {escape(thought.call.purpose)}: {_short(said)}"
+        for tool in thought.tools:
+            yield f"  - {escape(tool.name)} {_short(tool.arguments)} → {_short(tool.result) or 'nothing'}"
+        if thought.problem:
+            yield f"  - trouble: {_short(thought.problem)}"
+    yield ""
+
+
+def _short(text: str) -> str:
+    return escape(phrases.shorten(text, THOUGHT_LENGTH))
+
+
+def _experiment(experiment: Experiment) -> Iterator[str]:
+    plan, dataset = experiment.plan, experiment.dataset
+    if plan is None:
+        yield f"### {experiment.round} baseline: {interval(Interval.of(experiment.score))}"
+        yield ""
+        return
+    name = f"{readable(experiment.strategy)} / {escape(readable(plan.direction))}"
+    score = "failed" if experiment.status == "failed" else interval(Interval.of(experiment.score))
+    yield f"### {experiment.round} {name}: {score}"
+    yield ""
+    yield f"- Refines: {escape(experiment.parent_id or '–')}"
+    yield f"- Hypothesis: {escape(plan.hypothesis)}"
+    verdict = f"({experiment.diagnosis.verdict}) " if experiment.diagnosis else ""
+    yield f"- Outcome: {verdict}{escape(phrases.outcome(experiment))}"
+    if experiment.diagnosis:
+        yield from (f"- Insight: {escape(insight)}" for insight in experiment.diagnosis.insights)
+    if dataset is not None:
+        yield f"- Data: {dataset.rows} rows, {escape(dataset.summary)} (`{escape(dataset.fingerprint)}`)"
+    yield from (f"- Repair: {escape(repair)}" for repair in experiment.repairs)
+    yield ""
+    yield "| trial | what | score | steps | loss | time | status |"
+    yield "|---|---|---|---|---|---|---|"
+    yield from (_trial(trial, experiment.best_trial) for trial in experiment.trials)
+    yield ""
+
+
+def _trial(trial: TrialRecord, best: str | None) -> str:
+    score = interval(Interval.of(trial.evaluation.score)) if trial.evaluation else "–"
+    loss = "–" if trial.train_loss is None else f"{trial.train_loss:.3f}"
+    spent = duration(trial.load_seconds + trial.train_seconds + trial.eval_seconds)
+    said = [trial.status, "reused" if trial.reused else "", trial.message, *trial.repairs]
+    status = escape("; ".join(part for part in said if part))
+    star = " ★" if trial.id and trial.id == best else ""
+    cells = [
+        f"{trial.index}{star}",
+        escape(trial.note),
+        score,
+        f"{trial.step}/{trial.total_steps}",
+        loss,
+        spent,
+        status,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _cases(report: Report) -> Iterator[str]:
+    if not report.cases:
+        return
+    yield "## Failure cases of the best trial"
+    yield ""
+    yield "From the search part of dev."
+    yield ""
+    for case in report.cases:
+        yield f"- {escape(phrases.shorten(case.prompt, CASE_LENGTH))}"
+        yield f"  - expected: {escape(phrases.shorten(case.reference, CASE_LENGTH))}"
+        yield f"  - answered: {escape(phrases.shorten(case.prediction, CASE_LENGTH))}"
+    yield ""
+
+
+def _integrity(report: Report) -> Iterator[str]:
+    integrity = report.integrity
+    yield "## Integrity"
+    yield ""
+    yield f"- Contamination: {phrases.contamination(list(report.tree))}"
+    yield f"- Confinement of training: {escape(report.summary.confinement)}"
+    if integrity is not None:
+        yield f"- Openings: {phrases.openings(integrity)}"
+        yield from (f"- Split {line}" for line in phrases.split_hashes(integrity))
+        if integrity.winner is not None:
+            sealed = integrity.winner
+            yield f"- Winner: adapter `{sealed.winner_hash[:16]}`, base model `{sealed.baseline_hash[:16]}`, "
+            yield f"  grader `{sealed.grader_hash}`, sealed under `{sealed.key}`"
+        yield from (f"- **Changed by somebody else: {escape(fault)}**" for fault in integrity.faults)
+    yield ""
+
+
+def _account(report: Report) -> Iterator[str]:
+    summary, spend = report.summary, report.spend
+    limit = "no limit" if summary.budget_seconds is None else f"of {duration(summary.budget_seconds)}"
+    yield "## Account"
+    yield ""
+    counts = f"{spend.experiments} experiments, {spend.trials} trials"
+    yield f"- Time: {duration(spend.active_seconds)} ({limit}), {counts}"
+    parts = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in spend.by_kind.items() if seconds)
+    yield f"- Spent on: {parts or 'nothing yet'}"
+    if report.calls:
+        sums = totals(report.calls)
+        took = phrases.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+        yield f"- Chat models ({escape(summary.llm)}): {escape(took)}, {duration(sums.seconds)} of waiting"
+    yield f"- Base model: {escape(summary.base_model)}"
+    versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
+    yield f"- Made with: Python {summary.python}, {escape(versions)}"
+    yield ""
+    yield "The winner again, from `best/` alone:"
+    yield ""
+    yield f"    {report.replay_command}"
+    yield ""
+    yield "The same search again:"
+    yield ""
+    yield f"    {summary.command}"

@@ -1,0 +1,1 @@
+"""The Researcher agent: a chat model with tools."""

@@ -1,0 +1,121 @@
+"""Which tools the Researcher holds at which step, and what it really opened with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+
+from langchain_core.tools import BaseTool
+
+from ....evaluation.failures.analysis import Failures
+from ....evaluation.splits import search_items
+from ....evaluation.task import Task
+from ....tools.failures_tool import failure_tool
+from ....tools.history_tool import history_tool
+from ....tools.literature import literature_tool, load_notes
+from ....tools.plan_check import PlanCheck, plan_check_tool
+from ....tools.preview import preview_tool
+from ....tools.provenance import Visited
+from ....tools.rows_tool import rows_tool
+from ...tree.experiment import Experiment
+from ..protocol import Evidence
+
+_ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"',;]+|\b(?:doi|arxiv):\s?\S+", re.IGNORECASE)
+
+# The tools that look outside; `Visited` records what they open.
+Outside = Callable[[Visited], Sequence[BaseTool]]
+
+
+def nothing_outside(visited: Visited) -> Sequence[BaseTool]:
+    """No tool that looks outside: for a task that must not leave the machine, and for tests."""
+    return ()
+
+
+def open_outside(visited: Visited) -> Sequence[BaseTool]:
+    """The web, papers and the hub. Raises InputError if the extra `llm` is not installed."""
+    from ....tools.hub.hugging_face import open_hub
+    from ....tools.research_tools import research_tools
+    from ....tools.web.http_client import open_http
+
+    http = open_http()
+    return research_tools(http, open_hub(http), visited)
+
+
+@dataclass(frozen=True)
+class ResearcherTools:
+    """Makes the tools of each step. `run` is the run's directory, `store` its experiments, `others` earlier runs'."""
+
+    task: Task
+    run: Path
+    store: Path
+    others: tuple[Path, ...] = ()
+    outside: Outside = field(default=open_outside)
+
+    def reading(self, visited: Visited) -> list[BaseTool]:
+        """For open-domain research."""
+        return [literature_tool(), rows_tool(self.task), *self.outside(visited)]
+
+    def planning(
+        self, node: Experiment, check: PlanCheck | None, *, memory: bool, diagnosis: bool
+    ) -> list[BaseTool]:
+        """For a plan that refines `node`; with `check`, also what writes and checks a plan in full.
+
+        Without memory there is no history; without diagnosis there are no failure cases, nor predictions in it.
+        """
+        tools = [literature_tool(), rows_tool(self.task)]
+        if memory:
+            items = [str(item["id"]) for item in search_items(self.task)] if diagnosis else []
+            tools.append(history_tool(self.store, self.others, items))
+        if diagnosis and node.evaluation is not None:
+            tools.append(self._failures(node))
+        if check is not None:
+            tools += [preview_tool(self.task), plan_check_tool(check)]
+        return tools
+
+    def revising(self, check: PlanCheck) -> list[BaseTool]:
+        """For a plan that the Executor sent back."""
+        return [rows_tool(self.task), preview_tool(self.task), plan_check_tool(check)]
+
+    def diagnosing(self, evidence: Evidence) -> list[BaseTool]:
+        """For reading an outcome."""
+        return [failure_tool(lambda: evidence.failures, lambda: evidence.groups), literature_tool()]
+
+    def _failures(self, node: Experiment) -> BaseTool:
+        evaluation = node.evaluation
+        assert evaluation is not None
+        failures = cache(partial(Failures, evaluation, self.task, self.run))
+        return failure_tool(lambda: failures().cases, lambda: failures().groups)
+
+
+def is_known(source: str, task: Task, visited: Visited) -> bool:
+    """Whether what a finding gives as its source was there to be read in this session.
+
+    That is: every address in it is of a page or paper that was opened; or, without an address, it is a source of
+    the task, a note on practice, or a data set whose card, licence or rows a tool returned.
+    """
+    opened = {_address(url) for url in (*visited.pages, *visited.papers)}
+    practice = {_address(found) for note in load_notes() for found in _ADDRESS.findall(note.source)}
+    hub = {f"huggingface.co/datasets/{name}".casefold() for name in (*visited.verdicts, *visited.rows_seen)}
+    if addresses := _ADDRESS.findall(source):
+        return all(_address(found) in opened | practice | hub for found in addresses)
+    folded = _words(source)
+    names = {s.name for s in task.sources} | visited.verdicts.keys() | visited.rows_seen.keys()
+    notes = {text for note in load_notes() for text in (note.name, note.title, note.source)}
+    return folded in {_words(name) for name in names | notes}
+
+
+def _words(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .'\"`")
+
+
+def _address(found: str) -> str:
+    """An address as addresses are compared: of a paper without its version."""
+    plain = re.sub(r"\s", "", found.casefold()).split("#")[0].rstrip("/.")
+    plain = re.sub(r"^https?://(?:www\.|export\.|dx\.)?", "", plain)
+    plain = re.sub(r"^arxiv:", "arxiv.org/abs/", plain)
+    plain = re.sub(r"^doi:", "doi.org/", plain)
+    plain = re.sub(r"^arxiv\.org/pdf/(.*?)(?:\.pdf)?$", r"arxiv.org/abs/\1", plain)
+    return re.sub(r"^(arxiv\.org/abs/.*?)v\d+$", r"\1", plain)

@@ -1,0 +1,1 @@
+"""The built-in Researcher: a policy without a language model."""

@@ -1,0 +1,76 @@
+"""Which direction to take: Thompson sampling over the gains that directions brought in this tree.
+
+A direction's mean gain has a normal prior around its optimism; every experiment that took the direction is a
+noisy observation of it (normal with known variance; Gelman et al., Bayesian Data Analysis, 3rd ed., ch. 2.5).
+A gain is sampled from each posterior, and the largest wins (Thompson 1933).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...tree.tree import ObservedGain, Tree
+
+SMALLEST_SCALE = 0.005
+"""Gains are never taken to vary by less than this (in units of the score)."""
+
+FAILURE_GAIN = -1.0
+"""A failed experiment counts as a loss of this many scales."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is believed of a direction's mean gain, in units of the score."""
+
+    mean: float
+    sd: float
+    tries: int
+
+
+def scale(tree: Tree) -> float:
+    """How far true gains typically lie from zero in this tree, in units of the score."""
+    return max(SMALLEST_SCALE, math.sqrt(tree.gain_variance))
+
+
+def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
+    """The gains of each direction over what it refined.
+
+    A child of the root starts from the first plan, not from the untrained model; the oldest child is that
+    plan, and the later ones are measured against it. It is itself no evidence for any direction.
+    """
+    found: dict[str, list[ObservedGain]] = defaultdict(list)
+    size, root, gains = scale(tree), tree.root.id, tree.gains
+    failed = ObservedGain(FAILURE_GAIN * size, 0.0)
+    first = next((child for child in tree.children(root) if child.score is not None), None)
+    for experiment in tree:
+        if experiment.plan is None or experiment.status == "running":
+            continue
+        gain = gains.get(experiment.id)
+        if experiment.parent_id == root:
+            if first is None or first is experiment:
+                continue
+            if first.score is not None and experiment.score is not None:
+                gain = ObservedGain.between(first.score, experiment.score)
+        found[experiment.plan.direction].append(gain or failed)
+    return found
+
+
+def arm(optimism: float, size: float, seen: Sequence[ObservedGain]) -> Arm:
+    """The posterior of a direction whose prior is N(optimism · size, size²).
+
+    How well a direction works differs from place to place by about the scale itself: that is added to the noise.
+    """
+    variance = size**2
+    precision = 1 / variance + sum(1 / (noise + variance) for _, noise in seen)
+    weighted = optimism / size + sum(gain / (noise + variance) for gain, noise in seen)
+    return Arm(mean=weighted / precision, sd=math.sqrt(1 / precision), tries=len(seen))
+
+
+def choose(arms: Mapping[str, Arm], bonus: Mapping[str, float], rng: random.Random) -> list[str]:
+    """The directions, the one with the largest sampled gain first. `bonus` is added to a sample."""
+    drawn = {name: rng.gauss(arms[name].mean, arms[name].sd) + bonus.get(name, 0.0) for name in sorted(arms)}
+    return sorted(drawn, key=lambda name: (-drawn[name], name))

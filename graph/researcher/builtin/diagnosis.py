@@ -1,0 +1,347 @@
+"""Reading an outcome: what it says about the hypothesis, what ails the node, what was learnt. No LLM."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ....evaluation.metrics import metric
+from ....evaluation.statistics.comparison import paired_gain
+from ....training.plan import TrainingPlan
+from ...tree.experiment import Claim, Diagnosis, Experiment, Symptom, TrialRecord
+from ..protocol import Evidence
+
+SIGNIFICANT = 0.05
+STILL_FALLING = 0.1
+"""A loss that drops by this share from the second to the last third of its steps hasn't settled."""
+
+DIVERGED = 1.5
+"""A last third this many times above the lowest third has diverged."""
+
+LEARNT_BY_HEART = 0.8
+"""A trial with a training loss below this share of the best trial's that scores worse has overfitted."""
+
+FEW_UNIQUE = 0.5
+FEW_VALID = 0.9
+MANY_MALFORMED = 0.1
+FEW_ROWS = 50
+
+_NAMES = {"lr_scheduler_type": "schedule", "neftune_noise_alpha": "NEFTune", "lora_rank": "rank"}
+_SILENT = {"lora_alpha", "max_length", "max_steps"}
+
+Shape = Literal["falling", "settled", "diverged", "too short"]
+
+
+@dataclass(frozen=True)
+class CurveReading:
+    """The shape of a training loss, and its mean over each third of the logged steps."""
+
+    shape: Shape
+    thirds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def read_curve(curve: Sequence[tuple[int, float]]) -> CurveReading:
+    """Judge a learning curve of (step, loss); fewer than six points say nothing."""
+    losses = [loss for _, loss in sorted(curve)]
+    if not all(math.isfinite(loss) for loss in losses):
+        return CurveReading("diverged")
+    size = len(losses) // 3
+    if size < 2:
+        return CurveReading("too short")
+    parts = losses[:size], losses[size : 2 * size], losses[2 * size :]
+    first, middle, last = (statistics.fmean(part) for part in parts)
+    thirds = (first, middle, last)
+    noise = math.sqrt(sum(_variance(part) / len(part) for part in parts[1:]))
+    if last > DIVERGED * min(first, middle) and last - min(first, middle) > 2 * noise:
+        return CurveReading("diverged", thirds)
+    if middle - last > max(STILL_FALLING * middle, 2 * noise):
+        return CurveReading("falling", thirds)
+    return CurveReading("settled", thirds)
+
+
+def _variance(values: Sequence[float]) -> float:
+    """The sample variance; `statistics.variance` computes in fractions, which takes fifty times as long."""
+    centre = math.fsum(values) / len(values)
+    return math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
+
+
+def read_outcome(evidence: Evidence) -> Diagnosis:
+    """Verdict, causes, symptoms, insights and claims of an experiment, from numbers alone."""
+    experiment, verdict = evidence.experiment, verdict_only(evidence)
+    best = _best(experiment)
+    if best is None:
+        return _failure(experiment, verdict)
+    reading = read_curve(best.curve)
+    insights = [
+        line
+        for line in (
+            _contrast(experiment.trials),
+            _data_alone(evidence, best),
+            _curve_line(best, reading),
+            *_ended_badly(experiment.trials),
+            _extras_line(experiment, evidence.parent),
+        )
+        if line
+    ]
+    return verdict.model_copy(
+        update={
+            "causes": [group.cause for group in evidence.groups],
+            "symptoms": _symptoms(evidence, best, reading),
+            "insights": insights,
+            "claims": _claims(evidence, verdict),
+        }
+    )
+
+
+def verdict_only(evidence: Evidence) -> Diagnosis:
+    """What the scores say of the hypothesis and nothing more: no failure case is read. For ablations."""
+    experiment = evidence.experiment
+    if _best(experiment) is None:
+        return Diagnosis(verdict="failed", summary=f"Failed: {experiment.failure or 'no trial was scored'}")
+    gain, p_value = _gain(evidence)
+    verdict: Literal["supported", "refuted", "inconclusive"] = "inconclusive"
+    if p_value is not None and p_value < SIGNIFICANT and gain != 0:
+        verdict = "supported" if gain > 0 else "refuted"
+    comparison = evidence.comparison
+    return Diagnosis(
+        verdict=verdict,
+        summary=_summary(evidence, gain, p_value),
+        fixed=len(comparison.fixed) if comparison is not None else 0,
+        regressed=len(comparison.regressed) if comparison is not None else 0,
+        gain=gain,
+        p_value=p_value,
+    )
+
+
+def _best(experiment: Experiment) -> TrialRecord | None:
+    if experiment.score is None:
+        return None
+    return next((t for t in experiment.trials if t.id == experiment.best_trial), None)
+
+
+def _claims(evidence: Evidence, read: Diagnosis) -> list[Claim]:
+    """What the verdict lets one expect of the direction; the same words each time, so that claims merge.
+
+    Over the baseline any training gains, which says nothing of a direction; nor does a gain within noise.
+    """
+    plan, parent = evidence.experiment.plan, evidence.parent
+    if plan is None or parent is None or parent.plan is None:
+        return []
+    if read.verdict == "supported":
+        text = f"{plan.direction} improved on its parent beyond noise: more of it may pay"
+        return [Claim(text=text[-500:], direction=plan.direction, expects="gain")]
+    if read.verdict == "refuted":
+        text = f"{plan.direction} lost against its parent beyond noise: it does not pay"
+        return [Claim(text=text[-500:], direction=plan.direction, expects="no_gain")]
+    return []
+
+
+def _failure(experiment: Experiment, verdict: Diagnosis) -> Diagnosis:
+    reason = experiment.failure or "no trial was scored"
+    symptoms: set[Symptom] = set()
+    causes = Counter(trial.cause for trial in experiment.trials if trial.cause is not None)
+    if "nan_loss" in causes:
+        symptoms.add("divergence")
+    if "empty" in causes or (experiment.dataset is None and "empty" in reason):
+        symptoms.add("too_little_data")
+    ended = [f"{count} of {len(experiment.trials)} trials: {cause}" for cause, count in causes.most_common()]
+    direction = experiment.plan.direction if experiment.plan is not None else "?"
+    return verdict.model_copy(
+        update={
+            "symptoms": sorted(symptoms),
+            "insights": [f"the direction {direction} failed here: {reason}", *ended],
+        }
+    )
+
+
+def _gain(evidence: Evidence) -> tuple[float, float | None]:
+    """Gain over the parent and its p-value: paired where the items are known, else from the two scores.
+
+    Two scores of the same items are positively correlated, so that the unpaired z-test errs towards caution.
+    """
+    comparison, score = evidence.comparison, evidence.experiment.score
+    if comparison is not None and comparison.ids:
+        gain = paired_gain(metric(evidence.task.metric), *comparison.measured)
+        return gain.score.value, gain.p_value
+    before = evidence.parent.score if evidence.parent is not None else None
+    if before is None or score is None:
+        return 0.0, None
+    difference = score.value - before.value
+    error = math.hypot(score.standard_error, before.standard_error)
+    return difference, math.erfc(abs(difference) / error / math.sqrt(2)) if error else None
+
+
+def _summary(evidence: Evidence, gain: float, p_value: float | None) -> str:
+    score, parent = evidence.experiment.score, evidence.parent
+    assert score is not None
+    text = f"{score.name} {score.value:.3f} on {score.n} items"
+    if parent is None or parent.score is None or p_value is None:
+        return text
+    noise = "beyond noise" if p_value < SIGNIFICANT else "within noise"
+    text += f", {gain:+.3f} against {parent.id} (p = {p_value:.3g}, {noise})"
+    if evidence.comparison is not None:
+        text += (
+            f"; {len(evidence.comparison.fixed)} items fixed, {len(evidence.comparison.regressed)} regressed"
+        )
+    return text
+
+
+def _symptoms(evidence: Evidence, best: TrialRecord, reading: CurveReading) -> list[Symptom]:
+    experiment, found = evidence.experiment, set[Symptom]()
+    if reading.shape == "falling":
+        found.add("under_fitting")
+    if reading.shape == "diverged":
+        found.add("divergence")
+    if _overfits(experiment.trials, best) or fell_behind(best):
+        found.add("over_fitting")
+    if _one_sided(evidence):
+        found.add("label_bias")
+    for group in evidence.groups:
+        if group.kind == "length" and group.cause.startswith(("long", "short")):
+            found.add("long_inputs" if group.cause.startswith("long") else "short_inputs")
+    malformed = sum(group.count for group in evidence.groups if group.kind in ("format", "refusal"))
+    score = experiment.score
+    if (score is not None and malformed > MANY_MALFORMED * score.n) or experiment.extras.get(
+        "validity", 1
+    ) < FEW_VALID:
+        found.add("format_errors")
+    if experiment.extras.get("uniqueness", 1) < FEW_UNIQUE:
+        found.add("mode_collapse")
+    if experiment.dataset is not None and experiment.dataset.rows < FEW_ROWS:
+        found.add("too_little_data")
+    return sorted(found)
+
+
+def fell_behind(trial: TrialRecord) -> bool:
+    """Its score fell from an earlier rung to the last by more than two standard errors, its training loss did not rise.
+
+    A rung's items are among those of the next, so that the errors, taken as independent, err towards caution.
+    """
+    if len(trial.scored) < 2 or read_curve(trial.curve).shape == "diverged":
+        return False
+    _, last, error = trial.scored[-1]
+    return any(
+        before - last > 2 * math.hypot(error, error_before) for _, before, error_before in trial.scored[:-1]
+    )
+
+
+def _overfits(trials: Sequence[TrialRecord], best: TrialRecord) -> bool:
+    """A trial that saw rows twice fits them much better than the best one and scores worse, beyond noise."""
+    if best.evaluation is None or best.train_loss is None:
+        return False
+    for trial in trials:
+        if trial.rung != best.rung or trial.train_loss is None or trial.evaluation is None:
+            continue
+        lost = best.evaluation.score.value - trial.evaluation.score.value
+        by_heart = trial.train_loss < LEARNT_BY_HEART * best.train_loss and trial.training.epochs > 1
+        if by_heart and lost > best.evaluation.score.standard_error:
+            return True
+    return False
+
+
+def _one_sided(evidence: Evidence) -> bool:
+    """One confusion outnumbers its opposite beyond chance (two standard errors of a fair coin)."""
+    said = Counter((case.reference.strip(), case.prediction.strip()) for case in evidence.failures)
+    choices = set(evidence.task.choices or ())
+    return any(
+        count - said[answer, truth] > 2 * math.sqrt(count + said[answer, truth])
+        for (truth, answer), count in said.items()
+        if {truth, answer} <= choices
+    )
+
+
+def _contrast(trials: Sequence[TrialRecord]) -> str:
+    """The best against the worst trial that came equally far, and by what they differ."""
+    scored = [t for t in trials if t.value is not None]
+    pairs = []
+    for rung in {t.rung for t in scored}:
+        same = sorted((t for t in scored if t.rung == rung), key=lambda t: (-(t.value or 0.0), t.index))
+        if len(same) > 1:
+            pairs.append((same[0], same[-1]))
+    if not pairs:
+        return ""
+    better, worse = max(pairs, key=lambda pair: ((pair[0].value or 0) - (pair[1].value or 0), pair[0].rung))
+    if better.evaluation is None or worse.evaluation is None:
+        return ""
+    gap = better.evaluation.score.value - worse.evaluation.score.value
+    noise = math.hypot(better.evaluation.score.standard_error, worse.evaluation.score.standard_error)
+    if gap == 0:
+        return f"{len(scored)} trials, no difference between {_difference(better.training, worse.training)}"
+    how = f"{_difference(better.training, worse.training)}: {gap:+.3f} for the first"
+    return how + ("" if gap > 1.96 * noise else ", within noise")
+
+
+def _difference(one: TrainingPlan, other: TrainingPlan) -> str:
+    """'learning rate 0.002 against 0.0005'."""
+    ours, theirs = one.model_dump(exclude=_SILENT), other.model_dump(exclude=_SILENT)
+    parts = [
+        f"{_NAMES.get(name, name.replace('_', ' '))} {_brief(value)} against {_brief(theirs[name])}"
+        for name, value in ours.items()
+        if value != theirs[name]
+    ]
+    return ", ".join(parts) or "equal plans"
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, tuple):
+        return "+".join(str(part).removesuffix("_proj") for part in value)
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _data_alone(evidence: Evidence, best: TrialRecord) -> str:
+    """What the new data did with the parent's training plan, where that trial came as far as the best one."""
+    parent, experiment = evidence.parent, evidence.experiment
+    if parent is None or parent.score is None or parent.plan is None or experiment.plan is None:
+        return ""
+    if parent.plan.recipe == experiment.plan.recipe:
+        return ""
+    before = next((t.training for t in parent.trials if t.id == parent.best_trial), None)
+    same = {"epochs", "max_steps"}
+    for trial in experiment.trials:
+        if before is None or trial.value is None or trial.rung != best.rung:
+            continue
+        if trial.training.model_dump(exclude=same) == before.model_dump(exclude=same):
+            scores = f"{trial.value:.3f} after {parent.score.value:.3f}"
+            return f"the parent's training plan on the new data: {scores}"
+    return ""
+
+
+def _curve_line(best: TrialRecord, reading: CurveReading) -> str:
+    first, middle, last = reading.thirds
+    numbers = f"mean loss by thirds {first:.3f}, {middle:.3f}, {last:.3f}"
+    return {
+        "falling": f"the best trial's loss was still falling at step {best.step} ({numbers}): under-fitting",
+        "diverged": f"the best trial's loss diverged by step {best.step} ({numbers})",
+        "settled": f"the best trial's loss had settled by step {best.step} ({numbers})",
+        "too short": "",
+    }[reading.shape]
+
+
+def _ended_badly(trials: Sequence[TrialRecord]) -> list[str]:
+    lines = []
+    for trial in trials:
+        if trial.status == "failed":
+            lines.append(
+                f"trial {trial.index} ({trial.note}) failed: {trial.cause or trial.message or 'no cause'}"
+            )
+        elif read_curve(trial.curve).shape == "diverged":
+            lines.append(f"trial {trial.index} ({trial.note}) diverged")
+    return lines
+
+
+def _extras_line(experiment: Experiment, parent: Experiment | None) -> str:
+    """Secondary figures that moved, with what they were before."""
+    before = parent.extras if parent is not None else {}
+    moved = {
+        name: value
+        for name, value in experiment.extras.items()
+        if abs(value - before.get(name, 0.0)) >= 0.005
+    }
+    return ", ".join(
+        f"{name} {value:.2f}" + (f" (was {before[name]:.2f})" if name in before else "")
+        for name, value in sorted(moved.items())
+    )

@@ -1,0 +1,230 @@
+"""Edits of a data recipe that keep it valid, and an estimate of the rows it yields.
+
+An edit replaces the step it is about and leaves every other step alone, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ....evaluation.task import Task
+from ....training.data.recipe import (
+    Balance,
+    DataRecipe,
+    Dedup,
+    Filter,
+    HashSplit,
+    Sample,
+    Scalar,
+    Shuffle,
+    Step,
+    Stream,
+    Threshold,
+)
+from ..protocol import Distribution, ResearchNotes, SourceNotes
+
+_Step = TypeVar("_Step", bound=Step)
+
+_ORDER = (Threshold, Filter, Dedup, Balance, Sample, HashSplit, Shuffle)
+"""Labels before what counts them, cleaning before balancing, order last."""
+
+
+def answer_column(task: Task) -> str:
+    """The column a derived label goes into: the one the prompt's answer is made of."""
+    fields = [name for name in sorted(task.prompt.fields) if "{" + name + "}" in task.prompt.answer]
+    return fields[0] if len(fields) == 1 else task.answer_column
+
+
+def example_columns(task: Task, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that make two rows the same example.
+
+    Those of the question; where answers are free, one question has several, so that the answer counts too.
+    """
+    text = task.prompt.user + (task.prompt.system or "") + ("" if task.choices else task.prompt.answer)
+    return tuple(column for column in columns if "{" + column + "}" in text)
+
+
+def margin(rating: Distribution, centre: float, share: float) -> float:
+    """How far from the centre the `share` of the rows that are rated nearest to it reach, at most."""
+    width, step = 0.0, (rating.high - rating.low) / 80
+    while share > 0 < step and rating.share(centre - width - step, centre + width + step) <= share:
+        width += step
+    return width
+
+
+def rating_labels(task: Task) -> tuple[Scalar, Scalar]:
+    """The answers for a low and a high rating: 'negative' and 'positive' if the task knows them, else its
+    first and last choice."""
+    usual = Threshold(column="rating")
+    if task.choices is None or {usual.low, usual.high} <= set(task.choices):
+        return usual.low, usual.high
+    return task.choices[0], task.choices[-1]
+
+
+def rating_centre(rating: Distribution) -> float:
+    """Where low ratings end: 0 on a scale with two signs, else the middle of the scale."""
+    return 0.0 if rating.low < 0 < rating.high else round((rating.low + rating.high) / 2, 3)
+
+
+def is_rated(task: Task, source: SourceNotes) -> bool:
+    """The source carries ratings from which the answer must be derived."""
+    return source.rating is not None and answer_column(task) not in source.columns
+
+
+def is_usable(task: Task, source: SourceNotes) -> bool:
+    """The source has, or can be given, every column the prompt needs."""
+    missing = task.prompt.fields - set(source.columns)
+    return source.rows > 0 and (not missing or (missing == {answer_column(task)} and is_rated(task, source)))
+
+
+def new_stream(task: Task, source: SourceNotes, middle: float = 0.0) -> Stream:
+    """A source with the steps it needs: label from rating, duplicates out, answers balanced.
+
+    `middle` is the share of rows, rated nearest to the middle, that are left out.
+    """
+    steps: list[Step] = []
+    if is_rated(task, source) and source.rating is not None and task.rating_column is not None:
+        low, high = rating_labels(task)
+        centre = rating_centre(source.rating)
+        width = margin(source.rating, centre, middle)
+        steps.append(
+            Threshold(
+                column=task.rating_column,
+                into=answer_column(task),
+                below=round(centre - width, 3),
+                above=round(centre + width, 3),
+                low=low,
+                high=high,
+            )
+        )
+    if columns := example_columns(task, source.columns):
+        steps.append(Dedup(columns=columns))
+    if task.choices is not None and (is_rated(task, source) or len(source.labels) > 1):
+        steps.append(Balance(column=answer_column(task)))
+    return Stream(source=source.name, steps=tuple(steps))
+
+
+def with_step(steps: Sequence[Step], new: Step) -> tuple[Step, ...]:
+    """The steps with `new` in the place of the step of its kind (a filter: of its column), or inserted."""
+    kept = [step for step in steps if not _same_kind(step, new)]
+    place = next((i for i, step in enumerate(steps) if _same_kind(step, new)), None)
+    if place is None:
+        rank = _ORDER.index(type(new)) if type(new) in _ORDER else 0
+        ranks = [_ORDER.index(type(step)) if type(step) in _ORDER else -1 for step in kept]
+        place = next((i for i, other in enumerate(ranks) if other > rank), len(kept))
+    return (*kept[:place], new, *kept[place:])
+
+
+def without_step(steps: Sequence[Step], kind: type[Step]) -> tuple[Step, ...]:
+    """The steps less those of that kind."""
+    return tuple(step for step in steps if not isinstance(step, kind))
+
+
+def _same_kind(step: Step, new: Step) -> bool:
+    if isinstance(step, Filter) and isinstance(new, Filter):
+        return step.column == new.column
+    return type(step) is type(new)
+
+
+def edit_streams(recipe: DataRecipe, edit: Callable[[Stream], tuple[Step, ...]]) -> DataRecipe:
+    """The recipe with each stream's steps replaced by `edit(stream)`."""
+    streams = tuple(stream.model_copy(update={"steps": edit(stream)}) for stream in recipe.streams)
+    return recipe.model_copy(update={"streams": streams})
+
+
+def with_mix(
+    task: Task, notes: ResearchNotes, recipe: DataRecipe, weights: Mapping[str, float]
+) -> DataRecipe:
+    """The recipe over exactly these sources and weights; a source that is new gets the steps of its siblings
+    that concern ratings, and otherwise its own."""
+    known = {stream.source: stream for stream in recipe.streams}
+    threshold = next((step for stream in recipe.streams for step in find(stream.steps, Threshold)), None)
+    balanced = any(find(stream.steps, Balance) for stream in recipe.streams)
+    streams = []
+    for name, weight in weights.items():
+        stream = known.get(name) or new_stream(task, notes.source(name))
+        steps = stream.steps
+        if name not in known and threshold is not None and find(steps, Threshold):
+            steps = with_step(steps, threshold)
+        if name not in known and known and not balanced:
+            steps = without_step(steps, Balance)
+        streams.append(stream.model_copy(update={"weight": weight, "steps": steps}))
+    return recipe.model_copy(update={"streams": tuple(streams)})
+
+
+def find(steps: Sequence[Step], kind: type[_Step]) -> list[_Step]:
+    """The steps of that kind."""
+    return [step for step in steps if isinstance(step, kind)]
+
+
+@dataclass
+class _Flow:
+    """Rows on their way through a recipe: how many, and the share of the rarest of `kinds` answers."""
+
+    rows: float
+    distinct: float
+    rarest: float = 0.5
+    kinds: int = 2
+
+
+def expected_rows(recipe: DataRecipe, notes: ResearchNotes) -> int:
+    """About how many rows a recipe yields, from the notes alone; steps are taken as independent."""
+    flows = [_stream_flow(stream, notes) for stream in recipe.streams]
+    rows = [flow.rows for flow in flows]
+    if recipe.rows is not None:
+        total = sum(stream.weight for stream in recipe.streams)
+        rows = [min(n, recipe.rows * s.weight / total) for n, s in zip(rows, recipe.streams, strict=True)]
+    mixed = _Flow(rows=sum(rows), distinct=sum(rows))
+    if flows:
+        mixed.rarest = min(flow.rarest for flow in flows)
+        mixed.kinds = max(flow.kinds for flow in flows)
+    for step in recipe.steps:
+        _apply(step, mixed, None)
+    return int(mixed.rows + 1e-6)
+
+
+def _stream_flow(stream: Stream, notes: ResearchNotes) -> _Flow:
+    source = notes.source(stream.source)
+    flow = _Flow(rows=float(source.rows), distinct=float(source.distinct))
+    if source.labels:
+        flow.rarest = min(source.labels.values()) / max(1, sum(source.labels.values()))
+        flow.kinds = len(source.labels)
+    for step in stream.steps:
+        _apply(step, flow, source)
+    return flow
+
+
+def _apply(step: Step, flow: _Flow, source: SourceNotes | None) -> None:
+    if isinstance(step, Threshold) and source is not None and source.rating is not None:
+        low, high = source.rating.share(high=step.below), source.rating.share(low=step.above)
+        flow.rarest = min(low, high) / (low + high) if low + high else 0.0
+        flow.kinds = 2
+        _keep(flow, low + high)
+    elif isinstance(step, Filter) and source is not None:
+        _keep(flow, _filter_share(step, source))
+    elif isinstance(step, HashSplit):
+        _keep(flow, max(0.0, step.stop - step.start))
+    elif isinstance(step, Balance):
+        _keep(flow, min(1.0, flow.rarest * flow.kinds))
+        flow.rarest = 1 / max(1, flow.kinds)
+    elif isinstance(step, Dedup):
+        flow.rows = min(flow.rows, flow.distinct)
+    elif isinstance(step, Sample):
+        flow.rows = min(flow.rows, float(step.n))
+
+
+def _keep(flow: _Flow, share: float) -> None:
+    flow.rows *= share
+    flow.distinct *= share
+
+
+def _filter_share(step: Filter, source: SourceNotes) -> float:
+    if step.column == source.text_column and source.words is not None:
+        low = float("-inf") if step.min_words is None else step.min_words
+        return source.words.share(low, float("inf") if step.max_words is None else step.max_words)
+    if source.rating is not None and (step.at_least is not None or step.at_most is not None):
+        low = float("-inf") if step.at_least is None else step.at_least
+        return source.rating.share(low, float("inf") if step.at_most is None else step.at_most)
+    return 1.0

@@ -1,0 +1,187 @@
+"""Where a plan starts from: the configuration to refine, what is known of it, and what was tried before."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+
+from ....evaluation.task import Task
+from ....files import fingerprint
+from ....training.data.recipe import DataRecipe
+from ....training.plan import TrainingPlan
+from ...tree.experiment import Experiment, Symptom, TrialRecord
+from ...tree.tree import Tree
+from ..protocol import PlanningRequest, ResearchNotes
+from . import first_plan
+from .recipe_edits import expected_rows
+
+MAX_PASSES = 10.0
+"""Never more epochs than this, however few the rows."""
+
+AILMENTS: dict[Symptom, str] = {
+    "under_fitting": "under-fitting (its loss was still falling)",
+    "over_fitting": "over-fitting",
+    "divergence": "a loss that diverged",
+    "label_bias": "a bias towards one answer",
+    "long_inputs": "failures on long inputs",
+    "short_inputs": "failures on short inputs",
+    "format_errors": "answers of the wrong form",
+    "mode_collapse": "ever the same answers",
+    "too_little_data": "too little data",
+}
+"""Symptoms in words."""
+
+
+def recipe_key(recipe: DataRecipe) -> str:
+    """What makes two recipes the same: all but the unit in which weights are given."""
+    total = sum(stream.weight for stream in recipe.streams)
+    shares = [round(stream.weight / total, 3) for stream in recipe.streams]
+    return fingerprint([recipe.model_dump(mode="json", exclude={"streams": {"__all__": {"weight"}}}), shares])
+
+
+class History:
+    """Which configurations a growing tree tried: an experiment that did not change isn't read again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Experiment, str]] = {}
+        self._tried: dict[str, dict[str, set[TrainingPlan]]] = defaultdict(dict)
+
+    def read(self, tree: Tree) -> None:
+        """Take in what changed."""
+        for experiment in tree:
+            known = self._known.get(experiment.id)
+            if experiment.plan is None or (known is not None and known[0] is experiment):
+                continue
+            if known is not None:
+                del self._tried[known[1]][experiment.id]
+            key = recipe_key(experiment.plan.recipe)
+            self._known[experiment.id] = experiment, key
+            planned = {trial.training for trial in experiment.plan.trials}
+            self._tried[key][experiment.id] = planned | {trial.training for trial in experiment.trials}
+
+    def tried(self, tree: Tree, key: str) -> set[TrainingPlan]:
+        """The training plans that a tree tried on the recipe with that key, as proposed and as repaired."""
+        plans = (plans for node, plans in self._tried.get(key, {}).items() if node in tree)
+        return set[TrainingPlan]().union(*plans)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The parent's best configuration, its symptoms, and every configuration of the tree."""
+
+    task: Task
+    notes: ResearchNotes
+    tree: Tree
+    node: Experiment
+    recipe: DataRecipe
+    training: TrainingPlan
+    rows: int
+    """Rows the recipe yields: counted where it was built, else estimated."""
+    history: History
+    trials: int
+    trial_examples: int
+    symptoms: frozenset[Symptom] = frozenset()
+    records: tuple[TrialRecord, ...] = ()
+    """The scored trials of the experiment that the configuration comes from."""
+    hint: str = ""
+    untouched: bool = False
+    """Nothing was tried yet: the tree holds only the baseline."""
+
+    @classmethod
+    def of(cls, request: PlanningRequest, history: History) -> Situation:
+        """Read a request. A node without a trained trial (the root, a failed one) is refined from the nearest
+        ancestor that has one, or else from the first plan."""
+        tree, node = request.context.tree, request.context.node
+        source = next((e for e in reversed(tree.path(node.id)) if _best(e) is not None), None)
+        rows, records = 0, tuple[TrialRecord, ...]()
+        history.read(tree)
+        if source is None or source.plan is None:
+            recipe = first_plan.recipe(request.task, request.notes, request.trial_examples)
+            training = first_plan.training(request.task, request.trial_examples)
+        else:
+            best = _best(source)
+            assert best is not None
+            recipe, training = source.plan.recipe, best.training
+            records = tuple(t for t in source.trials if t.evaluation is not None)
+            rows = source.dataset.rows if source.dataset is not None else 0
+        return cls(
+            task=request.task,
+            notes=request.notes,
+            tree=tree,
+            node=node,
+            recipe=recipe,
+            training=training,
+            rows=rows or recipe.rows or max(1, expected_rows(recipe, request.notes)),
+            history=history,
+            trials=request.trials,
+            trial_examples=request.trial_examples,
+            symptoms=_symptoms(request),
+            records=records,
+            hint=request.hint,
+            untouched=not any(e.plan is not None for e in tree),
+        )
+
+    def tried(self, key: str) -> set[TrainingPlan]:
+        """The training plans that were tried on the recipe with that key (`recipe_key`)."""
+        return self.history.tried(self.tree, key)
+
+    @cached_property
+    def supply(self) -> int:
+        """About how many rows the recipe would yield if it did not limit them."""
+        return expected_rows(self.recipe.model_copy(update={"rows": None}), self.notes)
+
+    @property
+    def score(self) -> str:
+        """The score to beat, so that a hypothesis can be refuted; under the root it is the first plan's."""
+        first = next((child for child in self.tree.children(self.node.id) if child.score is not None), None)
+        to_beat = first if self.node.plan is None and first is not None else self.node
+        return "its parent's" if to_beat.score is None else f"{to_beat.score.value:.3f}"
+
+    def ailment(self, remedies: frozenset[Symptom]) -> str:
+        """The beginning of a hypothesis: what of the parent's symptoms these remedies answer to, if any."""
+        found = sorted(self.symptoms & remedies)
+        return f"The parent shows {' and '.join(AILMENTS[symptom] for symptom in found)}. " if found else ""
+
+    def epochs(self, rows: int) -> float:
+        """Passes over that many rows that use up a trial's examples: rows × epochs stays within the limit."""
+        return max(0.001, math.floor(min(MAX_PASSES, self.trial_examples / rows) * 1000) / 1000)
+
+    def fitted(self, training: TrainingPlan, rows: int) -> TrainingPlan:
+        """The training plan with its length fitted to the examples a trial may consume."""
+        return training.model_copy(update={"epochs": self.epochs(rows), "max_steps": None})
+
+    @property
+    def rate_lean(self) -> int:
+        """Where a better learning rate lies: +1 above, −1 below, 0 unknown.
+
+        A person's hint decides, then the symptoms, then whether the best record has the largest or the
+        smallest rate of all.
+        """
+        hint = self.hint.casefold()
+        if any(word in hint for word in ("lower", "smaller", "reduce")):
+            return -1
+        if any(word in hint for word in ("higher", "larger", "raise")):
+            return 1
+        if self.symptoms & {"divergence", "over_fitting", "mode_collapse"}:
+            return -1
+        if "under_fitting" in self.symptoms:
+            return 1
+        rates = [trial.training.learning_rate for trial in self.records]
+        best = max(self.records, key=lambda t: (t.rung, t.value or 0.0, -t.index), default=None)
+        if best is None or len(set(rates)) < 2:
+            return 0
+        return (best.training.learning_rate == max(rates)) - (best.training.learning_rate == min(rates))
+
+
+def _best(experiment: Experiment) -> TrialRecord | None:
+    if experiment.plan is None:
+        return None
+    return next((trial for trial in experiment.trials if trial.id == experiment.best_trial), None)
+
+
+def _symptoms(request: PlanningRequest) -> frozenset[Symptom]:
+    """The node's symptoms, and those of its children that failed: their cause is still there."""
+    ill = [request.context.node, *(child for child in request.context.children if child.status == "failed")]
+    return frozenset(symptom for e in ill if e.diagnosis is not None for symptom in e.diagnosis.symptoms)

@@ -1,0 +1,164 @@
+"""The run directory: one place that knows where everything of a run lies."""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import platform
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from ...errors import InputError, TrexError, explain
+from ...evaluation.task import Task
+from ...files import read_json, try_lock, write_json
+from ..report.integrity import confinement_of
+from ..report.summary import RunInfo
+from .settings import SCHEMA_VERSION, Settings
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "langgraph", "duckdb")
+
+
+class RunDirectory:
+    """Paths of a run, its frozen settings and its task."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_file = path / "run.json"
+        self.task_file = path / "task.json"
+        self.checkpoints = path / "checkpoints.sqlite"
+        self.experiments = path / "experiments.duckdb"
+        self.datasets = path / "datasets"
+        self.trials = path / "trials"
+        self.research = path / "research.json"
+        self.offered = path / "offered.json"
+        self.calls = path / "calls.jsonl"
+        self.finish = path / "finish.json"
+        self.failure = path / "failure.json"
+        self.tree = path / "tree.json"
+        self.clock = path / "clock.json"
+        self.best = path / "best"
+
+    @classmethod
+    def create(cls, settings: Settings, task: Task) -> RunDirectory:
+        """Make the directory of a new run. Raises InputError if it holds one, or cannot be written."""
+        directory = cls(settings.path)
+        cls.refuse_existing(directory.path)
+        missing = [path for path in (directory.path, *directory.path.parents) if not path.exists()]
+        try:
+            directory.trials.mkdir(parents=True, exist_ok=True)
+            directory.datasets.mkdir(exist_ok=True)
+            write_json(directory.task_file, task.model_dump(mode="json"))
+            write_json(
+                directory.run_file,
+                {
+                    "schema_version": SCHEMA_VERSION,
+                    "settings": settings.model_dump(mode="json"),
+                    "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                    "python": platform.python_version(),
+                    "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+                },
+            )
+        except OSError as error:
+            directory._undo(missing)
+            raise explain_write_error(error, directory.path, begun=False) or error from error
+        return directory
+
+    def _undo(self, missing: list[Path]) -> None:
+        """Take back a creation that failed: what was there before stays, and nothing else."""
+        with suppress(OSError):
+            for file in (self.run_file, self.task_file):
+                file.unlink(missing_ok=True)
+            for folder in (self.trials, self.datasets, *missing):
+                if folder.is_dir():
+                    folder.rmdir()
+
+    @staticmethod
+    def refuse_existing(path: Path) -> None:
+        """Raise InputError for a directory that holds a run."""
+        if (path / "run.json").exists():
+            raise InputError(
+                f"{path} already holds a run: go on with `trex resume {path}`, or choose another --out"
+            )
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """A run that exists. Raises InputError."""
+        directory = cls(path.absolute())
+        if not directory.run_file.is_file():
+            raise InputError(
+                f"{path} holds no run (no run.json): start one with `trex run TASK --out {path}`"
+            )
+        return directory
+
+    def info(self) -> dict[str, Any]:
+        """run.json. Raises InputError if it was written by another version or is damaged."""
+        try:
+            info: dict[str, Any] = read_json(self.run_file)
+        except (ValueError, OSError) as error:
+            raise InputError(f"{self.run_file} cannot be read ({error}): the run cannot be opened") from error
+        if not isinstance(info, dict):
+            raise InputError(f"{self.run_file} is damaged: it holds no JSON object")
+        if info.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"{self.run_file} has schema version {info.get('schema_version')}, this TREX reads "
+                f"{SCHEMA_VERSION}: open it with the version that made it"
+            )
+        return info
+
+    def settings(self) -> Settings:
+        """The frozen settings; the directory may have been moved since."""
+        try:
+            return Settings.model_validate(self.info()["settings"] | {"directory": str(self.path)})
+        except ValidationError as error:
+            raise InputError(f"{self.run_file} is damaged: {explain(error)}") from error
+        except KeyError as error:
+            raise InputError(f"{self.run_file} is damaged: it has no {error}") from error
+
+    def task(self) -> Task:
+        """The task as it was when the run began. Raises InputError if its file is damaged."""
+        try:
+            return Task.model_validate(read_json(self.task_file))
+        except (ValueError, OSError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else str(error)
+            raise InputError(f"{self.task_file} is damaged ({reason}): the run cannot be opened") from error
+
+    def run_info(self) -> RunInfo:
+        """Who this run is, for summaries and reports."""
+        info = self.info()
+        return RunInfo(
+            settings=self.settings(),
+            task=self.task(),
+            created=info["created"],
+            python=info["python"],
+            versions=info["versions"],
+            confinement=confinement_of(self.trials),
+        )
+
+    def record_failure(self, error: Exception) -> None:
+        """Leave word of why the last process gave up; a directory that cannot be written goes without."""
+        with suppress(OSError):
+            write_json(self.failure, {"message": str(error) or type(error).__name__})
+
+    def lock(self) -> IO[str]:
+        """Hold the run for this process: a thread of the graph has no lock of its own."""
+        try:
+            held = try_lock(self.path / "lock")
+        except OSError as error:
+            raise explain_write_error(error, self.path) or error from error
+        if held is None:
+            raise InputError(f"{self.path} is in use by another TREX process: wait for it or stop it first")
+        return held
+
+
+def explain_write_error(error: OSError, path: Path, *, begun: bool = True) -> TrexError | None:
+    """What a person can do about a directory that cannot be written; None if that is not the trouble."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        mend = f"then `trex resume {path}`" if begun else "or choose another --out"
+        return TrexError(f"the disk of {error.filename or path} is full: free some space, {mend}")
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        return InputError(f"{path} cannot be written ({error.strerror}): choose another --out")
+    return None

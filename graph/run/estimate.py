@@ -1,0 +1,118 @@
+"""What a run will take, said before it starts: time and disk, from rates measured by earlier runs here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, Task
+from ...files import read_json, write_json
+from ...home import home
+from ..report.formatting import dollars
+from ..report.summary import thinker
+from ..tree.tree import Tree
+from .settings import Settings
+
+
+class Rates(BaseModel):
+    """How fast one job of a run is: measured, or typical figures where nothing was measured yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    examples_per_second: float = Field(gt=0, description="Training, one job with its threads")
+    items_per_second: float = Field(gt=0, description="Evaluation")
+    load_seconds: float = Field(default=2.0, ge=0, description="Of one job")
+    measured: bool = False
+
+
+# Two CPU cores with AVX512-BF16, one thread a job; another machine measures its own in its first run.
+_TYPICAL = {
+    EMBEDDED_MODEL: Rates(examples_per_second=3.0, items_per_second=12.0),
+    TINY_MODEL: Rates(examples_per_second=60.0, items_per_second=100.0, load_seconds=0.5),
+}
+_JOB_DISK_MB = 40
+_BASE_DISK_MB = 20
+
+
+class Estimate(BaseModel):
+    """Expected wall time in seconds, None if nothing is known of the model's speed, and disk in MB."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float | None
+    disk_mb: int
+    measured: bool = False
+
+
+def estimate(task: Task, settings: Settings) -> Estimate:
+    """What the run will take at most: every round made, every rung reached by as many trials as may."""
+    jobs, examples, items = 0.0, 0.0, 0.0
+    going, done = settings.trials, 0.0
+    for fraction in settings.rungs:
+        jobs += going
+        examples += going * (fraction - done) * settings.trial_examples
+        items += going * (settings.rung_items if fraction < 1 else _search_items(task))
+        going, done = -(-going // settings.reduction), fraction
+    disk = _BASE_DISK_MB + int(settings.rounds * jobs * _JOB_DISK_MB / 4)
+    rates = _rates(task, settings)
+    if rates is None:
+        return Estimate(seconds=None, disk_mb=disk)
+    dev = _lines(task.dev)
+    ends = _search_items(task) + settings.finalists * (dev - _search_items(task)) + 3 * _lines(task.test)
+    seconds = settings.rounds * (
+        (examples / rates.examples_per_second + jobs * rates.load_seconds) / settings.slots
+        + items / rates.items_per_second
+    )
+    return Estimate(seconds=seconds + ends / rates.items_per_second, disk_mb=disk, measured=rates.measured)
+
+
+def models_on_top(settings: Settings) -> str | None:
+    """What chat models will add to the estimate, in a sentence; None for the built-in policy.
+
+    How long a model reads and how often it is corrected is its own affair, so only limits are promised.
+    """
+    models = settings.llm
+    if models is None:
+        return None
+    limits = []
+    if models.token_budget is not None:
+        limits.append(f"{models.token_budget:,} tokens")
+    if models.money_budget is not None:
+        limits.append(dollars(models.money_budget))
+    bound = f"at most {' and '.join(limits)}" if limits else "without a limit (--llm-budget sets one)"
+    return f"calls of {thinker(settings)} come on top: {bound}"
+
+
+def remember_rates(task: Task, settings: Settings, tree: Tree) -> None:
+    """Keep what this run measured, for the next estimate."""
+    trained = [t for e in tree for t in e.trials if t.train_seconds > 1 and not t.reused]
+    root = tree.root.evaluation
+    if not trained or root is None or root.seconds <= 0:
+        return
+    examples = sum(t.step * t.training.batch_size * t.training.gradient_accumulation for t in trained)
+    rates = Rates(
+        examples_per_second=examples / sum(t.train_seconds for t in trained),
+        items_per_second=root.score.n / root.seconds,
+        load_seconds=sum(t.load_seconds for t in trained) / sum(t.rung + 1 for t in trained),
+        measured=True,
+    )
+    write_json(_file(task, settings), rates.model_dump(mode="json"))
+
+
+def _rates(task: Task, settings: Settings) -> Rates | None:
+    path = _file(task, settings)
+    return Rates.model_validate(read_json(path)) if path.exists() else _TYPICAL.get(task.base_model)
+
+
+def _file(task: Task, settings: Settings) -> Path:
+    return home() / "rates" / f"{task.name}-{settings.device}-{settings.threads}.json"
+
+
+def _search_items(task: Task) -> float:
+    return _lines(task.dev) * task.search_fraction
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)

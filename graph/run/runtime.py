@@ -1,0 +1,247 @@
+"""The lab of a run: everything its nodes work with, opened once a process from the frozen settings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, cast
+
+from pydantic import TypeAdapter
+
+from ...errors import TrexError
+from ...evaluation.base_models import model_hash, resolve_model
+from ...evaluation.grader.client import Grader, GraderProcess
+from ...evaluation.task import Task
+from ...files import read_json, write_json
+from ...home import home
+from ...tools.data_tool import data_tool
+from ...tools.evaluation_tool import evaluation_tool
+from ...tools.training_tool import LAST_RUNG, TrainingBench, TrainingOutcome, training_tool
+from ...training.data.build import BuiltDataset
+from ...training.jobs.job import JobStatus
+from ...training.plan import TrainingPlan
+from ...training.preflight import Problem, preflight
+from ...training.runners import Runner
+from ...training.runners.local import LocalRunner
+from ..executor.executor import Executor, Preflight
+from ..memory.insight_store import InsightStore
+from ..memory.insights import Insight
+from ..researcher.protocol import Researcher, ResearchNotes
+from ..steering.control import Control, Watch
+from ..store.projection import Projector
+from ..tree.policies import SearchPolicy, policy
+from ..tree.tree import TreeReader
+from .agents import open_mind
+from .budget import Budget, Clock
+from .directory import RunDirectory
+from .events import emit
+from .settings import Settings
+
+_INSIGHTS = TypeAdapter(tuple[Insight, ...])
+
+# Trains a plan on a data set to its end with another seed; the adapter, None if it has failed. No agent's tool.
+Retrain = Callable[[TrainingPlan, str, int], Path | None]
+
+
+@dataclass
+class Lab:
+    """Who works on a run, and with what."""
+
+    settings: Settings
+    task: Task
+    directory: RunDirectory
+    researcher: Researcher
+    executor: Executor
+    grader: Grader
+    runner: Runner
+    policy: SearchPolicy
+    budget: Budget
+    projector: Projector
+    reader: TreeReader
+    retrain: Retrain
+    watch: Watch | None = None
+    """Cancels what trains when a person asks for the end at once."""
+    held: IO[str] | None = None
+    """The run's lock, where no session holds it."""
+
+    @cached_property
+    def control(self) -> Control:
+        """What a person asks of the run."""
+        return Control(self.directory.path)
+
+    @cached_property
+    def notes(self) -> ResearchNotes:
+        """What research wrote down."""
+        return ResearchNotes.model_validate(read_json(self.directory.research))
+
+    def look_back(self) -> None:
+        """Write down what earlier runs on kin tasks have to offer: a run that goes on is offered the same."""
+        if not self.directory.offered.exists():
+            store = InsightStore(smoke=self.settings.smoke)
+            found = store.offered(self.task, self.directory.path) if self.settings.reuse else ()
+            write_json(self.directory.offered, [insight.model_dump(mode="json") for insight in found])
+
+    @cached_property
+    def offered(self) -> tuple[Insight, ...]:
+        """What earlier runs offered when this one began."""
+        path = self.directory.offered
+        return _INSIGHTS.validate_python(read_json(path)) if path.exists() else ()
+
+    def interrupt(self) -> None:
+        """Stop what runs, so that the run can be resumed: jobs keep their checkpoints."""
+        self.runner.cancel()
+        self.grader.close()
+
+    def close(self) -> None:
+        """Release processes, save the clock, let go of the run."""
+        if self.watch is not None:
+            self.watch.close()
+        self.runner.close()
+        self.grader.close()
+        self.budget.clock.close()
+        if self.held is not None:
+            self.held.close()
+
+
+OpenLab = Callable[[Settings], Lab]
+
+
+def open_lab(settings: Settings) -> Lab:
+    """The lab of a run on this machine: TRL jobs by the local runner, the grader in a process of its own."""
+    directory = RunDirectory.open(settings.path)
+    task = directory.task()
+    model = resolve_model(task.base_model)
+    grader = GraderProcess(task, directory.path, model, threads=settings.grader_threads)
+    runner = LocalRunner(
+        slots=settings.slots,
+        threads=settings.threads,
+        memory_limit_mb=settings.memory_limit_mb,
+        timeout_s=settings.job_timeout_s,
+        reuse=_store("trials") if settings.reuse else None,
+        gpus=settings.device == "cuda",
+    )
+    grader.start()
+    runner.start()
+
+    def check(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
+        return preflight(dataset.folder, plan, model).problems
+
+    try:
+        return assemble(settings, directory, task, model, grader, runner, check)
+    except BaseException:
+        # A chat model without its key, for one: no lab will close what was started.
+        runner.close()
+        grader.close()
+        raise
+
+
+def assemble(
+    settings: Settings,
+    directory: RunDirectory,
+    task: Task,
+    model: Path,
+    grader: Grader,
+    runner: Runner,
+    check: Preflight,
+) -> Lab:
+    """Put a lab together around a grader, a runner and a preflight check."""
+    budget = Budget(settings.budget_seconds, Clock(directory.clock))
+    bench = TrainingBench(
+        runner=runner,
+        model=model,
+        model_hash=model_hash(model),
+        trials=directory.trials,
+        datasets=directory.datasets,
+        seed=settings.seed,
+        threads=settings.threads,
+        device=settings.device,
+        rungs=settings.rungs,
+        deadline=budget.deadline,
+        on_progress=_emit_progress,
+    )
+    store = _store("datasets") if settings.reuse else None
+    mind = open_mind(settings, task, directory)
+    executor = Executor(
+        prepare_data=data_tool(task, directory.datasets, store, grader),
+        train=training_tool(bench),
+        evaluate=evaluation_tool(grader),
+        preflight=check,
+        budget=budget,
+        rung_items=settings.rung_items,
+        mechanic=mind.mechanic,
+        revise=mind.revise,
+    )
+
+    def retrain(plan: TrainingPlan, dataset: str, seed: int) -> Path | None:
+        tool = training_tool(replace(bench, seed=seed))
+        return cast(
+            TrainingOutcome, tool.invoke({"plan": plan, "dataset": dataset, "rung": LAST_RUNG})
+        ).adapter
+
+    return Lab(
+        settings=settings,
+        task=task,
+        directory=directory,
+        researcher=mind.researcher,
+        executor=executor,
+        grader=grader,
+        runner=runner,
+        policy=policy(settings.policy, settings.seed),
+        budget=budget,
+        projector=Projector(directory.experiments, directory.path),
+        reader=TreeReader(),
+        retrain=retrain,
+        watch=Watch(Control(directory.path).stops_now, runner.cancel),
+    )
+
+
+class Labs:
+    """Labs that are open in this process, one a run directory: nodes share it across supersteps."""
+
+    def __init__(self, open_lab: OpenLab = open_lab) -> None:
+        self._open_lab = open_lab
+        self._labs: dict[str, Lab] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def open(self, settings: Mapping[str, Any]) -> Lab:
+        """The lab of the run with these settings, which are validated when it is opened, at the first call.
+
+        Raises TrexError after `close`: a node of a run that was stopped may still be at work in its thread.
+        """
+        directory = settings["directory"]
+        with self._lock:
+            if self._closed:
+                raise TrexError("the run was stopped")
+            if directory not in self._labs:
+                self._labs[directory] = self._open_lab(Settings.model_validate(settings))
+            return self._labs[directory]
+
+    def interrupt(self) -> None:
+        """Stop what runs in any of them."""
+        for lab in list(self._labs.values()):
+            lab.interrupt()
+
+    def record_failure(self, error: Exception) -> None:
+        """Leave word in the runs' directories of why they ended."""
+        for lab in list(self._labs.values()):
+            lab.directory.record_failure(error)
+
+    def close(self) -> None:
+        """Close them all, for good."""
+        with self._lock:
+            self._closed = True
+            for lab in self._labs.values():
+                lab.close()
+            self._labs.clear()
+
+
+def _store(kind: str) -> Path:
+    return home() / "store" / kind
+
+
+def _emit_progress(status: JobStatus) -> None:
+    emit("training", **status.model_dump(mode="json", exclude={"pid", "heartbeat"}))

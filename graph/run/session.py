@@ -1,0 +1,225 @@
+"""One process at work on one run: it holds the run's lock, drives the graph, and stops cleanly when asked to."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import Command, StreamMode
+
+from ...errors import InputError, TrexError
+from ..app import build_graph
+from ..executor.executor import Interrupted
+from ..nodes import Nodes
+from ..state import RunInput
+from ..steering.control import Control, Watch, interrupt_main_thread
+from .directory import RunDirectory, explain_write_error
+from .events import Follow, followed_by
+from .runtime import Labs
+from .settings import Settings
+
+# Shown the plan and what was wrong with the last answer; returns a `review.Review` as a dictionary.
+Approve = Callable[[dict[str, Any]], dict[str, Any]]
+
+# Supersteps of a round besides its rungs (two each): select, plan, approve, prepare, diagnose, record.
+_STEPS_A_ROUND = 6
+
+
+class Session:
+    """Holds a run for this process. Raises InputError if another process does."""
+
+    def __init__(self, directory: RunDirectory, settings: Settings, labs: Labs | None = None) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._control = Control(directory.path)
+        self._lock = directory.lock()
+        self._labs = labs or Labs()
+        self._connection = connect(directory)
+        self._graph = build_graph(Nodes(self._labs, settings), saver(self._connection))
+        steps = (settings.rounds + 2) * (_STEPS_A_ROUND + 2 * len(settings.rungs))
+        self._config: RunnableConfig = {
+            "configurable": {"thread_id": settings.thread_id},
+            "recursion_limit": steps,
+        }
+
+    def run(self, approve: Approve | None = None, follow: Follow | None = None) -> None:
+        """Go on from the last checkpoint to the end.
+
+        Raises KeyboardInterrupt when asked to stop: jobs are cancelled and keep their checkpoints. Raises
+        TrexError if the run fails; either way it can be resumed.
+        """
+        self._directory.failure.unlink(missing_ok=True)
+        self._control.go_on()
+        pause = interrupt_main_thread if _in_main_thread() else self._labs.interrupt
+        try:
+            with _stopping(self._labs), _collector.eased(), closing(Watch(self._control.pauses, pause)):
+                self._drive(approve, follow or (lambda event: None))
+        except Interrupted:
+            raise KeyboardInterrupt from None
+        except Exception as error:
+            refused = _refusal(error)
+            known = refused and explain_write_error(refused, self._directory.path)
+            raise self._failed(known or error) from error
+        finally:
+            self._control.go_on()
+
+    def close(self) -> None:
+        """Release processes, files and the run."""
+        self._labs.close()
+        self._connection.close()
+        self._lock.close()
+
+    def _drive(self, approve: Approve | None, follow: Follow) -> None:
+        begin: RunInput = {"task": self._settings.task}
+        todo: RunInput | Command[Any] | None = None if self._state().values else begin
+        while True:
+            with followed_by(follow):
+                self._step_on(todo)
+            state = self._state()
+            if state.values.get("status") == "done":
+                return
+            if state.interrupts:
+                if approve is None:
+                    raise InputError(
+                        "this run asks a person about every plan: give `approve`, or use the command line"
+                    )
+                todo = Command(resume=approve(state.interrupts[0].value))
+            elif todo is begin:
+                raise TrexError("the graph ended before the run did")
+            else:
+                # A kill can leave a checkpoint with nothing left to do. Nodes find what they had finished,
+                # so the graph may begin again on the tree as it is.
+                todo = begin
+
+    def _step_on(self, todo: RunInput | Command[Any] | None) -> None:
+        """To the graph's end or a question. Raises Interrupted when a person asks for a pause."""
+        # The main thread is interrupted wherever it waits; another one can only be asked, after each step.
+        asked: list[StreamMode] = [] if _in_main_thread() else ["updates"]
+        steps = self._graph.stream(todo, self._config, stream_mode=asked, durability="sync")
+        with closing(steps):  # type: ignore[type-var]
+            for _ in steps:
+                if self._control.pauses():
+                    raise Interrupted
+
+    def _state(self) -> Any:
+        return self._graph.get_state(self._config)
+
+    def _failed(self, error: Exception) -> Exception:
+        self._directory.record_failure(error)
+        return error
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _refusal(error: BaseException | None) -> OSError | None:
+    """What a file system refused, if that is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            return OSError(errno.ENOSPC, str(error))
+        error = error.__cause__
+    return None
+
+
+def connect(directory: RunDirectory) -> sqlite3.Connection:
+    """Open the checkpoint database. Raises TrexError if it is none."""
+    connection = sqlite3.connect(directory.checkpoints, check_same_thread=False, timeout=30)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise TrexError(
+            f"{directory.checkpoints} cannot be opened ({error}): if it is damaged, begin the run anew with "
+            "another --out; trials that are finished are not trained again"
+        ) from error
+    # Nothing that was committed is lost when a process is killed. A power cut may cost the last steps, which
+    # are then done again; a sync at every step would cost more than all of TREX's own work.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=8000")  # pages: folding the log in waits for the disk
+    return connection
+
+
+def saver(connection: sqlite3.Connection) -> SqliteSaver:
+    """A checkpointer that revives plain data only: no pickles, no classes."""
+    serde = JsonPlusSerializer(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
+    return SqliteSaver(connection, serde=serde)
+
+
+class _Collector:
+    """Has Python look for cyclic garbage 20 times less often than by itself, while any session is at work.
+
+    A round leaves a few hundred such objects; looking for them among all that the libraries hold would take
+    a tenth of TREX's own time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions = 0
+        self._before = gc.get_threshold()
+
+    @contextmanager
+    def eased(self) -> Iterator[None]:
+        with self._lock:
+            self._sessions += 1
+            if self._sessions == 1:
+                self._before = young, *old = gc.get_threshold()
+                gc.set_threshold(20 * young, *old)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sessions -= 1
+                if self._sessions == 0:
+                    gc.set_threshold(*self._before)
+
+
+_collector = _Collector()
+
+
+@contextmanager
+def _stopping(labs: Labs) -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop the run: the first cleanly, a second at once."""
+    if not _in_main_thread():
+        yield
+        return
+    asked = threading.Event()
+    pool = logging.getLogger("concurrent.futures")
+    silent = pool.disabled
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            os._exit(130)
+        asked.set()
+        # Nodes end while LangGraph closes their pool, and what they would still hand to it is refused and logged.
+        pool.disabled = True
+        # In a thread of its own: this frame may hold a lock that stopping needs.
+        threading.Thread(target=labs.interrupt, name="interrupt", daemon=True).start()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except Exception as error:
+        # What nodes in other threads ran into while everything was being stopped is not a failure.
+        if asked.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        pool.disabled = silent
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,120 @@
+"""The settings of a run, frozen at its start, and the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import psutil
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ...errors import InputError
+from ..llm.model_settings import ModelSettings
+
+SCHEMA_VERSION = 1
+
+PolicyName = Literal["mcts", "gbfs", "ses", "random"]
+DEFAULT_ROUNDS = 2
+DEFAULT_TRIALS = 3
+
+
+def _model_by_name(given: Any) -> Any:
+    return {"researcher": given} if isinstance(given, str) and given else given or None
+
+
+class Settings(BaseModel):
+    """Everything that steers a run. Written to run.json and into the graph's state before anything starts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    task: str = Field(description="A task's name (`trex tasks`) or a path to a task file")
+    directory: str = Field(description="The run directory, absolute")
+    thread_id: str = Field(description="The graph's thread in the checkpoint")
+    checkpoint: Literal["sqlite", "server"] = "sqlite"
+    rounds: int = Field(default=DEFAULT_ROUNDS, ge=0, le=1000, description="Experiments after the baseline")
+    trials: int = Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Configurations of one experiment")
+    budget_seconds: float | None = Field(default=None, gt=0, description="Limit on active wall time")
+    policy: PolicyName = "mcts"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    smoke: bool = False
+    llm: Annotated[ModelSettings | None, BeforeValidator(_model_by_name)] = Field(
+        default=None, description="Chat models, or 'provider:model' for both; None: the built-in policy"
+    )
+    memory: bool = Field(default=True, description="Plans see the tree; off, only the node they refine")
+    diagnosis: bool = Field(default=True, description="Failures are read; off, only scores are compared")
+    approve: bool = Field(default=False, description="Ask a person before each plan is carried out")
+    reuse: bool = Field(default=True, description="Take identical trials and data sets from TREX_HOME")
+    keep_all: bool = Field(default=False, description="Keep adapters and checkpoints of trials that lost")
+    trial_examples: int = Field(default=1024, ge=1, description="Training examples one trial may consume")
+    rungs: tuple[float, ...] = Field(
+        default=(1 / 3, 1.0), description="Ends of the rungs, as shares of a schedule"
+    )
+    reduction: int = Field(default=2, ge=2, description="One trial in so many goes on to the next rung")
+    rung_items: int = Field(
+        default=150, ge=1, description="Items of `search` in a rung evaluation but the last"
+    )
+    finalists: int = Field(
+        default=2, ge=1, description="Experiments confirmed on `confirm` before the winner is frozen"
+    )
+    fresh_seeds: int = Field(
+        default=0,
+        ge=0,
+        le=8,
+        description="Trainings of each finalist with other seeds, while the budget allows",
+    )
+    guards: bool = Field(default=True, description="See what the winner may have lost")
+    slots: int = Field(ge=1, description="Training jobs at once")
+    threads: int = Field(ge=1, description="Threads of one training job")
+    grader_threads: int = Field(ge=1, description="Threads of the grader: it works while jobs wait for it")
+    memory_limit_mb: int = Field(ge=64, description="Of one training job")
+    job_timeout_s: float = Field(default=6 * 3600.0, gt=0)
+    device: str = "cpu"
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return Path(self.directory)
+
+
+class Machine(BaseModel):
+    """What a run may use here. Slots and threads follow from the cores, never from the load."""
+
+    cores: int
+    gpus: int
+    memory_mb: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This machine: usable cores, CUDA devices, memory."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cls(cores=cores, gpus=_cuda_devices(), memory_mb=psutil.virtual_memory().total >> 20)
+
+    def share(self, trials: int) -> dict[str, int | str]:
+        """How a round of `trials` trials uses the machine, as fields of `Settings`."""
+        slots = self.gpus or max(1, min(trials, self.cores))
+        return {
+            "slots": slots,
+            "threads": max(1, self.cores // slots),
+            "grader_threads": min(self.cores, 8),
+            "memory_limit_mb": max(1024, int(self.memory_mb * 0.8) // slots),
+            "device": "cuda" if self.gpus else "cpu",
+        }
+
+
+def _cuda_devices() -> int:
+    """Counted from the driver's device files: importing torch for it would cost seconds."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    return len([p for p in Path("/dev").glob("nvidia[0-9]*") if re.fullmatch(r"nvidia\d+", p.name)])
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of '90s', '10m', '1.5h' or '600'. Raises InputError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise InputError(f"--budget {text!r} is not a duration: write it as 90s, 10m or 1.5h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

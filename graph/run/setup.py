@@ -1,0 +1,128 @@
+"""Starting a run: from what a person asked for to frozen settings in a run directory."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+
+from langchain_core.runnables import RunnableConfig
+from pydantic import TypeAdapter, ValidationError
+
+from ...errors import InputError, explain
+from ...evaluation.task import Task
+from ...evaluation.task_file import check_task
+from ...training.data.sources import check_sources
+from ..state import RunInput, RunState
+from .directory import RunDirectory
+from .settings import DEFAULT_TRIALS, Machine, Settings
+from .task_lookup import find_task, is_file
+
+# What one trial may train on: on a CPU minutes, on a GPU what the paper allows an experiment.
+_EXAMPLES = {"cpu": 1024, "cuda": 50_000}
+_FORM = TypeAdapter(RunInput)
+_SMOKE = {"trial_examples": 320, "rung_items": 20, "finalists": 1}
+
+
+def name_task(task: str | Path | Task, directory: Path) -> str:
+    """What `trex run` finds the task by again: its name, its file, or the copy in the run directory."""
+    if isinstance(task, Task):
+        return str((directory / "task.json").absolute())
+    return str(Path(task).absolute()) if is_file(str(task)) else str(task)
+
+
+def choose_settings(task: str, directory: Path, *, smoke: bool = False, **asked: object) -> Settings:
+    """Frozen settings for this machine; `asked` are fields of `Settings` with the user's values.
+
+    Raises InputError for a value out of its bounds.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    trials = given.get("trials", DEFAULT_TRIALS)
+    share = Machine.here().share(trials if isinstance(trials, int) and trials > 0 else 1)
+    defaults = {
+        "task": task,
+        "directory": str(directory.absolute()),
+        "thread_id": uuid.uuid4().hex,
+        "trial_examples": _EXAMPLES[str(share["device"])],
+        "smoke": smoke,
+    }
+    try:
+        return Settings.model_validate(defaults | share | (_SMOKE if smoke else {}) | given)
+    except ValidationError as error:
+        raise InputError(f"these settings cannot be: {explain(error)}") from error
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises InputError where the models of a run cannot be called: an unknown provider, no key."""
+    if settings.llm is not None:
+        from ..llm.providers import check_models
+
+        check_models(settings.llm)
+
+
+def resolve_task(task: str | Path | Task, smoke: bool) -> Task:
+    """A task as the user named it. Raises InputError."""
+    if isinstance(task, Task):
+        check_task(task)
+        check_sources(task)
+        return task
+    return find_task(str(task), smoke)
+
+
+def default_directory(task: Task) -> Path:
+    """A fresh place for a run, under ./runs."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = Path("runs") / f"{task.name}-{stamp}"
+    number = 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{task.name}-{stamp}-{number}"
+    return path
+
+
+def served_settings(state: RunState, config: RunnableConfig) -> Settings:
+    """Settings of a run whose server owns the checkpoint: from its form, one run directory a thread.
+
+    Called again after a crash or a cancelled run, it finds what it froze. Raises InputError for a form that
+    cannot be, for another form on a thread that has a run, and for a thread whose run has ended.
+    """
+    try:
+        form = _FORM.validate_python(dict(state))
+    except ValidationError as error:
+        raise InputError(f"this input cannot be: {explain(error)}") from error
+    thread = str(config["configurable"]["thread_id"])
+    # The end of a thread's id is random, its beginning a clock.
+    path = Path("runs") / f"studio-{Path(form['task']).stem}-{thread[-12:]}"
+    known = Settings.model_validate(state["settings"]).path if "settings" in state else path
+    if "settings" in state or (path / "run.json").exists():
+        return _as_frozen(RunDirectory.open(known), form)
+    task = find_task(form["task"], form["smoke"])
+    asked = {name: value for name, value in form.items() if name not in ("task", "smoke", "hint")}
+    name = name_task(form["task"], path)
+    settings = choose_settings(
+        name, path, smoke=form["smoke"], thread_id=thread, checkpoint="server", **asked
+    )
+    check_settings(settings)
+    RunDirectory.create(settings, task)
+    return settings
+
+
+def _as_frozen(directory: RunDirectory, form: RunInput) -> Settings:
+    """The settings of a thread's run, if it goes on and the form asks for nothing else."""
+    settings = directory.settings()
+    if directory.finish.exists():
+        raise InputError(
+            f"the run of this thread is done, see {directory.path}: start another in a new thread"
+        )
+    frozen = settings.model_dump(include=set(form) - {"task"})
+    if "llm" in frozen:
+        frozen["llm"] = settings.llm.researcher if settings.llm else ""
+    changed = [field for field, value in frozen.items() if form.get(field) != value]
+    if settings.task != name_task(form["task"], directory.path):
+        changed.append("task")
+    if changed:
+        raise InputError(
+            f"the run of this thread began with another {', '.join(sorted(changed))}, and its settings are frozen: "
+            "go on with the same input, or start another in a new thread"
+        )
+    return settings

@@ -1,0 +1,56 @@
+"""The graph as a LangGraph server runs it: the server owns the checkpoint, each of its runs has a lab of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from langgraph_sdk.runtime import ServerRuntime
+
+from ..errors import TrexError
+from .app import Graph, build_graph, graph
+from .nodes import Nodes
+from .run.directory import RunDirectory
+from .run.runtime import Lab, Labs, open_lab
+from .run.settings import Settings
+
+
+@asynccontextmanager
+async def served_graph(runtime: ServerRuntime[None]) -> AsyncIterator[Graph]:
+    """The graph for one request to the server; `langgraph.json` names it.
+
+    A run's processes end with the run: when it is done, has failed, was cancelled, or waits, for a person or
+    for its next step. What it then goes on from lies in its directory. Reading a thread needs no lab.
+    """
+    if runtime.execution_runtime is None:
+        yield graph
+        return
+    labs = Labs(open_served_lab)
+    try:
+        yield build_graph(Nodes(labs))
+    except (TrexError, OSError) as error:
+        await asyncio.to_thread(labs.record_failure, error)
+        # Of errors that are not Python's own a server shows its clients no message.
+        raise RuntimeError(str(error)) from error
+    finally:
+        # A node that was cancelled is still at work in its thread: it waits for what is stopped here.
+        await asyncio.shield(asyncio.to_thread(_stop, labs))
+
+
+def open_served_lab(settings: Settings) -> Lab:
+    """The lab of a run, and the run itself held. Raises InputError if another process holds it."""
+    directory = RunDirectory.open(settings.path)
+    held = directory.lock()
+    try:
+        directory.failure.unlink(missing_ok=True)
+        return replace(open_lab(settings), held=held)
+    except BaseException:
+        held.close()
+        raise
+
+
+def _stop(labs: Labs) -> None:
+    labs.interrupt()
+    labs.close()

@@ -1,0 +1,1 @@
+"""Steering: hints, pause, stop, approval and forks of a run."""

@@ -1,0 +1,55 @@
+"""A person's word on a plan: accept it, edit it, or reject it with a hint."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..tree.experiment import Experiment, ExperimentPlan
+
+EDITED = "plan edited by a person"
+"""What an experiment's record says of it."""
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "accept": {"decision": "accept"},
+    "edit": {"decision": "edit", "plan": "the whole plan, as it should be"},
+    "reject": {"decision": "reject", "hint": "what the next plan should do"},
+}
+
+
+class Review(BaseModel):
+    """The answer to an interrupt of the node `approve`; 'accept', 'reject' or 'reject: a hint' will do as text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Literal["accept", "edit", "reject"] = "accept"
+    plan: dict[str, Any] | None = Field(
+        default=None, description="With 'edit': the whole plan as it should be"
+    )
+    hint: str = Field(default="", max_length=2000, description="With 'reject': what the next plan should do")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        decision, _, hint = given.partition(":")
+        return {"decision": decision.strip().lower(), "hint": hint.strip()}
+
+
+def question(experiment: Experiment, plan: ExperimentPlan, problem: str) -> dict[str, Any]:
+    """What a person is asked: the plan, what was wrong with their last answer, and how to answer."""
+    return {
+        "question": f"Carry out this plan for {experiment.id}, which refines {experiment.parent_id}?",
+        "problem": problem,
+        "plan": plan.model_dump(mode="json"),
+        "answers": ANSWERS,
+    }
+
+
+def revised(plan: ExperimentPlan, review: Review) -> ExperimentPlan:
+    """The plan after the review. Raises ValidationError for an edited plan that is not valid."""
+    if review.decision != "edit":
+        return plan
+    return ExperimentPlan.model_validate(review.plan)

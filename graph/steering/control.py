@@ -1,0 +1,172 @@
+"""What a person asks of a run from outside: hints, a pause, a stop; files in its directory that any process may write.
+
+A request outlives the process it was made to: a run that is killed finds it again. How many hints are used up
+stands in the graph's state, so that each is given to one plan, also when the node `plan` runs twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...errors import InputError, TrexError, explain
+from ...files import lock, read_json, try_lock, write_json
+
+HINTS, PAUSE, STOP = "hints.jsonl", "pause.json", "stop.json"
+LONGEST_HINT = 2000
+POLL_S = 0.2
+"""How often a process at work looks for requests."""
+
+Origin = Literal["hint", "form", "fork", "rejection"]
+Extent = Literal["round", "now"]
+
+
+class Hint(BaseModel):
+    """A person's words to the Researcher, a line of hints.jsonl."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field(min_length=1, max_length=LONGEST_HINT)
+    origin: Origin = Field(
+        default="hint",
+        description="'rejection': said with a plan that was turned down, which its successor saw",
+    )
+    about: str = Field(default="", description="What was rejected, or which form it came with")
+    time: float = Field(default=0.0, description="Unix time")
+
+
+class Stop(BaseModel):
+    """stop.json. 'round': the current round is the last; 'now': what trains is cut as well."""
+
+    model_config = ConfigDict(frozen=True)
+
+    extent: Extent = "round"
+    time: float = 0.0
+
+
+class Control:
+    """The requests to one run. Reading them costs a look at the directory."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._stop = run / STOP
+
+    # Hints
+
+    def hint(self, text: str, origin: Origin = "hint", about: str = "") -> None:
+        """Add a hint; one that came with a form or a rejection is kept once however often it is added.
+
+        Raises InputError for an empty or overlong one.
+        """
+        try:
+            said = Hint(text=" ".join(text.split()), origin=origin, about=about, time=time.time())
+        except ValidationError as error:
+            raise InputError(f"this hint cannot be: {explain(error)}") from error
+        with lock(self._run / f".{HINTS}.lock"):
+            known = [hint.model_copy(update={"time": said.time}) for hint in self.hints()]
+            if origin == "hint" or said not in known:
+                self._append(said)
+
+    def _append(self, hint: Hint) -> None:
+        path = self._run / HINTS
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if torn else "") + hint.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def hints(self) -> list[Hint]:
+        """Every hint, in the order in which they were given; a line torn by a crash is left out."""
+        path = self._run / HINTS
+        if not path.exists():
+            return []
+        found = []
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                found.append(Hint.model_validate(json.loads(line)))
+            except ValueError:  # pydantic's and json's errors are both
+                continue
+        return found
+
+    def unread(self, used: int) -> list[Hint]:
+        """Hints for the next plan, where `used` were given to plans before."""
+        return [hint for hint in self.hints() if hint.origin != "rejection"][used:]
+
+    # Stop
+
+    def stop(self, extent: Extent) -> None:
+        """Ask for the end of the run: winner, test split and report come with what there is."""
+        write_json(self._stop, Stop(extent=extent, time=time.time()).model_dump())
+
+    @property
+    def stopping(self) -> Extent | None:
+        """Whether the run should end, and how soon."""
+        if not self._stop.exists():
+            return None
+        try:
+            return Stop.model_validate(read_json(self._stop)).extent
+        except ValueError as error:
+            raise TrexError(f"{self._stop} is damaged: remove it, or ask again with `trex stop`") from error
+
+    def stops_now(self) -> bool:
+        """Whether even what trains should be cut."""
+        return self.stopping == "now"
+
+    # Pause
+
+    def pause(self) -> None:
+        """Ask the process at work to end, resumably."""
+        write_json(self._run / PAUSE, {"time": time.time()})
+
+    def pauses(self) -> bool:
+        """Whether the process at work should end."""
+        return (self._run / PAUSE).exists()
+
+    def go_on(self) -> None:
+        """Take back a pause: it was honoured, or a new process begins."""
+        (self._run / PAUSE).unlink(missing_ok=True)
+
+
+def is_held(run: Path) -> bool:
+    """Whether a process works on the run in this directory."""
+    held = try_lock(run / "lock")
+    if held is None:
+        return True
+    held.close()
+    return False
+
+
+class Watch:
+    """Does `act` once as soon as `asked`, from a thread of its own; `close` ends it."""
+
+    def __init__(self, asked: Callable[[], bool], act: Callable[[], None]) -> None:
+        self._asked, self._act = asked, act
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="control", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(POLL_S):
+            if self._asked():
+                self._act()
+                return
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._ended.set()
+        self._thread.join()
+
+
+def interrupt_main_thread() -> None:
+    """What Ctrl-C does, wherever the main thread waits."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)

@@ -1,0 +1,53 @@
+"""Where a run comes from: the entry in its audit trail that a fork begins with, and what follows for the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import IntegrityError
+from ...evaluation.grader import audit
+from ...evaluation.grader import evaluation_records as ledger
+from ...evaluation.grader.audit import AuditEntry
+from ...files import canonical_json, write_atomic
+
+FORK = "fork"
+_OF_TEST = (ledger.SEAL, ledger.OPEN_TEST)
+
+
+def inherit_trail(source: Path, fork: Path, entries: Sequence[AuditEntry], experiment: str) -> None:
+    """Write a fork's trail: the source's without its test split, chained anew, and what was left out of it.
+
+    So the evaluations on dev count on, and every score is believed for the reasons it was believed before.
+    """
+    trail: list[AuditEntry] = []
+    for entry in entries:
+        if entry.what not in _OF_TEST and entry.detail.get("split") != "test":
+            trail.append(entry.chained(trail[-1].hash if trail else ""))
+    write_atomic(fork / audit.FILE, "".join(canonical_json(entry.model_dump()) + "\n" for entry in trail))
+    detail = {
+        "source": str(source.absolute()),
+        "experiment": experiment,
+        "trail": entries[-1].hash if entries else "",
+        "test_openings": _openings(entries),
+    }
+    audit.record(fork, FORK, FORK, detail)
+
+
+def saw_test_split(run: Path) -> bool:
+    """Whether a run that this one descends from has opened the test split, before the fork or since.
+
+    A trail that was changed is taken for one that did.
+    """
+    try:
+        # A fork of a fork holds the entries of both.
+        forks = [entry.detail for entry in audit.read(run) if entry.what == FORK]
+        return any(
+            detail["test_openings"] or _openings(audit.read(Path(detail["source"]))) for detail in forks
+        )
+    except IntegrityError:
+        return True
+
+
+def _openings(entries: Sequence[AuditEntry]) -> int:
+    return sum(entry.what == ledger.OPEN_TEST for entry in entries)

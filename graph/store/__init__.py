@@ -1,0 +1,1 @@
+"""The experiment store: a DuckDB projection of the tree."""

@@ -1,0 +1,1 @@
+"""The tree of experiments: nodes, statistics, posterior values, search policies."""

@@ -1,0 +1,382 @@
+"""The tree of experiments: its shape, what its scores mean, and the reducer that grows it.
+
+The checkpoint holds experiments and nothing derived from them. Visits, cumulative reward and posterior values
+are computed from the leaves up (or the root down) whenever a tree is read. That pass *is* the
+back-propagation: because it is derived and not stored, a killed run cannot leave it half-applied, it cannot
+be applied twice when a node of the graph runs again, and a finished experiment adds one patch to the
+checkpoint however deep it hangs.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from ...errors import TrexError
+from ...evaluation.results import Score
+from .experiment import Experiment
+from .posterior import Belief, estimate_gain_variance, first_belief, refined_belief
+
+NOTABLE_CHANCE = 0.9
+"""A gain (or a loss) is notable when its direction is at least this probable."""
+
+RawTree = dict[str, dict[str, Any]]
+
+
+def fold_tree(state: RawTree, writes: Sequence[Mapping[str, Mapping[str, Any]]]) -> RawTree:
+    """Apply writes `{experiment id: patch}` in order: the reducer of the tree's `DeltaChannel`.
+
+    A patch is merged into its node shallowly, one level deep: a field that is given replaces the old one.
+    Returns a copy and shares the nodes no write touches, so their identity says that they are unchanged.
+    Deterministic, and associative over batches: `fold(fold(s, xs), ys) == fold(s, xs + ys)`. Never mutates
+    its arguments.
+    """
+    folded = dict(state)
+    for write in writes:
+        for node, patch in write.items():
+            folded[node] = {**folded.get(node, {}), **patch}
+    return folded
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatistics:
+    """What back-propagation brings to a node: sums over its subtree, the node included.
+
+    `visits` counts finished experiments, failed ones too; `reward` sums their rewards, in [0, 1] each; `best`
+    is the highest posterior mean below, `None` where nothing has a score.
+    """
+
+    visits: int
+    reward: float
+    best: float | None
+
+    @property
+    def mean_reward(self) -> float:
+        """Cumulative reward over visits; 0 for a subtree in which nothing has finished."""
+        return self.reward / self.visits if self.visits else 0.0
+
+
+class ObservedGain(NamedTuple):
+    """The difference of two scores, and the variance of its noise."""
+
+    gain: float
+    variance: float
+
+    @classmethod
+    def between(cls, before: Score, after: Score) -> ObservedGain:
+        """`after` minus `before`, their noise taken as independent."""
+        return cls(after.value - before.value, after.standard_error**2 + before.standard_error**2)
+
+
+class _Measured(NamedTuple):
+    score: Score
+    ancestor: str | None
+    """The nearest one that is scored."""
+    gain: ObservedGain | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyNode:
+    """A node worth remembering anywhere in the tree, and why."""
+
+    id: str
+    kind: Literal["best", "gain", "loss", "failure"]
+    reason: str
+
+
+class Tree:
+    """Experiments and their family relations. Immutable; the order in which they are given is irrelevant.
+
+    Scores are larger-is-better. An experiment is *scored* when it is done and has a score; running and failed
+    ones belong to the tree but have no value. Raises TrexError unless the experiments form one tree.
+    """
+
+    def __init__(self, experiments: Iterable[Experiment]) -> None:
+        ordered = sorted(experiments, key=lambda experiment: (experiment.round, experiment.id))
+        self._nodes = {experiment.id: experiment for experiment in ordered}
+        if len(self._nodes) != len(ordered):
+            raise TrexError("two experiments of the tree have the same id")
+        self._children: dict[str, list[str]] = {node: [] for node in self._nodes}
+        roots = []
+        for node, experiment in self._nodes.items():
+            if experiment.parent_id is None:
+                roots.append(node)
+            elif experiment.parent_id in self._children:
+                self._children[experiment.parent_id].append(node)
+            else:
+                raise TrexError(f"experiment {node}'s parent is not in the tree: {experiment.parent_id}")
+        if len(roots) > 1:
+            raise TrexError(f"a tree has one root, this one has {len(roots)}: {', '.join(roots)}")
+        self._depth: dict[str, int] = dict.fromkeys(roots, 0)
+        self.order: tuple[str, ...] = self._walk(roots)
+        """Every id, parents before their children, the same for the same experiments."""
+        if len(self.order) != len(self._nodes):
+            lost = sorted(self._nodes.keys() - set(self.order))
+            raise TrexError(f"experiments that don't descend from the root: {', '.join(lost)}")
+
+    def _walk(self, roots: list[str]) -> tuple[str, ...]:
+        order = list(roots)
+        for node in order:
+            below = self._children[node]
+            for child in below:
+                self._depth[child] = self._depth[node] + 1
+            order.extend(below)
+        return tuple(order)
+
+    def updated(self, experiment: Experiment) -> Tree:
+        """This tree with one experiment in a later state, or with a new one: the same as if built anew.
+
+        What the change does not touch is shared. Raises TrexError as the constructor does.
+        """
+        before = self._nodes.get(experiment.id)
+        if before is None or (before.round, before.parent_id) != (experiment.round, experiment.parent_id):
+            tree = Tree([*(e for e in self if e.id != experiment.id), experiment])
+        else:
+            tree = copy(self)
+            tree._nodes = {**self._nodes, experiment.id: experiment}
+            for derived in (*_OF_SCORES, "statistics"):
+                tree.__dict__.pop(derived, None)
+        if before is None or before.status != "done":
+            if experiment.status != "done":
+                # What scores say does not depend on experiments that have none.
+                tree.__dict__.update(
+                    (name, self.__dict__[name]) for name in _OF_SCORES if name in self.__dict__
+                )
+            elif not tree._children[experiment.id]:
+                # A leaf's score is nobody's ancestor yet: what is known of the others stays.
+                measured = dict(self._measured)
+                tree._measure(experiment.id, measured)
+                tree.__dict__["_measured"] = measured
+        return tree
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[Experiment]:
+        """Experiments by (round, id)."""
+        return iter(self._nodes.values())
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._nodes
+
+    def __getitem__(self, node: str) -> Experiment:
+        try:
+            return self._nodes[node]
+        except KeyError:
+            raise TrexError(f"no experiment {node!r} in a tree of {len(self)}") from None
+
+    # Family
+
+    @property
+    def root(self) -> Experiment:
+        """The baseline. Raises TrexError for an empty tree."""
+        if not self.order:
+            raise TrexError("the tree is empty: the baseline has to be recorded first")
+        return self._nodes[self.order[0]]
+
+    def parent(self, node: str) -> Experiment | None:
+        """The experiment this one refines; `None` for the root."""
+        parent_id = self[node].parent_id
+        return None if parent_id is None else self._nodes[parent_id]
+
+    def children(self, node: str) -> tuple[Experiment, ...]:
+        """The experiments that refine this one, by (round, id)."""
+        return tuple(self._nodes[child] for child in self._children[self[node].id])
+
+    def child_count(self, node: str) -> int:
+        """How many experiments refine this one."""
+        return len(self._children[self[node].id])
+
+    def path(self, node: str) -> tuple[Experiment, ...]:
+        """P(v): from the root down to the node, both included."""
+        path = [self[node]]
+        while (parent := self.parent(path[-1].id)) is not None:
+            path.append(parent)
+        return tuple(reversed(path))
+
+    def siblings(self, node: str) -> tuple[Experiment, ...]:
+        """S(v): the parent's other children."""
+        parent = self.parent(node)
+        if parent is None:
+            return ()
+        return tuple(child for child in self.children(parent.id) if child.id != node)
+
+    def depth(self, node: str) -> int:
+        """Edges between the root and the node."""
+        return self._depth[self[node].id]
+
+    @cached_property
+    def edges(self) -> tuple[tuple[str, str | None], ...]:
+        """Every id with its parent's, parents before their children; the root's is `None`."""
+        return tuple((node, self._nodes[node].parent_id) for node in self.order)
+
+    @property
+    def leaves(self) -> tuple[Experiment, ...]:
+        """Experiments without children, by (round, id)."""
+        return tuple(self._nodes[node] for node, below in self._children.items() if not below)
+
+    @cached_property
+    def scored(self) -> tuple[Experiment, ...]:
+        """Experiments that are done and have a score, by (round, id)."""
+        return tuple(e for e in self._nodes.values() if e.status == "done" and e.score is not None)
+
+    # Values
+
+    @cached_property
+    def statistics(self) -> Mapping[str, NodeStatistics]:
+        """Visits, cumulative reward and best descendant of every node, in one pass from the leaves up."""
+        visits = {node: int(e.status != "running") for node, e in self._nodes.items()}
+        reward = {node: e.reward if e.status == "done" else 0.0 for node, e in self._nodes.items()}
+        best: dict[str, float | None] = {
+            node: None if (belief := self.beliefs.get(node)) is None else belief.mean for node in self._nodes
+        }
+        for node, parent in reversed(self.edges):
+            if parent is not None:
+                visits[parent] += visits[node]
+                reward[parent] += reward[node]
+                known = [value for value in (best[parent], best[node]) if value is not None]
+                best[parent] = max(known, default=None)
+        return {node: NodeStatistics(visits[node], reward[node], best[node]) for node in self.order}
+
+    @cached_property
+    def noise(self) -> float:
+        """The typical standard error of one score, in units of the score; 0 for a tree without scores."""
+        errors = [e.score.standard_error for e in self.scored if e.score is not None]
+        return statistics.median(errors) if errors else 0.0
+
+    @cached_property
+    def gains(self) -> Mapping[str, ObservedGain]:
+        """What scored experiments gained over the nearest scored ancestor, by id; the root has no gain."""
+        return {node: known.gain for node, known in self._measured.items() if known.gain is not None}
+
+    @cached_property
+    def gain_variance(self) -> float:
+        """τ²: the variance of true gains between parent and child, estimated from this tree."""
+        gains, noise = zip(*self.gains.values(), strict=True) if self.gains else ((), ())
+        return estimate_gain_variance(gains, noise, self.noise**2)
+
+    @cached_property
+    def _measured(self) -> dict[str, _Measured]:
+        """What is known of each scored experiment, parents before their children."""
+        measured: dict[str, _Measured] = {}
+        for node in self.order:
+            self._measure(node, measured)
+        return measured
+
+    def _measure(self, node: str, measured: dict[str, _Measured]) -> None:
+        """Add a node, if it is scored, to what holds its ancestors."""
+        experiment = self._nodes[node]
+        if experiment.status == "done" and experiment.score is not None:
+            above = experiment.parent_id
+            while above is not None and above not in measured:
+                above = self._nodes[above].parent_id
+            gain = None if above is None else ObservedGain.between(measured[above].score, experiment.score)
+            measured[node] = _Measured(experiment.score, above, gain)
+
+    @cached_property
+    def beliefs(self) -> Mapping[str, Belief]:
+        """What to believe of every scored experiment's value, by id; see `posterior`."""
+        beliefs: dict[str, Belief] = {}
+        gain_variance = self.gain_variance
+        for node, (score, ancestor, _) in self._measured.items():
+            beliefs[node] = (
+                first_belief(score.value, score.standard_error)
+                if ancestor is None
+                else refined_belief(beliefs[ancestor], score.value, score.standard_error, gain_variance)
+            )
+        return beliefs
+
+    def posterior(self, node: str) -> Belief | None:
+        """What to believe of a node's value (see `posterior.py`); `None` while it has no score.
+
+        The prior is the posterior of the nearest scored ancestor, which is the parent unless the parent
+        failed.
+        """
+        return self.beliefs.get(self[node].id)
+
+    def best(self) -> Experiment | None:
+        """The scored experiment with the highest posterior mean, ties by id; `None` without any score."""
+        return min(self.scored, key=lambda e: (-self.beliefs[e.id].mean, e.id), default=None)
+
+    # Memory
+
+    def key_nodes(self, limit: int = 12) -> tuple[KeyNode, ...]:
+        """C(T): the best node, then notable gains, then notable failures, at most `limit` in all.
+
+        Gains and losses are those whose direction is at least 90 % probable, the largest first; failed
+        experiments follow the losses, the latest first. Each half of the list gives what it lacks to the
+        other.
+        """
+        best = self.best()
+        if best is None or limit < 1:
+            gains: list[KeyNode] = []
+        else:
+            gains = [KeyNode(best.id, "best", f"highest posterior value, {self.beliefs[best.id].mean:.3f}")]
+        gains += self._notable("gain", without=best)
+        failed = [e for e in reversed(self._nodes.values()) if e.status == "failed"]
+        bad = self._notable("loss", without=best)
+        bad += [KeyNode(e.id, "failure", e.failure or "failed, no reason was kept") for e in failed]
+        kept_gains = gains[: max(limit - limit // 2, limit - len(bad))]
+        return tuple(kept_gains + bad[: max(0, limit - len(kept_gains))])
+
+    def _notable(self, kind: Literal["gain", "loss"], without: Experiment | None) -> list[KeyNode]:
+        sign = 1.0 if kind == "gain" else -1.0
+        found: list[tuple[float, str, str]] = []
+        for node, belief in self.beliefs.items():
+            chance = belief.chance if kind == "gain" else 1.0 - belief.chance
+            if belief.gain is None or chance < NOTABLE_CHANCE or (without is not None and node == without.id):
+                continue
+            side = "better" if kind == "gain" else "worse"
+            reason = f"{belief.gain:+.3f} against its parent, {side} with probability {chance:.2f}"
+            found.append((-sign * belief.gain, node, reason))
+        return [KeyNode(node, kind, reason) for _, node, reason in sorted(found)]
+
+
+_OF_SCORES = ("scored", "noise", "gains", "gain_variance", "_measured", "beliefs")
+"""Derived properties of a tree that experiments without a score have no part in."""
+
+
+class TreeReader:
+    """Reads the tree from graph state and validates each node once.
+
+    A node is known by the identity of its raw dictionary, which `fold_tree` keeps for nodes that did not
+    change; what was read is held, so an identity is never used again while it is remembered, and nobody changes
+    it in place. One reader serves one run.
+    """
+
+    def __init__(self) -> None:
+        self._raw: Mapping[str, Mapping[str, Any]] = {}
+        self._tree = Tree([])
+
+    def read(self, raw: Mapping[str, Mapping[str, Any]]) -> Tree:
+        """The tree of the state's raw nodes. Raises TrexError where a node's key is not its id."""
+        known = self._raw
+        if raw is known:
+            return self._tree
+        changed = [node for node, fields in raw.items() if known.get(node) is not fields]
+        gone = len(raw) != len(known) + sum(node not in known for node in changed)
+        if len(changed) == 1 and not gone:
+            self._tree = self._tree.updated(self._experiment(changed[0], raw[changed[0]]))
+        elif changed or gone:
+            read = {node: self._experiment(node, raw[node]) for node in changed}
+            self._tree = Tree([read.get(node) or self._tree[node] for node in raw])
+        self._raw = raw
+        return self._tree
+
+    def _experiment(self, node: str, fields: Mapping[str, Any]) -> Experiment:
+        """The node; of one that is known only the fields that changed are validated."""
+        before = self._raw.get(node, {})
+        if not before or before.keys() - fields.keys():
+            experiment = Experiment.model_validate(fields)
+        else:
+            experiment = self._tree[node].model_copy()
+            for name in Experiment.model_fields.keys() & fields.keys():
+                if name not in before or before[name] is not fields[name]:
+                    setattr(experiment, name, fields[name])
+        if experiment.id != node:
+            raise TrexError(f"the state keeps experiment {experiment.id!r} under the key {node!r}")
+        return experiment

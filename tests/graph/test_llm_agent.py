@@ -1,0 +1,91 @@
+"""The agents' loop: bounded in turns, in calls a turn, in what a tool returns."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import BaseTool, tool
+from pydantic import BaseModel
+from support.chat import Call, FakeChat
+from trex.graph.llm.agent_loop import LONGEST_RESULT, MOST_CALLS, Errand, build_agent, run_errand
+from trex.graph.llm.model_settings import ModelSettings
+from trex.graph.llm.protocol import ModelError
+from trex.graph.llm.retries import fault_of
+from trex.graph.researcher.agent.researcher_tools import nothing_outside
+
+AGENT = build_agent("agent")
+
+
+class Sum(BaseModel):
+    """A number."""
+
+    value: int
+
+
+def counting() -> tuple[BaseTool, list[int]]:
+    called: list[int] = []
+
+    @tool
+    def count(number: int) -> str:
+        """Count."""
+        called.append(number)
+        if number < 0:
+            raise ValueError("no negative\nnumbers")
+        return "x" * number
+
+    return count, called
+
+
+def test_of_many_calls_in_a_turn_only_the_first_are_carried_out() -> None:
+    count, called = counting()
+    chat = FakeChat([[Call("count", {"number": n}) for n in range(3 * MOST_CALLS)], Sum(value=1)])
+    answer = run_errand(AGENT, Errand(chat, Sum, "add", [count]), [HumanMessage("add")])
+    assert answer == Sum(value=1)
+    assert called == list(range(MOST_CALLS))
+    results = [str(message.content) for message in chat.asked[1].messages[-3 * MOST_CALLS :]]
+    assert results[MOST_CALLS - 1] == "x" * (MOST_CALLS - 1)
+    assert all("only the first" in result for result in results[MOST_CALLS:])
+
+
+def test_a_long_result_is_cut_and_a_failure_is_a_result() -> None:
+    count, _ = counting()
+    calls = [Call("count", {"number": 2 * LONGEST_RESULT}), Call("count", {"number": -1})]
+    chat = FakeChat([calls, Sum(value=2)])
+    run_errand(AGENT, Errand(chat, Sum, "add", [count]), [HumanMessage("add")])
+    long, failed = (str(message.content) for message in chat.asked[1].messages[-2:])
+    assert len(long) < LONGEST_RESULT + 100 and f"cut: {LONGEST_RESULT} more" in long
+    assert failed == "error: no negative numbers"
+
+
+def test_a_loop_of_tools_ends_and_the_last_turn_has_none() -> None:
+    count, called = counting()
+    chat = FakeChat(lambda asked: Call("count", {"number": 1}) if asked.tools else Sum(value=len(called)))
+    answer = run_errand(AGENT, Errand(chat, Sum, "add", [count], turns=4), [HumanMessage("add")])
+    assert answer == Sum(value=3) and len(chat.asked) == 4
+
+
+def test_an_answer_that_fails_its_check_is_corrected_or_refused() -> None:
+    def even(answer: Sum) -> str | None:
+        return None if answer.value % 2 == 0 else f"{answer.value} is odd"
+
+    chat = FakeChat([Sum(value=1), Sum(value=2)])
+    assert run_errand(AGENT, Errand(chat, Sum, "add", check=even), [HumanMessage("add")]) == Sum(value=2)
+    assert "1 is odd" in chat.asked[1].last
+    with pytest.raises(ModelError, match=r"add: no usable answer in 2 turns: 3 is odd"):
+        run_errand(
+            AGENT,
+            Errand(FakeChat([Sum(value=1), Sum(value=3)]), Sum, "add", check=even, turns=2),
+            [HumanMessage("add")],
+        )
+
+
+def test_a_client_that_cannot_ask_in_a_form_is_not_paid_and_not_tried_again() -> None:
+    fault = fault_of(NotImplementedError("bind_tools"), str)
+    assert fault.form and not fault.billed and not fault.passes and not fault.too_long
+
+
+def test_research_may_be_kept_inside() -> None:
+    from trex.graph.researcher.agent.researcher_tools import Visited
+
+    assert ModelSettings(researcher="openai:x").outside
+    assert not list(nothing_outside(Visited()))

@@ -1,0 +1,338 @@
+"""What a model wrote is read as it was meant, and nothing that it wrote breaks the reading."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
+from support.llm_model import answer_schema, example, tools_of
+from trex.evaluation.base_models import EMBEDDED_MODEL, resolve_model
+from trex.graph.executor.agent.executor_schemas import Prepared, TrainingChange
+from trex.graph.llm.context_window import Window, bytes_of, most_tokens
+from trex.graph.llm.output_modes import MODES, NOT_CARRIED_OUT, NOTHING, first_mode, next_mode
+from trex.graph.llm.parsing import MENDED, read_calls_of_tools, read_text
+from trex.graph.llm.protocol import ModelError
+from trex.graph.llm.question import Question
+from trex.graph.llm.responses import received, reported
+from trex.graph.researcher.agent.researcher_schemas import Findings, Requirement
+
+
+class Part(BaseModel):
+    title: str
+
+
+class Choice(BaseModel):
+    """What to do."""
+
+    number: int = Field(ge=1, description="One or more")
+    parts: list[Part] = []
+
+
+class Said(BaseModel):
+    """Has a field that is called like the answer itself."""
+
+    answer: str
+
+
+@tool
+def look(row: int, deep: bool = False) -> str:
+    """Look at a row."""
+    return str(row)
+
+
+QUESTION = Question(Choice, [look])
+
+
+def read(text: str, question: Question[Any] = QUESTION) -> Any:
+    return read_text(AIMessage(text), question)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ('{"answer": {"number": 3}}', 3),
+        ('{"step": {"answer": {"number": 3}}}', 3),
+        ('Here it is:\n```json\n{"answer": {"number": 3}}\n```\nGood luck!', 3),
+        ('I thought of {braces} and {"x": 1} first. {"answer": {"number": 3}}', 3),
+        ('<think>{"answer": {"number": 9}}</think>{"answer": {"number": 3}}', 3),
+        ('{"answer": {"number": 9}} no, wait</think>{"answer": {"number": 3}}', 3),
+        ("{'answer': {'number': 3,},}", 3),
+        ('{"answer": {"number": 3', 3),
+        ('{"answer": "{\\"number\\": 3}"}', 3),
+        ('{"number": 3}', 3),
+        ('{"tool": "answer", "arguments": {"number": 3}}', 3),
+        ('{"tool": null, "answer": {"number": 3}}', 3),
+        ('{"answer": {"number": "3"}}', 3),
+    ],
+)
+def test_an_answer_in_words(text: str, number: int) -> None:
+    turn = read(text)
+    assert (turn.problem, turn.tools) == (None, ())
+    assert turn.answer == Choice(number=number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"tool": "look", "arguments": {"row": 2}}',
+        '{"step": {"tool": "look", "arguments": {"row": 2}}}',
+        '{"tool": "look", "arguments": {"row": 2}',
+        '{"name": "look", "arguments": "{\\"row\\": 2}"}',
+        'Let me look. {"tool": "look", "arguments": {"row": 2}, "answer": null}',
+    ],
+)
+def test_a_call_in_words(text: str) -> None:
+    (call,) = read(text).tools
+    assert (call.name, call.arguments) == ("look", {"row": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "you said nothing"),
+        ("<think>hm</think>", "you said nothing"),
+        ("I cannot.", "no JSON object"),
+        ("[1, 2]", "no JSON object"),
+        ('{"answer": {"number": 0}}', "number: Input should be greater than or equal to 1"),
+        ('{"answer": {}}', "number: Field required"),
+        ('{"tool": "rm", "arguments": {}}', "no tool 'rm': there are look"),
+        ('{"tool": "look", "arguments": [2]}', "arguments of look are no JSON object"),
+        ("{" * 50_000, "no JSON object"),
+        ('{"answer": ' + '{"a": ' * 5000 + "1" + "}" * 5001, "no JSON object"),
+    ],
+)
+def test_what_is_wrong_is_said(text: str, problem: str) -> None:
+    turn = read(text)
+    assert turn.answer is None and turn.tools == ()
+    assert problem in turn.problem
+
+
+def test_nothing_is_lost_where_an_answer_is_mended() -> None:
+    text = '{"answer": {"number": 1, "parts": [{"title": "a"}, {"title": "b"'
+    assert [part.title for part in read(text).answer.parts] == ["a", "b"]
+
+
+def test_a_field_that_is_called_answer() -> None:
+    question = Question(Said)
+    assert read('{"answer": {"answer": "yes"}}', question).answer.answer == "yes"
+    assert read('{"answer": "yes"}', question).answer.answer == "yes"
+
+
+def test_no_tool_can_be_called_at_the_end() -> None:
+    turn = read('{"tool": "look", "arguments": {}}', Question(Choice))
+    assert "give the answer now" in turn.problem
+
+
+@given(st.text(max_size=400) | st.text(alphabet='{}[]":,answertol1 \n`', max_size=400))
+def test_whatever_it_writes(text: str) -> None:
+    turn = read(text)
+    assert (turn.answer is not None) + bool(turn.tools) + (turn.problem is not None) == 1
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["step", "tool", "answer", "arguments", "name", "number"]), inner, max_size=4
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_whatever_object_it_writes(value: Any) -> None:
+    turn = read(json.dumps(value))
+    assert (turn.answer is not None) + bool(turn.tools) + (turn.problem is not None) == 1
+
+
+def test_calls_of_tools() -> None:
+    def turn_of(*calls: tuple[str, dict[str, Any]], text: str = "") -> Any:
+        made = [
+            {"name": name, "args": args, "id": str(place), "type": "tool_call"}
+            for place, (name, args) in enumerate(calls)
+        ]
+        return read_calls_of_tools(AIMessage(text, tool_calls=made), QUESTION)
+
+    assert [call.id for call in turn_of(("look", {"row": 1}), ("look", {"row": 2})).tools] == ["0", "1"]
+    assert turn_of(("answer", {"number": 2})).answer == Choice(number=2)
+    assert turn_of(("look", {"row": 1}), ("answer", {"number": 2})).answer == Choice(number=2)
+    assert "there is no tool 'rm'" in turn_of(("look", {"row": 1}), ("rm", {})).problem
+    assert "number: Field required" in turn_of(("answer", {})).problem
+    assert turn_of(text='{"answer": {"number": 4}}').answer == Choice(number=4)
+    assert "call one of look, answer" in turn_of(text="Hello").problem
+    assert "said nothing" in turn_of().problem
+
+
+Mode = Literal["tools", "tools_unforced", "json_schema", "text"]
+CONVERSATION: list[BaseMessage] = [
+    SystemMessage("You are tested."),
+    HumanMessage("Go."),
+    AIMessage(
+        "I look.",
+        tool_calls=[
+            {"name": "look", "args": {"row": 1}, "id": "a"},
+            {"name": "look", "args": {"row": 2}, "id": "b"},
+        ],
+    ),
+    ToolMessage("blue", tool_call_id="a", name="look"),
+    HumanMessage("That will not do."),
+    AIMessage(""),
+    HumanMessage("Once more."),
+]
+
+
+def test_a_conversation_as_calls() -> None:
+    sent = MODES["tools"].form(CONVERSATION, QUESTION)
+    assert [message.type for message in sent.messages] == [
+        "system",
+        "human",
+        "ai",
+        "tool",
+        "tool",
+        "human",
+        "ai",
+        "human",
+    ]
+    results = {m.tool_call_id: m.content for m in sent.messages if isinstance(m, ToolMessage)}
+    assert results == {"a": "blue", "b": NOT_CARRIED_OUT}
+    assert sent.messages[6].content == NOTHING
+    assert [form["function"]["name"] for form in sent.tools] == ["look", "answer"]
+    assert sent.forced and not MODES["tools_unforced"].form(CONVERSATION, QUESTION).forced
+
+
+@pytest.mark.parametrize("mode", ["json_schema", "text"])
+def test_a_conversation_in_words(mode: Mode) -> None:
+    sent = MODES[mode].form(CONVERSATION, QUESTION)
+    # Two messages of a person in a row are one: some chat templates refuse them.
+    assert [message.type for message in sent.messages] == ["system", "human", "ai", "human", "ai", "human"]
+    assert '{"tool": "look", "arguments": {"row": 2}}' in sent.messages[2].text
+    assert sent.messages[3].text == "Result of look:\nblue\n\nThat will not do."
+    assert (sent.schema is not None) == (mode == "json_schema")
+    assert "Look at a row." in sent.messages[0].text and "One or more" in sent.messages[0].text
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("answer", [Choice, Requirement, Findings, Prepared, TrainingChange])
+def test_what_is_asked_for_can_be_answered(mode: Mode, answer: type[BaseModel]) -> None:
+    """The simplest value that fits the schema that is sent is a valid answer, in every mode, for our own types."""
+    form = MODES[mode].form([HumanMessage("Go.")], Question(answer, [look]))
+    request: dict[str, Any] = {"messages": [{"content": form.messages[0].content}], "tools": form.tools}
+    if form.schema:
+        request["response_format"] = {"json_schema": {"schema": form.schema}}
+    value = example(answer_schema(request))
+    assert tools_of(request) == ["look"]
+    assert "$ref" not in json.dumps(form.tools or form.schema or form.messages[0].content)
+    given = {"step": {"answer": value}} if mode == "json_schema" else {"answer": value}
+    turn = Question(answer, [look])
+    said = AIMessage(json.dumps(given))
+    called = AIMessage("", tool_calls=[{"name": "answer", "args": value, "id": "1"}])
+    told = MODES[mode].read(called if form.tools else said, turn)
+    assert told.problem is None and isinstance(told.answer, answer)
+
+
+def test_where_it_begins_and_where_it_goes() -> None:
+    assert first_mode("auto", None) == first_mode("auto", {"tool_calling": True}) == "tools"
+    assert first_mode("auto", {"tool_calling": False, "structured_output": True}) == "json_schema"
+    assert first_mode("auto", {"tool_calling": False}) == "text"
+    assert first_mode("json_schema", {"tool_calling": True}) == "json_schema"
+    assert [next_mode(mode, "auto", False) for mode in MODES] == ["json_schema", "json_schema", "text", None]
+    assert next_mode("tools", "tools", True) == "tools_unforced"
+    assert next_mode("tools", "tools", False) is None
+
+
+def test_what_comes_back_is_made_plain() -> None:
+    message = AIMessage(
+        "hm \ud800",
+        tool_calls=[
+            {"name": "look", "args": {"row": 1}, "id": "x"},
+            {"name": "look", "args": {"row": 2}, "id": "x"},
+            {"name": "look", "args": {}, "id": None},
+        ],
+        invalid_tool_calls=[
+            {"name": "look", "args": "{'row': 3,}", "id": "y", "error": "", "type": "invalid_tool_call"},
+            {"name": "look", "args": "{'row': 3", "id": "z", "error": "", "type": "invalid_tool_call"},
+        ],
+        additional_kwargs={"refusal": None, "signature": "s", "tool_calls": [1]},
+    )
+    plain = received(message, 100, "c00007")
+    assert [(call["args"], call["id"]) for call in plain.tool_calls] == [
+        ({"row": 1}, "x"),
+        ({"row": 2}, "c00007_1"),
+        ({}, "c00007_2"),
+        ({"row": 3}, "y"),
+    ]
+    assert "arguments that are no JSON" in plain.text
+    assert plain.text.encode("utf-8")
+    assert plain.additional_kwargs == {"signature": "s"}
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ((10, 5, 15), (10, 5)),
+        ((10, 5, 40), (10, 30)),  # thoughts are in the sum alone
+        ((0, 0, 0), None),
+        ((10, 0, 0), (10, 0)),
+    ],
+)
+def test_what_the_server_counts(usage: tuple[int, int, int], tokens: tuple[int, int] | None) -> None:
+    names = ("input_tokens", "output_tokens", "total_tokens")
+    cost = reported(AIMessage("x", usage_metadata=dict(zip(names, usage, strict=True))), None)  # type: ignore[arg-type]
+    assert (cost and (cost.tokens_in, cost.tokens_out)) == tokens
+    assert reported(AIMessage("x"), None) is None
+
+
+@given(st.text(max_size=200))
+def test_no_text_has_more_tokens_than_its_bound(text: str) -> None:
+    bound = most_tokens({"messages": [{"role": "user", "content": text}]}, 1, 0)
+    assert bound >= len(text.encode("utf-8", "replace")) + 16
+
+
+@pytest.mark.real
+def test_bound_against_a_real_tokenizer() -> None:
+    """Against the embedded model's byte-level tokenizer with its chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model(EMBEDDED_MODEL))
+    for text in (
+        "words and words " * 50,
+        "0123456789" * 40,
+        "深度学习" * 60,
+        "🙂\ud7ff\u200b" * 50,
+        "\n\t {}" * 99,
+    ):
+        messages = [{"role": "system", "content": text}, {"role": "user", "content": text}]
+        tokens = len(
+            tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=True
+            )["input_ids"]
+        )
+        assert tokens <= most_tokens({"messages": messages}, 2, 0)
+
+
+def test_the_window_learns() -> None:
+    window = Window(2000, 1000)
+    results: list[BaseMessage] = [ToolMessage("x" * 1500, tool_call_id=str(n)) for n in range(3)]
+
+    def length(messages: Any) -> int:
+        return bytes_of([message.content for message in messages])
+
+    assert sum("left out" in m.text for m in window.fit(results, length)) == 2
+    window.learn(1000, 180)  # 0.18 tokens a byte, not 0.4
+    assert window.fit(results, length) == results
+    window.learn(1000, 1000)
+    window.shrink()
+    with pytest.raises(ModelError, match="raise context_tokens"):
+        window.fit(results, length)
+    assert all(message.text == "x" * 1500 for message in results)
+
+
+def test_long_texts_are_not_mended_for_long() -> None:
+    assert "no JSON" in read('{"answer": {"number": ' + "[" * (2 * MENDED)).problem

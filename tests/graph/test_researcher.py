@@ -1,0 +1,661 @@
+"""The built-in Researcher: valid, new, repeatable plans; a bandit that learns; honest diagnoses."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trex.evaluation.failures.analysis import Comparison, FailureGroup
+from trex.evaluation.results import Evaluation, FailureCase, Score
+from trex.evaluation.task import GenerationSettings, Prompt, Source, Task
+from trex.files import canonical_json, write_jsonl
+from trex.graph.memory.memory_context import context
+from trex.graph.researcher.builtin import first_plan
+from trex.graph.researcher.builtin.bandit import arm, outcomes
+from trex.graph.researcher.builtin.diagnosis import fell_behind, read_curve, read_outcome
+from trex.graph.researcher.builtin.directions import DIRECTIONS
+from trex.graph.researcher.builtin.policy import BuiltinResearcher, asked_for
+from trex.graph.researcher.builtin.recipe_edits import expected_rows, with_step
+from trex.graph.researcher.builtin.situation import History, Situation
+from trex.graph.researcher.protocol import (
+    Distribution,
+    Evidence,
+    PlanningRequest,
+    Researcher,
+    ResearchNotes,
+    SourceNotes,
+)
+from trex.graph.tree.experiment import (
+    DatasetCard,
+    Diagnosis,
+    Experiment,
+    ExperimentPlan,
+    Symptom,
+    TrialPlan,
+    TrialRecord,
+)
+from trex.graph.tree.tree import Tree
+from trex.training.data.recipe import Balance, DataRecipe, Dedup, Filter, Stream, Threshold
+from trex.training.plan import TrainingPlan
+
+SYMPTOMS: tuple[Symptom, ...] = (
+    "under_fitting", "over_fitting", "divergence", "label_bias", "long_inputs", "short_inputs",
+    "format_errors", "mode_collapse", "too_little_data",
+)  # fmt: skip
+RATINGS = Distribution(low=-4, high=4, mean=0.1, counts=(10, 40, 90, 120, 110, 95, 50, 15))
+WORDS = Distribution(low=1, high=60, mean=20, counts=(50, 120, 150, 100, 60, 30, 15, 5))
+
+
+def rated_task(folder: Path = Path("/nowhere")) -> Task:
+    names = ("movie", "amazon", "tweets")
+    return Task(
+        name="reviews",
+        requirement="Say whether a review is positive or negative.",
+        base_model="tiny",
+        sources=[Source(name=name, path=str(folder / f"{name}.jsonl")) for name in names]
+        + [Source(name="composed", path=str(folder / "composed.jsonl"), synthetic=True)],
+        dev=folder / "dev.jsonl",
+        test=folder / "test.jsonl",
+        prompt=Prompt(user="{text}", answer="{label}"),
+        choices=["negative", "positive"],
+        rating_column="rating",
+    )
+
+
+def rated_notes(rows: int = 4000) -> ResearchNotes:
+    sizes = {"movie": rows, "amazon": rows // 2, "tweets": max(1, rows // 20), "composed": rows // 3}
+    sources = [
+        SourceNotes(
+            name=name,
+            synthetic=name == "composed",
+            rows=n,
+            distinct=n - n // 50,
+            columns=["id", "text", "rating"],
+            rating=RATINGS,
+            words=WORDS,
+            text_column="text",
+            closeness={"movie": 0.6, "composed": 0.58, "amazon": 0.4, "tweets": 0.3}[name],
+        )
+        for name, n in sizes.items()
+    ]
+    return ResearchNotes(sources=sources)
+
+
+def free_task() -> Task:
+    return Task(
+        name="molecules",
+        requirement="Write a molecule.",
+        sources=[
+            Source(name="nci", path="nci.jsonl"),
+            Source(name="made", path="made.jsonl", synthetic=True),
+        ],
+        dev=Path("dev.jsonl"),
+        test=Path("test.jsonl"),
+        prompt=Prompt(user="{instruction}", answer="{smiles}"),
+        answer_column="smiles",
+        generation=GenerationSettings(max_new_tokens=96),
+    )
+
+
+def free_notes(rows: int = 3000) -> ResearchNotes:
+    return ResearchNotes(
+        sources=[
+            SourceNotes(
+                name=name,
+                synthetic=name == "made",
+                rows=n,
+                distinct=n,
+                columns=["instruction", "smiles"],
+                words=WORDS,
+                text_column="instruction",
+            )
+            for name, n in (("nci", rows), ("made", rows))
+        ]
+    )
+
+
+def score(value: float, n: int = 300, error: float = 0.01) -> Score:
+    return Score(
+        name="accuracy", value=value, n=n, ci_low=value - 0.02, ci_high=value + 0.02, standard_error=error
+    )
+
+
+def evaluation(value: float, error: float = 0.01) -> Evaluation:
+    return Evaluation(id=f"v{value:.6f}", split="search", scoring="choices", score=score(value, error=error))
+
+
+def root(value: float = 0.6) -> Experiment:
+    return Experiment(
+        id="e000", parent_id=None, round=0, strategy="establish_baseline", status="done",
+        baseline=evaluation(value), score=score(value), reward=value,
+    )  # fmt: skip
+
+
+def carried_out(
+    plan: ExperimentPlan,
+    parent: str,
+    number: int,
+    values: list[float],
+    symptoms: list[Symptom] | None = None,
+    error: float = 0.01,
+) -> Experiment:
+    """The experiment as it would be after training, with made-up scores, one a trial."""
+    trials = [
+        TrialRecord(
+            id=f"t{number}-{i}", index=i, status="done", training=trial.training, rung=1, step=60,
+            evaluation=evaluation(value, error),
+        )
+        for i, (trial, value) in enumerate(zip(plan.trials, values, strict=True))
+    ]  # fmt: skip
+    best = max(trials, key=lambda t: (t.value or 0.0, t.id))
+    assert best.value is not None
+    return Experiment(
+        id=f"e{number:03d}", parent_id=parent, round=number, strategy=plan.strategy, status="done",
+        plan=plan, dataset=DatasetCard(fingerprint="f", rows=plan.recipe.rows or 1), trials=trials,
+        best_trial=best.id, score=score(best.value, error=error), reward=best.value,
+        diagnosis=Diagnosis(verdict="inconclusive", summary="", symptoms=symptoms or []),
+    )  # fmt: skip
+
+
+def failed(plan: ExperimentPlan, parent: str, number: int) -> Experiment:
+    return Experiment(
+        id=f"e{number:03d}", parent_id=parent, round=number, strategy=plan.strategy, status="failed",
+        plan=plan, failure="too few rows",
+        diagnosis=Diagnosis(verdict="failed", summary="", symptoms=["too_little_data"]),
+    )  # fmt: skip
+
+
+def request(
+    task: Task, notes: ResearchNotes, tree: Tree, node: str = "e000", **given: object
+) -> PlanningRequest:
+    return PlanningRequest(task=task, notes=notes, context=context(tree, node), round=len(tree), **given)  # type: ignore[arg-type]
+
+
+def configurations(plan: ExperimentPlan) -> list[str]:
+    recipe = plan.recipe.model_dump(mode="json")
+    return [canonical_json([recipe, trial.training.model_dump(mode="json")]) for trial in plan.trials]
+
+
+# Plans
+
+
+def simulate(
+    task: Task, notes: ResearchNotes, rounds: int, trials: int, examples: int, seed: int
+) -> list[ExperimentPlan]:
+    """Rounds with random scores, symptoms, failures and selections; asserts what must hold of every plan."""
+    rng, researcher = random.Random(seed), BuiltinResearcher(seed)
+    nodes, seen, plans = [root()], set[str](), []
+    allowed = {source.name for source in task.sources}
+    for number in range(1, rounds + 1):
+        tree = Tree(nodes)
+        selected = rng.choice([e for e in nodes if e.status == "done"]).id
+        asked = request(task, notes, tree, selected, trials=trials, trial_examples=examples, seed=seed)
+        plan = researcher.plan(asked)
+        assert plan == BuiltinResearcher(seed).plan(asked), "the same seed and tree must give the same plan"
+        assert ExperimentPlan.model_validate_json(plan.model_dump_json()) == plan
+        assert len(plan.trials) == trials and plan.hypothesis.endswith(".")
+        assert {stream.source for stream in plan.recipe.streams} <= allowed
+        assert plan.recipe.rows is not None and 1 <= expected_rows(plan.recipe, notes) <= plan.recipe.rows
+        for trial in plan.trials:
+            assert trial.note
+            assert trial.training.epochs * plan.recipe.rows <= examples + 1e-6
+            assert trial.training.max_steps is None
+        new = configurations(plan)
+        assert len(set(new)) == trials and not seen & set(new), "a configuration was proposed twice"
+        seen |= set(new)
+        plans.append(plan)
+        if rng.random() < 0.1:
+            nodes.append(failed(plan, selected, number))
+        else:
+            values = [rng.random() for _ in plan.trials]
+            nodes.append(carried_out(plan, selected, number, values, rng.sample(SYMPTOMS, rng.randint(0, 3))))
+    return plans
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    trials=st.integers(1, 8),
+    examples=st.sampled_from([12, 48, 480, 5000]),
+    rated=st.booleans(),
+    rows=st.sampled_from([40, 900, 9000]),
+)
+def test_sixty_rounds_of_valid_new_repeatable_plans(
+    seed: int, trials: int, examples: int, rated: bool, rows: int
+) -> None:
+    task, notes = (rated_task(), rated_notes(rows)) if rated else (free_task(), free_notes(rows))
+    plans = simulate(task, notes, 60, trials, examples, seed)
+    assert len({plan.direction for plan in plans}) >= 5
+
+
+def test_long_searches_use_every_direction_and_strategy() -> None:
+    plans = [p for seed in range(3) for p in simulate(rated_task(), rated_notes(), 60, 4, 480, seed)]
+    used = {plan.direction for plan in plans}
+    # Every stream of this task comes deduplicated, so that this direction opens up only with several streams.
+    assert used >= DIRECTIONS.keys() - {"deduplication"} | {"first_plan"}
+    assert {plan.strategy for plan in plans} == {"refine_data", "construct_synthetic_data", "adjust_training"}
+
+
+def test_first_plan_takes_in_domain_data_labelled_and_balanced() -> None:
+    task, notes = rated_task(), rated_notes()
+    plan = BuiltinResearcher().plan(request(task, notes, Tree([root(0.631)]), trials=4, trial_examples=480))
+    [stream] = plan.recipe.streams
+    assert stream.source == "movie" and plan.recipe.rows == 480 and plan.direction == "first_plan"
+    kinds = [type(step) for step in stream.steps]
+    assert kinds == [Threshold, Dedup, Balance]
+    threshold = stream.steps[0]
+    assert isinstance(threshold, Threshold)
+    assert 0.1 < RATINGS.share(threshold.below, threshold.above) <= first_plan.MIDDLE_SHARE
+    assert len({trial.training.learning_rate for trial in plan.trials}) > 1
+    assert len({trial.training.target_modules for trial in plan.trials}) > 1
+    assert plan.trials[0].training.learning_rate == first_plan.LEARNING_RATE
+    assert "0.631" in plan.hypothesis, "a hypothesis names the number it must beat"
+
+
+def test_first_plan_without_choices_has_no_threshold_and_no_balance() -> None:
+    plan = BuiltinResearcher().plan(request(free_task(), free_notes(), Tree([root(0.0)]), trial_examples=640))
+    steps = [step for stream in plan.recipe.streams for step in stream.steps]
+    assert not any(isinstance(step, Threshold | Balance) for step in steps)
+    assert {stream.source for stream in plan.recipe.streams} == {"nci"}, "synthetic rows are a later choice"
+    assert Dedup(columns=("instruction", "smiles")) in steps, "a question may have several good answers"
+
+
+def test_labels_of_a_task_with_other_words() -> None:
+    task = rated_task().model_copy(update={"choices": ["bad", "good"]})
+    recipe = first_plan.recipe(task, rated_notes(), 100)
+    [threshold] = [step for step in recipe.streams[0].steps if isinstance(step, Threshold)]
+    assert (threshold.low, threshold.high) == ("bad", "good")
+
+
+def after_first_plan(
+    task: Task, notes: ResearchNotes, values: list[float], symptoms: list[Symptom] | None = None
+) -> Tree:
+    plan = BuiltinResearcher().plan(
+        request(task, notes, Tree([root()]), trials=len(values), trial_examples=480)
+    )
+    return Tree([root(), carried_out(plan, "e000", 1, values, symptoms)])
+
+
+def test_new_data_keeps_the_parents_best_training_plan_in_one_trial() -> None:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8, 0.75, 0.6])
+    asked = request(
+        rated_task(), rated_notes(), tree, "e001", trials=4, trial_examples=480, hint="rating margin"
+    )
+    plan = BuiltinResearcher().plan(asked)
+    assert plan.direction == "rating_margin"
+    assert plan.trials[0].training == tree["e001"].trials[1].training
+    assert plan.recipe != tree["e001"].plan.recipe  # type: ignore[union-attr]
+
+
+def test_new_training_keeps_the_data_and_stays_close_in_one_trial() -> None:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8, 0.75, 0.6])
+    asked = request(rated_task(), rated_notes(), tree, "e001", trials=4, trial_examples=480, hint="LoRA rank")
+    plan = BuiltinResearcher().plan(asked)
+    assert plan.direction == "capacity" and plan.recipe == tree["e001"].plan.recipe  # type: ignore[union-attr]
+    best = tree["e001"].trials[1].training
+    close = [t for t in plan.trials if t.note.startswith("close to")]
+    assert (
+        len(close) == 1 and close[0].training.model_copy(update={"learning_rate": best.learning_rate}) == best
+    )
+    assert "0.800" in plan.hypothesis
+
+
+@pytest.mark.parametrize(
+    ("symptom", "sign"), [("under_fitting", 1), ("over_fitting", -1), ("divergence", -1)]
+)
+def test_symptoms_turn_the_learning_rate(symptom: Symptom, sign: int) -> None:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.8, 0.7, 0.75, 0.7], [symptom])
+    plan = BuiltinResearcher().plan(
+        request(rated_task(), rated_notes(), tree, "e001", trials=3, trial_examples=480, hint="learning rate")
+    )
+    best = tree["e001"].trials[0].training.learning_rate
+    assert (plan.trials[0].training.learning_rate - best) * sign > 0
+    assert "The parent shows" in plan.hypothesis
+
+
+def test_symptoms_draw_the_choice_of_direction() -> None:
+    def share(symptoms: list[Symptom]) -> float:
+        tree = after_first_plan(free_task(), free_notes(), [0.1, 0.05, 0.08], symptoms)
+        chosen = [
+            BuiltinResearcher(seed).plan(request(free_task(), free_notes(), tree, "e001", trials=3)).direction
+            for seed in range(120)
+        ]
+        return sum("mode_collapse" in DIRECTIONS[name].remedies for name in chosen) / len(chosen)
+
+    assert share(["mode_collapse"]) > share([]) + 0.2
+
+
+def test_a_hint_is_followed_or_said_not_to_be_understood() -> None:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8])
+    plan = BuiltinResearcher().plan(
+        request(rated_task(), rated_notes(), tree, "e001", hint="use synthetic rows")
+    )
+    assert plan.direction == "synthetic_share" and "As asked" in plan.hypothesis
+    other = BuiltinResearcher().plan(request(rated_task(), rated_notes(), tree, "e001", hint="sing a song"))
+    assert "names nothing" in other.hypothesis
+    assert asked_for("please try NEFTune", DIRECTIONS.values()) == {"regularisation"}
+
+
+def test_a_failed_node_is_refined_from_its_nearest_trained_ancestor() -> None:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8])
+    first = tree["e001"]
+    assert first.plan is not None
+    broken = failed(first.plan.model_copy(update={"direction": "length_filter"}), "e001", 2)
+    asked = request(rated_task(), rated_notes(), Tree([*tree, broken]), "e002", trials=2)
+    situation = Situation.of(asked, History())
+    assert situation.training == first.trials[1].training and situation.recipe == first.plan.recipe
+    assert situation.symptoms == {"too_little_data"}
+
+
+def test_when_every_direction_is_exhausted_rates_nearby_are_left() -> None:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8])
+    situation = Situation.of(request(rated_task(), rated_notes(), tree, "e001", trials=8), History())
+    plan = DIRECTIONS["learning_rate"].around(situation, [], random.Random(0))  # type: ignore[attr-defined]
+    assert len({trial.training for trial in plan.trials}) == 8 and plan.recipe == situation.recipe
+
+
+def test_under_the_root_the_score_to_beat_is_the_first_plans() -> None:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8])
+    plan = BuiltinResearcher().plan(request(rated_task(), rated_notes(), tree, "e000", trials=2))
+    assert plan.direction != "first_plan" and "0.800" in plan.hypothesis
+
+
+# The bandit
+
+
+def test_bandit_prefers_the_direction_that_paid() -> None:
+    """Learning-rate experiments gain, all others lose: late rounds take it far more often than early ones."""
+    task, notes = rated_task(), rated_notes()
+    early = late = 0
+    for seed in range(6):
+        nodes, taken, rng = [root(0.5)], [], random.Random(seed)
+        plan = BuiltinResearcher(seed).plan(request(task, notes, Tree(nodes), trials=2, trial_examples=480))
+        nodes.append(carried_out(plan, "e000", 1, [0.7, 0.69], error=0.005))
+        for number in range(2, 32):
+            parent = rng.choice(nodes[1:])
+            plan = BuiltinResearcher(seed).plan(
+                request(task, notes, Tree(nodes), parent.id, trials=2, trial_examples=480)
+            )
+            assert parent.score is not None
+            gain = 0.008 if plan.direction == "learning_rate" else -0.02
+            value = min(0.99, parent.score.value + gain)
+            nodes.append(carried_out(plan, parent.id, number, [value, value - 0.01], error=0.005))
+            taken.append(plan.direction)
+        early += taken[:10].count("learning_rate")
+        late += taken[-10:].count("learning_rate")
+    assert late >= 2 * max(1, early) and late >= 20, (early, late)
+
+
+def test_arm_moves_from_its_optimism_to_what_was_seen() -> None:
+    from trex.graph.tree.tree import ObservedGain
+
+    before = arm(0.5, 0.02, [])
+    assert before.mean == pytest.approx(0.01) and before.sd == pytest.approx(0.02)
+    after = arm(0.5, 0.02, [ObservedGain(-0.03, 0.0)] * 8)
+    assert after.mean == pytest.approx((0.01 - 8 * 0.03) / 9) and after.sd == pytest.approx(0.02 / 3)
+
+
+def test_gains_under_the_root_are_measured_against_the_first_plan() -> None:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.8, 0.7])
+    plan = tree["e001"].plan
+    assert plan is not None
+    again = carried_out(plan.model_copy(update={"direction": "capacity"}), "e000", 2, [0.79, 0.7])
+    seen = outcomes(Tree([*tree, again]))
+    assert set(seen) == {"capacity"}
+    assert seen["capacity"][0].gain == pytest.approx(-0.01, abs=0.01), "not +0.19 against the untrained model"
+
+
+# Recipes
+
+
+def test_edits_leave_other_steps_alone() -> None:
+    steps = (Threshold(column="rating"), Filter(column="lang", equals="en"), Balance(column="label"))
+    changed = with_step(steps, Filter(column="text", min_words=3))
+    assert [type(s) for s in changed] == [Threshold, Filter, Filter, Balance]
+    assert with_step(changed, Filter(column="text", min_words=5))[2] == Filter(column="text", min_words=5)
+    assert with_step(steps, Dedup(columns=("text",))) == (*steps[:2], Dedup(columns=("text",)), steps[2])
+
+
+def test_expected_rows_follow_the_notes() -> None:
+    notes = rated_notes(1000)
+    whole = DataRecipe(streams=(Stream(source="movie"),))
+    assert expected_rows(whole, notes) == 1000
+    apart = Stream(source="movie", steps=(Threshold(column="rating", below=-1, above=1),))
+    share = (10 + 40 + 90 + 95 + 50 + 15) / 530
+    assert expected_rows(DataRecipe(streams=(apart,)), notes) == pytest.approx(1000 * share, abs=1)
+    balanced = Stream(source="movie", steps=(*apart.steps, Balance(column="label")))
+    assert expected_rows(DataRecipe(streams=(balanced,)), notes) == pytest.approx(2000 * 140 / 530, abs=1)
+    dry = DataRecipe(streams=(Stream(source="movie"), Stream(source="tweets")), rows=400)
+    assert expected_rows(dry, notes) == 250, "tweets have 50 rows, not 200"
+
+
+def test_distribution_shares_and_quantiles() -> None:
+    assert RATINGS.share() == pytest.approx(1)
+    assert RATINGS.share(high=0) + RATINGS.share(low=0) == pytest.approx(1)
+    assert RATINGS.share(high=RATINGS.quantile(0.3)) == pytest.approx(0.3)
+    assert Distribution(low=2, high=2, mean=2, counts=(5,)).share(low=1, high=3) == 1
+
+
+# Research
+
+
+def write_sources(folder: Path) -> Task:
+    movie = [{"text": f"a film with scene {i} and a plot", "rating": (i % 9) - 4.0} for i in range(60)]
+    other = [{"text": f"senate votes on budget bill {i}", "rating": (i % 9) - 4.0} for i in range(60)]
+    for name, rows in {"movie": movie, "amazon": other, "tweets": other[:20], "composed": movie[:10]}.items():
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    dev = [{"text": f"this film has a fine plot and scene {i}", "label": "positive"} for i in range(40)]
+    write_jsonl(folder / "dev.jsonl", dev)
+    write_jsonl(folder / "test.jsonl", [{"text": "SECRET test item", "label": "negative"}])
+    return rated_task(folder)
+
+
+def test_research_looks_at_the_sources_and_at_nothing_else(tmp_path: Path) -> None:
+    task, researcher = write_sources(tmp_path), BuiltinResearcher()
+    notes = researcher.research(task, researcher.analyze(task))
+    movie = notes.source("movie")
+    assert (movie.rows, movie.columns, movie.text_column) == (60, ["text", "rating"], "text")
+    assert movie.rating is not None and (movie.rating.low, movie.rating.high) == (-4, 4)
+    assert movie.closeness > notes.source("amazon").closeness + 0.2
+    text = notes.model_dump_json()
+    assert ResearchNotes.model_validate_json(text) == notes and json.loads(text)
+    assert "SECRET" not in text and "fine plot" not in text, "examples come from the train pool only"
+    plan = researcher.plan(request(task, notes, Tree([root()]), trials=3, trial_examples=24))
+    assert [stream.source for stream in plan.recipe.streams] == ["movie"]
+
+
+def test_research_without_usable_source_says_what_is_missing(tmp_path: Path) -> None:
+    from trex.errors import InputError
+
+    task = write_sources(tmp_path).model_copy(update={"rating_column": None})
+    with pytest.raises(InputError, match="no source of task 'reviews' has the columns"):
+        BuiltinResearcher().research(task, BuiltinResearcher().analyze(task))
+
+
+def test_the_first_plan_builds(tmp_path: Path) -> None:
+    """What the policy writes, the data room can carry out, and the estimate of rows is right."""
+    from trex.training.data.build import preview
+
+    task, researcher = write_sources(tmp_path), BuiltinResearcher()
+    notes = researcher.research(task, researcher.analyze(task))
+    tree = Tree([root()])
+    plan = researcher.plan(request(task, notes, tree, trials=2, trial_examples=24))
+    rows = preview(plan.recipe, task, n=100).rows
+    assert len(rows) == plan.recipe.rows
+    tree = Tree([root(), carried_out(plan, "e000", 1, [0.7, 0.6])])
+    for hint in ("source", "rating", "balance", "length", "synthetic", "passes"):
+        asked = request(task, notes, tree, "e001", trials=2, trial_examples=24, hint=hint)
+        assert preview(researcher.plan(asked).recipe, task, n=100).rows
+
+
+def test_builtin_is_a_researcher() -> None:
+    researcher: Researcher = BuiltinResearcher()
+    analysis = researcher.analyze(rated_task())
+    assert analysis.allowed_data == ["movie", "amazon", "tweets", "composed"]
+    assert any("likeliest of" in line for line in analysis.constraints)
+
+
+# Diagnosis
+
+
+def outcome(values: list[float], **changes: object) -> tuple[Experiment, Experiment]:
+    tree = after_first_plan(rated_task(), rated_notes(), [0.8, 0.78])
+    parent = tree["e001"]
+    plan = ExperimentPlan(
+        strategy="adjust_training", direction="learning_rate", hypothesis="h.", recipe=parent.plan.recipe,  # type: ignore[union-attr]
+        trials=[TrialPlan(training=TrainingPlan(learning_rate=rate)) for rate in (2e-3, 5e-4)],
+    )  # fmt: skip
+    return parent, carried_out(plan, "e001", 2, values).model_copy(update=changes)
+
+
+def compared(fixed: int, regressed: int, same: int = 200) -> Comparison:
+    ids = [f"i{k}" for k in range(fixed + regressed + same)]
+    return Comparison(
+        ids=ids,
+        before=[0.0] * fixed + [1.0] * (regressed + same),
+        after=[1.0] * fixed + [0.0] * regressed + [1.0] * same,
+        fixed=ids[:fixed],
+        regressed=ids[fixed : fixed + regressed],
+    )
+
+
+@pytest.mark.parametrize(
+    ("fixed", "regressed", "verdict"),
+    [(30, 6, "supported"), (6, 30, "refuted"), (12, 10, "inconclusive"), (0, 0, "inconclusive")],
+)
+def test_the_verdict_is_a_paired_test(fixed: int, regressed: int, verdict: str) -> None:
+    parent, experiment = outcome([0.9, 0.8])
+    found = read_outcome(Evidence(rated_task(), experiment, parent, comparison=compared(fixed, regressed)))
+    assert found.verdict == verdict and (found.fixed, found.regressed) == (fixed, regressed)
+    assert found.gain == pytest.approx((fixed - regressed) / (fixed + regressed + 200))
+    assert "accuracy 0.900" in found.summary and "e001" in found.summary
+
+
+def test_without_paired_items_the_scores_decide() -> None:
+    parent, experiment = outcome([0.9, 0.8])
+    assert read_outcome(Evidence(rated_task(), experiment, parent)).verdict == "supported"
+    parent, experiment = outcome([0.81, 0.8])
+    assert read_outcome(Evidence(rated_task(), experiment, parent)).verdict == "inconclusive"
+
+
+def test_trials_are_contrasted_by_what_differs() -> None:
+    parent, experiment = outcome([0.86, 0.8])
+    insights = read_outcome(Evidence(rated_task(), experiment, parent)).insights
+    assert "learning rate 0.002 against 0.0005: +0.060 for the first" in insights
+    parent, experiment = outcome([0.81, 0.8])
+    assert any(
+        line.endswith("within noise")
+        for line in read_outcome(Evidence(rated_task(), experiment, parent)).insights
+    )
+
+
+def test_pruned_trials_are_not_compared_with_survivors() -> None:
+    parent, experiment = outcome([0.9, 0.5])
+    trials = [experiment.trials[0], experiment.trials[1].model_copy(update={"rung": 0, "status": "pruned"})]
+    found = read_outcome(Evidence(rated_task(), experiment.model_copy(update={"trials": trials}), parent))
+    assert not any("for the first" in line for line in found.insights)
+
+
+def curve(*thirds: float, points: int = 8) -> list[tuple[int, float]]:
+    rng = random.Random(0)
+    levels = [level for level in thirds for _ in range(points)]
+    return [(step + 1, level * (1 + rng.uniform(-0.03, 0.03))) for step, level in enumerate(levels)]
+
+
+@pytest.mark.parametrize(
+    ("thirds", "shape"),
+    [((1.0, 0.6, 0.4), "falling"), ((1.0, 0.4, 0.39), "settled"), ((0.6, 0.5, 1.4), "diverged")],
+)
+def test_learning_curves(thirds: tuple[float, ...], shape: str) -> None:
+    assert read_curve(curve(*thirds)).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("scored", "loss", "fell"),
+    [
+        ([(10, 0.9, 0.02), (30, 0.8, 0.02)], (1.0, 0.6, 0.4), True),
+        ([(10, 0.9, 0.02), (30, 0.85, 0.02)], (1.0, 0.6, 0.4), False),  # within the noise
+        ([(10, 0.8, 0.02), (30, 0.9, 0.02)], (1.0, 0.6, 0.4), False),
+        ([(10, 0.7, 0.02), (20, 0.9, 0.02), (30, 0.8, 0.02)], (1.0, 0.6, 0.4), True),
+        ([(10, 0.9, 0.02), (30, 0.5, 0.02)], (1.0, 0.6, 9.0), False),  # that is divergence
+        ([(30, 0.5, 0.02)], (1.0, 0.6, 0.4), False),
+    ],
+)
+def test_a_score_that_fell_while_the_loss_did_not_rise(
+    scored: list[tuple[int, float, float]], loss: tuple[float, ...], fell: bool
+) -> None:
+    trial = TrialRecord(index=0, status="done", training=TrainingPlan(), curve=curve(*loss), scored=scored)
+    assert fell_behind(trial) is fell
+
+
+def test_short_and_broken_curves() -> None:
+    assert read_curve([(1, 0.5), (2, 0.4)]).shape == "too short"
+    assert read_curve([(k, float("nan")) for k in range(9)]).shape == "diverged"
+
+
+def test_symptoms_of_curve_confusion_length_and_form() -> None:
+    parent, experiment = outcome([0.8, 0.7])
+    best = experiment.trials[0].model_copy(update={"curve": curve(1.0, 0.6, 0.4)})
+    experiment = experiment.model_copy(
+        update={"trials": [best, experiment.trials[1]], "extras": {"uniqueness": 0.11, "validity": 0.6}}
+    )
+    cases = [
+        FailureCase(id=str(k), prompt="p", reference="negative", prediction="positive") for k in range(20)
+    ]
+    cases += [FailureCase(id="x", prompt="p", reference="positive", prediction="negative")]
+    groups = [
+        FailureGroup("confusion", "negative→positive 20×", 20, []),
+        FailureGroup("length", "long inputs (30–60 words) fail at 30%, others at 8%: 12×", 12, []),
+    ]
+    found = read_outcome(Evidence(rated_task(), experiment, parent, cases, groups))
+    assert found.symptoms == ["format_errors", "label_bias", "long_inputs", "mode_collapse", "under_fitting"]
+    assert found.causes[0] == "negative→positive 20×"
+    assert any("still falling" in line for line in found.insights)
+
+
+def test_balanced_confusion_is_no_bias() -> None:
+    parent, experiment = outcome([0.8, 0.7])
+    sides = [("negative", "positive")] * 11 + [("positive", "negative")] * 9
+    cases = [FailureCase(id=str(k), prompt="p", reference=r, prediction=p) for k, (r, p) in enumerate(sides)]
+    assert read_outcome(Evidence(rated_task(), experiment, parent, cases)).symptoms == []
+
+
+def test_over_fitting_is_seen_between_trials() -> None:
+    parent, experiment = outcome([0.85, 0.8])
+    longer = experiment.trials[1].training.model_copy(update={"epochs": 4.0})
+    trials = [
+        experiment.trials[0].model_copy(update={"train_loss": 0.5}),
+        experiment.trials[1].model_copy(update={"train_loss": 0.1, "training": longer}),
+    ]
+    found = read_outcome(Evidence(rated_task(), experiment.model_copy(update={"trials": trials}), parent))
+    assert found.symptoms == ["over_fitting"]
+
+
+def test_a_failed_experiment_keeps_its_reason() -> None:
+    parent, experiment = outcome([0.8, 0.7])
+    lost = [
+        t.model_copy(update={"status": "failed", "cause": "nan_loss", "evaluation": None})
+        for t in experiment.trials
+    ]
+    broken = experiment.model_copy(
+        update={"trials": lost, "best_trial": None, "score": None, "failure": "the loss became NaN"}
+    )
+    found = read_outcome(Evidence(rated_task(), broken, parent))
+    assert found.verdict == "failed" and found.symptoms == ["divergence"]
+    assert "the loss became NaN" in found.summary and "2 of 2 trials: nan_loss" in found.insights
+
+
+def test_the_parents_plan_on_new_data_is_reported() -> None:
+    parent, _ = outcome([0.8, 0.7])
+    assert parent.plan is not None
+    streams = (parent.plan.recipe.streams[0].model_copy(update={"steps": ()}),)
+    plan = parent.plan.model_copy(
+        update={"recipe": parent.plan.recipe.model_copy(update={"streams": streams})}
+    )
+    experiment = carried_out(plan, "e001", 2, [0.83, 0.7])
+    insights = read_outcome(Evidence(rated_task(), experiment, parent)).insights
+    assert "the parent's training plan on the new data: 0.830 after 0.800" in insights

@@ -1,0 +1,112 @@
+"""The docs say what is: their snippets run, their tables name what there is, their drawing is the graph's."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from support.places import REPOSITORY
+from trex import Task, build_graph
+from trex.ftbench.tasks.sentiment import load
+from trex.graph.store.tables import TABLES
+from trex.graph.tree.policies import POLICIES
+from trex.training.data.build import preview
+from trex.training.data.recipe import Step
+from trex.training.data.recipe_file import recipe_from_yaml
+
+DOCS = REPOSITORY / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Table rows by what stands in backquotes first in their first cell."""
+    cells = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
+    return {row[0].split("`")[1]: [cell.strip() for cell in row[1:]] for row in cells}
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if blocks(p.read_text(), "python")], ids=lambda p: p.stem)
+def test_python_runs(path: Path, fresh_home: Path, tmp_path: Path) -> None:
+    script = "\n".join(blocks(path.read_text(encoding="utf-8"), "python"))
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_graph_is_drawn_as_it_is() -> None:
+    assert blocks(page("architecture"), "mermaid") == [
+        build_graph().get_graph().draw_mermaid().strip() + "\n"
+    ]
+
+
+def test_recipes_can_be_carried_out() -> None:
+    task = load(smoke=True)
+    recipes = blocks(page("recipes"), "yaml")
+    assert len(recipes) == 2
+    assert all(preview(recipe_from_yaml(text), task).rows for text in recipes)
+
+
+def test_every_operator_is_explained_with_its_settings() -> None:
+    explained = rows(page("recipes"))
+    union, *_ = get_args(Step)
+    operators = {kind.model_fields["op"].default: kind for kind in get_args(union)}
+    assert list(explained) == list(operators)
+    for name, kind in operators.items():
+        settings = set(kind.model_fields) - {"op"}
+        assert settings <= set(re.findall(r"`(\w+)`", explained[name][1])), name
+
+
+def test_task_files_are_valid(tmp_path: Path) -> None:
+    small, large = blocks(page("own_task"), "yaml")
+    for text in (small, large):
+        fields = yaml.safe_load(text)
+        if fields.pop("data", None):
+            fields |= {"sources": [{"name": "train", "path": "x"}], "dev": "dev.jsonl", "test": "test.jsonl"}
+        Task.model_validate(fields)
+
+
+def test_every_field_of_a_task_is_explained() -> None:
+    named = {
+        name for line in page("own_task").splitlines() if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }  # fmt: skip
+    assert named == set(Task.model_fields) | {"data"}
+
+
+def test_the_form_is_explained_with_its_defaults() -> None:
+    explained = rows(page("studio"))
+    fields = build_graph().get_input_jsonschema()["properties"]
+    words = {False: "off", True: "on"}
+    assert {name: cells[-1].strip("`") for name, cells in explained.items()} == {
+        name: words.get(field["default"], str(field["default"])) for name, field in fields.items()
+    }
+
+
+def test_tables_have_their_columns() -> None:
+    explained = rows(page("run_directory").split("## Tables")[1])
+    assert {name: re.findall(r"`(\w+)`", cells[0]) for name, cells in explained.items()} == {
+        name: list(columns) for name, (columns, _) in TABLES.items()
+    }
+
+
+def test_every_policy_is_explained() -> None:
+    assert tuple(rows(page("search"))) == POLICIES
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (DOCS / target).exists(), target

@@ -1,0 +1,1 @@
+"""What tests share: synthetic runs, torch-free workers and graders, servers of one's own."""

@@ -1,0 +1,96 @@
+"""Whole runs with a chat model on the wire, on a lab without torch; the model reads its prompts.
+
+python llm_runs.py run DIR URL    start a run of two rounds with the model behind that URL
+python llm_runs.py resume DIR     go on with it
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from trex.evaluation.grader.client import GraderProcess
+from trex.evaluation.task import Task
+from trex.ftbench.tasks.sentiment import load
+from trex.graph.api import Run, prepare_run, reopen
+from trex.graph.llm.model_settings import ModelSettings
+from trex.graph.run.directory import RunDirectory
+from trex.graph.run.runtime import Lab, Labs, assemble
+from trex.graph.run.settings import Settings
+from trex.training.jobs.job import Job, JobResult
+from trex.training.jobs.trial_folder import TrialFolder
+from trex.training.jobs.worker_session import WorkerSession
+from trex.training.runners import OnProgress
+
+from support.chat import Call
+from support.fake_worker import train
+from support.llm_model import Reply, answer_schema, answer_with, call_with, talk, tools_of
+from support.llm_plans import think
+from support.torch_free import HERE, fine
+
+
+def mind(request: dict[str, Any]) -> Reply:
+    """The model of `support.llm_plans` behind a server."""
+    step = think(talk(request), answer_schema(request)["properties"].keys(), tools_of(request))
+    if isinstance(step, Call):
+        return call_with(request, step.name, step.arguments)
+    return answer_with(request, step)
+
+
+class HereRunner:
+    """Trains in the thread that asks, at once: see `trex.training.runners.Runner`."""
+
+    def run(self, job: Job, deadline: float | None, on_progress: OnProgress) -> JobResult:
+        folder = TrialFolder(job.folder)
+        folder.write_plan(job.trial)
+        if (known := folder.read_result(job)) is not None:
+            return known
+        with WorkerSession(folder, job.rung, job.stop_step) as session:
+            train(session, step_seconds=0.0, checkpoint_every=1000, misbehave="")
+        result = folder.read_result(job)
+        assert result is not None
+        return result
+
+    def cancel(self) -> None:
+        """Nothing runs."""
+
+    def prune(self, folder: Path, keep_adapter: bool) -> None:
+        """Everything is small."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_lab(settings: Settings) -> Lab:
+    """Real graph, mind, tools, gate and grader; training is arithmetic."""
+    directory = RunDirectory.open(settings.path)
+    task, model = directory.task(), settings.path / "model"
+    model.mkdir(exist_ok=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (model / name).write_text("{}")
+    command = [sys.executable, str(HERE / "torch_free.py"), "grader"]
+    grader = GraderProcess(task, directory.path, model, command=command)
+    grader.start()
+    return assemble(settings, directory, task, model, grader, HereRunner(), fine)
+
+
+def settings_for(url: str | None, **more: Any) -> ModelSettings | None:
+    """Of the model behind a URL; None (the built-in policy) without one."""
+    given = {"output": "tools", "timeout_s": 30.0, **more}
+    return None if url is None else ModelSettings(researcher="openai:test", base_url=url, **given)
+
+
+def begin(directory: Path, llm: ModelSettings | None, task: Task | str | None = None, **options: Any) -> Run:
+    """A run without torch, from its start to its end."""
+    given = {"rounds": 2, "trials": 2, "trial_examples": 96, "rungs": (0.5, 1.0), **options}
+    prepared = prepare_run(task or load(smoke=True), out=directory, smoke=True, llm=llm, **given)
+    return prepared.go(labs=Labs(open_lab))
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[2])
+    if sys.argv[1] == "run":
+        begin(where, settings_for(sys.argv[3]))
+    else:
+        reopen(where).go(labs=Labs(open_lab))

@@ -1,0 +1,114 @@
+"""A lab without torch: the real graph, tools, runner, grader service and files around a worker and a model made of
+arithmetic. For tests that kill a run many times.
+
+    python torch_free.py run DIR     start a run of three rounds; with `slowly`, jobs take seconds
+    python torch_free.py resume DIR  go on with it
+    python torch_free.py grader      the grader's process
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trex.evaluation.grader.client import GraderProcess
+from trex.evaluation.grader.messages import Open
+from trex.evaluation.grader.process import serve
+from trex.evaluation.task import GenerationSettings, Message
+from trex.ftbench.tasks.sentiment import load
+from trex.graph.api import Run, prepare_run, reopen
+from trex.graph.run.directory import RunDirectory
+from trex.graph.run.runtime import Lab, Labs, assemble
+from trex.graph.run.settings import Settings
+from trex.training.data.build import BuiltDataset
+from trex.training.plan import TrainingPlan
+from trex.training.preflight import Problem
+from trex.training.runners.local import LocalRunner
+
+HERE = Path(__file__).parent
+STEP_SECONDS = "0.5" if "slowly" in sys.argv else "0.03"
+
+
+WORKER_OPTIONS: list[str] = []
+MEMORY_LIMIT_MB = 1000
+
+
+@dataclass(frozen=True)
+class Said:
+    text: str
+    truncated: bool = False
+
+
+class HashModel:
+    """Answers by the hash of the prompt and of the adapter's weights: each adapter has an accuracy of its own."""
+
+    precision = "hash"
+
+    def __init__(self, opening: Open) -> None:
+        pass
+
+    def load(self) -> None:
+        pass
+
+    def choose(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        choices: Sequence[str],
+        settings: GenerationSettings,
+        adapter: Path | None = None,
+    ) -> list[Said]:
+        weights = json.loads((adapter / "adapter.json").read_text())["state"] if adapter else "base"
+        texts = [turns[-1]["content"] for turns in conversations]
+        digests = [hashlib.sha256(f"{weights}\0{text}".encode()).digest()[0] for text in texts]
+        return [Said(choices[digest % len(choices)]) for digest in digests]
+
+    def generate(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        settings: GenerationSettings,
+        adapter: Path | None = None,
+        choices: Sequence[str] | None = None,
+    ) -> list[Said]:
+        return self.choose(conversations, choices or ["positive"], settings, adapter)
+
+
+def fine(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
+    """A preflight that has no tokenizer to count with."""
+    return []
+
+
+def open_lab(settings: Settings) -> Lab:
+    directory = RunDirectory.open(settings.path)
+    task = directory.task()
+    model = settings.path / "model"
+    model.mkdir(exist_ok=True)
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (model / name).write_text("{}")
+    grader = GraderProcess(task, directory.path, model, command=[sys.executable, __file__, "grader"])
+    program = str(HERE / "fake_worker.py")
+    worker = [sys.executable, program, "--step-seconds", STEP_SECONDS, *WORKER_OPTIONS]
+    runner = LocalRunner(
+        slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, reuse=None, command=worker
+    )
+    grader.start()
+    return assemble(settings, directory, task, model, grader, runner, fine)
+
+
+def begin(directory: Path) -> Run:
+    prepared = prepare_run(
+        load(smoke=True), out=directory, smoke=True, rounds=3, trials=3, trial_examples=96, rungs=(0.5, 1.0)
+    )
+    return prepared.go(labs=Labs(open_lab))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "grader":
+        serve(HashModel)
+    elif sys.argv[1] == "run":
+        begin(Path(sys.argv[2]))
+    else:
+        reopen(sys.argv[2]).go(labs=Labs(open_lab))

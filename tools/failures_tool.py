@@ -1,0 +1,130 @@
+"""The failures tool: items of `search` that a model answered wrongly, chosen by filter."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, Field
+
+from ..errors import InputError
+from ..evaluation.failures.analysis import FailureGroup
+from ..evaluation.results import FailureCase
+from .agent_tool import agent_tool
+from .excerpt import brief, cut, fitting
+from .untrusted import quoted
+
+Order = Literal["mixed", "longest", "shortest"]
+
+_TEXT = 700  # characters of a prompt or an answer
+_CONFUSIONS = 8
+
+
+class FailureArguments(BaseModel):
+    """Input of the tool `failure_cases`."""
+
+    reference: str | None = Field(default=None, description="Only cases with this right answer (any case)")
+    prediction: str | None = Field(
+        default=None, description="Only cases whose answer begins with this (any case)"
+    )
+    contains: str | None = Field(
+        default=None, min_length=1, description="Only cases with this text in the prompt (any case)"
+    )
+    cause: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Only cases of the causes that hold this text; a call without it lists them",
+    )
+    order: Order = Field(default="mixed", description="By the prompt's length, or mixed by chance")
+    most: int = Field(default=6, ge=0, le=20, description="Cases to show; 0: only counts")
+
+
+def failure_tool(
+    cases: Callable[[], Sequence[FailureCase]],
+    groups: Callable[[], Sequence[FailureGroup]] = tuple,
+) -> BaseTool:
+    """The tool `failure_cases`. Both are asked at each call.
+
+    They must come from `evaluation.failures`, which reads no other split than `search`.
+    """
+
+    def failure_cases(
+        reference: str | None = None,
+        prediction: str | None = None,
+        contains: str | None = None,
+        cause: str | None = None,
+        order: Order = "mixed",
+        most: int = 6,
+    ) -> str:
+        every, causes = cases(), groups()
+        chosen = [case for case in every if _fits(case, reference, prediction, contains)]
+        if cause is not None:
+            ids = _of_cause(causes, cause)
+            chosen = [case for case in chosen if case.id in ids]
+        lines = [f"{len(every)} search items were answered wrongly; {len(chosen)} fit"]
+        lines += _counts(chosen, causes)
+        lines += [_shown(case) for case in _ordered(chosen, order)[:most]]
+        return quoted(fitting(lines), "failure cases of the search split")
+
+    return agent_tool(
+        failure_cases,
+        "Look at dev items that the experiment's best model answered wrongly: counts of what was "
+        "confused with what, causes that cases share, and cases by filter. Dev items are for diagnosis; rows "
+        "like them must not be copied into training data.",
+        FailureArguments,
+    )
+
+
+def _same(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _fits(case: FailureCase, reference: str | None, prediction: str | None, contains: str | None) -> bool:
+    return (
+        (reference is None or _same(case.reference) == _same(reference))
+        and (prediction is None or _same(case.prediction).startswith(_same(prediction)))
+        and (contains is None or _same(contains) in _same(case.prompt))
+    )
+
+
+def _of_cause(groups: Sequence[FailureGroup], wanted: str) -> set[str]:
+    folded = wanted.casefold()
+    found = [group for group in groups if folded in f"{group.kind} {group.cause}".casefold()]
+    if not found:
+        known = "; ".join(group.cause for group in groups) or "none are known"
+        raise InputError(f"no cause holds {wanted!r}; causes: {known[:800]}")
+    return {row for group in found for row in group.ids}
+
+
+def _counts(cases: Sequence[FailureCase], groups: Sequence[FailureGroup]) -> list[str]:
+    ids = {case.id for case in cases}
+    pairs = Counter((brief(case.reference, 40), brief(case.prediction, 40)) for case in cases)
+    ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_CONFUSIONS]
+    lines = [
+        f"  right {right!r}, answered {said!r}: {count}" for (right, said), count in ordered if count > 1
+    ]
+    if lines:
+        lines.insert(0, "answered most often:")
+    causes = [(len(ids & set(group.ids)), group) for group in groups]
+    told = [f"  {group.kind}: {group.cause} ({count} of those that fit)" for count, group in causes if count]
+    return [*lines, *(["causes:", *told] if told else [])]
+
+
+def _ordered(cases: Sequence[FailureCase], order: Order) -> list[FailureCase]:
+    """By length, or in an order by chance that is the same at each call."""
+    if order == "mixed":
+        ordered = sorted(cases, key=lambda case: case.id)
+        random.Random(0).shuffle(ordered)
+        return ordered
+    sign = -1 if order == "longest" else 1
+    return sorted(cases, key=lambda case: (sign * len(case.prompt), case.id))
+
+
+def _shown(case: FailureCase) -> str:
+    return (
+        f"case {case.id}\n  prompt: {cut(case.prompt, _TEXT)}\n  right: {cut(case.reference, _TEXT)}\n"
+        f"  answered: {cut(case.prediction, _TEXT) or '(nothing)'}"
+    )

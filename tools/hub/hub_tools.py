@@ -1,0 +1,186 @@
+"""The tools `search_datasets`, `search_models`, `dataset_card`, `dataset_schema` and `dataset_rows`.
+
+The verdict on a licence is drawn from metadata and stands outside of what is quoted: a card's prose can say
+what it likes. Rows of a test split are not shown: they may be the items somebody is graded on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, Field
+
+from ...errors import InputError, TrexError
+from ..agent_tool import agent_tool
+from ..excerpt import brief, cut, fitting
+from ..provenance import Visited
+from ..untrusted import quoted
+from .hugging_face import Hub, Listing, Row, checked_name
+from .licences import judge
+
+_CARD = 6_000
+_CELL = 400
+_TABLES = 40
+_ROWS = 7_000
+_TEST = re.compile(r"(?:^|[^A-Za-z])[Tt]est|Test|TEST")
+
+_WHICH = "Its name on the hub, 'owner/name'"
+
+
+class FindArguments(BaseModel):
+    """Input of the tools `search_datasets` and `search_models`."""
+
+    query: str = Field(
+        min_length=1, max_length=200, description="One or two words: the hub looks for all of them"
+    )
+    most: int = Field(default=8, ge=1, le=20, description="Results to return")
+
+
+class DatasetArguments(BaseModel):
+    """Input of the tools `dataset_card` and `dataset_schema`."""
+
+    name: str = Field(max_length=200, description=_WHICH)
+
+
+class RowsArguments(BaseModel):
+    """Input of the tool `dataset_rows`."""
+
+    name: str = Field(max_length=200, description=_WHICH)
+    config: str = Field(default="default", max_length=100, description="As dataset_schema lists it")
+    split: str = Field(
+        default="train", max_length=100, description="As dataset_schema lists it; no test split"
+    )
+    offset: int = Field(default=0, ge=0, le=100_000_000, description="Number of the first row")
+    most: int = Field(default=5, ge=1, le=20, description="Rows to show")
+
+
+def hub_tools(hub: Hub, visited: Visited) -> list[BaseTool]:
+    """The five tools, on a hub. Each raises TrexError, in a line, for what can't be had."""
+    return [_search(hub, visited), _models(hub), _card(hub, visited), _schema(hub), _rows(hub, visited)]
+
+
+def _search(hub: Hub, visited: Visited) -> BaseTool:
+    def search_datasets(query: str, most: int = 8) -> str:
+        found = hub.search("datasets", query, most)[:most]
+        if not found:
+            return "no data set was found: try one word"
+        for listing in found:
+            visited.verdicts.setdefault(listing.name, judge(listing.licences))
+            visited.offer(f"https://huggingface.co/datasets/{listing.name}")
+        return quoted(fitting(map(_shown, found)), f"{hub.title}, a search for data sets")
+
+    return agent_tool(
+        search_datasets,
+        "Search the hub for data sets. Returns names, licences from the metadata with what they allow, and tags. "
+        "Look at dataset_card and dataset_rows before you propose one.",
+        FindArguments,
+    )
+
+
+def _models(hub: Hub) -> BaseTool:
+    def search_models(query: str, most: int = 8) -> str:
+        found = hub.search("models", query, most)[:most]
+        if not found:
+            return "no model was found: try one word"
+        return quoted(fitting(map(_shown, found)), f"{hub.title}, a search for models")
+
+    return agent_tool(
+        search_models, "Search the hub for models. Returns names, licences and tags.", FindArguments
+    )
+
+
+def _card(hub: Hub, visited: Visited) -> BaseTool:
+    def dataset_card(name: str) -> str:
+        card = hub.card(checked_name(name))
+        verdict = judge(card.licences)
+        visited.verdicts[name] = verdict
+        gated = (
+            "\naccess: gated, its terms must be accepted by a person with an account" if card.gated else ""
+        )
+        text = f"tags: {brief(', '.join(card.about), 500)}\n\n{cut(card.text, _CARD)}"
+        return (
+            f"data set {name}\nlicence by its metadata: {verdict}{gated}\n"
+            "What the card itself says of its licence does not change this.\n"
+            + quoted(text, f"the card of {name}")
+        )
+
+    return agent_tool(
+        dataset_card,
+        "Read a data set's card: what it is, how it was made, and its licence with what it allows.",
+        DatasetArguments,
+    )
+
+
+def _schema(hub: Hub) -> BaseTool:
+    def dataset_schema(name: str) -> str:
+        tables = hub.tables(checked_name(name))
+        lines = []
+        for table in tables[:_TABLES]:
+            columns = ", ".join(
+                f"{brief(key, 60)}: {brief(kind, 160)}" for key, kind in table.columns.items()
+            )
+            size = "? rows" if table.rows is None else f"{table.rows} rows"
+            lines.append(
+                f"{brief(table.config, 80)} / {brief(table.split, 60)}: {size}; {cut(columns, 1_500)}"
+            )
+        if len(tables) > _TABLES:
+            lines.append(f"({len(tables) - _TABLES} more)")
+        return quoted(fitting(lines), f"the schema of {name}: configuration / split: rows; columns")
+
+    return agent_tool(
+        dataset_schema,
+        "List a data set's configurations and splits, with their sizes, columns and types.",
+        DatasetArguments,
+    )
+
+
+def _rows(hub: Hub, visited: Visited) -> BaseTool:
+    def dataset_rows(
+        name: str, config: str = "default", split: str = "train", offset: int = 0, most: int = 5
+    ) -> str:
+        checked_name(name)
+        if _TEST.search(split) or _TEST.search(config):
+            raise InputError(
+                "rows of a test split are not shown: they may be items that models are graded on"
+            )
+        rows = hub.rows(name, config, split, offset, most)[:most]
+        if not rows:
+            raise TrexError(f"there are no rows from {offset} on: see dataset_schema for the sizes")
+        lines: list[str] = []
+        size = 0
+        for row in rows:
+            line = _line(row)
+            size += len(line) + 1
+            if lines and size > _ROWS:
+                break
+            lines.append(line)
+        visited.saw_rows(name, config, split, [row.number for row in rows[: len(lines)]])
+        return quoted("\n".join(lines), f"rows of {name}")
+
+    return agent_tool(
+        dataset_rows,
+        "Look at rows of a data set. Long cells are cut. A data set counts as looked at only if its rows were shown.",
+        RowsArguments,
+    )
+
+
+def _shown(listing: Listing) -> str:
+    used = f"; {listing.downloads} downloads" if listing.downloads else ""
+    return (
+        f"{listing.name} [{judge(listing.licences)}]{used}\n  {brief(', '.join(listing.about), 300)}".rstrip()
+    )
+
+
+def _line(row: Row) -> str:
+    """A row in a line of JSON, its cells cut."""
+    cells = {}
+    for key, value in list(row.values.items())[:30]:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        cells[brief(key, 60)] = value if _is_short(value) else cut(text, _CELL)
+    return f"{row.number}: {cut(json.dumps(cells, ensure_ascii=False, default=str), _ROWS)}"
+
+
+def _is_short(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float)

@@ -1,0 +1,145 @@
+"""A hub in a local folder, for work without a network: `owner/name/` with a README.md and data files.
+
+Models lie under `models/owner/name/`. Data files end in .jsonl, .json (a list), .csv or .parquet; a file's split
+is its name up to the first '-' or '.', its configuration the folder it lies in ('default' at the top).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError, TrexError
+from ...files import parse_yaml
+from .hugging_face import Card, Kind, Listing, Row, Table, checked_name, declared_licences, without_metadata
+
+_KINDS = (".jsonl", ".json", ".csv", ".parquet")
+_README_BYTES = 1 << 20
+_JSON_BYTES = 64 << 20
+_MOST_REPOSITORIES = 2_000
+_MOST_COUNTED = 500_000  # rows; of a larger split the size is not told
+
+
+class FolderHub:
+    """Data sets and models in `root`. Raises InputError if it is no folder."""
+
+    title = "the local hub"
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise InputError(f"TREX_HUB: {root} is no folder")
+        self._root = root.resolve()
+
+    def search(self, kind: Kind, query: str, most: int) -> list[Listing]:
+        """By how many of the words stand in the name or the README, then by name."""
+        words = set(re.findall(r"\w+", query.casefold()))
+        found = []
+        for folder in islice(self._repositories(kind), _MOST_REPOSITORIES):
+            name = f"{folder.parent.name}/{folder.name}"
+            metadata, text = self._readme(folder)
+            known = set(re.findall(r"[^\W_]+", f"{name} {text}".casefold()))
+            if words & known:
+                listing = Listing(name=name, licences=declared_licences(metadata))
+                found.append((-len(words & known), name, listing))
+        return [listing for _, _, listing in sorted(found, key=lambda entry: entry[:2])[:most]]
+
+    def card(self, name: str) -> Card:
+        """Metadata and text of the README. Raises TrexError."""
+        metadata, text = self._readme(self._folder(name))
+        return Card(name=name, licences=declared_licences(metadata), text=text)
+
+    def tables(self, name: str) -> list[Table]:
+        """The data files by configuration and split, read through to be counted. Raises TrexError."""
+        tables = []
+        for (config, split), files in sorted(self._files(name).items()):
+            rows = 0
+            columns: dict[str, str] = {}
+            for row in islice(self._read(files), _MOST_COUNTED + 1):
+                columns = columns or {key: type(value).__name__ for key, value in row.items()}
+                rows += 1
+            known = rows if rows <= _MOST_COUNTED else None
+            tables.append(Table(config=config, split=split, rows=known, columns=columns))
+        if not tables:
+            raise TrexError(f"{name} has no data file that can be read ({', '.join(_KINDS)})")
+        return tables
+
+    def rows(self, name: str, config: str, split: str, offset: int, most: int) -> list[Row]:
+        """Rows of a split, in the order of its files. Raises TrexError."""
+        files = self._files(name).get((config, split))
+        if files is None:
+            raise TrexError(f"{name} has no split of this name in this configuration: see dataset_schema")
+        wanted = islice(enumerate(self._read(files)), offset, offset + most)
+        return [Row(number=number, values=row) for number, row in wanted]
+
+    def _repositories(self, kind: Kind) -> Iterator[Path]:
+        top = self._root / "models" if kind == "models" else self._root
+        for readme in sorted(top.glob("*/*/README.md")):
+            if kind == "models" or readme.parent.parent.name != "models":
+                yield readme.parent
+
+    def _folder(self, name: str) -> Path:
+        folder = (self._root / checked_name(name)).resolve()
+        if not folder.is_dir() or "/" not in name or not folder.is_relative_to(self._root):
+            raise TrexError("the local hub has no data set of this name: search_datasets lists what it has")
+        return folder
+
+    def _readme(self, folder: Path) -> tuple[dict[str, Any], str]:
+        """Metadata and text; metadata that can't be read is none, so that the licence is unknown."""
+        path = folder / "README.md"
+        if not path.resolve().is_relative_to(self._root) or not path.is_file():
+            return {}, ""
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(_README_BYTES)
+        block = re.match(r"\A\s*---\s*\n(.*?)\n---\s*(\n|\Z)", text, re.DOTALL)
+        try:
+            metadata = parse_yaml(block[1], "README.md") if block else {}
+        except InputError:
+            metadata = {}
+        return metadata if isinstance(metadata, dict) else {}, without_metadata(text)
+
+    def _files(self, name: str) -> dict[tuple[str, str], list[Path]]:
+        """Data files by configuration and split. A link that leads out of the hub is no data file."""
+        folder = self._folder(name)
+        files: dict[tuple[str, str], list[Path]] = {}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in _KINDS and path.is_file() and path.resolve().is_relative_to(folder):
+                inside = path.relative_to(folder).parts[:-1]
+                config = inside[0] if inside and inside[0] != "data" else "default"
+                files.setdefault((config, re.split(r"[-.]", path.name)[0]), []).append(path)
+        return files
+
+    def _read(self, files: list[Path]) -> Iterator[dict[str, Any]]:
+        for path in files:
+            try:
+                for row in _rows(path):
+                    if not isinstance(row, dict):
+                        raise ValueError("a row is no object")
+                    yield {str(key): value for key, value in row.items()}
+            except (OSError, ValueError, csv.Error, RecursionError) as error:
+                raise TrexError(f"{path.name} can't be read ({type(error).__name__})") from None
+
+
+def _rows(path: Path) -> Iterator[Any]:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=1_000):
+            yield from batch.to_pylist()
+        return
+    if path.suffix == ".json" and path.stat().st_size > _JSON_BYTES:
+        raise ValueError("too large to be one JSON value")
+    with path.open(encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            yield from csv.DictReader(file)
+        elif path.suffix == ".json":
+            rows = json.load(file)
+            if not isinstance(rows, list):
+                raise ValueError("no list of rows")
+            yield from rows
+        else:
+            yield from (json.loads(line) for line in file if line.strip())

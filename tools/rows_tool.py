@@ -1,0 +1,155 @@
+"""The rows tool: real rows of a task's sources, so that a recipe is written for what is there.
+
+Rows come through the same guarded door as a recipe's: by a source's name, never by a path, never dev or test.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, Field
+
+from ..errors import PlanError
+from ..evaluation.task import Task
+from ..training.data.operators.steps import apply, arrow, choose, column, take, visible
+from ..training.data.recipe import Filter
+from ..training.data.sources import content_hash, load
+from .agent_tool import agent_tool
+from .excerpt import brief, cut, fitting
+from .untrusted import quoted
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+CELL = 400
+"""Characters of a value that are shown."""
+
+_FEW = 12  # different values that are counted one by one
+
+
+class RowsArguments(BaseModel):
+    """Input of the tool `look_at_rows`."""
+
+    source: str = Field(description="Name of one of the task's sources")
+    where: list[Filter] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Conditions as in a recipe's filter step, e.g. "
+        '[{"column": "rating", "at_least": 1}, {"column": "text", "max_words": 20}]; a row must satisfy all',
+    )
+    contains: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Only rows with this text in some column (any case)",
+    )
+    columns: list[str] | None = Field(default=None, min_length=1, description="Columns to show; none: all")
+    sample: int = Field(default=5, ge=0, le=30, description="Rows to show, chosen by hash; 0: only counts")
+    seed: int = Field(default=0, description="Another seed shows other rows")
+
+
+def rows_tool(task: Task) -> BaseTool:
+    """The tool `look_at_rows`.
+
+    Raises PlanError for a source or column that is not there, InputError for a file that can't be read,
+    IntegrityError for a source that is the task's dev or test split.
+    """
+
+    @lru_cache(maxsize=2)
+    def loaded(name: str, content: str) -> Dataset:
+        return load(task, name)
+
+    def look_at_rows(
+        source: str,
+        where: Sequence[Filter] = (),
+        contains: str | None = None,
+        columns: Sequence[str] | None = None,
+        sample: int = 5,
+        seed: int = 0,
+    ) -> str:
+        rows = loaded(source, content_hash(task, source))
+        names = visible(rows.column_names)
+        shown = _known(columns, names) if columns else names
+        chosen = rows
+        for condition in where:
+            chosen = apply(condition, chosen, "stream")
+        if contains is not None:
+            chosen = _containing(chosen, contains, names)
+        lines = [f"source {source}: {len(rows)} rows; columns: {', '.join(_kinds(rows, names))}"]
+        if where or contains is not None:
+            lines.append(f"with these conditions: {len(chosen)} rows ({len(chosen) / len(rows):.1%})")
+        lines += [f"{name}: {told}" for name in names if (told := _told(column(chosen, name)))]
+        picked = take(choose(chosen, sample, f"look/{seed}"), range(min(sample, len(chosen))))
+        examples = [_example(row, shown) for row in arrow(picked).to_pylist()]
+        return quoted(fitting([*lines, *examples]), f"rows of the source {source}")
+
+    return agent_tool(
+        look_at_rows,
+        "Look at real rows of one of the task's sources: how many there are, which columns and "
+        "values they have, how many satisfy conditions, and a sample. Long texts are cut. Sources: "
+        + "; ".join(
+            f"{source.name} ({brief(source.description, 200) or 'no description'})" for source in task.sources
+        ),
+        RowsArguments,
+    )
+
+
+def _known(columns: Sequence[str], names: Sequence[str]) -> list[str]:
+    for name in columns:
+        if name not in names:
+            raise PlanError(f"no column '{name}'; the rows have: {', '.join(names)}")
+    return list(columns)
+
+
+def _kinds(rows: Dataset, names: Sequence[str]) -> list[str]:
+    schema = arrow(rows).schema
+    return [f"{name} ({brief(schema.field(name).type, 60)})" for name in names]
+
+
+def _containing(rows: Dataset, wanted: str, names: Sequence[str]) -> Dataset:
+    folded = wanted.casefold()
+    columns = [column(rows, name) for name in names]
+    found = [
+        index
+        for index, values in enumerate(zip(*columns, strict=True))
+        if any(folded in str(value).casefold() for value in values if value is not None)
+    ]
+    return take(rows, found)
+
+
+def _told(values: Sequence[Any]) -> str:
+    """A column in a line: counts of few values, quartiles of numbers, lengths of texts."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return "no values" if values else ""
+    missing = f"; {len(values) - len(present)} missing" if len(present) < len(values) else ""
+    counts = Counter(brief(json.dumps(value, ensure_ascii=False, default=str), 60) for value in present)
+    if len(counts) <= _FEW:
+        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return ", ".join(f"{value} {count}" for value, count in ordered) + missing
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
+        return f"min, quartiles, max: {', '.join(f'{q:g}' for q in _quartiles(present))}{missing}"
+    if all(isinstance(value, str) for value in present):
+        words = _quartiles([len(value.split()) for value in present])
+        spelled = ", ".join(f"{q:g}" for q in words)
+        return f"words: min, quartiles, max: {spelled}; {len(set(present))} different texts{missing}"
+    return f"{len(counts)} different values{missing}"
+
+
+def _quartiles(values: Sequence[float]) -> list[float]:
+    ordered = sorted(value for value in values if math.isfinite(value)) or [math.nan]
+    return [ordered[round(share * (len(ordered) - 1))] for share in (0, 0.25, 0.5, 0.75, 1)]
+
+
+def _example(row: dict[str, Any], shown: Sequence[str]) -> str:
+    cells = {
+        name: value if value is None or isinstance(value, bool | int | float) else cut(str(value), CELL)
+        for name, value in ((name, row[name]) for name in shown)
+    }
+    return json.dumps(cells, ensure_ascii=False, default=str)

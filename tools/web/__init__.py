@@ -1,0 +1,1 @@
+"""Web search, web pages and papers."""

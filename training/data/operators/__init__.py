@@ -1,0 +1,1 @@
+"""Data operators: the steps of a data recipe."""

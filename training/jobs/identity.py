@@ -1,0 +1,105 @@
+"""What determines a trial's weights besides its plan: data, base model, sources, versions, arithmetic."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ...errors import TrexError
+from ...files import fingerprint, hash_folder
+from ..plan import TrainingPlan
+from .job import Trial
+
+FLOAT32 = "float32"
+AUTOCAST = "bfloat16-autocast"
+"""Weights in float32, matrix products in bfloat16."""
+
+_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
+# Instruction sets for which CPU kernels differ in their last bits.
+_CPU_FLAGS = frozenset({"avx2", "avx512f", "avx512_bf16", "amx_bf16"})
+
+
+def make_trial(
+    plan: TrainingPlan,
+    base_model: Path,
+    base_model_hash: str,
+    dataset: Path,
+    dataset_fingerprint: str,
+    rows: int,
+    seed: int,
+    threads: int,
+    device: str = "cpu",
+) -> Trial:
+    """The trial of a plan on a data set, as this machine would train it. `device` is 'cpu' or 'cuda'."""
+    return Trial(
+        plan=plan,
+        base_model=str(base_model),
+        base_model_hash=base_model_hash,
+        dataset=str(dataset),
+        dataset_fingerprint=dataset_fingerprint,
+        rows=rows,
+        total_steps=plan.total_steps(rows),
+        seed=seed,
+        threads=threads,
+        device=device,
+        dtype=choose_dtype(device),
+        environment=environment_hash(device),
+    )
+
+
+def choose_dtype(device: str) -> str:
+    """Bfloat16 autocast where the hardware multiplies bfloat16, else float32: a fact, not a measurement."""
+    if device == "cpu":
+        return AUTOCAST if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else FLOAT32
+    capability = _gpu()[1]
+    return AUTOCAST if capability >= 8.0 else FLOAT32
+
+
+@functools.cache
+def environment_hash(device: str) -> str:
+    """Hash of the training room's own modules, the libraries' versions and the kind of processor.
+
+    Imports none of the libraries. Raises TrexError if one is not installed.
+    """
+    try:
+        versions = {package: version(package) for package in _PACKAGES}
+    except PackageNotFoundError as error:
+        raise TrexError(
+            f"training needs the package {error.name}, which is not installed: run `make install`"
+        ) from error
+    hardware = sorted(_cpu_flags()) if device == "cpu" else list(_gpu())
+    sources = hash_folder(Path(__file__).parents[1], "**/*.py")
+    return fingerprint([sources, versions, platform.machine(), hardware])
+
+
+@functools.cache
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux: kernels are told apart by the machine's name alone
+        return frozenset()
+    flags = next(
+        (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), []
+    )
+    return _CPU_FLAGS & set(flags)
+
+
+@functools.cache
+def _gpu() -> tuple[str, float]:
+    """Name and compute capability of the first GPU, without initialising CUDA in this process."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        raise TrexError("device 'cuda' was asked for, but nvidia-smi is not on the PATH: use device 'cpu'")
+    query = [tool, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)
+    lines = answer.stdout.strip().splitlines()
+    if answer.returncode != 0 or not lines:
+        raise TrexError(
+            f"nvidia-smi finds no GPU ({answer.stderr.strip() or 'empty answer'}): use device 'cpu'"
+        )
+    name, _, capability = lines[0].rpartition(",")
+    return name.strip(), float(capability)

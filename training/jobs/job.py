@@ -1,0 +1,120 @@
+"""A trial, its jobs, and the files through which a job speaks.
+
+A trial is one training configuration run once; its id is the hash of everything that determines its weights.
+A job is (trial, rung): train from the trial's last sealed checkpoint to the rung's last step. On disk:
+
+    trials/<trial id>/plan.json                 the trial, written before anything starts
+    trials/<trial id>/status.json               what happens now, for people and for re-attaching
+    trials/<trial id>/log.txt                   everything the worker printed
+    trials/<trial id>/lock                      flock held by the worker: a second copy exits by itself
+    trials/<trial id>/cause.json                why the runner killed it, written before the kill
+    trials/<trial id>/attempts.json             starts of a worker, by rung
+    trials/<trial id>/checkpoint-<step>/        resumable state, sealed by a manifest written last
+    trials/<trial id>/rungs/<rung>/adapter/     safetensors
+    trials/<trial id>/rungs/<rung>/failure.json why the rung has no result
+    trials/<trial id>/rungs/<rung>/result.json  written last: its existence means the job is done
+    trials/<trial id>/adapter                   relative link to the newest rung's adapter
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...files import fingerprint
+from ...landlock import NOT_CONFINED
+from ..plan import TrainingPlan
+
+Cause = Literal[
+    "too_long", "empty", "out_of_memory", "nan_loss", "no_eos", "timeout", "cancelled", "crash", "disk_full"
+]
+
+
+class Trial(BaseModel):
+    """Everything that determines the trained weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    plan: TrainingPlan
+    base_model: str = Field(description="Directory of the base model")
+    base_model_hash: str
+    dataset: str = Field(description="Directory of the built data set")
+    dataset_fingerprint: str
+    rows: int
+    total_steps: int
+    seed: int
+    threads: int
+    device: str = "cpu"
+    dtype: str = "float32"
+    environment: str = Field(description="Hash of the training room's sources and library versions")
+
+    @property
+    def id(self) -> str:
+        """A hash over all but where things lie."""
+        return fingerprint(self.model_dump(mode="json", exclude={"base_model", "dataset"}))
+
+
+class Job(BaseModel):
+    """Train one trial up to `stop_step`, the end of rung number `rung` (from 0)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trial: Trial
+    rung: int = Field(ge=0)
+    stop_step: int = Field(ge=1)
+    folder: Path = Field(description="trials/<trial id> of the run")
+
+    @property
+    def result_file(self) -> Path:
+        return self.folder / "rungs" / str(self.rung) / "result.json"
+
+
+class JobStatus(BaseModel):
+    """status.json: the running picture of a trial."""
+
+    trial: str
+    state: Literal["starting", "loading", "training", "saving", "done", "failed"]
+    rung: int
+    step: int = 0
+    stop_step: int
+    total_steps: int
+    loss: float | None = None
+    learning_rate: float | None = None
+    seconds: float = 0.0
+    pid: int
+    attempts: int = Field(ge=1, description="Times a worker was started for this trial's current rung")
+    heartbeat: float = Field(description="Unix time of the last sign of life")
+    message: str = ""
+    confinement: str = Field(default=NOT_CONFINED, description="What keeps the worker from other files")
+
+
+class JobResult(BaseModel):
+    """result.json of a rung."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trial: str
+    rung: int
+    step: int
+    adapter_hash: str = Field(description="hash_folder of the adapter directory")
+    curve: list[tuple[int, float]] = Field(description="(step, training loss) since step 0")
+    train_loss: float
+    tokens: int = 0
+    rows_without_loss: int = 0
+    peak_memory_mb: float = 0.0
+    load_seconds: float = 0.0
+    train_seconds: float = 0.0
+    attempts: int = 1
+    reused: bool = False
+    confinement: str = Field(default=NOT_CONFINED, description="What kept the worker from other files")
+
+
+class JobFailed(Exception):
+    """A job that ended without a result, with a cause that repair rules understand."""
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        super().__init__(message)
+        self.cause: Cause = cause
+        self.message = message

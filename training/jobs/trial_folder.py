@@ -1,0 +1,160 @@
+"""A trial's folder as its readers see it: the runner, a resumed run, a person. Layout: see `job`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...errors import IntegrityError
+from ...files import hash_folder, read_json, try_lock, write_atomic
+from .job import Cause, Job, JobResult, JobStatus, Trial
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+# What a later start may well survive. Every other cause belongs to the trial and is returned again.
+_PASSING: frozenset[Cause] = frozenset({"cancelled", "disk_full"})
+
+
+class Failure(BaseModel):
+    """Why a rung has no result: `rungs/<n>/failure.json` by the worker, `cause.json` by the runner.
+
+    A lasting failure answers every later submission of the job, so that a resumed run repairs the trial just
+    as the run before it would have; one that does not last is forgotten when the job is started again.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rung: int
+    cause: Cause
+    message: str
+    lasting: bool = True
+
+    @classmethod
+    def of(cls, rung: int, cause: Cause, message: str) -> Failure:
+        """A failure that lasts unless its cause is one that passes by itself."""
+        return cls(rung=rung, cause=cause, message=message, lasting=cause not in _PASSING)
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """The files of one trial. Reading never disturbs a worker."""
+
+    path: Path
+
+    @property
+    def plan_file(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def status_file(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def cause_file(self) -> Path:
+        return self.path / "cause.json"
+
+    @property
+    def attempts_file(self) -> Path:
+        return self.path / "attempts.json"
+
+    def rung(self, rung: int) -> Path:
+        return self.path / "rungs" / str(rung)
+
+    def adapter(self, rung: int) -> Path:
+        return self.rung(rung) / "adapter"
+
+    def failure_file(self, rung: int) -> Path:
+        return self.rung(rung) / "failure.json"
+
+    def write_plan(self, trial: Trial) -> None:
+        """Write plan.json unless it is there. Raises IntegrityError if the folder is another trial's."""
+        if not self.plan_file.exists():
+            write_atomic(self.plan_file, trial.model_dump_json(indent=1) + "\n")
+        elif (other := self.read_plan().id) != trial.id:
+            raise IntegrityError(
+                f"{self.path} belongs to trial {other}, not {trial.id}: give each its own folder"
+            )
+
+    def read_plan(self) -> Trial:
+        return Trial.model_validate(read_json(self.plan_file))
+
+    def read_status(self) -> JobStatus | None:
+        """The newest status, None before a worker wrote one."""
+        return _read(self.status_file, JobStatus)
+
+    def read_failure(self, rung: int) -> Failure | None:
+        """Why the worker says that rung failed."""
+        failure = _read(self.failure_file(rung), Failure)
+        return failure if failure is not None and failure.rung == rung else None
+
+    def read_cause(self, rung: int) -> Failure | None:
+        """Why a runner killed that rung's worker, or was about to."""
+        cause = _read(self.cause_file, Failure)
+        return cause if cause is not None and cause.rung == rung else None
+
+    def read_result(self, job: Job) -> JobResult | None:
+        """The job's result if it is whole: the right trial and step, an adapter with the hash it names."""
+        result = read_result(job.result_file)
+        if result is None or (result.trial, result.step) != (job.trial.id, job.stop_step):
+            return None
+        adapter = self.adapter(job.rung)
+        return result if adapter.is_dir() and hash_folder(adapter) == result.adapter_hash else None
+
+    def attempts(self, rung: int) -> int:
+        """How often a worker was started for that rung."""
+        return _read_attempts(self.attempts_file).get(str(rung), 0)
+
+    def count_attempt(self, rung: int) -> int:
+        """Add one start of that rung, durably; the new number. Only for the holder of the lock."""
+        counts = _read_attempts(self.attempts_file)
+        counts[str(rung)] = counts.get(str(rung), 0) + 1
+        write_atomic(self.attempts_file, json.dumps(counts) + "\n")
+        return counts[str(rung)]
+
+    def locked(self) -> bool:
+        """Whether a worker holds the lock. The probe takes it for an instant, which a new worker sits out."""
+        if not self.lock_file.exists():
+            return False
+        file = try_lock(self.lock_file)
+        if file is None:
+            return True
+        file.close()
+        return False
+
+    def lock_owner(self) -> int | None:
+        """The process that took the lock last, by its own account."""
+        try:
+            return int(self.lock_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+
+def read_result(path: Path) -> JobResult | None:
+    """A result.json as it stands; None if it is missing or torn."""
+    return _read(path, JobResult)
+
+
+def _read_attempts(path: Path) -> dict[str, int]:
+    if not path.exists():
+        return {}
+    return {str(rung): int(count) for rung, count in read_json(path).items()}
+
+
+def _read(path: Path, model: type[_Model]) -> _Model | None:
+    """A model from a file; None if the file is missing or, after a power cut, torn."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None

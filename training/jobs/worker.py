@@ -1,0 +1,85 @@
+"""The training worker: one process, one job. `python -m trex.training.jobs.worker TRIAL_FOLDER RUNG STOP_STEP`.
+
+The trial's plan.json says what to train; the result, or the reason there is none, is left in the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from ...files import read_json, write_json
+from .checkpoints import checkpoint_folder, remove_unsealed
+from .identity import environment_hash
+from .job import JobFailed, Trial
+from .worker_session import WorkerSession, work
+
+_CURVE_POINTS = 200
+_LAST_STEPS = 10
+
+
+def main(folder: Path, rung: int, stop_step: int) -> int:
+    """Run one job; returns the exit status: 0 done, 1 failed (see failure.json), 75 another worker has it."""
+    return work(folder, rung, stop_step, _train)
+
+
+def _train(session: WorkerSession) -> None:
+    trial, folder = session.job.trial, session.folder.path
+    if environment_hash(trial.device) != trial.environment:
+        raise JobFailed(
+            "crash",
+            "the trial was planned with another version of TREX or its libraries, or on another processor, "
+            "and would give other weights than its id says: start a new run",
+        )
+    remove_unsealed(folder)
+    from ..methods.sft_trainer import train
+
+    try:
+        outcome = train(session)
+    except BaseException:
+        remove_unsealed(folder)  # on a full disk this frees the room in which the failure is written
+        raise
+    session.update(state="saving")
+    checkpoint = checkpoint_folder(folder, session.job.stop_step)
+    adapter = _export(checkpoint, session.folder.rung(session.job.rung) / ".adapter", trial)
+    session.finish(adapter, **_read_training(checkpoint), **outcome)
+
+
+def _export(checkpoint: Path, target: Path, trial: Trial) -> Path:
+    """The checkpoint's adapter, with a configuration that is the same on every machine."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    shutil.copyfile(checkpoint / "adapter_model.safetensors", target / "adapter_model.safetensors")
+    config = read_json(checkpoint / "adapter_config.json")
+    # PEFT keeps target modules as a set and the base model as a path.
+    config = {
+        key: sorted(value) if isinstance(value, list) else value for key, value in sorted(config.items())
+    }
+    write_json(
+        target / "adapter_config.json", config | {"base_model_name_or_path": Path(trial.base_model).name}
+    )
+    return target
+
+
+def _read_training(checkpoint: Path) -> dict[str, Any]:
+    """Loss curve and token count since step 0, which the Trainer carries from checkpoint to checkpoint."""
+    state = read_json(checkpoint / "trainer_state.json")
+    curve = [(int(entry["step"]), float(entry["loss"])) for entry in state["log_history"] if "loss" in entry]
+    last = [loss for _, loss in curve[-_LAST_STEPS:]]
+    stride = -(-len(curve) // _CURVE_POINTS)
+    return {
+        "curve": curve[::-1][::stride][::-1],
+        "train_loss": sum(last) / len(last),
+        "tokens": int(state["num_input_tokens_seen"]),
+    }
+
+
+if __name__ == "__main__":
+    status = main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Past the interpreter's teardown: nothing is left to do, and torch's takes long.
+    os._exit(status)

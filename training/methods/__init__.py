@@ -1,0 +1,1 @@
+"""Training methods: what a stage of a training plan can do."""

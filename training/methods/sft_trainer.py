@@ -1,0 +1,279 @@
+"""LoRA fine-tuning by `trl.SFTTrainer`, made resumable to the bit. Importing this loads torch and TRL."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+import trl
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.utils.data import SequentialSampler
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
+
+from ...files import read_jsonl
+from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before, seal
+from ..jobs.identity import AUTOCAST
+from ..jobs.job import JobFailed, Trial
+from ..jobs.worker_session import WorkerSession
+from ..plan import Layers
+from .row_order import training_order
+
+CHECKPOINT_SECONDS = float(os.environ.get("TREX_CHECKPOINT_SECONDS", "30"))
+"""A killed worker loses at most about this much training."""
+
+_SHORT = 512  # tokens; beyond, the whole attention matrix costs more than the fused kernel's backward pass
+
+# Configuration fields by which an architecture changes its logits after the output layer.
+_LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+class CompletionTrainer(trl.SFTTrainer):
+    """`SFTTrainer` with fixed order of rows, sealed checkpoints and, on a CPU, logits only where the loss is.
+
+    TRL's fused head skips masked positions by a Triton kernel; without one it computes the logits of every
+    position, which for short completions and a large vocabulary is about half of the work.
+    """
+
+    def __init__(self, trial: Trial, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._autocast = trial.dtype == AUTOCAST
+        causal = self.model.get_base_model()
+        plain = not any(getattr(causal.config, name, None) for name in _LOGIT_TRANSFORMS)
+        self._selects_logits = trial.device == "cpu" and plain and not self.aux_loss_enabled
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        # `ordered` has already put the rows in their order for the whole schedule.
+        return SequentialSampler(self.train_dataset)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean cross entropy over the completion's tokens of the whole optimiser step.
+
+        `num_items_in_batch` counts them over all accumulated batches; None means this batch alone.
+        """
+        if return_outputs or not self._selects_logits:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        causal = self.accelerator.unwrap_model(model).get_base_model()
+        labels = inputs["labels"][:, 1:]
+        wanted = labels != -100
+        # The Trainer's autocast wraps `model.forward`, which is not called here.
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._autocast):
+            hidden = causal.base_model(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+            ).last_hidden_state
+            logits = causal.get_output_embeddings()(hidden[:, :-1][wanted])
+        total = torch.nn.functional.cross_entropy(logits.float(), labels[wanted], reduction="sum")
+        return total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # The adapter alone: no tokenizer, and not the Trainer's pickled arguments.
+        self.model.save_pretrained(output_dir, state_dict=state_dict, save_embedding_layers=False)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Past SFTTrainer's own, which adds a model card.
+        super(trl.SFTTrainer, self)._save_checkpoint(model, trial)
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        seal(checkpoint_folder(folder, step))
+        remove_before(folder, step)
+
+
+class Progress(TrainerCallback):
+    """Tells the session about every step, checkpoints by the clock, and stops at the rung's end."""
+
+    def __init__(self, session: WorkerSession) -> None:
+        self._session = session
+        self._stop_step = session.job.stop_step
+        self._saved = time.monotonic()
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any
+    ) -> TrainerControl:
+        last = state.global_step >= self._stop_step
+        if last or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            control.should_save = True
+            self._saved = time.monotonic()
+        control.should_training_stop = control.should_training_stop or last
+        return control
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        # Logging comes before saving: a step with a broken loss is never sealed.
+        logs = rest["logs"]
+        if "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise JobFailed(
+                "nan_loss", f"the loss is {logs['loss']} at step {state.global_step}: lower the learning rate"
+            )
+        self._session.update(
+            step=state.global_step, loss=round(logs["loss"], 6), learning_rate=logs.get("learning_rate")
+        )
+
+
+def train(session: WorkerSession) -> dict[str, Any]:
+    """Train the session's trial up to its stop step, from the newest sealed checkpoint on.
+
+    Leaves a sealed checkpoint at the stop step. Returns what the checkpoint does not know:
+    rows_without_loss, load_seconds, train_seconds, peak_memory_mb. Raises JobFailed.
+    """
+    session.update(state="loading")
+    trial, folder = session.job.trial, session.folder.path
+    _prepare_torch(trial)
+    trainer, dropped = _build(session)
+    resumed = newest_sealed(folder, session.job.stop_step)
+    loaded = time.monotonic()
+    if resumed != session.job.stop_step:
+        session.update(state="training", step=resumed or 0)
+        trainer.train(
+            resume_from_checkpoint=None if resumed is None else str(checkpoint_folder(folder, resumed))
+        )
+        _check_weights(trainer.model)
+    return {
+        "rows_without_loss": dropped,
+        "load_seconds": round(loaded - session.started, 3),
+        "train_seconds": round(time.monotonic() - loaded, 3),
+        "peak_memory_mb": _peak_memory_mb(trial.device),
+    }
+
+
+def target_layers(layers: Layers, count: int) -> list[int]:
+    """The indices of a model's `count` layers that carry LoRA."""
+    size = {"all": count, "upper_half": count // 2, "upper_quarter": count // 4}[layers]
+    return list(range(count - max(1, size), count))
+
+
+def attention(device: str, max_length: int) -> str:
+    """The attention kernel: on a CPU the fused one's backward pass costs short rows an eighth of a step."""
+    return "eager" if device == "cpu" and max_length <= _SHORT else "sdpa"
+
+
+def load_model(trial: Trial) -> PeftModel:
+    """The base model in float32 with fresh LoRA weights drawn from the trial's seed."""
+    plan = trial.plan
+    base = AutoModelForCausalLM.from_pretrained(
+        trial.base_model,
+        dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation=attention(trial.device, plan.max_length),
+    )
+    base.config.use_cache = False
+    count = base.config.get_text_config().num_hidden_layers
+    transformers.set_seed(trial.seed)
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=plan.lora_rank,
+        lora_alpha=plan.lora_alpha,
+        lora_dropout=plan.lora_dropout,
+        target_modules=sorted(plan.target_modules),
+        layers_to_transform=None if plan.layers == "all" else target_layers(plan.layers, count),
+    )
+    return get_peft_model(base, lora)
+
+
+def configure(trial: Trial, folder: Path) -> trl.SFTConfig:
+    """The plan in TRL's words. The schedule always spans the whole trial; rungs only interrupt it."""
+    plan = trial.plan
+    return trl.SFTConfig(
+        output_dir=str(folder),
+        max_steps=trial.total_steps,
+        per_device_train_batch_size=plan.batch_size,
+        gradient_accumulation_steps=plan.gradient_accumulation,
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type=plan.lr_scheduler_type,
+        warmup_steps=math.ceil(plan.warmup_ratio * trial.total_steps),
+        weight_decay=plan.weight_decay,
+        max_grad_norm=plan.max_grad_norm,
+        neftune_noise_alpha=plan.neftune_noise_alpha,
+        max_length=plan.max_length,
+        completion_only_loss=True,
+        packing=False,
+        seed=trial.seed,
+        data_seed=trial.seed,
+        use_cpu=trial.device == "cpu",
+        bf16=trial.dtype == AUTOCAST,
+        fp16=False,
+        gradient_checkpointing=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        include_num_input_tokens_seen="non_padding",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=trial.device != "cpu",
+    )
+
+
+def _prepare_torch(trial: Trial) -> None:
+    torch.set_num_threads(trial.threads)
+    if trial.device != "cpu":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _build(session: WorkerSession) -> tuple[CompletionTrainer, int]:
+    """The trainer with its rows in order, and how many rows had no token with a loss within `max_length`."""
+    trial = session.job.trial
+    tokenizer = AutoTokenizer.from_pretrained(
+        trial.base_model, local_files_only=True, trust_remote_code=False
+    )
+    ending = tokenizer.eos_token if trial.plan.append_eos else ""
+    rows = [
+        {"prompt": row["prompt"], "completion": _ended(row["completion"], ending)}
+        for row in read_jsonl(Path(trial.dataset) / "train.jsonl")
+    ]
+    if not rows:
+        raise JobFailed("empty", f"the data set {trial.dataset} has no rows")
+    if len(rows) != trial.rows:
+        raise JobFailed(
+            "crash", f"the data set {trial.dataset} has {len(rows)} rows, the trial says {trial.rows}"
+        )
+    trainer = CompletionTrainer(
+        trial,
+        model=load_model(trial),
+        args=configure(trial, session.folder.path),
+        processing_class=tokenizer,
+        train_dataset=datasets.Dataset.from_list(rows),
+        callbacks=[Progress(session)],
+    )
+    kept = trainer.train_dataset
+    if not len(kept):
+        raise JobFailed(
+            "too_long", f"no row's completion begins within max_length={trial.plan.max_length} tokens"
+        )
+    lengths = [len(ids) for ids in kept["input_ids"]]
+    batches = trial.total_steps * trial.plan.gradient_accumulation
+    trainer.train_dataset = kept.select(training_order(lengths, batches, trial.plan.batch_size, trial.seed))
+    return trainer, len(rows) - len(kept)
+
+
+def _ended(completion: list[dict[str, str]], ending: str) -> list[dict[str, str]]:
+    """The completion with `ending` after its last message, for chat templates that write no end of turn."""
+    *before, last = completion
+    return [*before, {**last, "content": last["content"] + ending}]
+
+
+def _check_weights(model: PeftModel) -> None:
+    for name, weights in model.named_parameters():
+        if weights.requires_grad and not torch.isfinite(weights).all():
+            raise JobFailed("nan_loss", f"the trained weights {name} are not finite: lower the learning rate")
+
+
+def _peak_memory_mb(device: str) -> float:
+    """The process's largest resident size, or on a GPU the most memory torch held there."""
+    if device != "cpu":
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
