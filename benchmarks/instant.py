@@ -1,4 +1,4 @@
-"""A lab whose trials take no time, to measure what TREX itself costs: the graph, checkpoints, planning, memory,
+"""A runtime whose trials take no time, to measure what TREX itself costs: the graph, checkpoints, planning, memory,
 diagnosis and the experiment store are the real ones; training, evaluation and data building are arithmetic.
 
 Scores are drawn by the configuration's hash, around .7 with a spread of .05; one trial in twenty fails.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trex.evaluation.grader.messages import Freeze
-from trex.evaluation.results import ContaminationReport, Evaluation, Guard, Score
+from trex.evaluation.results import ContaminationReport, Evaluation, RegressionCheck, Score
 from trex.evaluation.splits import confirm_items, search_items
 from trex.evaluation.task import Item, Task
 from trex.files import write_atomic
@@ -22,7 +22,7 @@ from trex.graph.executor.preparation import Preparation
 from trex.graph.researcher.builtin.policy import BuiltinResearcher
 from trex.graph.run.budget import Budget, Clock
 from trex.graph.run.directory import RunDirectory
-from trex.graph.run.runtime import Lab
+from trex.graph.run.runtime import Runtime
 from trex.graph.run.settings import Settings
 from trex.graph.store.projection import Projector
 from trex.graph.tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
@@ -31,7 +31,7 @@ from trex.graph.tree.tree import TreeReader
 from trex.training.data.build import RECIPE
 from trex.training.data.recipe_file import recipe_to_yaml
 from trex.training.plan import rung_steps
-from trex.training.runners import Runner
+from trex.training.runners import Launcher
 
 
 def _score(value: float, n: int) -> Score:
@@ -100,7 +100,7 @@ class InstantGrader:
     def score_test(self) -> tuple[Evaluation, Evaluation]:
         return self.evaluate(None, "confirm"), self.evaluate(None, "confirm")
 
-    def guard(self, winner: Path) -> list[Guard]:
+    def check_regressions(self, winner: Path) -> list[RegressionCheck]:
         return []
 
     def close(self) -> None: ...
@@ -157,7 +157,7 @@ class InstantExecutor(Executor):
         )
 
 
-class InstantRunner:
+class InstantLauncher:
     """Has nothing to run."""
 
     def run(self, *arguments: object) -> None: ...
@@ -169,13 +169,13 @@ class InstantRunner:
     def close(self) -> None: ...
 
 
-def open_instant_lab(settings: Settings) -> Lab:
-    """As `trex.graph.run.runtime.open_lab`, with trials that take no time."""
+def open_instant_runtime(settings: Settings) -> Runtime:
+    """As `trex.graph.run.runtime.open_runtime`, with trials that take no time."""
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     grader = InstantGrader(task, directory.path)
-    runner: Runner = InstantRunner()  # type: ignore[assignment]
-    return Lab(
+    runner: Launcher = InstantLauncher()  # type: ignore[assignment]
+    return Runtime(
         settings=settings,
         task=task,
         directory=directory,

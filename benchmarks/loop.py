@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from instant import open_instant_lab
+from instant import open_instant_runtime
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import load_run, prepare_run
-from trex.graph.run.runtime import Labs
+from trex.graph.run.runtime import RuntimeRegistry
 
 
 def measure(rounds: int, trials: int, policy: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def measure(rounds: int, trials: int, policy: str) -> dict[str, Any]:
                     sizes.append(_bytes(path / "checkpoints.sqlite"))
                 goes_on.append(time.perf_counter())
 
-        prepared.go(follow=follow, labs=Labs(open_instant_lab))
+        prepared.go(follow=follow, runtimes=RuntimeRegistry(open_instant_runtime))
         own = sorted(1000 * (end - start) for start, end in zip(goes_on[1:-1], ends[2:], strict=True))
         started = time.perf_counter()
         nodes = len(load_run(path).tree)

@@ -64,12 +64,12 @@ def _outcome(
 ) -> Outcome:
     by_score = max(tree.scored, key=lambda e: e.score.value if e.score else 0.0)
     chosen = _best(tree)
-    belief = tree.posterior(chosen.id)
-    assert by_score.score is not None and belief is not None
+    posterior = tree.posterior(chosen.id)
+    assert by_score.score is not None and posterior is not None
     return Outcome(
         quality,
         by_score.score.value - landscape.accuracy(configs[by_score.id]),
-        belief.mean - landscape.accuracy(configs[chosen.id]),
+        posterior.mean - landscape.accuracy(configs[chosen.id]),
         sum(experiment.status == "failed" for experiment in tree),
     )
 

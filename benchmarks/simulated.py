@@ -107,13 +107,13 @@ class MeanScore:
 
     name = "mean"
 
-    def rows(self, items: Sequence[object], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[object], predictions: Sequence[str]) -> list[float]:
         raise NotImplementedError("simulated systems give values, not answers")
 
     def aggregate(self, rows: Sequence[float]) -> float:
         return float(np.mean(rows))
 
-    def extras(self, items: Sequence[object], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[object], predictions: Sequence[str]) -> dict[str, float]:
         return {}
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from ..files import read_jsonl
 from .failures.analysis import Prediction
-from .results import Guard, GuardName
+from .results import RegressionCheck, RegressionCheckName
 from .statistics.comparison import paired_permutation
 from .task import GenerationSettings, Message
 
@@ -38,12 +38,14 @@ _REFUSALS = (
 _BEGINNING = 200  # characters
 
 
-def guard(name: GuardName, base: Sequence[float], winner: Sequence[float]) -> Guard:
+def regression_check(
+    name: RegressionCheckName, base: Sequence[float], winner: Sequence[float]
+) -> RegressionCheck:
     """Compare the two models item by item."""
     before, after = math.fsum(base) / len(base), math.fsum(winner) / len(winner)
     p = paired_permutation(winner, base)
     broken = before - after >= LEAST_DROP and p < SIGNIFICANT
-    return Guard(name=name, base=before, winner=after, n=len(base), p_value=p, broken=broken)
+    return RegressionCheck(name=name, base=before, winner=after, n=len(base), p_value=p, broken=broken)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def requests() -> tuple[Request, ...]:
     return tuple(Request(line["request"], line["harmful"]) for line in _read("requests"))
 
 
-def knowledge_and_refusal(model: Answerer, winner: Path) -> list[Guard]:
+def knowledge_and_refusal(model: Answerer, winner: Path) -> list[RegressionCheck]:
     """The guards whose items are ours: knowledge, refusal of what is harmful, compliance with what is not."""
     before, after = _refusals(model, None), _refusals(model, winner)
     harmful = [request.harmful for request in requests()]
@@ -114,17 +116,19 @@ def knowledge_and_refusal(model: Answerer, winner: Path) -> list[Guard]:
         return kept if wanted else [1.0 - value for value in kept]
 
     return [
-        guard("knowledge", _knowledge(model, None), _knowledge(model, winner)),
-        guard("refusal", on(before, True), on(after, True)),
-        guard("compliance", on(before, False), on(after, False)),
+        regression_check("knowledge", _knowledge(model, None), _knowledge(model, winner)),
+        regression_check("refusal", on(before, True), on(after, True)),
+        regression_check("compliance", on(before, False), on(after, False)),
     ]
 
 
-def form(base: Sequence[Prediction], winner: Sequence[Prediction]) -> list[Guard]:
+def form(base: Sequence[Prediction], winner: Sequence[Prediction]) -> list[RegressionCheck]:
     """The guards on the task's own items: answers that say something, and answers that come to an end."""
     return [
-        guard("answered", *([float(bool(a.prediction.strip())) for a in said] for said in (base, winner))),
-        guard("ended", *([float(not a.truncated) for a in said] for said in (base, winner))),
+        regression_check(
+            "answered", *([float(bool(a.prediction.strip())) for a in said] for said in (base, winner))
+        ),
+        regression_check("ended", *([float(not a.truncated) for a in said] for said in (base, winner))),
     ]
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .task import Split
 
-GuardName = Literal["knowledge", "refusal", "compliance", "answered", "ended"]
+RegressionCheckName = Literal["knowledge", "refusal", "compliance", "answered", "ended"]
 
 
 class Score(BaseModel):
@@ -37,7 +37,9 @@ class Evaluation(BaseModel):
     split: Split
     scoring: str = Field(description="'choices' (likelihood) or 'generation'")
     score: Score
-    extras: dict[str, float] = Field(default_factory=dict, description="e.g. validity, uniqueness, novelty")
+    secondary: dict[str, float] = Field(
+        default_factory=dict, description="e.g. validity, uniqueness, novelty"
+    )
     predictions: str | None = None
     seconds: float = 0.0
 
@@ -54,12 +56,12 @@ class ContaminationReport(BaseModel):
     clean: bool
 
 
-class Guard(BaseModel):
+class RegressionCheck(BaseModel):
     """What a winner may have lost beside its task: the share of items on which each model did what it should."""
 
     model_config = ConfigDict(frozen=True)
 
-    name: GuardName
+    name: RegressionCheckName
     base: float
     winner: float
     n: int = Field(ge=1)

@@ -62,7 +62,7 @@ def score(
         f"\n{figure.name} {figure.value:.4f} [{figure.ci_low:.4f}, {figure.ci_high:.4f}] n={figure.n}",
         markup=False,
     )
-    for name, value in scored.extras.items():
+    for name, value in scored.secondary.items():
         out.print(f"{name} {value:.4f}", markup=False)
 
 

@@ -42,7 +42,7 @@ class Scored(BaseModel):
     subtask: str | None
     upstream: bool
     score: Score
-    extras: dict[str, float]
+    secondary: dict[str, float]
     rows: list[RowValue]
 
 
@@ -64,7 +64,7 @@ def score_predictions(task: str, lines: Iterable[Mapping[str, Any]], *, upstream
         subtask=chosen,
         upstream=upstream,
         score=score_measured(scorer, measured),
-        extras=measured.extras,
+        secondary=measured.secondary,
         rows=[
             RowValue(id=item["id"], value=value) for item, value in zip(items, measured.values, strict=True)
         ],

@@ -21,7 +21,7 @@ from .report.summary import BestSummary, RunSummary, Spend, summarise
 from .run.budget import read_clock
 from .run.directory import RunDirectory
 from .run.events import Follow
-from .run.runtime import Labs
+from .run.runtime import RuntimeRegistry
 from .run.session import Approve, Session, connect, saver
 from .run.settings import PolicyName, Settings, parse_duration
 from .run.setup import check_settings, choose_settings, default_directory, name_task, resolve_task
@@ -202,11 +202,14 @@ class Prepared:
         self.settings = settings
 
     def go(
-        self, approve: Approve | None = None, follow: Follow | None = None, labs: Labs | None = None
+        self,
+        approve: Approve | None = None,
+        follow: Follow | None = None,
+        runtimes: RuntimeRegistry | None = None,
     ) -> Run:
         """Run to the end. A finished run is left as it is."""
         if not self.directory.finish.exists():
-            with closing(Session(self.directory, self.settings, labs)) as session:
+            with closing(Session(self.directory, self.settings, runtimes)) as session:
                 session.run(approve, follow)
         return Run(self.directory)
 

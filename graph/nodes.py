@@ -20,7 +20,7 @@ from .memory.memory_context import context, without_memory
 from .researcher.protocol import PlanningRequest
 from .rounds import assess, evidence, promoted, root_experiment
 from .run.events import emit
-from .run.runtime import Lab, Labs
+from .run.runtime import Runtime, RuntimeRegistry
 from .run.settings import Settings
 from .run.setup import served_settings
 from .state import RungTask, RunState
@@ -32,74 +32,78 @@ from .tree.tree import Tree
 
 
 class Nodes:
-    """The graph's nodes over the labs of its runs; `settings` are given unless a form supplies them."""
+    """The graph's nodes over the runtimes of its runs; `settings` are given unless a form supplies them."""
 
-    def __init__(self, labs: Labs | None = None, settings: Settings | None = None) -> None:
-        self._labs = labs or Labs()
+    def __init__(self, runtimes: RuntimeRegistry | None = None, settings: Settings | None = None) -> None:
+        self._runtimes = runtimes or RuntimeRegistry()
         self._settings = settings
 
     def analyze(self, state: RunState, config: RunnableConfig) -> RunState:
         """Freeze the settings and make the requirement precise."""
         settings = (self._settings or served_settings(state, config)).model_dump(mode="json")
-        lab = self._labs.open(settings)
+        runtime = self._runtimes.open(settings)
         if hint := state.get("hint", "").strip():
-            lab.control.hint(hint, "form")
-        analysis = lab.researcher.analyze(lab.task).model_dump(mode="json")
-        emit("analysis", task=lab.task.name, **analysis)
+            runtime.control.hint(hint, "form")
+        analysis = runtime.researcher.analyze(runtime.task).model_dump(mode="json")
+        emit("analysis", task=runtime.task.name, **analysis)
         return {"settings": settings, "status": "running", "analysis": analysis, "hint": ""}
 
     def baseline(self, state: RunState) -> RunState:
         """Evaluate the base model: the root of the tree."""
-        lab = self._open(state)
-        evaluation = lab.executor.baseline()
+        runtime = self._open(state)
+        evaluation = runtime.executor.baseline()
         root = root_experiment(evaluation)
         emit("experiment", id=root.id, parent=None, strategy=root.strategy, value=evaluation.score.value)
-        reserve = conclude.reserve_seconds(lab, evaluation)
+        reserve = conclude.reserve_seconds(runtime, evaluation)
         return {"tree": {root.id: root.model_dump(mode="json")}, "reserve_seconds": reserve}
 
     def research(self, state: RunState) -> RunState:
         """Look at the data (and literature) there is; notes are kept in the run directory."""
-        lab = self._open(state)
-        if not lab.directory.research.exists():  # a fork takes over the notes of the run it comes from
-            notes = lab.researcher.research(lab.task, lab.researcher.analyze(lab.task))
-            write_json(lab.directory.research, notes.model_dump(mode="json"))
-        lab.look_back()
-        emit("research", sources=[source.name for source in lab.notes.sources], notes=len(lab.notes.notes))
-        return {"ending": conclude.reason_to_end(lab, self._tree(state)) or ""}
+        runtime = self._open(state)
+        if not runtime.directory.research.exists():  # a fork takes over the notes of the run it comes from
+            notes = runtime.researcher.research(runtime.task, runtime.researcher.analyze(runtime.task))
+            write_json(runtime.directory.research, notes.model_dump(mode="json"))
+        runtime.look_back()
+        emit(
+            "research",
+            sources=[source.name for source in runtime.notes.sources],
+            notes=len(runtime.notes.notes),
+        )
+        return {"ending": conclude.reason_to_end(runtime, self._tree(state)) or ""}
 
     def go_on(self, state: RunState) -> Literal["select", "finish"]:
         """Another round, while rounds and budget allow it and nobody has asked for the end.
 
-        Routes need no lab: a server asks them when a person changes the state of a thread.
+        Routes need no runtime: a server asks them when a person changes the state of a thread.
         """
         ended = state.get("ending") or Control(Path(state["settings"]["directory"])).stopping
         return "finish" if ended else "select"
 
     def select(self, state: RunState) -> RunState:
         """The search policy picks the experiment to refine, unless a person did."""
-        lab = self._open(state)
-        chosen = chosen_by_person(lab, self._tree(state), state.get("refine_next", ""))
-        [selected] = [chosen] if chosen else lab.policy.select(self._tree(state))
+        runtime = self._open(state)
+        chosen = chosen_by_person(runtime, self._tree(state), state.get("refine_next", ""))
+        [selected] = [chosen] if chosen else runtime.policy.select(self._tree(state))
         emit("selected", id=selected)
         return {"selected": selected, "refine_next": "", "running": None, "rung": 0}  # type: ignore[typeddict-item]
 
     def plan(self, state: RunState) -> RunState:
         """The Researcher plans one experiment that refines the selected one."""
-        lab, tree = self._open(state), self._tree(state)
+        runtime, tree = self._open(state), self._tree(state)
         number = 1 + sum(experiment.status != "running" for experiment in tree if experiment.round > 0)
         used = state.get("hints_used", 0)
-        hints = lab.control.unread(used)
+        hints = runtime.control.unread(used)
         hint = "\n".join([*(each.text for each in hints), *filter(None, [state.get("hint")])])
-        seen = context(tree, state["selected"], lab.offered)
-        plan = lab.researcher.plan(
+        seen = context(tree, state["selected"], runtime.earlier_insights)
+        plan = runtime.researcher.plan(
             PlanningRequest(
-                task=lab.task,
-                notes=lab.notes,
-                context=seen if lab.settings.memory else without_memory(seen),
+                task=runtime.task,
+                notes=runtime.notes,
+                context=seen if runtime.settings.memory else without_memory(seen),
                 round=number,
-                trials=lab.settings.trials,
-                trial_examples=lab.settings.trial_examples,
-                seed=lab.settings.seed,
+                trials=runtime.settings.trials,
+                trial_examples=runtime.settings.trial_examples,
+                seed=runtime.settings.seed,
                 hint=hint,
             )
         )
@@ -156,12 +160,12 @@ class Nodes:
 
     def prepare(self, state: RunState) -> RunState:
         """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
-        lab, experiment = self._open(state), self._tree(state)[state["current"]]
+        runtime, experiment = self._open(state), self._tree(state)[state["current"]]
         assert experiment.plan is not None
         used = state.get("hints_given", 0)  # the plan that was told them is settled
-        if lab.control.stops_now():
+        if runtime.control.stops_now():
             return {"tree": {experiment.id: {"failure": STOPPED}}, "running": [], "hints_used": used}
-        ready = lab.executor.prepare(experiment.plan, experiment.id)
+        ready = runtime.executor.prepare(experiment.plan, experiment.id)
         repairs = [*experiment.repairs, *ready.repairs]
         patch: dict[str, Any] = {"repairs": repairs, "failure": ready.failure}
         if ready.dataset is not None:
@@ -196,11 +200,11 @@ class Nodes:
 
     def run_rung(self, state: RungTask) -> RunState:
         """The Executor trains one trial to the rung's end and evaluates it."""
-        lab = self._open(state)
+        runtime = self._open(state)
         planned = TrialRecord.model_validate(state["trial"])
-        dataset, control = DatasetCard.model_validate(state["dataset"]), lab.control
+        dataset, control = DatasetCard.model_validate(state["dataset"]), runtime.control
         trial = unless_stopped(
-            lambda: lab.executor.run_rung(planned, dataset, state["rung"], state["experiment"]),
+            lambda: runtime.executor.run_rung(planned, dataset, state["rung"], state["experiment"]),
             planned,
             control,
         )
@@ -210,10 +214,10 @@ class Nodes:
 
     def promote(self, state: RunState) -> RunState:
         """The better trials get the next rung, the others end here."""
-        lab = self._open(state)
+        runtime = self._open(state)
         before = [TrialRecord.model_validate(t) for t in state["running"]]
-        trials = promoted(before, lab.settings.reduction)
-        if lab.control.stops_now():
+        trials = promoted(before, runtime.settings.reduction)
+        if runtime.control.stops_now():
             trials = [stopped(trial) for trial in trials]
         emit("promoted", rung=state["rung"], going=[t.index for t in trials if t.status == "running"])
         changed = [trial for trial, known in zip(trials, before, strict=True) if trial is not known]
@@ -221,39 +225,40 @@ class Nodes:
 
     def diagnose(self, state: RunState) -> RunState:
         """The Researcher reads the outcome: verdict, causes of failures, insights."""
-        lab, tree = self._open(state), self._tree(state)
+        runtime, tree = self._open(state), self._tree(state)
         trials = [TrialRecord.model_validate(t) for t in state["running"]]
         outcome = assess(tree[state["current"]], trials)
-        diagnosis = lab.researcher.diagnose(evidence(lab, outcome, tree.parent(outcome.id)))
+        diagnosis = runtime.researcher.diagnose(evidence(runtime, outcome, tree.parent(outcome.id)))
         patch = outcome.model_dump(
-            mode="json", include={"trials", "best_trial", "score", "reward", "extras", "failure", "seconds"}
+            mode="json",
+            include={"trials", "best_trial", "score", "reward", "secondary", "failure", "seconds"},
         )
         return {"tree": {outcome.id: patch | {"diagnosis": diagnosis.model_dump(mode="json")}}}
 
     def record(self, state: RunState) -> RunState:
         """Close the experiment: from here on it counts in the tree."""
-        lab, experiment = self._open(state), self._tree(state)[state["current"]]
+        runtime, experiment = self._open(state), self._tree(state)[state["current"]]
         status: Literal["done", "failed"] = "failed" if experiment.failure else "done"
         closed = experiment.model_copy(update={"status": status})
         tree = self._tree(state).updated(closed)
-        conclude.keep_record(lab, tree, closed)
+        conclude.keep_record(runtime, tree, closed)
         emit("experiment", id=closed.id, parent=closed.parent_id, strategy=closed.strategy, status=status,
              value=closed.score.value if closed.score else None, failure=closed.failure)  # fmt: skip
-        ending = conclude.reason_to_end(lab, tree) or ""
+        ending = conclude.reason_to_end(runtime, tree) or ""
         return {"tree": {closed.id: {"status": status}}, "ending": ending, "running": None}  # type: ignore[typeddict-item]
 
     def finish(self, state: RunState) -> RunState:
         """Confirm the finalists, freeze the winner, open the test split once, write the report."""
-        lab, tree = self._open(state), self._tree(state)
+        runtime, tree = self._open(state), self._tree(state)
         emit("finishing")
-        finish = conclude.finish(lab, tree)
+        finish = conclude.finish(runtime, tree)
         emit("finished", **finish.model_dump(mode="json", include={"reason", "winner_experiment"}))
         return {"status": "done", "finish": finish.model_dump(mode="json")}
 
-    def _open(self, known: RunState | RungTask) -> Lab:
-        lab = self._labs.open(known["settings"])
-        lab.budget.reserve_seconds = known.get("reserve_seconds", 0.0)
-        return lab
+    def _open(self, known: RunState | RungTask) -> Runtime:
+        runtime = self._runtimes.open(known["settings"])
+        runtime.budget.reserve_seconds = known.get("reserve_seconds", 0.0)
+        return runtime
 
     def _tree(self, state: RunState) -> Tree:
         return self._open(state).reader.read(state["tree"])

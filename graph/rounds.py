@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..evaluation.failures.analysis import Failures, compare
 from ..evaluation.results import Evaluation
 from .researcher.protocol import Evidence
-from .run.runtime import Lab
+from .run.runtime import Runtime
 from .tree.experiment import Experiment, TrialRecord
 
 ROOT = "e000"
@@ -24,7 +24,7 @@ def root_experiment(evaluation: Evaluation) -> Experiment:
         baseline=evaluation,
         score=evaluation.score,
         reward=_reward(evaluation),
-        extras=evaluation.extras,
+        secondary=evaluation.secondary,
         seconds=evaluation.seconds,
     )
 
@@ -65,20 +65,20 @@ def assess(experiment: Experiment, trials: Sequence[TrialRecord]) -> Experiment:
             "best_trial": best.id,
             "score": best.evaluation.score,
             "reward": _reward(best.evaluation),
-            "extras": best.evaluation.extras,
+            "secondary": best.evaluation.secondary,
         }
     )
 
 
-def evidence(lab: Lab, experiment: Experiment, parent: Experiment | None) -> Evidence:
+def evidence(runtime: Runtime, experiment: Experiment, parent: Experiment | None) -> Evidence:
     """What the Researcher is shown of an outcome: items of `search`, never of `confirm` or `test`."""
     after, before = experiment.evaluation, parent.evaluation if parent else None
     if after is None:
-        return Evidence(lab.task, experiment, parent)
-    run = lab.directory.path
-    failures = Failures(after, lab.task, run) if lab.settings.diagnosis else None
+        return Evidence(runtime.task, experiment, parent)
+    run = runtime.directory.path
+    failures = Failures(after, runtime.task, run) if runtime.settings.diagnosis else None
     return Evidence(
-        task=lab.task,
+        task=runtime.task,
         experiment=experiment,
         parent=parent,
         failures=failures.cases if failures else [],

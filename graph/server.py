@@ -1,4 +1,4 @@
-"""The graph as a LangGraph server runs it: the server owns the checkpoint, each of its runs has a lab of its own."""
+"""The graph as a LangGraph server runs it: the server owns the checkpoint, each run has its own runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import TrexError
 from .app import Graph, build_graph, graph
 from .nodes import Nodes
 from .run.directory import RunDirectory
-from .run.runtime import Lab, Labs, open_lab
+from .run.runtime import Runtime, RuntimeRegistry, open_runtime
 from .run.settings import Settings
 
 
@@ -22,35 +22,35 @@ async def served_graph(runtime: ServerRuntime[None]) -> AsyncIterator[Graph]:
     """The graph for one request to the server; `langgraph.json` names it.
 
     A run's processes end with the run: when it is done, has failed, was cancelled, or waits, for a person or
-    for its next step. What it then goes on from lies in its directory. Reading a thread needs no lab.
+    for its next step. What it then goes on from lies in its directory. Reading a thread needs no runtime.
     """
     if runtime.execution_runtime is None:
         yield graph
         return
-    labs = Labs(open_served_lab)
+    runtimes = RuntimeRegistry(open_served_runtime)
     try:
-        yield build_graph(Nodes(labs))
+        yield build_graph(Nodes(runtimes))
     except (TrexError, OSError) as error:
-        await asyncio.to_thread(labs.record_failure, error)
+        await asyncio.to_thread(runtimes.record_failure, error)
         # Of errors that are not Python's own a server shows its clients no message.
         raise RuntimeError(str(error)) from error
     finally:
         # A node that was cancelled is still at work in its thread: it waits for what is stopped here.
-        await asyncio.shield(asyncio.to_thread(_stop, labs))
+        await asyncio.shield(asyncio.to_thread(_stop, runtimes))
 
 
-def open_served_lab(settings: Settings) -> Lab:
-    """The lab of a run, and the run itself held. Raises InputError if another process holds it."""
+def open_served_runtime(settings: Settings) -> Runtime:
+    """The runtime of a run, and the run itself held. Raises InputError if another process holds it."""
     directory = RunDirectory.open(settings.path)
     held = directory.lock()
     try:
         directory.failure.unlink(missing_ok=True)
-        return replace(open_lab(settings), held=held)
+        return replace(open_runtime(settings), held=held)
     except BaseException:
         held.close()
         raise
 
 
-def _stop(labs: Labs) -> None:
-    labs.interrupt()
-    labs.close()
+def _stop(runtimes: RuntimeRegistry) -> None:
+    runtimes.interrupt()
+    runtimes.close()

@@ -18,7 +18,7 @@ _LONGEST_PATH = 200  # of such a page: an address can carry away what it spells
 
 
 @dataclass
-class Visited:
+class Provenance:
     """The record of one session. Tools write it; who judges the session's answer reads it."""
 
     pages: list[str] = field(default_factory=list)

@@ -13,7 +13,7 @@ from ..training.data.build import BuiltDataset
 from ..training.jobs.identity import make_trial
 from ..training.jobs.job import Job, JobFailed, JobResult, Trial
 from ..training.plan import TrainingPlan, rung_steps
-from ..training.runners import OnProgress, Runner
+from ..training.runners import Launcher, OnProgress
 
 LAST_RUNG = 1_000
 """A rung past the end of every schedule: the whole of it."""
@@ -41,10 +41,10 @@ class TrainingOutcome(BaseModel):
 
 
 @dataclass(frozen=True)
-class TrainingBench:
+class TrainingContext:
     """What training needs beside a plan; fixed for a run, out of an agent's reach."""
 
-    runner: Runner
+    runner: Launcher
     model: Path
     model_hash: str
     trials: Path
@@ -78,7 +78,7 @@ class TrainingBench:
         return rung_steps(trial.total_steps, self.rungs)
 
 
-def training_tool(bench: TrainingBench) -> BaseTool:
+def training_tool(bench: TrainingContext) -> BaseTool:
     """The tool `train`. A failure of the training is an outcome, not an exception."""
 
     def train(plan: TrainingPlan, dataset: str, rung: int = 0) -> TrainingOutcome:

@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol, Self, TypeVar
 
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
-from ..results import ContaminationReport, Evaluation, Guard
+from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..task import Task
 from .messages import Action, ErrorKind, Freeze, Open, Request, Response, Scoring
 
@@ -79,7 +79,7 @@ class Grader(Protocol):
         """The sealed winner and the baseline on the test split. Raises IntegrityError before `seal`."""
         ...
 
-    def guard(self, winner: Path) -> list[Guard]:
+    def check_regressions(self, winner: Path) -> list[RegressionCheck]:
         """What the winner may have lost against the base model: see `guards`."""
         ...
 
@@ -88,7 +88,7 @@ class Grader(Protocol):
         ...
 
 
-class GraderProcess:
+class GraderClient:
     """The `Grader` that speaks to a process of its own.
 
     `command` replaces the program that is started, for any program that speaks `protocol`.
@@ -161,8 +161,8 @@ class GraderProcess:
         answer = self._ask("score_test")
         return _present(answer.evaluation), _present(answer.baseline)
 
-    def guard(self, winner: Path) -> list[Guard]:
-        return _present(self._ask("guard", adapter=_absolute(winner)).guards)
+    def check_regressions(self, winner: Path) -> list[RegressionCheck]:
+        return _present(self._ask("check_regressions", adapter=_absolute(winner)).regression_checks)
 
     def close(self) -> None:
         self._closed = True

@@ -12,11 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..results import ContaminationReport, Evaluation, Guard
+from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..task import Task
 
 Scoring = Literal["auto", "choices", "generation"]
-Action = Literal["evaluate", "check_contamination", "seal", "score_test", "guard"]
+Action = Literal["evaluate", "check_contamination", "seal", "score_test", "check_regressions"]
 ErrorKind = Literal["TrexError", "InputError", "PlanError", "IntegrityError", "DiskFull"]
 
 
@@ -72,4 +72,4 @@ class Response(_Line):
     baseline: Evaluation | None = None
     contamination: ContaminationReport | None = None
     freeze: Freeze | None = None
-    guards: list[Guard] | None = None
+    regression_checks: list[RegressionCheck] | None = None

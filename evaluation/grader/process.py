@@ -24,7 +24,7 @@ from ... import landlock
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
 from .messages import ErrorKind, Open, Request, Response
-from .service import Answerer, Grading
+from .service import Answerer, GraderService
 
 MakeAnswerer = Callable[[Open], Answerer]
 
@@ -44,7 +44,7 @@ def serve(make_answerer: MakeAnswerer) -> None:
         _confine(opening)  # before there is a second thread, which would stay free
         threading.Thread(target=_listen, args=(lines,), daemon=True).start()
         answerer = make_answerer(opening)
-        grading = Grading(opening, answerer)
+        grading = GraderService(opening, answerer)
     except Exception as error:
         _reply(replies, _failure(0, error))
         return
@@ -64,7 +64,7 @@ def serve(make_answerer: MakeAnswerer) -> None:
             _reply(replies, _failure(request.number, error))
 
 
-def answer(grading: Grading, request: Request) -> Response:
+def answer(grading: GraderService, request: Request) -> Response:
     """Do what a request asks."""
     number = request.number
     if request.action == "evaluate":
@@ -76,10 +76,10 @@ def answer(grading: Grading, request: Request) -> Response:
         return Response(number=number, contamination=grading.check_contamination(request.dataset))
     if request.action == "seal":
         return Response(number=number, freeze=grading.seal(request.adapter))
-    if request.action == "guard":
+    if request.action == "check_regressions":
         if request.adapter is None:
             raise InputError("guards compare an adapter with the base model")
-        return Response(number=number, guards=grading.guard(request.adapter))
+        return Response(number=number, regression_checks=grading.check_regressions(request.adapter))
     winner, baseline = grading.score_test()
     return Response(number=number, evaluation=winner, baseline=baseline)
 

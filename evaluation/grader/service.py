@@ -19,7 +19,7 @@ from ..engines.adapter_check import BASE_MODEL, adapter_hash
 from ..failures.analysis import Prediction, prediction_row, read_predictions
 from ..metrics import Measured, measure, metric
 from ..regression_checks import form, knowledge_and_refusal
-from ..results import ContaminationReport, Evaluation, Guard
+from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..splits import confirm_items, load_items, search_items
 from ..statistics.intervals import score_measured
 from ..task import GenerationSettings, Item, Message, Split
@@ -63,7 +63,7 @@ class Answerer(Protocol):
     ) -> Sequence[Spoken]: ...
 
 
-class Grading:
+class GraderService:
     """The service behind the process. Raises TrexError's kin; every other exception is a defect."""
 
     def __init__(self, opening: Open, answerer: Answerer) -> None:
@@ -141,7 +141,7 @@ class Grading:
         items = self._read_test()
         return self._evaluated(winner, "test", items, "auto"), self._baseline(items)
 
-    def guard(self, winner: Path) -> list[Guard]:
+    def check_regressions(self, winner: Path) -> list[RegressionCheck]:
         """See `Grader.guard`. The form of answers is compared where they are generated, on `search`."""
         found = knowledge_and_refusal(self._answerer, winner)
         if self._task.choices:
@@ -153,14 +153,14 @@ class Grading:
         return [*found, *form(*said)]
 
     def _baseline(self, items: list[Item]) -> Evaluation:
-        """The base model under the scoring that suits it better; both figures stand in the extras."""
+        """The base model under the scoring that suits it better; both figures stand in the secondary."""
         if not self._task.choices:
             return self._evaluated(None, "test", items, "generation")
         ways: tuple[Scoring, Scoring] = ("choices", "generation")
         both = [self._evaluated(None, "test", items, way) for way in ways]
         better = max(both, key=lambda evaluation: evaluation.score.value)
         figures = {f"{each.scoring}_{each.score.name}": each.score.value for each in both}
-        return better.model_copy(update={"extras": better.extras | figures})
+        return better.model_copy(update={"secondary": better.secondary | figures})
 
     def _evaluated(
         self, adapter: Path | None, split: Split, items: list[Item], scoring: Scoring
@@ -218,7 +218,7 @@ class Grading:
             split=split,
             scoring=way,
             score=result,
-            extras=measured.extras,
+            secondary=measured.secondary,
             predictions=predictions,
             seconds=round(time.monotonic() - started, 3),
         )

@@ -55,7 +55,7 @@ class Metric(Protocol):
         """What the score is called in tables, e.g. 'accuracy'."""
         ...
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """One finite value per item, more is better; 1.0 is a right answer where there is right and wrong."""
         ...
 
@@ -63,7 +63,7 @@ class Metric(Protocol):
         """The score of a set of values, usually their mean. Called on resamples for the interval."""
         ...
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """Further figures, e.g. validity; may be empty."""
         ...
 
@@ -96,7 +96,7 @@ class Measured:
     """What a metric said of predictions; `counts` for a pooled one alone."""
 
     values: list[float]
-    extras: dict[str, float]
+    secondary: dict[str, float]
     counts: Counts | None = None
 
 
@@ -124,7 +124,7 @@ def metric(name: str) -> Metric:
     except Exception as error:  # what a user's module may raise is anything
         raise InputError(f"metric {name!r} could not be made from {where!r}: {error}") from error
     if not isinstance(found, Metric):
-        raise InputError(f"metric {name!r}: {where!r} lacks name, rows, aggregate or extras")
+        raise InputError(f"metric {name!r}: {where!r} lacks name, score_items, aggregate or secondary")
     return found
 
 
@@ -155,7 +155,7 @@ def measure(scorer: Metric, items: Sequence[Item], predictions: Sequence[str]) -
         raise TrexError(f"metric {scorer.name!r} was given no items; nothing can be scored")
     if len(items) != len(predictions):
         raise TrexError(f"{len(predictions)} predictions for {len(items)} items")
-    rows = [float(value) for value in scorer.rows(items, predictions)]
+    rows = [float(value) for value in scorer.score_items(items, predictions)]
     if len(rows) != len(items):
         raise TrexError(
             f"metric {scorer.name!r} returned {len(rows)} values for {len(items)} items; "
@@ -167,11 +167,11 @@ def measure(scorer: Metric, items: Sequence[Item], predictions: Sequence[str]) -
                 f"metric {scorer.name!r} returned {value} for item {items[index].get('id', index)}; "
                 "a value must be a finite number"
             )
-    extras = {key: float(value) for key, value in scorer.extras(items, predictions).items()}
-    for key, value in extras.items():
+    secondary = {key: float(value) for key, value in scorer.secondary(items, predictions).items()}
+    for key, value in secondary.items():
         if not math.isfinite(value):
             raise TrexError(f"metric {scorer.name!r} returned {value} for its figure {key!r}")
-    return Measured(rows, extras, _counts(scorer, items, predictions))
+    return Measured(rows, secondary, _counts(scorer, items, predictions))
 
 
 def _counts(scorer: Metric, items: Sequence[Item], predictions: Sequence[str]) -> Counts | None:

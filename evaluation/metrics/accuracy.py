@@ -37,7 +37,7 @@ class Accuracy:
     name = "accuracy"
     aggregate = staticmethod(mean)
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """1.0 or 0.0 per item. Raises TrexError for no items."""
         if not items:
             raise TrexError("accuracy of no items is not defined")
@@ -46,6 +46,6 @@ class Accuracy:
             for item, answer in zip(items, predictions, strict=True)
         ]
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """The share of empty answers."""
         return {"empty": sum(not answer.strip() for answer in predictions) / len(predictions)}

@@ -70,7 +70,7 @@ _CONCLUSION = rf"(?:(?<![a-z])(?:{_CONCLUDING})|判断|因此|所以|说法|命�
 class CsBench:
     """The share of right answers; pooled, because not every row counts towards it.
 
-    `extras`: the mean of each format, tag and domain among the items; for the mended form also 'read', the share
+    `secondary`: the mean of each format, tag and domain among the items; for the mended form also 'read', the share
     of choices and assertions whose answer could be read, and the official score.
     """
 
@@ -84,7 +84,7 @@ class CsBench:
         """The score's name in tables."""
         return f"accuracy{UPSTREAM}" if self._upstream else "accuracy"
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """Per item its value in 0…1. Raises InputError for rows without `Format` or `Answer`."""
         score = upstream_value if self._upstream else value
         return [
@@ -98,15 +98,15 @@ class CsBench:
     def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
         """Per item its value and 1, or two zeros where the row does not count."""
         weights = np.array([self._is_counted(item) for item in items], dtype=float)
-        return np.column_stack([np.array(self.rows(items, predictions)) * weights, weights])
+        return np.column_stack([np.array(self.score_items(items, predictions)) * weights, weights])
 
     def pooled(self, totals: Counts) -> Counts:
         """Values by rows that count; 0 where none does."""
         return np.asarray(totals[..., 0] / np.maximum(totals[..., 1], 1.0))
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
-        figures = self._means(items, self.rows(items, predictions))
+        figures = self._means(items, self.score_items(items, predictions))
         if not self._upstream:
             official = CsBench(self._subtask, upstream=True)
             totals = official.counts(items, predictions).sum(axis=0)

@@ -2,8 +2,8 @@
 
 Corpus: Baker et al., "Automatic semantic classification of scientific literature according to the hallmarks of
 cancer", Bioinformatics 2016. It has no official metric. Document macro-F1 is that of Chen et al. (BIDS,
-`run_eval.py` of https://github.com/BIDS-Xu-Lab/Biomedical-NLP-Benchmarks at e607a81) and of Me-LLaMA (class `HoC`
-in `src/tasks/vital_measure.py` of https://github.com/BIDS-Xu-Lab/Me-LLaMA at 08c893f): scikit-learn's
+`run_eval.py` of https://github.com/BIDS-Xu-Runtime/Biomedical-NLP-Benchmarks at e607a81) and of Me-LLaMA (class `HoC`
+in `src/tasks/vital_measure.py` of https://github.com/BIDS-Xu-Runtime/Me-LLaMA at 08c893f): scikit-learn's
 `f1_score(average="macro")` over ten columns of zeros and ones, where a label that is neither in the gold nor in
 the answers has F1 0.
 
@@ -70,7 +70,7 @@ _VALUE = re.compile(r"['\"*`)]*\s*(?:[:=][\s'\"*`(\[]*(?P<value>[^\s,;}\])\"'*`]
 class HallmarksMacroF1:
     """Macro-F1 over the ten labels, from counts of true positives, false positives and false negatives.
 
-    A row's value is the F1 of its own labels, 1 where gold and answer both have none. `extras`: the F1 of each
+    A row's value is the F1 of its own labels, 1 where gold and answer both have none. `secondary`: the F1 of each
     label, micro-F1, the mean of the rows' values, the share of rows whose labels are all right ('exact'), and for
     the mended form the official score.
     """
@@ -84,7 +84,7 @@ class HallmarksMacroF1:
         """The score's name in tables."""
         return f"macro_f1{UPSTREAM}" if self._upstream else "macro_f1"
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """Per item the F1 of its labels. Raises InputError for rows without `labels`, or with unknown ones."""
         hits, extra, missed = np.moveaxis(self._tallies(items, predictions), 1, 0).sum(axis=2)
         sums = 2 * hits + extra + missed
@@ -102,11 +102,11 @@ class HallmarksMacroF1:
         """Macro-F1 of summed counts."""
         return np.asarray(_f1(_split(totals)).mean(axis=-1))
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         counts = self.counts(items, predictions)
         totals = _split(counts.sum(axis=0))
-        values = self.rows(items, predictions)
+        values = self.score_items(items, predictions)
         figures = {label: float(score) for label, score in zip(LABELS, _f1(totals), strict=True)}
         figures["micro_f1"] = float(_f1(totals.sum(axis=-1, keepdims=True))[0])
         figures["document_f1"] = self.aggregate(values)

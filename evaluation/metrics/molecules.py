@@ -25,7 +25,7 @@ KINDS = ("atoms", "groups")
 class MoleculeSuccess:
     """1 for a valid SMILES whose counts all equal the item's, those not stated being 0; else 0.
 
-    Items carry `kind` ('atoms' or 'groups') and `target`, a JSON object of counts by name. `extras`: validity
+    Items carry `kind` ('atoms' or 'groups') and `target`, a JSON object of counts by name. `secondary`: validity
     (share of answers that are molecules), uniqueness (share of different ones among the valid) and novelty
     (share of the different ones that are not in the NCI collection RDKit ships). Without a valid answer both
     are 0.
@@ -38,7 +38,7 @@ class MoleculeSuccess:
         """The score's name in tables."""
         return "success"
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """1.0 or 0.0 per item. Raises TrexError if an item states its target wrongly."""
         scores = []
         for item, answer in zip(items, predictions, strict=True):
@@ -47,7 +47,7 @@ class MoleculeSuccess:
             scores.append(float(molecule is not None and counts(molecule, kind) == target))
         return scores
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """Validity, uniqueness, novelty, each in 0…1."""
         valid = [canonical(m) for m in map(parse, map(extract, predictions)) if m is not None]
         different = set(valid)

@@ -15,7 +15,7 @@ intermediates that RDKit reads; each is rounded to 2 decimals, averaged over rea
 
 **oMeScore is S_partial**: the repository reports its models by that figure alone (the plot by mechanism length),
 and the abstract says that oMeS "combines step-level logic and chemical similarity", which S_total does not.
-`extras` give V, L and S_total.
+`secondary` give V, L and S_total.
 
 The upstream form takes what follows the first [ANSWER] up to [/ANSWER], a code fence off if it begins with
 one, what stands between the first and the second 'is :' if there is one, and parses that as JSON; of an object
@@ -121,7 +121,7 @@ class _Cell:
 class OmeScore:
     """S_partial per reaction, in 0…1; 0 for an answer without a list of steps.
 
-    Items carry `mechanism`, a list of steps with `subtype`, `intermediate_smiles` and `step_weight`. `extras`:
+    Items carry `mechanism`, a list of steps with `subtype`, `intermediate_smiles` and `step_weight`. `secondary`:
     V, L and S_total, the share of answers read as a list of steps ('parsed'), and for the mended form the
     official score.
     """
@@ -137,7 +137,7 @@ class OmeScore:
         """The score's name in tables."""
         return "omescore/upstream" if self._upstream else "omescore"
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """S_partial per item. Raises InputError for a row without `mechanism`, or whose steps lack a key."""
         return [figures.partial for figures in self.figures(items, predictions)]
 
@@ -148,7 +148,7 @@ class OmeScore:
         mean = sum(rows) / len(rows)
         return round(mean, 3) if self._upstream else mean
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         figures = self.figures(items, predictions)
         read = upstream_steps if self._upstream else mended_steps
@@ -160,7 +160,7 @@ class OmeScore:
         }
         if not self._upstream:
             official = OmeScore(upstream=True)
-            found[f"{self.name}/upstream"] = official.aggregate(official.rows(items, predictions))
+            found[f"{self.name}/upstream"] = official.aggregate(official.score_items(items, predictions))
         return found
 
     def figures(self, items: Sequence[Item], predictions: Sequence[str]) -> list[Figures]:

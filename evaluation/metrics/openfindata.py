@@ -53,7 +53,7 @@ _EDGES = " \t.。:*\"'“”‘’`《》<>!?"
 class OpenFinData:
     """The mean over rows: right letters, and for entities the F1 of names (upstream: whether all occur).
 
-    `extras`: the mean of each set among the items; for the mended form also 'read', the share of choices that
+    `secondary`: the mean of each set among the items; for the mended form also 'read', the share of choices that
     could be read, and the official score.
     """
 
@@ -67,7 +67,7 @@ class OpenFinData:
         """The score's name in tables."""
         return f"accuracy{UPSTREAM}" if self._upstream else "accuracy"
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """Per item its value in 0…1. Raises InputError for rows without `answer`, or `subtask` if it is needed."""
         score = upstream_value if self._upstream else value
         return [score(item, self._set(item), answer) for item, answer in zip(items, predictions, strict=True)]
@@ -77,15 +77,15 @@ class OpenFinData:
         share = sum(rows) / len(rows) if rows else 0.0
         return round(share, 4) if self._upstream and self._subtask == ENTITIES else share
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         by_set: dict[str, list[float]] = {}
-        for item, score in zip(items, self.rows(items, predictions), strict=True):
+        for item, score in zip(items, self.score_items(items, predictions), strict=True):
             by_set.setdefault(self._set(item), []).append(score)
         figures = {name: sum(values) / len(values) for name, values in by_set.items()}
         if not self._upstream:
             official = OpenFinData(self._subtask, upstream=True)
-            figures[f"{self.name}{UPSTREAM}"] = official.aggregate(official.rows(items, predictions))
+            figures[f"{self.name}{UPSTREAM}"] = official.aggregate(official.score_items(items, predictions))
             read = [
                 _letter(item, self._set(item), answer) != ""
                 for item, answer in zip(items, predictions, strict=True)

@@ -60,7 +60,7 @@ _OPTION = re.compile(r"^\W*([ABCD])[.):]\s+[A-Za-z]{2}|(?<=[.!?]\s)([ABCD])[.):]
 class OrderingAccuracy:
     """1 for the gold order, else 0. Items carry `Answer`, e.g. 'D, A, C, B'.
 
-    `extras`: 'parsed', the share of answers with a permutation; 'pairwise', the mean share of the six pairs of
+    `secondary`: 'parsed', the share of answers with a permutation; 'pairwise', the mean share of the six pairs of
     events in the right order (0 without a permutation), and for the mended form the official score.
     """
 
@@ -75,14 +75,14 @@ class OrderingAccuracy:
         """The score's name in tables."""
         return "accuracy/upstream" if self._upstream else "accuracy"
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """1.0 or 0.0 per item. Raises InputError for a row without `Answer`."""
         return [
             float(self._read(answer) == gold and (self._upstream or bool(gold)))
             for gold, answer in zip(map(gold_order, items), predictions, strict=True)
         ]
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         orders = [self._read(answer) for answer in predictions]
         pairs = [pairwise(found, gold_order(item)) for item, found in zip(items, orders, strict=True)]
@@ -92,7 +92,7 @@ class OrderingAccuracy:
         }
         if not self._upstream:
             official = OrderingAccuracy(upstream=True)
-            figures[f"{self.name}/upstream"] = official.aggregate(official.rows(items, predictions))
+            figures[f"{self.name}/upstream"] = official.aggregate(official.score_items(items, predictions))
         return figures
 
 

@@ -86,7 +86,7 @@ MISSING_NOTES = frozenset(
 class Rouge1:
     """The F1 of single words per note, in 0…1. Items carry `note`.
 
-    `subtask` is one of the four divisions, or None for the whole note. `extras`: mean precision and recall, the
+    `subtask` is one of the four divisions, or None for the whole note. `secondary`: mean precision and recall, the
     share of blank answers, for whole notes the four divisions, and for the mended form the official score.
     """
 
@@ -103,7 +103,7 @@ class Rouge1:
         """The score's name in tables."""
         return ":".join(filter(None, ("rouge1", self._division))) + ("/upstream" if self._upstream else "")
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """F1 per item. Raises InputError for a row without `note`."""
         return [f1 for _, _, f1 in self._scores(items, predictions)]
 
@@ -113,7 +113,7 @@ class Rouge1:
             raise TrexError("the ROUGE-1 of no notes is not defined")
         return float(np.mean(rows))
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         scores = self._scores(items, predictions)
         figures = {
@@ -124,10 +124,10 @@ class Rouge1:
         if self._division is None:
             for division in DIVISIONS:
                 part = Rouge1(division, self._upstream)
-                figures[division] = part.aggregate(part.rows(items, predictions))
+                figures[division] = part.aggregate(part.score_items(items, predictions))
         if not self._upstream:
             official = Rouge1(self._division, upstream=True)
-            figures[f"{self.name}/upstream"] = official.aggregate(official.rows(items, predictions))
+            figures[f"{self.name}/upstream"] = official.aggregate(official.score_items(items, predictions))
         return figures
 
     def _scores(self, items: Sequence[Item], predictions: Sequence[str]) -> list[tuple[float, float, float]]:

@@ -34,7 +34,7 @@ _NAMED = re.compile(
 
 
 class Sst2:
-    """Accuracy. Rows carry `label`, 0 or 1. `extras`: 'read', the share of answers that name a label, and for the
+    """Accuracy. Rows carry `label`, 0 or 1. `secondary`: 'read', the share of answers that name a label, and for the
     mended form the official score.
     """
 
@@ -47,7 +47,7 @@ class Sst2:
         """The score's name in tables."""
         return f"accuracy{UPSTREAM}" if self._upstream else "accuracy"
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """1.0 or 0.0 per item. Raises InputError for a row without a label of 0 or 1 (GLUE's test rows have -1)."""
         return [
             float(self._read(answer) == gold_label(item))
@@ -58,12 +58,12 @@ class Sst2:
         """The share of right labels; 0 of no rows."""
         return sum(rows) / len(rows) if rows else 0.0
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         figures = {"read": sum(self._read(answer) is not None for answer in predictions) / len(predictions)}
         if not self._upstream:
             official = Sst2(upstream=True)
-            figures[f"{self.name}{UPSTREAM}"] = official.aggregate(official.rows(items, predictions))
+            figures[f"{self.name}{UPSTREAM}"] = official.aggregate(official.score_items(items, predictions))
         return figures
 
 

@@ -132,7 +132,7 @@ class TomgSuccess:
     the score; an aggregate over no counted row is 0. Raises InputError for an unknown sub-task, a row that
     lacks a column, or one that can't be read.
 
-    `extras`, where what has nothing to be a share of is 0:
+    `secondary`, where what has nothing to be a share of is 0:
     * `validity`: the share of answers that are molecules; `uniqueness`: of different ones among the valid.
     * `novelty`: the share of the different ones that are not in the NCI collection RDKit ships. Upstream's
       compares fingerprints with ZINC250k, a file it doesn't ship.
@@ -155,7 +155,7 @@ class TomgSuccess:
         """The score's name in tables."""
         return f"success{UPSTREAM}" if self._upstream else "success"
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """1.0 or 0.0 per item."""
         return [float(verdict.success) for verdict in self._judge(items, predictions)]
 
@@ -174,7 +174,7 @@ class TomgSuccess:
         mean: Counts = shares.sum(axis=-1) / np.maximum((seen > 0).sum(axis=-1), 1)
         return mean
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         verdicts = self._judge(items, predictions)
         valid = [smiles.canonical(v.molecule) for v in verdicts if v.molecule is not None]

@@ -84,12 +84,12 @@ class RunConsole:
             calls=spent.calls + 1,
             tokens_in=spent.tokens_in + event["tokens_in"],
             tokens_out=spent.tokens_out + event["tokens_out"],
-            money=spent.money + event["money"],
+            cost_usd=spent.cost_usd + event["cost_usd"],
         )
         purpose, tools = escape(event["purpose"]), ", ".join(event["tools"])
         self._doing = f"{event['role']}: {event['purpose']}" + (f", uses {tools}" if tools else "")
         tokens = f"{event['tokens_in'] + event['tokens_out']:,} tokens"
-        cost = f", {dollars(event['money'])}" if event["money"] else ""
+        cost = f", {dollars(event['cost_usd'])}" if event["cost_usd"] else ""
         asks = f" → {escape(shorten(tools, ARGUMENT_LENGTH))}" if tools else ""
         if event["status"] != "answered":
             asks = " [yellow]no answer[/yellow]"
@@ -167,9 +167,9 @@ class RunConsole:
         tokens = f"{spent.tokens:,}"
         if limits and limits.token_budget is not None:
             tokens += f" of {limits.token_budget:,}"
-        if limits and limits.money_budget is not None:
-            return f"{tokens} tokens, {dollars(spent.money)} of {dollars(limits.money_budget)}"
-        return f"{tokens} tokens" + (f", {dollars(spent.money)}" if spent.money else "")
+        if limits and limits.cost_budget_usd is not None:
+            return f"{tokens} tokens, {dollars(spent.cost_usd)} of {dollars(limits.cost_budget_usd)}"
+        return f"{tokens} tokens" + (f", {dollars(spent.cost_usd)}" if spent.cost_usd else "")
 
 
 def _branches(nodes: dict[str, Event]) -> Branches:

@@ -48,7 +48,7 @@ def print_summary(console: Console, summary: RunSummary) -> None:
     ]
     console.print(f"\ntime: {spend['active_seconds']:.0f} s in all; process time: {', '.join(parts)}")
     if summary.llm != BUILT_IN:
-        took = model_spend(spend["calls"], spend["tokens_in"], spend["tokens_out"], spend["money"])
+        took = model_spend(spend["calls"], spend["tokens_in"], spend["tokens_out"], spend["cost_usd"])
         waited = duration(spend["model_seconds"])
         console.print(f"model: {escape(summary.llm)}: {took}, {waited} of waiting", soft_wrap=True)
     ended = f" ({summary.reason})" if summary.reason else ""

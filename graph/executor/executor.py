@@ -21,7 +21,7 @@ from ...training.preflight import Problem
 from ..run.budget import Budget
 from ..tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from .preparation import Preparation
-from .protocol import Mechanic, Revise
+from .protocol import RepairAgent, Revise
 from .repair_rules import MAX_REPAIRS, TrainingRepair, repair_recipe, repair_training
 
 CURVE_POINTS = 24
@@ -40,7 +40,7 @@ Preflight = Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]]
 class Executor:
     """Carries out what a plan says; the only one who repairs it.
 
-    Rules repair first. A `mechanic` is asked where they end; what still cannot be carried out goes back to the
+    Rules repair first. A `repair_agent` is asked where they end; what still cannot be carried out goes back to the
     Researcher through `revise`.
     """
 
@@ -52,7 +52,7 @@ class Executor:
         preflight: Preflight,
         budget: Budget,
         rung_items: int,
-        mechanic: Mechanic | None = None,
+        repair_agent: RepairAgent | None = None,
         revise: Revise | None = None,
     ) -> None:
         self._prepare_data = prepare_data
@@ -61,7 +61,7 @@ class Executor:
         self._preflight = preflight
         self._budget = budget
         self._rung_items = rung_items
-        self._mechanic = mechanic
+        self._repair_agent = repair_agent
         self._revise = revise
 
     def baseline(self) -> Evaluation:
@@ -77,8 +77,8 @@ class Executor:
         current, said = plan, list[str]()
         for exchange in range(MAX_EXCHANGES + 1):
             ready = self._attempt(current)
-            if self._mechanic is not None:
-                ready = self._mechanic.prepare(current, ready, self._attempt, experiment)
+            if self._repair_agent is not None:
+                ready = self._repair_agent.prepare(current, ready, self._attempt, experiment)
             said += ready.repairs
             if ready.problem is None or self._revise is None or exchange == MAX_EXCHANGES:
                 break
@@ -184,12 +184,12 @@ class Executor:
         return trial.model_copy(update={"training": repair.plan, "repairs": repairs, "status": "running"})
 
     def _repair(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrainingRepair | None:
-        """By a rule, else by the mechanic; both draw on the same few repairs."""
+        """By a rule, else by the repair_agent; both draw on the same few repairs."""
         if len(trial.repairs) >= MAX_REPAIRS:
             return None
         repair = repair_training(trial.training, failure.cause)
-        if repair is None and self._mechanic is not None:
-            return self._mechanic.repair(trial, failure, experiment)
+        if repair is None and self._repair_agent is not None:
+            return self._repair_agent.repair(trial, failure, experiment)
         return repair
 
     def _score(self, trial: TrialRecord, outcome: TrainingOutcome) -> TrialRecord:

@@ -1,4 +1,4 @@
-"""A mechanic: whom the Executor asks once its own rules have had their turn. `llm.LLMMechanic` is one."""
+"""A repair_agent: whom the Executor asks once its own rules have had their turn. `llm.ExecutorAgent` is one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Attempt = Callable[[ExperimentPlan], Preparation]
 Revise = Callable[[ExperimentPlan, str, str], ExperimentPlan | None]
 
 
-class Mechanic(Protocol):
+class RepairAgent(Protocol):
     """Looks at what rules alone cannot judge. What it proposes is checked like any other plan."""
 
     def prepare(

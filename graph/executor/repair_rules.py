@@ -48,7 +48,7 @@ def repair_recipe(recipe: DataRecipe) -> RecipeRepair | None:
     return None
 
 
-def _longer(plan: TrainingPlan) -> TrainingRepair | None:
+def _raise_max_length(plan: TrainingPlan) -> TrainingRepair | None:
     if plan.max_length >= _LONGEST:
         return None
     length = min(plan.max_length * 2, _LONGEST)
@@ -69,7 +69,7 @@ def _smaller_batches(plan: TrainingPlan) -> TrainingRepair | None:
     )
 
 
-def _calmer(plan: TrainingPlan) -> TrainingRepair | None:
+def _lower_learning_rate(plan: TrainingPlan) -> TrainingRepair | None:
     if plan.learning_rate < 1e-6:
         return None
     rate = plan.learning_rate / 3
@@ -89,9 +89,9 @@ def _end_marker(plan: TrainingPlan) -> TrainingRepair | None:
 
 
 _TRAINING_RULES: dict[Cause, Callable[[TrainingPlan], TrainingRepair | None]] = {
-    "too_long": _longer,
+    "too_long": _raise_max_length,
     "out_of_memory": _smaller_batches,
-    "nan_loss": _calmer,
+    "nan_loss": _lower_learning_rate,
     "no_eos": _end_marker,
 }
 

@@ -19,7 +19,7 @@ from ..report.html import write_report
 from ..report.summary import Ending, FinishRecord, Spend, summarise, tally
 from ..run.budget import Reading
 from ..run.estimate import remember_rates
-from ..run.runtime import Lab
+from ..run.runtime import Runtime
 from ..steering.lineage import saw_test_split
 from ..tree.experiment import Experiment, TrialRecord
 from ..tree.tree import Tree
@@ -34,51 +34,56 @@ _RESERVE_MARGIN = 1.5
 _GUARD_ITEMS = 300  # what guarding a winner takes, in items of a task answered by choice
 
 
-def reserve_seconds(lab: Lab, baseline: Evaluation) -> float:
+def reserve_seconds(runtime: Runtime, baseline: Evaluation) -> float:
     """What the end of the run will take: finalists on `confirm`, winner and baseline on the test split, guards.
 
     By the seconds that an item of the baseline's evaluation took, with a margin.
     """
     per_item = baseline.seconds / baseline.score.n
-    confirm = baseline.score.n * (1 / lab.task.search_fraction - 1)
-    test_bytes = lab.task.test.stat().st_size / max(1, lab.task.dev.stat().st_size)
-    test = baseline.score.n / lab.task.search_fraction * test_bytes
-    baselines = 3 if lab.task.choices else 2  # with choices the base model is scored both ways
-    guards = _GUARD_ITEMS if lab.settings.guards else 0
-    return _RESERVE_MARGIN * per_item * (lab.settings.finalists * confirm + baselines * test + guards)
+    confirm = baseline.score.n * (1 / runtime.task.search_fraction - 1)
+    test_bytes = runtime.task.test.stat().st_size / max(1, runtime.task.dev.stat().st_size)
+    test = baseline.score.n / runtime.task.search_fraction * test_bytes
+    baselines = 3 if runtime.task.choices else 2  # with choices the base model is scored both ways
+    regression_checks = _GUARD_ITEMS if runtime.settings.regression_checks else 0
+    return (
+        _RESERVE_MARGIN
+        * per_item
+        * (runtime.settings.finalists * confirm + baselines * test + regression_checks)
+    )
 
 
-def reason_to_end(lab: Lab, tree: Tree) -> Ending | None:
+def reason_to_end(runtime: Runtime, tree: Tree) -> Ending | None:
     """Why there is no further round, or None: rounds used up, or no time for one more like those before."""
     seconds = [experiment.seconds for experiment in tree if experiment.round > 0]
-    if len(seconds) >= lab.settings.rounds:
+    if len(seconds) >= runtime.settings.rounds:
         return "rounds"
-    typical = max(seconds, default=0.0) / min(lab.settings.slots, lab.settings.trials)
+    typical = max(seconds, default=0.0) / min(runtime.settings.slots, runtime.settings.trials)
     # A round that would be cut before its first rung ends teaches nothing.
-    return None if lab.budget.allows(max(1.0, typical * lab.settings.rungs[0])) else "budget"
+    return None if runtime.budget.allows(max(1.0, typical * runtime.settings.rungs[0])) else "budget"
 
 
-def keep_record(lab: Lab, tree: Tree, closed: Experiment) -> None:
+def keep_record(runtime: Runtime, tree: Tree, closed: Experiment) -> None:
     """Project the tree to the experiment store, and drop what trials that lost leave behind."""
-    if lab.projector.due:
-        calls = read_run_calls(lab.directory.calls)
-        lab.projector.project(tree, spend_of(tree, lab.budget.clock.read(), calls=calls))
-    if lab.settings.checkpoint == "server":
-        write_json(lab.directory.tree, {e.id: e.model_dump(mode="json") for e in tree})
-    if not lab.settings.keep_all:
+    if runtime.projector.due:
+        calls = read_run_calls(runtime.directory.calls)
+        runtime.projector.project(tree, spend_of(tree, runtime.budget.clock.read(), calls=calls))
+    if runtime.settings.checkpoint == "server":
+        write_json(runtime.directory.tree, {e.id: e.model_dump(mode="json") for e in tree})
+    if not runtime.settings.keep_all:
         needed = {experiment.best_trial for experiment in tree}
         for trial in closed.trials:
             if trial.id:
-                lab.runner.prune(lab.directory.trials / trial.id, keep_adapter=trial.id in needed)
+                runtime.runner.prune(runtime.directory.trials / trial.id, keep_adapter=trial.id in needed)
 
 
-def finish(lab: Lab, tree: Tree) -> FinishRecord:
+def finish(runtime: Runtime, tree: Tree) -> FinishRecord:
     """The end of the run. After a crash it may be called again: nothing is scored twice."""
-    reason = reason_to_end(lab, tree) or "stopped"
-    winner = _choose(lab, tree)
-    lab.grader.seal(winner.adapter)
-    test, baseline = lab.grader.score_test()
-    guards = lab.grader.guard(winner.adapter) if winner.adapter and lab.settings.guards else []
+    reason = reason_to_end(runtime, tree) or "stopped"
+    winner = _choose(runtime, tree)
+    runtime.grader.seal(winner.adapter)
+    test, baseline = runtime.grader.score_test()
+    compared = winner.adapter if runtime.settings.regression_checks else None
+    checks = runtime.grader.check_regressions(compared) if compared else []
     record = FinishRecord(
         reason=reason,
         winner_trial=winner.trial.id if winner.trial else None,
@@ -87,22 +92,22 @@ def finish(lab: Lab, tree: Tree) -> FinishRecord:
         confirm=winner.confirm,
         test=test,
         baseline_test=baseline,
-        test_gain=_paired_gain(lab, test, baseline) if winner.trial else None,
-        picked=picked(lab, tree),
-        seeds=winner.seeds.score(lab),
-        guards=guards,
-        test_seen=saw_test_split(lab.directory.path),
+        test_gain=_paired_gain(runtime, test, baseline) if winner.trial else None,
+        picked=picked(runtime, tree),
+        seeds=winner.seeds.score(runtime),
+        regression_checks=checks,
+        test_seen=saw_test_split(runtime.directory.path),
         best_path="best" if winner.trial else None,
     )
-    remember_rates(lab.task, lab.settings, tree)
-    write_best(lab, winner.experiment, winner.trial, record)
-    InsightStore(smoke=lab.settings.smoke).keep(lab.task, lab.directory.path, distil(tree))
-    spend = spend_of(tree, lab.budget.clock.read(), record, calls=read_run_calls(lab.directory.calls))
-    lab.projector.project(tree, spend, record, required=True)
-    summary = summarise(lab.directory.run_info(), tree, record, spend)
-    write_report(lab.directory.path, summary, tree, lab.task)
+    remember_rates(runtime.task, runtime.settings, tree)
+    write_best(runtime, winner.experiment, winner.trial, record)
+    InsightStore(smoke=runtime.settings.smoke).keep(runtime.task, runtime.directory.path, distil(tree))
+    spend = spend_of(tree, runtime.budget.clock.read(), record, calls=read_run_calls(runtime.directory.calls))
+    runtime.projector.project(tree, spend, record, required=True)
+    summary = summarise(runtime.directory.run_info(), tree, record, spend)
+    write_report(runtime.directory.path, summary, tree, runtime.task)
     # Written last: a run is done when everything it leaves is there.
-    write_json(lab.directory.finish, record.model_dump(mode="json"))
+    write_json(runtime.directory.finish, record.model_dump(mode="json"))
     return record
 
 
@@ -116,7 +121,7 @@ def spend_of(
         tree,
         reading.active_seconds,
         evaluation_seconds=sum(evaluation.seconds for evaluation in [root, *ends] if evaluation),
-        own_seconds=reading.own_seconds,
+        overhead_seconds=reading.overhead_seconds,
         calls=calls,
     )
 
@@ -130,27 +135,27 @@ class _Finalist:
     seeds: FreshSeeds
 
 
-def _choose(lab: Lab, tree: Tree) -> _Finalist:
+def _choose(runtime: Runtime, tree: Tree) -> _Finalist:
     """The finalist with the best score on `search` and `confirm` together; the base model stands among them.
 
     Finalists are those with the highest posterior value, not the highest score: the maximum of many noisy
     scores is mostly noise.
     """
-    ranked = sorted(tree.scored, key=lambda e: (-_belief(tree, e), e.id))
-    finalists = [_finalist(lab, experiment) for experiment in ranked[: lab.settings.finalists]]
+    ranked = sorted(tree.scored, key=lambda e: (-_posterior(tree, e), e.id))
+    finalists = [_finalist(runtime, experiment) for experiment in ranked[: runtime.settings.finalists]]
     return min(finalists, key=lambda f: (-_pooled(f), f.experiment.id))
 
 
-def _belief(tree: Tree, experiment: Experiment) -> float:
-    belief = tree.posterior(experiment.id)
-    return belief.mean if belief else 0.0
+def _posterior(tree: Tree, experiment: Experiment) -> float:
+    posterior = tree.posterior(experiment.id)
+    return posterior.mean if posterior else 0.0
 
 
-def _finalist(lab: Lab, experiment: Experiment) -> _Finalist:
+def _finalist(runtime: Runtime, experiment: Experiment) -> _Finalist:
     trial = next((t for t in experiment.trials if t.id == experiment.best_trial), None)
-    adapter = None if trial is None else adapter_of(lab.directory.trials, trial)
-    confirm = lab.grader.evaluate(adapter, "confirm")
-    seeds = try_fresh_seeds(lab, experiment, trial, confirm) if trial else FreshSeeds((confirm,))
+    adapter = None if trial is None else adapter_of(runtime.directory.trials, trial)
+    confirm = runtime.grader.evaluate(adapter, "confirm")
+    seeds = try_fresh_seeds(runtime, experiment, trial, confirm) if trial else FreshSeeds((confirm,))
     return _Finalist(experiment, trial, adapter, confirm, seeds)
 
 
@@ -168,17 +173,17 @@ def adapter_of(trials: Path, trial: TrialRecord) -> Path:
     return trials / trial.id / "rungs" / str(trial.rung) / "adapter"
 
 
-def _paired_gain(lab: Lab, after: Evaluation, before: Evaluation) -> Score:
+def _paired_gain(runtime: Runtime, after: Evaluation, before: Evaluation) -> Score:
     """The gain on the same items, with its interval over items; only values are read, never items."""
-    ours, base = _rows(lab, after), _rows(lab, before)
+    ours, base = _rows(runtime, after), _rows(runtime, before)
     items = sorted(ours)
     sides = (_measured([rows[item] for item in items]) for rows in (base, ours))
-    return paired_gain(metric(lab.task.metric), *sides).score
+    return paired_gain(metric(runtime.task.metric), *sides).score
 
 
-def _rows(lab: Lab, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+def _rows(runtime: Runtime, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     assert evaluation.predictions is not None
-    return {row["id"]: row for row in read_jsonl(lab.directory.path / evaluation.predictions)}
+    return {row["id"]: row for row in read_jsonl(runtime.directory.path / evaluation.predictions)}
 
 
 def _measured(rows: Sequence[dict[str, Any]]) -> Measured:

@@ -139,14 +139,16 @@ def _scores(task: Task, finish: FinishRecord) -> Iterator[str]:
     if gain is not None:
         yield f"Gain over the base model on the same test items: {signed(gain.value)} {bounds(gain)}."
         yield ""
-    for guard in finish.guards:
+    for guard in finish.regression_checks:
         lost = ": lost beyond noise" if guard.broken else ""
         yield f"- {guard.name}: {guard.base:.2f} of {guard.n} items before, {guard.winner:.2f} after{lost}"
-    if finish.guards:
+    if finish.regression_checks:
         yield ""
-    extras = finish.test.extras if finish.test else {}
-    if extras:
-        yield "On test: " + ", ".join(f"{escape(name)} {value:.3f}" for name, value in extras.items()) + "."
+    secondary = finish.test.secondary if finish.test else {}
+    if secondary:
+        yield (
+            "On test: " + ", ".join(f"{escape(name)} {value:.3f}" for name, value in secondary.items()) + "."
+        )
         yield ""
 
 

@@ -14,7 +14,7 @@ from ...evaluation.failures.analysis import measured_of, read_predictions
 from ...evaluation.metrics import metric
 from ...evaluation.results import Evaluation, Score
 from ...evaluation.statistics.seeds import seeds_and_items_measured
-from ..run.runtime import Lab
+from ..run.runtime import Runtime
 from ..tree.experiment import Experiment, TrialRecord
 
 _APART = 1_000_003
@@ -32,30 +32,32 @@ class FreshSeeds:
         """The mean score over seeds."""
         return sum(evaluation.score.value for evaluation in self.evaluations) / len(self.evaluations)
 
-    def score(self, lab: Lab) -> Score | None:
+    def score(self, runtime: Runtime) -> Score | None:
         """The mean with an interval over items and seeds; None if there is one seed only."""
         if len(self.evaluations) < 2:
             return None
-        said = [measured_of(read_predictions(lab.directory.path, each)) for each in self.evaluations]
-        return seeds_and_items_measured(metric(lab.task.metric), said)
+        said = [measured_of(read_predictions(runtime.directory.path, each)) for each in self.evaluations]
+        return seeds_and_items_measured(metric(runtime.task.metric), said)
 
 
-def try_fresh_seeds(lab: Lab, experiment: Experiment, trial: TrialRecord, confirm: Evaluation) -> FreshSeeds:
+def try_fresh_seeds(
+    runtime: Runtime, experiment: Experiment, trial: TrialRecord, confirm: Evaluation
+) -> FreshSeeds:
     """Train a finalist's plan again while the budget allows, as many at once as there are slots."""
-    seeds = [lab.settings.seed + _APART * number for number in range(1, lab.settings.fresh_seeds + 1)]
+    seeds = [runtime.settings.seed + _APART * number for number in range(1, runtime.settings.fresh_seeds + 1)]
 
     def evaluate(seed: int) -> Evaluation | None:
-        if experiment.dataset is None or not lab.budget.allows(trial.train_seconds + trial.load_seconds):
+        if experiment.dataset is None or not runtime.budget.allows(trial.train_seconds + trial.load_seconds):
             return None
-        adapter = lab.retrain(trial.training, experiment.dataset.fingerprint, seed)
+        adapter = runtime.retrain(trial.training, experiment.dataset.fingerprint, seed)
         if adapter is None:
             return None
-        evaluation = lab.grader.evaluate(adapter, "confirm")
-        if not lab.settings.keep_all:
-            lab.runner.prune(adapter.parents[2], keep_adapter=False)
+        evaluation = runtime.grader.evaluate(adapter, "confirm")
+        if not runtime.settings.keep_all:
+            runtime.runner.prune(adapter.parents[2], keep_adapter=False)
         return evaluation
 
-    with ThreadPoolExecutor(max_workers=lab.settings.slots) as pool:
+    with ThreadPoolExecutor(max_workers=runtime.settings.slots) as pool:
         # Each in a copy of this context: that is how a graph's node finds whom to tell of progress.
         waiting = [pool.submit(copy_context().run, evaluate, seed) for seed in seeds]
         found = [evaluation.result() for evaluation in waiting]

@@ -7,12 +7,12 @@ from ...evaluation.failures.analysis import measured_of, read_predictions
 from ...evaluation.metrics import Measured, metric
 from ...evaluation.results import Evaluation
 from ...evaluation.statistics.best_of_many import improvement_measured
-from ..report.summary import Picked
-from ..run.runtime import Lab
+from ..report.summary import SelectionBias
+from ..run.runtime import Runtime
 from ..tree.tree import Tree
 
 
-def picked(lab: Lab, tree: Tree) -> Picked | None:
+def picked(runtime: Runtime, tree: Tree) -> SelectionBias | None:
     """The best configuration on `search` against the base model, corrected for the number it was picked from.
 
     Configurations count if they were evaluated on all items; those that ended on an earlier rung were never
@@ -27,14 +27,14 @@ def picked(lab: Lab, tree: Tree) -> Picked | None:
         return None
 
     def said(evaluation: Evaluation) -> Measured:
-        return measured_of(read_predictions(lab.directory.path, evaluation))
+        return measured_of(read_predictions(runtime.directory.path, evaluation))
 
     try:
         found = improvement_measured(
-            metric(lab.task.metric), said(root), [said(each) for each in whole.values()]
+            metric(runtime.task.metric), said(root), [said(each) for each in whole.values()]
         )
     except TrexError:
         return None
-    return Picked(
+    return SelectionBias(
         gain=found.gain, at_least=found.at_least, p_value=found.p_value, candidates=found.candidates
     )

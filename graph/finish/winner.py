@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import InputError, TrexError, explain
 from ...evaluation.base_models import model_hash, resolve_model
-from ...evaluation.grader.client import GraderProcess
+from ...evaluation.grader.client import GraderClient
 from ...evaluation.results import Evaluation, Score
 from ...evaluation.task import Task
 from ...files import read_json, read_yaml, write_json, write_yaml
@@ -19,9 +19,9 @@ from ...training.jobs.identity import make_trial
 from ...training.jobs.job import Job, JobFailed
 from ...training.plan import TrainingPlan
 from ...training.runners import OnProgress
-from ...training.runners.local import LocalRunner
+from ...training.runners.local import LocalLauncher
 from ..report.summary import FinishRecord
-from ..run.runtime import Lab
+from ..run.runtime import Runtime
 from ..run.settings import Machine, Settings
 from ..tree.experiment import Experiment, TrialRecord
 from .model_card import write_model_card
@@ -44,9 +44,11 @@ class WinningPlan(BaseModel):
     dev: Score = Field(description="Its score on `search`")
 
 
-def write_best(lab: Lab, experiment: Experiment, trial: TrialRecord | None, record: FinishRecord) -> None:
+def write_best(
+    runtime: Runtime, experiment: Experiment, trial: TrialRecord | None, record: FinishRecord
+) -> None:
     """Fill best/ anew. Without a winning trial there is no such folder: the base model stays the best."""
-    best = lab.directory.best
+    best = runtime.directory.best
     if trial is None or experiment.dataset is None or trial.evaluation is None:
         shutil.rmtree(best, ignore_errors=True)
         return
@@ -54,22 +56,24 @@ def write_best(lab: Lab, experiment: Experiment, trial: TrialRecord | None, reco
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
     shutil.copytree(
-        lab.directory.trials / trial.id / "rungs" / str(trial.rung) / "adapter", making / "adapter"
+        runtime.directory.trials / trial.id / "rungs" / str(trial.rung) / "adapter", making / "adapter"
     )
-    shutil.copyfile(lab.directory.datasets / experiment.dataset.fingerprint / RECIPE, making / "recipe.yaml")
+    shutil.copyfile(
+        runtime.directory.datasets / experiment.dataset.fingerprint / RECIPE, making / "recipe.yaml"
+    )
     plan = WinningPlan(
         trial=trial.id,
-        seed=lab.settings.seed,
-        threads=lab.settings.threads,
-        grader_threads=lab.settings.grader_threads,
-        device=lab.settings.device,
+        seed=runtime.settings.seed,
+        threads=runtime.settings.threads,
+        grader_threads=runtime.settings.grader_threads,
+        device=runtime.settings.device,
         step=trial.step,
         training=trial.training,
         dev=trial.evaluation.score,
     )
     write_yaml(making / "plan.yaml", plan.model_dump(mode="json"))
-    write_json(making / "task.json", lab.task.model_dump(mode="json"))
-    write_model_card(making / CARD, lab.task, experiment, trial, record)
+    write_json(making / "task.json", runtime.task.model_dump(mode="json"))
+    write_model_card(making / CARD, runtime.task, experiment, trial, record)
     shutil.rmtree(best, ignore_errors=True)
     making.replace(best)
 
@@ -92,14 +96,14 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     """
     plan, recipe, task = _read(best)
     model = resolve_model(task.base_model)
-    runner = LocalRunner(
+    runner = LocalLauncher(
         slots=1,
         threads=plan.threads,
         memory_limit_mb=int(Machine.here().memory_mb * 0.8),
         timeout_s=Settings.model_fields["job_timeout_s"].default,
         reuse=None,
     )
-    grader = GraderProcess(task, workspace, model, threads=plan.grader_threads)
+    grader = GraderClient(task, workspace, model, threads=plan.grader_threads)
     try:
         dataset = build(recipe, task, workspace / "datasets")
         trial = make_trial(

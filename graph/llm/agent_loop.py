@@ -42,7 +42,7 @@ class Conversation(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Errand(Generic[Answer]):
+class AgentTask(Generic[Answer]):
     """What an agent is sent to do: with which model and tools, for which answer, in how many turns."""
 
     chat: Chat
@@ -58,25 +58,25 @@ class Errand(Generic[Answer]):
         return core_schema.any_schema()
 
 
-def _think(state: Conversation, runtime: Runtime[Errand[Any]]) -> Conversation:
-    errand = runtime.context
-    last = state.get("turns", 0) + 1 >= errand.turns
-    tools = () if last else errand.tools  # the last turn must answer
-    turn = errand.chat.turn(state["messages"], errand.answer, tools, purpose=errand.purpose)
-    if turn.answer is not None and (problem := errand.check(turn.answer)):
+def _think(state: Conversation, runtime: Runtime[AgentTask[Any]]) -> Conversation:
+    agent_task = runtime.context
+    last = state.get("turns", 0) + 1 >= agent_task.turns
+    tools = () if last else agent_task.tools  # the last turn must answer
+    turn = agent_task.chat.turn(state["messages"], agent_task.answer, tools, purpose=agent_task.purpose)
+    if turn.answer is not None and (problem := agent_task.check(turn.answer)):
         turn = Turn(turn.message, problem=problem)
     added: list[BaseMessage] = [turn.message]
     if turn.problem:
-        added.append(errand.chat.correction(turn))
+        added.append(agent_task.chat.correction(turn))
     return {"messages": added, "turn": turn, "turns": state.get("turns", 0) + 1}
 
 
-def _use_tools(state: Conversation, runtime: Runtime[Errand[Any]]) -> Conversation:
-    errand = runtime.context
-    by_name = {tool.name: tool for tool in errand.tools}
+def _use_tools(state: Conversation, runtime: Runtime[AgentTask[Any]]) -> Conversation:
+    agent_task = runtime.context
+    by_name = {tool.name: tool for tool in agent_task.tools}
     return {
         "messages": [
-            errand.chat.tool_result(request, use(by_name, request) if place < MOST_CALLS else _LEFT_OUT)
+            agent_task.chat.tool_result(request, use(by_name, request) if place < MOST_CALLS else _LEFT_OUT)
             for place, request in enumerate(state["turn"].tools)
         ]
     }
@@ -93,16 +93,16 @@ def use(tools: dict[str, BaseTool], request: ToolRequest) -> str:
     return result
 
 
-def _next(state: Conversation, runtime: Runtime[Errand[Any]]) -> Literal["use_tools", "think", "__end__"]:
+def _next(state: Conversation, runtime: Runtime[AgentTask[Any]]) -> Literal["use_tools", "think", "__end__"]:
     turn = state["turn"]
     if turn.answer is not None or state["turns"] >= runtime.context.turns:
         return "__end__"
     return "use_tools" if turn.tools else "think"
 
 
-def build_agent(name: str) -> CompiledStateGraph[Conversation, Errand[Any], Conversation, Conversation]:
+def build_agent(name: str) -> CompiledStateGraph[Conversation, AgentTask[Any], Conversation, Conversation]:
     """The loop, compiled under a name that LangGraph Studio shows."""
-    graph = StateGraph(Conversation, context_schema=Errand)
+    graph = StateGraph(Conversation, context_schema=AgentTask)
     graph.add_node("think", _think)
     graph.add_node("use_tools", _use_tools)
     graph.add_edge(START, "think")
@@ -112,9 +112,9 @@ def build_agent(name: str) -> CompiledStateGraph[Conversation, Errand[Any], Conv
     return graph.compile(checkpointer=False, name=name)
 
 
-def run_errand(
-    agent: CompiledStateGraph[Conversation, Errand[Any], Conversation, Conversation],
-    errand: Errand[Answer],
+def run_agent_task(
+    agent: CompiledStateGraph[Conversation, AgentTask[Any], Conversation, Conversation],
+    agent_task: AgentTask[Answer],
     messages: Sequence[BaseMessage],
 ) -> Answer:
     """The agent's answer. Raises ModelError if it has none when its turns are used up."""
@@ -123,12 +123,12 @@ def run_errand(
         warnings.filterwarnings("ignore", message=".*durability.*")
         end = agent.invoke(
             {"messages": list(messages)},
-            {"recursion_limit": 3 * errand.turns + 5},
-            context=errand,
+            {"recursion_limit": 3 * agent_task.turns + 5},
+            context=agent_task,
             durability="exit",
         )
     answer: Answer | None = end["turn"].answer
     if answer is None:
         why = end["turn"].problem or "it went on asking for tools"
-        raise ModelError(f"{errand.purpose}: no usable answer in {errand.turns} turns: {why}")
+        raise ModelError(f"{agent_task.purpose}: no usable answer in {agent_task.turns} turns: {why}")
     return answer

@@ -28,7 +28,7 @@ class Spent:
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    money: float = 0.0
+    cost_usd: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -42,7 +42,7 @@ class Cost:
 
     tokens_in: int = 0
     tokens_out: int = 0
-    money: float = 0.0
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Settled:
 class CallLedger:
     """Calls of one run, in one process; threads may share it.
 
-    `token_budget` (read and written) and `money_budget` (US dollars) bound the run, all its processes together;
+    `token_budget` (read and written) and `cost_budget_usd` (US dollars) bound the run, all its processes together;
     None is no bound. `on_call` hears of each call that has ended.
     """
 
@@ -86,12 +86,12 @@ class CallLedger:
         self,
         path: Path,
         token_budget: int | None = None,
-        money_budget: float | None = None,
+        cost_budget_usd: float | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
     ) -> None:
         self._path = path
         self._token_budget = token_budget
-        self._money_budget = money_budget
+        self._money_budget = cost_budget_usd
         self._on_call = on_call
         self._lock = threading.RLock()
         self._open: dict[str, Reservation] = {}
@@ -173,17 +173,17 @@ class CallLedger:
     def _check(self, most: Cost) -> None:
         waiting = [each.most for each in self._open.values()]
         tokens = self._spent.tokens + sum(each.tokens_in + each.tokens_out for each in waiting)
-        money = self._spent.money + sum(each.money for each in waiting)
+        money = self._spent.cost_usd + sum(each.cost_usd for each in waiting)
         wanted = most.tokens_in + most.tokens_out
         if self._token_budget is not None and tokens + wanted > self._token_budget:
             raise ModelBudgetSpent(
                 f"{tokens:,} of {self._token_budget:,} tokens are spent or set aside, and the next call may "
                 f"take {wanted:,}: it was not made"
             )
-        if self._money_budget is not None and money + most.money > self._money_budget:
+        if self._money_budget is not None and money + most.cost_usd > self._money_budget:
             raise ModelBudgetSpent(
                 f"${money:.4f} of ${self._money_budget:.4f} are spent or set aside, and the next call may "
-                f"cost ${most.money:.4f}: it was not made"
+                f"cost ${most.cost_usd:.4f}: it was not made"
             )
 
     def _book(self, cost: Cost) -> None:
@@ -192,7 +192,7 @@ class CallLedger:
             was.calls + 1,
             was.tokens_in + cost.tokens_in,
             was.tokens_out + cost.tokens_out,
-            was.money + cost.money,
+            was.cost_usd + cost.cost_usd,
         )
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -253,7 +253,7 @@ def _record(id: str, reserved: Mapping[str, Any], settled: Mapping[str, Any]) ->
         status=settled["status"],
         tokens_in=cost.tokens_in,
         tokens_out=cost.tokens_out,
-        money=cost.money,
+        cost_usd=cost.cost_usd,
         seconds=settled["seconds"],
         messages=list(reserved["messages"]),
         answer=dict(settled["answer"]),
@@ -284,11 +284,11 @@ def _unknown(reserved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cost_fields(cost: Cost) -> dict[str, Any]:
-    return {"tokens_in": cost.tokens_in, "tokens_out": cost.tokens_out, "money": cost.money}
+    return {"tokens_in": cost.tokens_in, "tokens_out": cost.tokens_out, "cost_usd": cost.cost_usd}
 
 
 def _cost(line: Mapping[str, Any]) -> Cost:
-    return Cost(int(line["tokens_in"]), int(line["tokens_out"]), float(line["money"]))
+    return Cost(int(line["tokens_in"]), int(line["tokens_out"]), float(line["cost_usd"]))
 
 
 def _end_last_line(path: Path) -> None:

@@ -35,7 +35,7 @@ class ModelSettings(BaseModel):
     token_budget: int | None = Field(
         default=None, ge=0, description="Input and output tokens of the run, in all"
     )
-    money_budget: float | None = Field(default=None, ge=0, description="US dollars of the run, in all")
+    cost_budget_usd: float | None = Field(default=None, ge=0, description="US dollars of the run, in all")
     outside: bool = Field(
         default=True,
         description="Research may ask the web, papers and hubs; off, nothing of a task leaves but calls",

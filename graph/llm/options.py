@@ -46,7 +46,7 @@ def model_settings(
 def parse_model_budget(text: str) -> dict[str, float | int]:
     """'200k' or '2M' as tokens, '$2' or '2 usd' as money. Raises InputError."""
     if match := _MONEY.fullmatch(text.strip()):
-        return {"money_budget": float(match[1] or match[2])}
+        return {"cost_budget_usd": float(match[1] or match[2])}
     if match := _TOKENS.fullmatch(text.strip()):
         return {"token_budget": round(float(match[1]) * {"": 1, "k": 1e3, "M": 1e6}[match[2]])}
     raise InputError(f"--llm-budget {text!r}: write tokens as 200k or 2M, or money as $2")

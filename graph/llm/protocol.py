@@ -88,7 +88,7 @@ class CallRecord:
     """'unknown': the process ended, or the connection broke, before an answer; its whole reservation is booked."""
     tokens_in: int = 0
     tokens_out: int = 0
-    money: float = 0.0
+    cost_usd: float = 0.0
     seconds: float = 0.0
     messages: list[dict[str, str]] = field(default_factory=list)
     """What was asked: role and text of each message (new ones only, by order)."""

@@ -74,7 +74,7 @@ def open_model(
         raise InputError(f"a chat model {_EXTRA}") from error
     url = _base_url(settings, provider)
     price = price_of(name, url)
-    if price is None and settings.money_budget is not None:
+    if price is None and settings.cost_budget_usd is not None:
         raise InputError(missing_price(name))
     given = _common(settings) | (_openai(settings, url, transport) if provider == "openai" else {})
     if provider != "openai" and settings.base_url:

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...evaluation.words import resemblance, word_set
 from ..tree.direction_stats import mean_of_gains
 from ..tree.experiment import Claim, Experiment
-from ..tree.posterior import Belief
+from ..tree.posterior import Posterior
 from ..tree.tree import NOTABLE_CHANCE, Tree
 
 Expectation = Literal["gain", "no_gain"]
@@ -139,7 +139,7 @@ def _folded(direction: str) -> str:
 class _Outcome:
     place: int
     id: str
-    belief: Belief
+    posterior: Posterior
     shows: Expectation | None
 
 
@@ -151,11 +151,11 @@ class _Records:
         self._found: dict[str, list[_Outcome]] = defaultdict(list)
         self._judged: dict[tuple[str, int], _Later] = {}
         for place, experiment in enumerate(tree):
-            belief = _belief(tree, experiment)
-            if experiment.plan is not None and belief is not None and belief.gain is not None:
-                shows = _shown(belief.gain, belief.gain_sd, tree.noise)
+            posterior = _posterior(tree, experiment)
+            if experiment.plan is not None and posterior is not None and posterior.gain is not None:
+                shows = _shown(posterior.gain, posterior.gain_sd, tree.noise)
                 direction = _folded(experiment.plan.direction)
-                self._found[direction].append(_Outcome(place, experiment.id, belief, shows))
+                self._found[direction].append(_Outcome(place, experiment.id, posterior, shows))
 
     def judged(self, claimed: _Claimed) -> Insight:
         """The insight of a claim, in the light of what came after it."""
@@ -187,7 +187,7 @@ class _Records:
                 continue
             word = "brings a gain" if telling.shows == "gain" else "brings no gain"
             claim = Claim(
-                text=f"{direction} {word} ({telling.belief.gain:+.3f} at first)"[-500:],
+                text=f"{direction} {word} ({telling.posterior.gain:+.3f} at first)"[-500:],
                 direction=direction,
                 expects=telling.shows,
             )
@@ -198,7 +198,7 @@ class _Records:
         key = direction, place
         if key not in self._judged:
             later = [each for each in self._found.get(direction, ()) if each.place > place]
-            mean = mean_of_gains([each.belief for each in later], self._tree.gain_variance)
+            mean = mean_of_gains([each.posterior for each in later], self._tree.gain_variance)
             self._judged[key] = _Later(
                 None if mean is None else _shown(*mean, self._tree.noise),
                 {
@@ -209,20 +209,22 @@ class _Records:
         return self._judged[key]
 
 
-def _belief(tree: Tree, experiment: Experiment) -> Belief | None:
+def _posterior(tree: Tree, experiment: Experiment) -> Posterior | None:
     """What to believe of a direction's gain, from one experiment that took it.
 
     A child of the baseline owes most of its gain to being trained at all; it is measured against the oldest
     such child (the two taken as independent), which is itself no evidence of a direction.
     """
-    belief, parent = tree.posterior(experiment.id), tree.parent(experiment.id)
-    if belief is None or parent is None or parent.plan is not None:
-        return belief
+    posterior, parent = tree.posterior(experiment.id), tree.parent(experiment.id)
+    if posterior is None or parent is None or parent.plan is not None:
+        return posterior
     first = next((child for child in tree.children(parent.id) if child.score is not None), None)
     before = None if first is None or first.id == experiment.id else tree.posterior(first.id)
     if before is None:
         return None
-    return Belief(belief.mean, belief.sd, belief.mean - before.mean, math.hypot(belief.sd, before.sd))
+    return Posterior(
+        posterior.mean, posterior.sd, posterior.mean - before.mean, math.hypot(posterior.sd, before.sd)
+    )
 
 
 @dataclass(frozen=True)

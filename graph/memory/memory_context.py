@@ -1,7 +1,7 @@
 """The memory context of a node: what the Researcher should know before it plans the next experiment.
 
 For the node v to refine it brings together P(v), the path from the root; S(v), its siblings; its children, so
-that nothing is tried twice; C(T), the key nodes of the whole tree; and insights, this tree's and those offered
+that nothing is tried twice; C(T), the key nodes of the whole tree; and insights, this tree's and those earlier_insights
 by earlier runs on kin tasks. `condense` writes it as text within a token budget.
 """
 
@@ -50,22 +50,22 @@ class MemoryContext:
         return distil(self.tree) if self.whole else ()
 
     @cached_property
-    def offered(self) -> tuple[Insight, ...]:
+    def earlier_insights(self) -> tuple[Insight, ...]:
         """Of earlier runs, but for those that this tree has an insight to say the same."""
         return tuple(
             insight for insight in self.earlier if not any(insight.repeats(each) for each in self.insights)
         )
 
 
-def context(tree: Tree, node_id: str, offered: Sequence[Insight] = ()) -> MemoryContext:
-    """Gather the memory context of a node; `offered` is what earlier runs found. Raises TrexError for an unknown id."""
+def context(tree: Tree, node_id: str, earlier_insights: Sequence[Insight] = ()) -> MemoryContext:
+    """Gather the memory context of a node; `earlier_insights` is what earlier runs found."""
     return MemoryContext(
         node=tree[node_id],
         path=tree.path(node_id),
         siblings=tree.siblings(node_id),
         children=tree.children(node_id),
         tree=tree,
-        earlier=tuple(offered),
+        earlier=tuple(earlier_insights),
     )
 
 
@@ -123,14 +123,19 @@ def _sections(context: MemoryContext) -> list[_Section]:
     tree = context.tree
     node, above, below = context.node, context.path[-2::-1], context.children[::-1]
     portrait, outcomes, beside = _portrait(tree, node), _direction_lines(tree), context.siblings[::-1]
-    keys, own, offered = context.key_nodes, context.insights, context.offered
+    keys, own, earlier_insights = context.key_nodes, context.insights, context.earlier_insights
     return [
         _Section("To refine", portrait, len(portrait), 0.5),
         _Section("Path from the root", _lines(tree, above), len(above), 0.4, oldest_first=True),
         _Section("Already tried from here", _lines(tree, below), len(below), 0.4),
         _Section("Key experiments of the whole tree", _key_lines(tree, keys), len(keys), 0.5),
         _Section("Insights of this run", map(_insight_line, own), len(own), 0.4),
-        _Section("Insights offered by earlier runs", map(_offered_line, offered), len(offered), 0.3),
+        _Section(
+            "Insights offered by earlier runs",
+            map(_offered_line, earlier_insights),
+            len(earlier_insights),
+            0.3,
+        ),
         _Section("Siblings", _lines(tree, beside), len(beside), 0.6),
         _Section("What each direction brought", outcomes, len(outcomes), 1.0),
     ]
@@ -199,10 +204,10 @@ def _outcome(tree: Tree, experiment: Experiment) -> str:
         return "running"
     if experiment.status == "failed" or experiment.score is None:
         return f"failed, {_brief(experiment.failure or 'no reason was kept')}"
-    score, belief = experiment.score, tree.posterior(experiment.id)
+    score, posterior = experiment.score, tree.posterior(experiment.id)
     text = f"{score.name} {score.value:.3f} ± {score.standard_error:.3f}"
-    if belief is not None and belief.gain is not None:
-        text += f", gain {belief.gain:+.3f} (better with probability {belief.chance:.2f})"
+    if posterior is not None and posterior.gain is not None:
+        text += f", gain {posterior.gain:+.3f} (better with probability {posterior.chance:.2f})"
     return text
 
 

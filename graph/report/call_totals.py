@@ -24,7 +24,7 @@ class CallTotals:
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    money: float = 0.0
+    cost_usd: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -51,7 +51,7 @@ def event_of(call: CallRecord) -> dict[str, Any]:
         "status": call.status,
         "tokens_in": call.tokens_in,
         "tokens_out": call.tokens_out,
-        "money": call.money,
+        "cost_usd": call.cost_usd,
         "seconds": call.seconds,
         "tools": [str(tool["name"]) for tool in call.answer.get("tools") or []],
     }
@@ -64,7 +64,7 @@ def totals(calls: Iterable[CallRecord]) -> CallTotals:
         calls=len(known),
         tokens_in=sum(call.tokens_in for call in known),
         tokens_out=sum(call.tokens_out for call in known),
-        money=sum(call.money for call in known),
+        cost_usd=sum(call.cost_usd for call in known),
         seconds=sum(call.seconds for call in known),
     )
 

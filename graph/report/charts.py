@@ -126,7 +126,7 @@ def tokens_svg(by_round: Mapping[int, CallTotals]) -> str:
         _text(svg, frame.x(number), HEIGHT - BOTTOM + 18, "tick", str(number))
     _text(svg, frame.x(last / 2), HEIGHT - 4, "axis", "round")
     for number, sums in by_round.items():
-        spent = model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+        spent = model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
         for kind, low, high in (("in", 0, sums.tokens_in), ("out", sums.tokens_in, sums.tokens)):
             place = {
                 "x": f"{frame.x(number) - width / 2:.1f}",

@@ -84,10 +84,10 @@ def dollars(amount: float) -> str:
     return f"${amount:.{2 if amount >= 0.1 or amount == 0 else 3 if amount >= 0.01 else 4}f}"
 
 
-def model_spend(calls: int, tokens_in: int, tokens_out: int, money: float) -> str:
+def model_spend(calls: int, tokens_in: int, tokens_out: int, cost_usd: float) -> str:
     """'12 calls, 48,210 tokens in, 5,120 out, $0.43'; money only where it costs any."""
     counted = f"{calls} call{'' if calls == 1 else 's'}, {tokens_in:,} tokens in, {tokens_out:,} out"
-    return counted + (f", {dollars(money)}" if money else "")
+    return counted + (f", {dollars(cost_usd)}" if cost_usd else "")
 
 
 def readable(name: str) -> str:
@@ -146,10 +146,12 @@ def picked(best: BestSummary) -> str | None:
 
 def guards(best: BestSummary) -> str | None:
     """What the winner kept and lost beside its task, in a sentence; None if nobody looked."""
-    if not best.guards:
+    if not best.regression_checks:
         return None
-    figures = [f"{guard.name} {guard.base:.2f} → {guard.winner:.2f} of {guard.n}" for guard in best.guards]
-    lost = [guard.name for guard in best.guards if guard.broken]
+    figures = [
+        f"{guard.name} {guard.base:.2f} → {guard.winner:.2f} of {guard.n}" for guard in best.regression_checks
+    ]
+    lost = [guard.name for guard in best.regression_checks if guard.broken]
     found = f"It lost on {' and '.join(lost)}, beyond noise" if lost else "It lost nothing beyond noise"
     return f"{found} (share of items, base model → winner: {', '.join(figures)})."
 

@@ -25,7 +25,7 @@ from ..researcher.protocol import Candidate, Note, ResearchNotes
 from ..steering.control import Control, Hint
 from ..tree.experiment import Experiment
 from ..tree.tree import Tree
-from . import formatting as phrases
+from . import formatting as formatting
 from .agent_turns import thinking
 from .call_totals import CallTotals, by_role, by_round, read_run_calls, totals
 from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg, tokens_svg
@@ -143,16 +143,16 @@ def html(report: Report) -> str:
             summary=summary,
             best=best,
             winner=winner,
-            verdict=phrases.verdict(summary),
-            beside=phrases.beside(best) if best else [],
-            endings=phrases.ENDINGS,
+            verdict=formatting.verdict(summary),
+            beside=formatting.beside(best) if best else [],
+            endings=formatting.ENDINGS,
             flat={experiment.id: experiment for experiment in summary.experiments},
             series=SERIES,
-            outcome=phrases.outcome,
-            contamination=phrases.contamination(list(report.tree)),
+            outcome=formatting.outcome,
+            contamination=formatting.contamination(list(report.tree)),
             integrity=report.integrity,
-            openings=phrases.openings,
-            split_hashes=phrases.split_hashes,
+            openings=formatting.openings,
+            split_hashes=formatting.split_hashes,
             shares=_shares(report.spend),
             kinds=KINDS,
             cases=report.cases,
@@ -163,7 +163,7 @@ def html(report: Report) -> str:
             **_model_parts(report),
         )
     )
-    return phrases.clean(page)
+    return formatting.clean(page)
 
 
 def _environment() -> Environment:
@@ -175,14 +175,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": phrases.number,
-        "signed": phrases.signed,
-        "interval": phrases.interval,
-        "duration": phrases.duration,
-        "readable": phrases.readable,
-        "dollars": phrases.dollars,
+        "number": formatting.number,
+        "signed": formatting.signed,
+        "interval": formatting.interval,
+        "duration": formatting.duration,
+        "readable": formatting.readable,
+        "dollars": formatting.dollars,
         "model_spend": _model_spend,
-        "shorten": lambda text: phrases.shorten(text, TEXT_LENGTH),
+        "shorten": lambda text: formatting.shorten(text, TEXT_LENGTH),
     }
     return environment
 
@@ -205,7 +205,7 @@ def _model_parts(report: Report) -> dict[str, object]:
 
 
 def _model_spend(sums: CallTotals) -> str:
-    return phrases.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+    return formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
 
 
 def _shares(spend: Spend) -> list[tuple[str, float, float]]:

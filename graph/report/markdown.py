@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..tree.experiment import Experiment, TrialRecord
-from . import formatting as phrases
+from . import formatting as formatting
 from .agent_turns import Thinking, thinking
 from .call_totals import totals
 from .formatting import duration, interval, readable
@@ -26,7 +26,7 @@ def markdown(report: Report) -> str:
     """The whole report as GitHub-flavoured Markdown."""
     parts = [_headline(report), _tree(report), _experiments(report), _cases(report)]
     parts += [_integrity(report), _account(report)]
-    return phrases.clean("\n".join(line for part in parts for line in part).rstrip() + "\n")
+    return formatting.clean("\n".join(line for part in parts for line in part).rstrip() + "\n")
 
 
 def escape(text: str) -> str:
@@ -40,7 +40,7 @@ def _headline(report: Report) -> Iterator[str]:
     yield ""
     yield escape(summary.requirement)
     yield ""
-    yield f"**{phrases.verdict(summary).sentence}**"
+    yield f"**{formatting.verdict(summary).sentence}**"
     yield ""
     if best is not None:
         yield f"| {escape(summary.metric)} | base model | best |"
@@ -53,13 +53,13 @@ def _headline(report: Report) -> Iterator[str]:
         yield ""
         yield "The search score chose the winner, so it flatters it; confirm and test do not."
         yield ""
-        for sentence in phrases.beside(best):
+        for sentence in formatting.beside(best):
             yield sentence
             yield ""
         if best.test_seen:
             yield "**This test split was opened before this run ended: its score is not a fresh one.**"
             yield ""
-    ending = f", {phrases.ENDINGS[summary.reason]}" if summary.reason else ""
+    ending = f", {formatting.ENDINGS[summary.reason]}" if summary.reason else ""
     yield f"Status: {summary.status}{ending}. {escape(summary.message)}".rstrip()
     yield ""
 
@@ -69,7 +69,7 @@ def _tree(report: Report) -> Iterator[str]:
     yield "## Tree"
     yield ""
     # Indented, not fenced: no text can close an indented block.
-    for line in phrases.tree_lines(report.summary.experiments, best.experiment if best else None):
+    for line in formatting.tree_lines(report.summary.experiments, best.experiment if best else None):
         yield f"    {' '.join(line.splitlines())}"
     yield ""
 
@@ -90,11 +90,11 @@ def _research(report: Report, behind: Thinking | None) -> Iterator[str]:
     if report.notes or findings or report.candidates or behind:
         yield "## Research"
         yield ""
-        yield from (f"- {escape(phrases.shorten(note, 600))}" for note in [*report.notes, *findings])
+        yield from (f"- {escape(formatting.shorten(note, 600))}" for note in [*report.notes, *findings])
         for candidate in report.candidates:
             seen = f"{candidate.rows_seen} rows looked at" if candidate.rows_seen else "only read about"
             about = f"{candidate.name}, licence {candidate.licence}, {seen}. {candidate.why}"
-            yield f"- Data set found: {escape(phrases.shorten(about, 600))}"
+            yield f"- Data set found: {escape(formatting.shorten(about, 600))}"
         yield ""
     if behind:
         yield from _thinking(behind)
@@ -105,20 +105,22 @@ def _research(report: Report, behind: Thinking | None) -> Iterator[str]:
             named = [("for", insight.evidence_for), ("against", insight.evidence_against)]
             evidence = "".join(f"; {side}: {', '.join(ids)}" for side, ids in named if ids)
             origin = f"; from {insight.origin}" if insight.origin else ""
-            about = f"{phrases.shorten(insight.text, 600)} ({readable(insight.direction)}{evidence}{origin})"
+            about = (
+                f"{formatting.shorten(insight.text, 600)} ({readable(insight.direction)}{evidence}{origin})"
+            )
             yield f"- {insight.status}: {escape(about)}"
         yield ""
     if report.hints:
         yield "## What a person said"
         yield ""
-        yield from (f"- {escape(phrases.shorten(hint, 600))}" for hint in report.hints)
+        yield from (f"- {escape(formatting.shorten(hint, 600))}" for hint in report.hints)
         yield ""
 
 
 def _thinking(behind: Thinking) -> Iterator[str]:
     """The last calls of a round in a line or two each; the page and the record of calls have more."""
     sums = behind.totals
-    spent = phrases.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+    spent = formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
     yield f"What the model thought, read and spent: {escape(spent)}, {duration(sums.seconds)}"
     yield ""
     shown = behind.thoughts[-THOUGHTS_SHOWN:]
@@ -136,7 +138,7 @@ def _thinking(behind: Thinking) -> Iterator[str]:
 
 
 def _short(text: str) -> str:
-    return escape(phrases.shorten(text, THOUGHT_LENGTH))
+    return escape(formatting.shorten(text, THOUGHT_LENGTH))
 
 
 def _experiment(experiment: Experiment) -> Iterator[str]:
@@ -152,7 +154,7 @@ def _experiment(experiment: Experiment) -> Iterator[str]:
     yield f"- Refines: {escape(experiment.parent_id or '–')}"
     yield f"- Hypothesis: {escape(plan.hypothesis)}"
     verdict = f"({experiment.diagnosis.verdict}) " if experiment.diagnosis else ""
-    yield f"- Outcome: {verdict}{escape(phrases.outcome(experiment))}"
+    yield f"- Outcome: {verdict}{escape(formatting.outcome(experiment))}"
     if experiment.diagnosis:
         yield from (f"- Insight: {escape(insight)}" for insight in experiment.diagnosis.insights)
     if dataset is not None:
@@ -192,9 +194,9 @@ def _cases(report: Report) -> Iterator[str]:
     yield "From the search part of dev."
     yield ""
     for case in report.cases:
-        yield f"- {escape(phrases.shorten(case.prompt, CASE_LENGTH))}"
-        yield f"  - expected: {escape(phrases.shorten(case.reference, CASE_LENGTH))}"
-        yield f"  - answered: {escape(phrases.shorten(case.prediction, CASE_LENGTH))}"
+        yield f"- {escape(formatting.shorten(case.prompt, CASE_LENGTH))}"
+        yield f"  - expected: {escape(formatting.shorten(case.reference, CASE_LENGTH))}"
+        yield f"  - answered: {escape(formatting.shorten(case.prediction, CASE_LENGTH))}"
     yield ""
 
 
@@ -202,11 +204,11 @@ def _integrity(report: Report) -> Iterator[str]:
     integrity = report.integrity
     yield "## Integrity"
     yield ""
-    yield f"- Contamination: {phrases.contamination(list(report.tree))}"
+    yield f"- Contamination: {formatting.contamination(list(report.tree))}"
     yield f"- Confinement of training: {escape(report.summary.confinement)}"
     if integrity is not None:
-        yield f"- Openings: {phrases.openings(integrity)}"
-        yield from (f"- Split {line}" for line in phrases.split_hashes(integrity))
+        yield f"- Openings: {formatting.openings(integrity)}"
+        yield from (f"- Split {line}" for line in formatting.split_hashes(integrity))
         if integrity.winner is not None:
             sealed = integrity.winner
             yield f"- Winner: adapter `{sealed.winner_hash[:16]}`, base model `{sealed.baseline_hash[:16]}`, "
@@ -226,7 +228,7 @@ def _account(report: Report) -> Iterator[str]:
     yield f"- Spent on: {parts or 'nothing yet'}"
     if report.calls:
         sums = totals(report.calls)
-        took = phrases.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.money)
+        took = formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
         yield f"- Chat models ({escape(summary.llm)}): {escape(took)}, {duration(sums.seconds)} of waiting"
     yield f"- Base model: {escape(summary.base_model)}"
     versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())

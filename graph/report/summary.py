@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...evaluation.results import Evaluation, Guard, Score
+from ...evaluation.results import Evaluation, RegressionCheck, Score
 from ...evaluation.task import Task
 from ...landlock import NOT_CONFINED
 from ..run.rerun_command import command
@@ -41,7 +41,7 @@ class RunInfo(BaseModel):
     )
 
 
-class Picked(BaseModel):
+class SelectionBias(BaseModel):
     """The best of many on `search` against the base model, corrected for having been picked there."""
 
     model_config = ConfigDict(frozen=True)
@@ -69,11 +69,13 @@ class FinishRecord(BaseModel):
     test_gain: Score | None = Field(
         default=None, description="Winner minus baseline on the same test items, with a paired interval"
     )
-    picked: Picked | None = None
+    picked: SelectionBias | None = None
     seeds: Score | None = Field(
         default=None, description="The winner's plan on `confirm`, trained again with fresh seeds as well"
     )
-    guards: list[Guard] = Field(default_factory=list, description="What the winner may have lost")
+    regression_checks: list[RegressionCheck] = Field(
+        default_factory=list, description="What the winner may have lost"
+    )
     test_seen: bool = Field(default=False, description="This test split was opened before this run ended")
     best_path: str | None = Field(
         default=None, description="The winner's folder, relative to the run directory"
@@ -90,7 +92,7 @@ class Spend(BaseModel):
     evaluation_seconds: float = 0.0
     loading_seconds: float = 0.0
     data_seconds: float = 0.0
-    own_seconds: float = Field(default=0.0, description="Deciding, recording, writing: TREX itself")
+    overhead_seconds: float = Field(default=0.0, description="Deciding, recording, writing: TREX itself")
     model_seconds: float = Field(default=0.0, description="Waiting for chat models")
     experiments: int = 0
     trials: int = 0
@@ -98,7 +100,7 @@ class Spend(BaseModel):
     calls: int = Field(default=0, description="Of chat models, those that failed included")
     tokens_in: int = 0
     tokens_out: int = 0
-    money: float = Field(default=0.0, description="US dollars, by the price table")
+    cost_usd: float = Field(default=0.0, description="US dollars, by the price table")
 
     @property
     def by_kind(self) -> dict[str, float]:
@@ -108,7 +110,7 @@ class Spend(BaseModel):
             "evaluation": self.evaluation_seconds,
             "loading": self.loading_seconds,
             "data": self.data_seconds,
-            "own": self.own_seconds,
+            "own": self.overhead_seconds,
             "model": self.model_seconds,
         }
 
@@ -120,7 +122,7 @@ def tally(
     evaluation_seconds: float = 0.0,
     loading_seconds: float = 0.0,
     data_seconds: float = 0.0,
-    own_seconds: float = 0.0,
+    overhead_seconds: float = 0.0,
     calls: Iterable[CallRecord] = (),
 ) -> Spend:
     """Add up what trials and calls of chat models took; the seconds given are those that no trial carries."""
@@ -132,7 +134,7 @@ def tally(
         evaluation_seconds=evaluation_seconds + sum(trial.eval_seconds for trial in trials),
         loading_seconds=loading_seconds + sum(trial.load_seconds for trial in trials),
         data_seconds=data_seconds,
-        own_seconds=own_seconds,
+        overhead_seconds=overhead_seconds,
         model_seconds=model.seconds,
         experiments=len(nodes),
         trials=len(trials),
@@ -140,7 +142,7 @@ def tally(
         calls=model.calls,
         tokens_in=model.tokens_in,
         tokens_out=model.tokens_out,
-        money=model.money,
+        cost_usd=model.cost_usd,
     )
 
 
@@ -218,9 +220,9 @@ class BestSummary(BaseModel):
     test: Interval | None
     baseline_test: Interval | None
     test_gain: Interval | None
-    picked: Picked | None
+    picked: SelectionBias | None
     seeds: Interval | None = Field(description="Over items of `confirm` and fresh seeds of the winner's plan")
-    guards: list[Guard]
+    regression_checks: list[RegressionCheck]
     test_seen: bool
     scoring: str
     path: str | None
@@ -363,7 +365,7 @@ def _winner(finish: FinishRecord) -> BestSummary | None:
         test_gain=Interval.of(finish.test_gain),
         picked=finish.picked,
         seeds=Interval.of(finish.seeds),
-        guards=finish.guards,
+        regression_checks=finish.regression_checks,
         test_seen=finish.test_seen,
         scoring=finish.dev.scoring,
         path=finish.best_path,
@@ -387,7 +389,7 @@ def _leader(tree: Tree) -> BestSummary | None:
         test_gain=None,
         picked=None,
         seeds=None,
-        guards=[],
+        regression_checks=[],
         test_seen=False,
         scoring=evaluation.scoring,
         path=None,

@@ -20,7 +20,7 @@ class Reading(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     active_seconds: float = Field(default=0.0, description="Wall time")
-    own_seconds: float = Field(default=0.0, description="CPU time of the processes that drove the graph")
+    overhead_seconds: float = Field(default=0.0, description="CPU time of the processes that drove the graph")
 
 
 def read_clock(path: Path) -> Reading:
@@ -44,7 +44,7 @@ class Clock:
         """Now, this process included."""
         return Reading(
             active_seconds=self._before.active_seconds + time.monotonic() - self._started,
-            own_seconds=self._before.own_seconds + time.process_time() - self._cpu,
+            overhead_seconds=self._before.overhead_seconds + time.process_time() - self._cpu,
         )
 
     def close(self) -> None:

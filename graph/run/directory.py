@@ -34,7 +34,7 @@ class RunDirectory:
         self.datasets = path / "datasets"
         self.trials = path / "trials"
         self.research = path / "research.json"
-        self.offered = path / "offered.json"
+        self.earlier_insights = path / "offered.json"
         self.calls = path / "calls.jsonl"
         self.finish = path / "finish.json"
         self.failure = path / "failure.json"

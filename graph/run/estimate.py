@@ -78,8 +78,8 @@ def models_on_top(settings: Settings) -> str | None:
     limits = []
     if models.token_budget is not None:
         limits.append(f"{models.token_budget:,} tokens")
-    if models.money_budget is not None:
-        limits.append(dollars(models.money_budget))
+    if models.cost_budget_usd is not None:
+        limits.append(dollars(models.cost_budget_usd))
     bound = f"at most {' and '.join(limits)}" if limits else "without a limit (--llm-budget sets one)"
     return f"calls of {thinker(settings)} come on top: {bound}"
 

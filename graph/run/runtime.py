@@ -1,4 +1,4 @@
-"""The lab of a run: everything its nodes work with, opened once a process from the frozen settings."""
+"""The runtime of a run: everything its nodes work with, opened once a process from the frozen settings."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pydantic import TypeAdapter
 
 from ...errors import TrexError
 from ...evaluation.base_models import model_hash, resolve_model
-from ...evaluation.grader.client import Grader, GraderProcess
+from ...evaluation.grader.client import Grader, GraderClient
 from ...evaluation.task import Task
 from ...files import read_json, write_json
 from ...home import home
 from ...tools.data_tool import data_tool
 from ...tools.evaluation_tool import evaluation_tool
-from ...tools.training_tool import LAST_RUNG, TrainingBench, TrainingOutcome, training_tool
+from ...tools.training_tool import LAST_RUNG, TrainingContext, TrainingOutcome, training_tool
 from ...training.data.build import BuiltDataset
 from ...training.jobs.job import JobStatus
 from ...training.plan import TrainingPlan
 from ...training.preflight import Problem, preflight
-from ...training.runners import Runner
-from ...training.runners.local import LocalRunner
+from ...training.runners import Launcher
+from ...training.runners.local import LocalLauncher
 from ..executor.executor import Executor, Preflight
 from ..memory.insight_store import InsightStore
 from ..memory.insights import Insight
@@ -34,7 +34,7 @@ from ..steering.control import Control, Watch
 from ..store.projection import Projector
 from ..tree.policies import SearchPolicy, policy
 from ..tree.tree import TreeReader
-from .agents import open_mind
+from .agents import open_agents
 from .budget import Budget, Clock
 from .directory import RunDirectory
 from .events import emit
@@ -47,7 +47,7 @@ Retrain = Callable[[TrainingPlan, str, int], Path | None]
 
 
 @dataclass
-class Lab:
+class Runtime:
     """Who works on a run, and with what."""
 
     settings: Settings
@@ -56,7 +56,7 @@ class Lab:
     researcher: Researcher
     executor: Executor
     grader: Grader
-    runner: Runner
+    runner: Launcher
     policy: SearchPolicy
     budget: Budget
     projector: Projector
@@ -78,16 +78,18 @@ class Lab:
         return ResearchNotes.model_validate(read_json(self.directory.research))
 
     def look_back(self) -> None:
-        """Write down what earlier runs on kin tasks have to offer: a run that goes on is offered the same."""
-        if not self.directory.offered.exists():
+        """Write down what earlier runs on kin tasks have to offer: a run that goes on is earlier_insights the same."""
+        if not self.directory.earlier_insights.exists():
             store = InsightStore(smoke=self.settings.smoke)
             found = store.offered(self.task, self.directory.path) if self.settings.reuse else ()
-            write_json(self.directory.offered, [insight.model_dump(mode="json") for insight in found])
+            write_json(
+                self.directory.earlier_insights, [insight.model_dump(mode="json") for insight in found]
+            )
 
     @cached_property
-    def offered(self) -> tuple[Insight, ...]:
-        """What earlier runs offered when this one began."""
-        path = self.directory.offered
+    def earlier_insights(self) -> tuple[Insight, ...]:
+        """What earlier runs earlier_insights when this one began."""
+        path = self.directory.earlier_insights
         return _INSIGHTS.validate_python(read_json(path)) if path.exists() else ()
 
     def interrupt(self) -> None:
@@ -106,16 +108,16 @@ class Lab:
             self.held.close()
 
 
-OpenLab = Callable[[Settings], Lab]
+OpenRuntime = Callable[[Settings], Runtime]
 
 
-def open_lab(settings: Settings) -> Lab:
-    """The lab of a run on this machine: TRL jobs by the local runner, the grader in a process of its own."""
+def open_runtime(settings: Settings) -> Runtime:
+    """The runtime of a run on this machine: TRL jobs by the local runner, the grader in a process of its own."""
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     model = resolve_model(task.base_model)
-    grader = GraderProcess(task, directory.path, model, threads=settings.grader_threads)
-    runner = LocalRunner(
+    grader = GraderClient(task, directory.path, model, threads=settings.grader_threads)
+    runner = LocalLauncher(
         slots=settings.slots,
         threads=settings.threads,
         memory_limit_mb=settings.memory_limit_mb,
@@ -132,7 +134,7 @@ def open_lab(settings: Settings) -> Lab:
     try:
         return assemble(settings, directory, task, model, grader, runner, check)
     except BaseException:
-        # A chat model without its key, for one: no lab will close what was started.
+        # A chat model without its key, for one: no runtime will close what was started.
         runner.close()
         grader.close()
         raise
@@ -144,12 +146,12 @@ def assemble(
     task: Task,
     model: Path,
     grader: Grader,
-    runner: Runner,
+    runner: Launcher,
     check: Preflight,
-) -> Lab:
-    """Put a lab together around a grader, a runner and a preflight check."""
+) -> Runtime:
+    """Put a runtime together around a grader, a runner and a preflight check."""
     budget = Budget(settings.budget_seconds, Clock(directory.clock))
-    bench = TrainingBench(
+    bench = TrainingContext(
         runner=runner,
         model=model,
         model_hash=model_hash(model),
@@ -163,7 +165,7 @@ def assemble(
         on_progress=_emit_progress,
     )
     store = _store("datasets") if settings.reuse else None
-    mind = open_mind(settings, task, directory)
+    mind = open_agents(settings, task, directory)
     executor = Executor(
         prepare_data=data_tool(task, directory.datasets, store, grader),
         train=training_tool(bench),
@@ -171,7 +173,7 @@ def assemble(
         preflight=check,
         budget=budget,
         rung_items=settings.rung_items,
-        mechanic=mind.mechanic,
+        repair_agent=mind.repair_agent,
         revise=mind.revise,
     )
 
@@ -181,7 +183,7 @@ def assemble(
             TrainingOutcome, tool.invoke({"plan": plan, "dataset": dataset, "rung": LAST_RUNG})
         ).adapter
 
-    return Lab(
+    return Runtime(
         settings=settings,
         task=task,
         directory=directory,
@@ -198,17 +200,17 @@ def assemble(
     )
 
 
-class Labs:
-    """Labs that are open in this process, one a run directory: nodes share it across supersteps."""
+class RuntimeRegistry:
+    """RuntimeRegistry that are open in this process, one a run directory: nodes share it across supersteps."""
 
-    def __init__(self, open_lab: OpenLab = open_lab) -> None:
-        self._open_lab = open_lab
-        self._labs: dict[str, Lab] = {}
+    def __init__(self, open_runtime: OpenRuntime = open_runtime) -> None:
+        self._open_runtime = open_runtime
+        self._runtimes: dict[str, Runtime] = {}
         self._lock = threading.Lock()
         self._closed = False
 
-    def open(self, settings: Mapping[str, Any]) -> Lab:
-        """The lab of the run with these settings, which are validated when it is opened, at the first call.
+    def open(self, settings: Mapping[str, Any]) -> Runtime:
+        """The runtime of the run with these settings, which are validated when it is opened, at the first call.
 
         Raises TrexError after `close`: a node of a run that was stopped may still be at work in its thread.
         """
@@ -216,27 +218,27 @@ class Labs:
         with self._lock:
             if self._closed:
                 raise TrexError("the run was stopped")
-            if directory not in self._labs:
-                self._labs[directory] = self._open_lab(Settings.model_validate(settings))
-            return self._labs[directory]
+            if directory not in self._runtimes:
+                self._runtimes[directory] = self._open_runtime(Settings.model_validate(settings))
+            return self._runtimes[directory]
 
     def interrupt(self) -> None:
         """Stop what runs in any of them."""
-        for lab in list(self._labs.values()):
-            lab.interrupt()
+        for runtime in list(self._runtimes.values()):
+            runtime.interrupt()
 
     def record_failure(self, error: Exception) -> None:
         """Leave word in the runs' directories of why they ended."""
-        for lab in list(self._labs.values()):
-            lab.directory.record_failure(error)
+        for runtime in list(self._runtimes.values()):
+            runtime.directory.record_failure(error)
 
     def close(self) -> None:
         """Close them all, for good."""
         with self._lock:
             self._closed = True
-            for lab in self._labs.values():
-                lab.close()
-            self._labs.clear()
+            for runtime in self._runtimes.values():
+                runtime.close()
+            self._runtimes.clear()
 
 
 def _store(kind: str) -> Path:

@@ -27,7 +27,7 @@ from ..state import RunInput
 from ..steering.control import Control, Watch, interrupt_main_thread
 from .directory import RunDirectory, explain_write_error
 from .events import Follow, followed_by
-from .runtime import Labs
+from .runtime import RuntimeRegistry
 from .settings import Settings
 
 # Shown the plan and what was wrong with the last answer; returns a `review.Review` as a dictionary.
@@ -40,14 +40,16 @@ _STEPS_A_ROUND = 6
 class Session:
     """Holds a run for this process. Raises InputError if another process does."""
 
-    def __init__(self, directory: RunDirectory, settings: Settings, labs: Labs | None = None) -> None:
+    def __init__(
+        self, directory: RunDirectory, settings: Settings, runtimes: RuntimeRegistry | None = None
+    ) -> None:
         self._directory = directory
         self._settings = settings
         self._control = Control(directory.path)
         self._lock = directory.lock()
-        self._labs = labs or Labs()
+        self._runtimes = runtimes or RuntimeRegistry()
         self._connection = connect(directory)
-        self._graph = build_graph(Nodes(self._labs, settings), saver(self._connection))
+        self._graph = build_graph(Nodes(self._runtimes, settings), saver(self._connection))
         steps = (settings.rounds + 2) * (_STEPS_A_ROUND + 2 * len(settings.rungs))
         self._config: RunnableConfig = {
             "configurable": {"thread_id": settings.thread_id},
@@ -62,9 +64,9 @@ class Session:
         """
         self._directory.failure.unlink(missing_ok=True)
         self._control.go_on()
-        pause = interrupt_main_thread if _in_main_thread() else self._labs.interrupt
+        pause = interrupt_main_thread if _in_main_thread() else self._runtimes.interrupt
         try:
-            with _stopping(self._labs), _collector.eased(), closing(Watch(self._control.pauses, pause)):
+            with _stopping(self._runtimes), _collector.eased(), closing(Watch(self._control.pauses, pause)):
                 self._drive(approve, follow or (lambda event: None))
         except Interrupted:
             raise KeyboardInterrupt from None
@@ -77,7 +79,7 @@ class Session:
 
     def close(self) -> None:
         """Release processes, files and the run."""
-        self._labs.close()
+        self._runtimes.close()
         self._connection.close()
         self._lock.close()
 
@@ -192,7 +194,7 @@ _collector = _Collector()
 
 
 @contextmanager
-def _stopping(labs: Labs) -> Iterator[None]:
+def _stopping(runtimes: RuntimeRegistry) -> Iterator[None]:
     """Let SIGINT and SIGTERM stop the run: the first cleanly, a second at once."""
     if not _in_main_thread():
         yield
@@ -208,7 +210,7 @@ def _stopping(labs: Labs) -> Iterator[None]:
         # Nodes end while LangGraph closes their pool, and what they would still hand to it is refused and logged.
         pool.disabled = True
         # In a thread of its own: this frame may hold a lock that stopping needs.
-        threading.Thread(target=labs.interrupt, name="interrupt", daemon=True).start()
+        threading.Thread(target=runtimes.interrupt, name="interrupt", daemon=True).start()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -65,7 +65,7 @@ class Settings(BaseModel):
         le=8,
         description="Trainings of each finalist with other seeds, while the budget allows",
     )
-    guards: bool = Field(default=True, description="See what the winner may have lost")
+    regression_checks: bool = Field(default=True, description="See what the winner may have lost")
     slots: int = Field(ge=1, description="Training jobs at once")
     threads: int = Field(ge=1, description="Threads of one training job")
     grader_threads: int = Field(ge=1, description="Threads of the grader: it works while jobs wait for it")

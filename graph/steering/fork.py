@@ -93,7 +93,7 @@ def _take_over(source: RunDirectory, fork: RunDirectory, finished: list[Experime
         store.copy(source.datasets / fingerprint, fork.datasets / fingerprint)
     for trial in sorted({trial.id for each in finished for trial in each.trials if trial.id}):
         _copy_trial(source.trials / trial, fork.trials / trial)
-    for name in (source.research.name, source.offered.name, "grader.json"):
+    for name in (source.research.name, source.earlier_insights.name, "grader.json"):
         if (source.path / name).exists():
             shutil.copyfile(source.path / name, fork.path / name)
     _copy_evaluations(source.path, fork.path, entries)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...errors import InputError
 from ..executor.executor import Interrupted
-from ..run.runtime import Lab
+from ..run.runtime import Runtime
 from ..tree.experiment import TrialRecord
 from ..tree.policies import refinable
 from ..tree.tree import Tree
@@ -25,7 +25,7 @@ def stopped(trial: TrialRecord) -> TrialRecord:
 def unless_stopped(work: Callable[[], TrialRecord], planned: TrialRecord, control: Control) -> TrialRecord:
     """The trial after `work`; as it was before, stopped, if a person asks for the end at once meanwhile.
 
-    The lab cancels what trains. Raises Interrupted if the run is interrupted for another reason.
+    The runtime cancels what trains. Raises Interrupted if the run is interrupted for another reason.
     """
     if control.stops_now():
         return stopped(planned)
@@ -37,16 +37,16 @@ def unless_stopped(work: Callable[[], TrialRecord], planned: TrialRecord, contro
         raise
 
 
-def chosen_by_person(lab: Lab, tree: Tree, chosen: str) -> str | None:
+def chosen_by_person(runtime: Runtime, tree: Tree, chosen: str) -> str | None:
     """The experiment a person chose to refine next, None if they did not.
 
     Raises InputError for one that cannot be refined, and for a run whose end is written: it has opened its
     test split, and its thread may only have been taken back to an earlier step.
     """
-    if lab.directory.finish.exists():
+    if runtime.directory.finish.exists():
         raise InputError(
-            f"the run in {lab.directory.path} is done, its test split was opened: go on from an experiment "
-            f"of it with `trex fork {lab.directory.path} EXPERIMENT`"
+            f"the run in {runtime.directory.path} is done, its test split was opened: go on from an experiment "
+            f"of it with `trex fork {runtime.directory.path} EXPERIMENT`"
         )
     if chosen:
         check_refinable(tree, chosen)

@@ -298,6 +298,6 @@ def _replace_model_spend(connection: duckdb.DuckDBPyConnection, rows: Sequence[R
 
 def _insert_spend(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> None:
     if rows:
-        free: Row = {"trial_id": None, "tokens_in": 0, "tokens_out": 0, "money": 0.0}
+        free: Row = {"trial_id": None, "tokens_in": 0, "tokens_out": 0, "cost_usd": 0.0}
         whole = [free | row for row in rows]
         connection.execute(f"INSERT INTO spend BY NAME {_rows_as_table(SPEND)}", [json.dumps(whole)])

@@ -86,7 +86,7 @@ SPEND = {
     "seconds": "DOUBLE",
     "tokens_in": "BIGINT",
     "tokens_out": "BIGINT",
-    "money": "DOUBLE",
+    "cost_usd": "DOUBLE",
 }
 CALLS = {
     "number": "INTEGER",
@@ -99,7 +99,7 @@ CALLS = {
     "status": "VARCHAR",
     "tokens_in": "BIGINT",
     "tokens_out": "BIGINT",
-    "money": "DOUBLE",
+    "cost_usd": "DOUBLE",
     "seconds": "DOUBLE",
     "tools": "VARCHAR[]",
     "text": "VARCHAR",
@@ -189,8 +189,8 @@ def _rows_of(trial_id: str, evaluation: Evaluation) -> list[Row]:
     refuse_test(evaluation)
     common = {"trial_id": trial_id, "split": evaluation.split, "n": evaluation.score.n}
     score = evaluation.score.model_dump(include={"name", "value", "ci_low", "ci_high"})
-    extras = [{"name": name, "value": value} for name, value in evaluation.extras.items()]
-    return [common | row for row in [*extras, score]]
+    secondary = [{"name": name, "value": value} for name, value in evaluation.secondary.items()]
+    return [common | row for row in [*secondary, score]]
 
 
 def call_rows(calls: Sequence[CallRecord]) -> list[Row]:
@@ -207,7 +207,7 @@ def call_rows(calls: Sequence[CallRecord]) -> list[Row]:
             "status": call.status,
             "tokens_in": call.tokens_in,
             "tokens_out": call.tokens_out,
-            "money": call.money,
+            "cost_usd": call.cost_usd,
             "seconds": call.seconds,
             "tools": [clean(str(tool["name"])) for tool in call.answer.get("tools") or []],
             "text": shorten(clean(str(call.answer.get("text") or "")), LONGEST_TEXT),
@@ -229,7 +229,7 @@ def model_spend_rows(calls: Sequence[CallRecord]) -> list[Row]:
                 "seconds": sums.seconds,
                 "tokens_in": sums.tokens_in,
                 "tokens_out": sums.tokens_out,
-                "money": sums.money,
+                "cost_usd": sums.cost_usd,
             }
         )
     return rows

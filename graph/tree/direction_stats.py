@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .experiment import Experiment, Strategy
-from .posterior import Belief
+from .posterior import Posterior
 from .tree import Tree
 
 
@@ -43,24 +43,24 @@ def directions(tree: Tree) -> dict[tuple[Strategy, str], DirectionRecord]:
 
 
 def _record(tree: Tree, key: tuple[Strategy, str], experiments: Sequence[Experiment]) -> DirectionRecord:
-    beliefs = [belief for e in experiments if (belief := tree.posterior(e.id)) is not None]
-    mean_gain, standard_error = mean_of_gains(beliefs, tree.gain_variance) or (None, None)
+    posteriors = [posterior for e in experiments if (posterior := tree.posterior(e.id)) is not None]
+    mean_gain, standard_error = mean_of_gains(posteriors, tree.gain_variance) or (None, None)
     failures = sum(experiment.status == "failed" for experiment in experiments)
     return DirectionRecord(*key, len(experiments), failures, mean_gain, standard_error)
 
 
-def mean_of_gains(beliefs: Sequence[Belief], usual_variance: float) -> tuple[float, float] | None:
+def mean_of_gains(posteriors: Sequence[Posterior], usual_variance: float) -> tuple[float, float] | None:
     """The mean of posterior gains and its standard error, in units of the score; None if there is no gain.
 
     The standard error comes from the spread of the gains plus what is uncertain about each (law of total
     variance). A single gain has no spread: it takes `usual_variance`, the tree's own variance of gains.
     """
-    known = [belief for belief in beliefs if belief.gain is not None]
+    known = [posterior for posterior in posteriors if posterior.gain is not None]
     if not known:
         return None
-    gains = [belief.gain for belief in known if belief.gain is not None]
+    gains = [posterior.gain for posterior in known if posterior.gain is not None]
     mean, spread = math.fsum(gains) / len(gains), usual_variance
     if len(gains) > 1:
         spread = math.fsum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1)
-    uncertain = math.fsum(belief.gain_sd**2 for belief in known) / len(known)
+    uncertain = math.fsum(posterior.gain_sd**2 for posterior in known) / len(known)
     return mean, math.sqrt((spread + uncertain) / len(gains))

@@ -147,7 +147,7 @@ class Experiment(BaseModel):
     best_trial: str | None = None
     score: Score | None = Field(default=None, description="The best trial's primary metric on `search`")
     reward: float = Field(default=0.0, description="Normalised primary metric in [0, 1]; 0 for a failed node")
-    extras: dict[str, float] = Field(default_factory=dict)
+    secondary: dict[str, float] = Field(default_factory=dict)
     diagnosis: Diagnosis | None = None
     failure: str | None = None
     repairs: list[str] = Field(default_factory=list)

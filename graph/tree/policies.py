@@ -113,7 +113,7 @@ def _ranks(tree: Tree) -> dict[str, float]:
     A rank needs no scale: one collapsed experiment, or a score in other units, does not change what the
     exploration constant means.
     """
-    means = {node: belief.mean for node, belief in tree.beliefs.items()}
+    means = {node: posterior.mean for node, posterior in tree.posteriors.items()}
     ordered = sorted(means.values())
     return {
         node: (bisect_left(ordered, mean) + bisect_right(ordered, mean)) / (2 * len(ordered))

@@ -22,7 +22,7 @@ PRIOR_RATIO = 2.0
 """Before a tree has gains to learn from, an effect is believed to be about twice the noise of one score."""
 
 PRIOR_WEIGHT = 4.0
-"""... and that belief counts as much as four observed gains."""
+"""... and that posterior counts as much as four observed gains."""
 
 FLOOR_RATIO = 0.5
 """τ is never taken below half the noise: a tree of ties must not freeze every value at the root's."""
@@ -30,7 +30,7 @@ FLOOR_RATIO = 0.5
 _MAD_TO_SD = 1.4826
 
 
-class Belief(NamedTuple):
+class Posterior(NamedTuple):
     """A node's posterior, in units of the score, and that of its gain over the parent.
 
     `gain` is the effect of the node's change given its own score and what was believed of the parent; for the
@@ -52,23 +52,25 @@ class Belief(NamedTuple):
         return 0.5 * math.erfc(-self.gain / (self.gain_sd * math.sqrt(2.0)))
 
 
-def first_belief(score: float, standard_error: float) -> Belief:
+def first_posterior(score: float, standard_error: float) -> Posterior:
     """The posterior of a node without family, such as the root: its own score."""
-    return Belief(mean=score, sd=standard_error)
+    return Posterior(mean=score, sd=standard_error)
 
 
-def refined_belief(parent: Belief, score: float, standard_error: float, gain_variance: float) -> Belief:
+def refined_posterior(
+    parent: Posterior, score: float, standard_error: float, gain_variance: float
+) -> Posterior:
     """The posterior of a child: prior N(parent's mean, parent's variance + τ²), observation N(score, se²)."""
     noise = standard_error**2
     inherited = parent.sd**2
     prior = inherited + gain_variance
     surprise = score - parent.mean
     if noise + prior == 0.0:
-        return Belief(mean=score, sd=0.0, gain=surprise, gain_sd=0.0)
+        return Posterior(mean=score, sd=0.0, gain=surprise, gain_sd=0.0)
     weight = prior / (noise + prior)
     effect = gain_variance / (noise + prior)
     mean, gain = parent.mean + weight * surprise, effect * surprise
-    return Belief(mean, math.sqrt(weight * noise), gain, math.sqrt(effect * (noise + inherited)))
+    return Posterior(mean, math.sqrt(weight * noise), gain, math.sqrt(effect * (noise + inherited)))
 
 
 def estimate_gain_variance(gains: Sequence[float], gain_noise: Sequence[float], noise: float) -> float:

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from ...errors import TrexError
 from ...evaluation.results import Score
 from .experiment import Experiment
-from .posterior import Belief, estimate_gain_variance, first_belief, refined_belief
+from .posterior import Posterior, estimate_gain_variance, first_posterior, refined_posterior
 
 NOTABLE_CHANCE = 0.9
 """A gain (or a loss) is notable when its direction is at least this probable."""
@@ -232,7 +232,8 @@ class Tree:
         visits = {node: int(e.status != "running") for node, e in self._nodes.items()}
         reward = {node: e.reward if e.status == "done" else 0.0 for node, e in self._nodes.items()}
         best: dict[str, float | None] = {
-            node: None if (belief := self.beliefs.get(node)) is None else belief.mean for node in self._nodes
+            node: None if (posterior := self.posteriors.get(node)) is None else posterior.mean
+            for node in self._nodes
         }
         for node, parent in reversed(self.edges):
             if parent is not None:
@@ -278,29 +279,29 @@ class Tree:
             measured[node] = _Measured(experiment.score, above, gain)
 
     @cached_property
-    def beliefs(self) -> Mapping[str, Belief]:
+    def posteriors(self) -> Mapping[str, Posterior]:
         """What to believe of every scored experiment's value, by id; see `posterior`."""
-        beliefs: dict[str, Belief] = {}
+        posteriors: dict[str, Posterior] = {}
         gain_variance = self.gain_variance
         for node, (score, ancestor, _) in self._measured.items():
-            beliefs[node] = (
-                first_belief(score.value, score.standard_error)
+            posteriors[node] = (
+                first_posterior(score.value, score.standard_error)
                 if ancestor is None
-                else refined_belief(beliefs[ancestor], score.value, score.standard_error, gain_variance)
+                else refined_posterior(posteriors[ancestor], score.value, score.standard_error, gain_variance)
             )
-        return beliefs
+        return posteriors
 
-    def posterior(self, node: str) -> Belief | None:
+    def posterior(self, node: str) -> Posterior | None:
         """What to believe of a node's value (see `posterior.py`); `None` while it has no score.
 
         The prior is the posterior of the nearest scored ancestor, which is the parent unless the parent
         failed.
         """
-        return self.beliefs.get(self[node].id)
+        return self.posteriors.get(self[node].id)
 
     def best(self) -> Experiment | None:
         """The scored experiment with the highest posterior mean, ties by id; `None` without any score."""
-        return min(self.scored, key=lambda e: (-self.beliefs[e.id].mean, e.id), default=None)
+        return min(self.scored, key=lambda e: (-self.posteriors[e.id].mean, e.id), default=None)
 
     # Memory
 
@@ -315,7 +316,9 @@ class Tree:
         if best is None or limit < 1:
             gains: list[KeyNode] = []
         else:
-            gains = [KeyNode(best.id, "best", f"highest posterior value, {self.beliefs[best.id].mean:.3f}")]
+            gains = [
+                KeyNode(best.id, "best", f"highest posterior value, {self.posteriors[best.id].mean:.3f}")
+            ]
         gains += self._notable("gain", without=best)
         failed = [e for e in reversed(self._nodes.values()) if e.status == "failed"]
         bad = self._notable("loss", without=best)
@@ -326,17 +329,21 @@ class Tree:
     def _notable(self, kind: Literal["gain", "loss"], without: Experiment | None) -> list[KeyNode]:
         sign = 1.0 if kind == "gain" else -1.0
         found: list[tuple[float, str, str]] = []
-        for node, belief in self.beliefs.items():
-            chance = belief.chance if kind == "gain" else 1.0 - belief.chance
-            if belief.gain is None or chance < NOTABLE_CHANCE or (without is not None and node == without.id):
+        for node, posterior in self.posteriors.items():
+            chance = posterior.chance if kind == "gain" else 1.0 - posterior.chance
+            if (
+                posterior.gain is None
+                or chance < NOTABLE_CHANCE
+                or (without is not None and node == without.id)
+            ):
                 continue
             side = "better" if kind == "gain" else "worse"
-            reason = f"{belief.gain:+.3f} against its parent, {side} with probability {chance:.2f}"
-            found.append((-sign * belief.gain, node, reason))
+            reason = f"{posterior.gain:+.3f} against its parent, {side} with probability {chance:.2f}"
+            found.append((-sign * posterior.gain, node, reason))
         return [KeyNode(node, kind, reason) for _, node, reason in sorted(found)]
 
 
-_OF_SCORES = ("scored", "noise", "gains", "gain_variance", "_measured", "beliefs")
+_OF_SCORES = ("scored", "noise", "gains", "gain_variance", "_measured", "posteriors")
 """Derived properties of a tree that experiments without a score have no part in."""
 
 

@@ -17,7 +17,7 @@ import pytest
 from support.places import SUPPORT
 from trex.errors import InputError, IntegrityError, TrexError
 from trex.evaluation.grader import audit
-from trex.evaluation.grader.client import GraderProcess
+from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.splits import search_items
 from trex.evaluation.task import Prompt, Source, Task
 from trex.files import read_json, read_jsonl, write_jsonl
@@ -65,8 +65,8 @@ class Scene:
         (folder / "adapter_model.safetensors").write_text(name)
         return folder
 
-    def grader(self, *more: str, task: Task | None = None) -> GraderProcess:
-        return GraderProcess(task or self.task, self.run_dir, self.base, command=[*PROGRAM, *more])
+    def grader(self, *more: str, task: Task | None = None) -> GraderClient:
+        return GraderClient(task or self.task, self.run_dir, self.base, command=[*PROGRAM, *more])
 
     @property
     def calls(self) -> list[str]:
@@ -81,12 +81,12 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 @pytest.fixture
-def grader(scene: Scene) -> Iterator[GraderProcess]:
+def grader(scene: Scene) -> Iterator[GraderClient]:
     with scene.grader() as opened:
         yield opened
 
 
-def test_an_evaluation_is_kept_with_its_predictions(scene: Scene, grader: GraderProcess) -> None:
+def test_an_evaluation_is_kept_with_its_predictions(scene: Scene, grader: GraderClient) -> None:
     good = grader.evaluate(scene.adapter("good"), "search")
     base = grader.evaluate(None, "search")
     items = search_items(scene.task)
@@ -118,7 +118,7 @@ def test_the_same_question_is_answered_from_disk_even_by_a_new_process(scene: Sc
     assert len(ids) == 4
 
 
-def test_a_limit_takes_the_first_items_of_the_split(scene: Scene, grader: GraderProcess) -> None:
+def test_a_limit_takes_the_first_items_of_the_split(scene: Scene, grader: GraderClient) -> None:
     short = grader.evaluate(None, "search", 7)
     assert short.predictions is not None and short.score.n == 7
     ids = [line["id"] for line in read_jsonl(scene.run_dir / short.predictions)]
@@ -126,7 +126,7 @@ def test_a_limit_takes_the_first_items_of_the_split(scene: Scene, grader: Grader
     assert grader.evaluate(None, "search", 10_000).id == grader.evaluate(None, "search").id
 
 
-def test_the_test_split_is_refused(scene: Scene, grader: GraderProcess) -> None:
+def test_the_test_split_is_refused(scene: Scene, grader: GraderClient) -> None:
     with pytest.raises(InputError, match="after the winner is sealed"):
         grader.evaluate(None, "test")
     with pytest.raises(InputError, match="'search' or 'confirm', not on 'train'"):
@@ -140,14 +140,14 @@ def test_the_test_split_is_refused(scene: Scene, grader: GraderProcess) -> None:
     assert grader.evaluate(None, "search").score.n > 0
 
 
-def test_the_winner_and_the_baseline_are_scored_on_test_once(scene: Scene, grader: GraderProcess) -> None:
+def test_the_winner_and_the_baseline_are_scored_on_test_once(scene: Scene, grader: GraderClient) -> None:
     winner = scene.adapter("good")
     frozen = grader.seal(winner)
     assert grader.seal(winner) == frozen
     best, baseline = grader.score_test()
     assert best.split == "test" and best.score.value == 1.0 and best.score.n == 20
     assert baseline.score.value == 0.5
-    assert baseline.extras["choices_accuracy"] == baseline.extras["generation_accuracy"] == 0.5
+    assert baseline.secondary["choices_accuracy"] == baseline.secondary["generation_accuracy"] == 0.5
     assert best.predictions == f"predictions/test-{best.id}.jsonl"
     assert best.predictions is not None
     assert "film" not in (scene.run_dir / best.predictions).read_text()
@@ -174,13 +174,13 @@ def test_the_test_split_may_be_opened_again_after_a_crash(scene: Scene) -> None:
     assert best.score.value == 1.0
 
 
-def test_until_the_test_is_opened_another_winner_may_be_sealed(scene: Scene, grader: GraderProcess) -> None:
+def test_until_the_test_is_opened_another_winner_may_be_sealed(scene: Scene, grader: GraderClient) -> None:
     grader.seal(None)
     grader.seal(scene.adapter("good"))
     assert grader.score_test()[0].score.value == 1.0
 
 
-def test_a_winner_that_changed_after_the_seal_is_refused(scene: Scene, grader: GraderProcess) -> None:
+def test_a_winner_that_changed_after_the_seal_is_refused(scene: Scene, grader: GraderClient) -> None:
     winner = scene.adapter("good")
     grader.seal(winner)
     (winner / "adapter_model.safetensors").write_text("others")
@@ -189,13 +189,13 @@ def test_a_winner_that_changed_after_the_seal_is_refused(scene: Scene, grader: G
     assert "open_test" not in [e.what for e in audit.read(scene.run_dir)]
 
 
-def test_the_base_model_can_win(grader: GraderProcess) -> None:
+def test_the_base_model_can_win(grader: GraderClient) -> None:
     grader.seal(None)
     best, baseline = grader.score_test()
     assert best.score == baseline.score
 
 
-def test_a_killed_grader_is_restarted_and_the_question_repeated(scene: Scene, grader: GraderProcess) -> None:
+def test_a_killed_grader_is_restarted_and_the_question_repeated(scene: Scene, grader: GraderClient) -> None:
     grader.evaluate(None, "search", 5)
     (scene.run_dir / "slow").touch()
     before = grader.pid
@@ -209,7 +209,7 @@ def test_a_killed_grader_is_restarted_and_the_question_repeated(scene: Scene, gr
     assert len(scene.calls) == 3
 
 
-def test_an_idle_grader_that_was_killed_comes_back(grader: GraderProcess) -> None:
+def test_an_idle_grader_that_was_killed_comes_back(grader: GraderClient) -> None:
     first = grader.evaluate(None, "search", 5)
     assert grader.pid is not None
     os.kill(grader.pid, signal.SIGKILL)
@@ -224,7 +224,7 @@ def test_a_grader_that_always_dies_is_one_clear_error(scene: Scene) -> None:
         grader.evaluate(None, "search")
 
 
-def test_threads_are_served_one_at_a_time(scene: Scene, grader: GraderProcess) -> None:
+def test_threads_are_served_one_at_a_time(scene: Scene, grader: GraderClient) -> None:
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda n: grader.evaluate(None, "search", n), [3, 4, 5, 3, 4, 5]))
     assert [e.score.n for e in found] == [3, 4, 5, 3, 4, 5]
@@ -259,7 +259,7 @@ def test_files_that_changed_are_refused(scene: Scene, file: str) -> None:
         grader.evaluate(None, "search", 3)
 
 
-def test_a_training_set_with_held_out_items_is_reported(scene: Scene, grader: GraderProcess) -> None:
+def test_a_training_set_with_held_out_items_is_reported(scene: Scene, grader: GraderClient) -> None:
     held_out = [rows(3, 4)[0], rows(101, 102)[0]]
     for name, texts in {
         "clean": ["nothing known here"],
@@ -278,7 +278,7 @@ def test_a_training_set_with_held_out_items_is_reported(scene: Scene, grader: Gr
         grader.check_contamination(scene.folder / "absent")
 
 
-def test_test_items_in_dev_are_refused(scene: Scene, grader: GraderProcess) -> None:
+def test_test_items_in_dev_are_refused(scene: Scene, grader: GraderClient) -> None:
     write_jsonl(scene.folder / "test.jsonl", rows(50, 70))
     grader.seal(None)
     with pytest.raises(InputError, match=r"10 test items .* also stand in dev"):
@@ -290,9 +290,9 @@ def test_bad_input_leaves_nothing_behind(scene: Scene) -> None:
     (scene.folder / "test_evaluation_grader_metric.py").write_text(
         "class Bad:\n"
         "    name = 'bad'\n"
-        "    def rows(self, items, predictions): return [float('nan')] * len(items)\n"
+        "    def score_items(self, items, predictions): return [float('nan')] * len(items)\n"
         "    def aggregate(self, rows): return 0.0\n"
-        "    def extras(self, items, predictions): return {}\n"
+        "    def secondary(self, items, predictions): return {}\n"
     )
     sys.path.append(str(scene.folder))
     try:
@@ -321,10 +321,10 @@ def test_the_grader_ends_with_the_run(scene: Scene) -> None:
     (scene.run_dir).mkdir()
     (scene.run_dir / "slow").touch()
     script = (
-        "import sys; from pathlib import Path; from trex.evaluation.grader.client import GraderProcess\n"
+        "import sys; from pathlib import Path; from trex.evaluation.grader.client import GraderClient\n"
         "from trex.evaluation.task import Task\n"
         "task = Task.model_validate_json(sys.argv[1])\n"
-        "grader = GraderProcess(task, Path(sys.argv[2]), Path(sys.argv[3]), command=sys.argv[4:])\n"
+        "grader = GraderClient(task, Path(sys.argv[2]), Path(sys.argv[3]), command=sys.argv[4:])\n"
         "grader.start(); print(grader.pid, flush=True); grader.evaluate(None, 'search')\n"
     )
     given = [scene.task.model_dump_json(), str(scene.run_dir), str(scene.base), *PROGRAM]
@@ -340,7 +340,7 @@ def test_what_libraries_print_does_not_disturb(scene: Scene) -> None:
     (scene.folder / "test_evaluation_grader_loud.py").write_text(
         "from trex.evaluation.metrics.accuracy import Accuracy\n"
         "class Loud(Accuracy):\n"
-        "    def extras(self, items, predictions):\n"
+        "    def secondary(self, items, predictions):\n"
         "        print('{\"number\": 1}')\n"
         "        return {}\n"
     )

@@ -10,10 +10,10 @@ import pytest
 from trex.evaluation.failures.analysis import Prediction
 from trex.evaluation.regression_checks import (
     form,
-    guard,
     is_refusal,
     knowledge_and_refusal,
     questions,
+    regression_check,
     requests,
 )
 from trex.evaluation.task import GenerationSettings, Message
@@ -89,14 +89,14 @@ def test_a_loss_within_noise_breaks_nothing() -> None:
 
 
 def test_a_gain_is_no_loss() -> None:
-    assert not guard("knowledge", [0.0] * 20, [1.0] * 20).broken
-    assert guard("knowledge", [1.0] * 20, [0.0] * 20).broken
+    assert not regression_check("knowledge", [0.0] * 20, [1.0] * 20).broken
+    assert regression_check("knowledge", [1.0] * 20, [0.0] * 20).broken
 
 
 def test_a_sure_loss_too_small_to_matter() -> None:
     before = [1.0] * 1000
     after = [0.0] * 30 + [1.0] * 970
-    found = guard("ended", before, after)
+    found = regression_check("ended", before, after)
     assert found.p_value < 0.001 and not found.broken
 
 

@@ -36,7 +36,7 @@ def test_every_official_value_is_reproduced() -> None:
     rows, answers = [case["row"] for case in OFFICIAL], [case["answer"] for case in OFFICIAL]
     assert len(rows) >= 240
     official = CsBench(upstream=True)
-    assert official.rows(rows, answers) == [case["score"] or 0 for case in OFFICIAL]
+    assert official.score_items(rows, answers) == [case["score"] or 0 for case in OFFICIAL]
     marks = [case["score"] for case in OFFICIAL if case["score"] is not None]
     assert len(marks) < len(rows)  # some were never judged: upstream's tables leave those out
     assert score(rows, answers, "csbench/upstream") == pytest.approx(sum(marks) / len(marks), abs=1e-12)
@@ -60,8 +60,8 @@ def test_every_official_value_is_reproduced() -> None:
     ],
 )
 def test_choices(answer: str, official: int, mended: int) -> None:
-    assert CsBench(upstream=True).rows([choice("B")], [answer]) == [official]
-    assert CsBench().rows([choice("B")], [answer]) == [mended]
+    assert CsBench(upstream=True).score_items([choice("B")], [answer]) == [official]
+    assert CsBench().score_items([choice("B")], [answer]) == [mended]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_options_may_be_letters_or_digits() -> None:
 def test_an_official_assertion_is_always_wrong_and_a_mended_one_is_not() -> None:
     rows = [assertion(gold) for gold in (True, False, "Wahr", "Falsch", "Vrai", "Faux", "正确", "错误")]
     answers = ["True", "false.", "wahr", "Das ist falsch.", "vrai", "C'est faux", "对", "不正确"]
-    assert CsBench("assertion", upstream=True).rows(rows, answers) == [0.0] * 8
-    assert CsBench("assertion").rows(rows, answers) == [1.0] * 8
-    assert CsBench("assertion").rows(rows, [*answers[1:], answers[0]]) == [0.0] * 8  # they alternate
+    assert CsBench("assertion", upstream=True).score_items(rows, answers) == [0.0] * 8
+    assert CsBench("assertion").score_items(rows, answers) == [1.0] * 8
+    assert CsBench("assertion").score_items(rows, [*answers[1:], answers[0]]) == [0.0] * 8  # they alternate
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_verdicts(answer: str, expected: bool | None) -> None:
 def test_blanks(answer: str, gold: str, right: bool) -> None:
     assert (blank(answer) in alternatives(gold)) is right
     row = {"Format": "Fill-in-the-blank", "Answer": gold}
-    assert CsBench().rows([row], [answer]) == [float(right)]
+    assert CsBench().score_items([row], [answer]) == [float(right)]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_blanks(answer: str, gold: str, right: bool) -> None:
 )
 def test_judges_are_read(form: str, reply: object, official: float, mended: float) -> None:
     row = {"Format": form, "Answer": "x", "teacher_output": reply}
-    assert CsBench(form, upstream=True).rows([row], [""]) == [official]
-    assert CsBench(form).rows([row], [""]) == [mended]
+    assert CsBench(form, upstream=True).score_items([row], [""]) == [official]
+    assert CsBench(form).score_items([row], [""]) == [mended]
     assert judged("", full=10) == 0
 
 
@@ -189,8 +189,8 @@ def test_which_rows_count() -> None:
 
 def test_figures_beside_the_score() -> None:
     rows = [choice("A", Tag="Knowledge", Domain="Computer Network"), assertion(True), assertion(False)]
-    extras = CsBench().extras(rows, ["A", "true", "?"])
-    assert extras == {
+    secondary = CsBench().secondary(rows, ["A", "true", "?"])
+    assert secondary == {
         "Multiple-choice": 1,
         "Knowledge": 1,
         "Computer Network": 1,
@@ -219,19 +219,19 @@ def test_overlap_of_words() -> None:
 )
 def test_errors_name_the_row(row: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        CsBench().rows([row], [""])
+        CsBench().score_items([row], [""])
 
 
 def test_errors_of_sub_tasks() -> None:
     with pytest.raises(InputError, match="Multiple-choice"):
         metric("csbench:essay")
     with pytest.raises(InputError, match="row 3 is of format 'Assertion', the metric scores 'Open-ended'"):
-        CsBench("open-ended").rows([{**assertion(True), "id": "3"}], [""])
+        CsBench("open-ended").score_items([{**assertion(True), "id": "3"}], [""])
 
 
 @given(answer=st.text(), gold=st.sampled_from("ABCD"), form=st.sampled_from(SUBTASKS))
 def test_any_text_is_scored(answer: str, gold: str, form: str) -> None:
     row: dict[str, Any] = {"Format": form, "Answer": gold}
     for upstream in (True, False):
-        assert 0 <= CsBench(upstream=upstream).rows([row], [answer])[0] <= 1
-    assert CsBench().rows([row], [gold]) == [float(form != "Assertion")]
+        assert 0 <= CsBench(upstream=upstream).score_items([row], [answer])[0] <= 1
+    assert CsBench().score_items([row], [gold]) == [float(form != "Assertion")]

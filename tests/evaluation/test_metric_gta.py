@@ -78,7 +78,7 @@ def score(name: str, items: Sequence[Row], said: Sequence[Any]) -> float:
 
 def figures(row: Row, said: Any, upstream: bool = True) -> list[float]:
     """InstAcc, ToolAcc, ArgAcc, SummAcc."""
-    return [ToolUse(name, upstream).rows([row], [said])[0] for name in SUBTASKS]
+    return [ToolUse(name, upstream).score_items([row], [said])[0] for name in SUBTASKS]
 
 
 def reply(tool: str, arguments: str) -> str:
@@ -112,7 +112,7 @@ def test_queries_score_as_officially(case: Row) -> None:
         scorer = ToolUse(name, upstream=True)
         totals = scorer.counts([row, OTHER], said).sum(axis=0)
         if case["official"] is None:
-            assert scorer.rows([row], said[:1]) == [0.0]
+            assert scorer.score_items([row], said[:1]) == [0.0]
         else:
             assert float(scorer.pooled(totals)) * 100 == pytest.approx(case["official"][name], abs=1e-6)
             assert (totals[7], totals[8]) == (case["official"]["calls"], case["official"]["errors"])
@@ -161,8 +161,8 @@ def test_officially_steps_not_predicted_are_not_counted() -> None:
 
 def test_the_whole_is_the_share_of_right_steps() -> None:
     said = json.dumps([READ, say("no"), TELL])
-    assert metric("gta/upstream").rows([QUERY], [said]) == [pytest.approx(2 / 3)]
-    assert metric("gta").rows([QUERY], [said]) == [pytest.approx(2 / 3)]
+    assert metric("gta/upstream").score_items([QUERY], [said]) == [pytest.approx(2 / 3)]
+    assert metric("gta").score_items([QUERY], [said]) == [pytest.approx(2 / 3)]
 
 
 def test_the_score_is_pooled() -> None:
@@ -201,8 +201,8 @@ def test_texts_are_compared_by_the_most_similar() -> None:
     likeness = {("x", "the cat sat"): 0.25, ("x", "a dog"): 0.75}
     row = query(READ, say("x"), gold=TEXTS)
     scorer = ToolUse("SummAcc", True, lambda ours, gold: likeness[ours, gold])
-    assert scorer.rows([row], [json.dumps([READ, say("x")])]) == [0.75]
-    assert scorer.rows([row], [json.dumps([READ, READ])]) == [0.0]
+    assert scorer.score_items([row], [json.dumps([READ, say("x")])]) == [0.75]
+    assert scorer.score_items([row], [json.dumps([READ, READ])]) == [0.0]
 
 
 def test_without_a_model_the_official_form_names_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,10 +214,10 @@ def test_without_a_model_the_official_form_names_the_row(monkeypatch: pytest.Mon
     said = [json.dumps([READ, say("the cat sat")])]
     for name in ("SummAcc", None):
         with pytest.raises(InputError, match=r"row q7: .*sentence-transformers"):
-            ToolUse(name, upstream=True).rows([row], said)
-    assert ToolUse("ToolAcc", upstream=True).rows([row], said) == [1.0]
-    assert "ToolAcc" not in ToolUse("ToolAcc", upstream=True).extras([row], said)
-    mended = ToolUse().extras([row], said)
+            ToolUse(name, upstream=True).score_items([row], said)
+    assert ToolUse("ToolAcc", upstream=True).score_items([row], said) == [1.0]
+    assert "ToolAcc" not in ToolUse("ToolAcc", upstream=True).secondary([row], said)
+    mended = ToolUse().secondary([row], said)
     assert "StepAcc/upstream" not in mended
     assert mended["SummAcc"] == 1.0
     with pytest.raises(InputError, match="sentence-transformers"):
@@ -229,7 +229,7 @@ def test_shared_words() -> None:
     assert shared_words("the cat", "the cat sat") == pytest.approx(0.8)
     assert shared_words("", "the") == 0
     row = query(READ, say("x"), gold=TEXTS)
-    assert ToolUse("SummAcc").rows([row], [json.dumps([READ, say("the cat")])]) == [pytest.approx(0.8)]
+    assert ToolUse("SummAcc").score_items([row], [json.dumps([READ, say("the cat")])]) == [pytest.approx(0.8)]
 
 
 # What is mended
@@ -360,7 +360,7 @@ def test_extras_have_the_official_form_beside_ours() -> None:
         reply("Calculator", '{"expression": "5 + 7"}'),
         "I cannot say.",
     ]
-    found = metric("gta:ArgAcc").extras(items, said)
+    found = metric("gta:ArgAcc").secondary(items, said)
     assert found["ArgAcc/upstream"] == 0
     assert "ArgAcc" not in found
     assert found["InstAcc"] == pytest.approx(2 / 3)
@@ -368,7 +368,7 @@ def test_extras_have_the_official_form_beside_ours() -> None:
     assert (found["tool_calls"], found["tool_call_errors"]) == (2, 0)
     assert metric("gta:ArgAcc").name == "ArgAcc"
     assert metric("gta/upstream").name == "StepAcc/upstream"
-    official = metric("gta:ArgAcc/upstream").extras(items, said)
+    official = metric("gta:ArgAcc/upstream").secondary(items, said)
     assert (official["tool_calls"], official["tool_call_errors"]) == (3, 2)
 
 
@@ -416,7 +416,7 @@ def test_an_unreadable_prediction_has_no_steps(said: str) -> None:
 )
 def test_bad_rows_are_named(row: Row, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ToolUse().rows([row], [json.dumps([READ, ADD, TELL])])
+        ToolUse().score_items([row], [json.dumps([READ, ADD, TELL])])
 
 
 def test_unknown_figures_are_refused() -> None:

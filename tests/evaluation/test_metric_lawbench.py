@@ -92,7 +92,7 @@ def score(name: str, rows: list[dict[str, Any]], answers: list[str]) -> float:
 
 
 def one(subtask: str, answer: str, upstream: bool = False, **more: Any) -> float:
-    return LawBench(subtask, upstream).rows([row(subtask, **more)], [answer])[0]
+    return LawBench(subtask, upstream).score_items([row(subtask, **more)], [answer])[0]
 
 
 @pytest.mark.parametrize("subtask", SUBTASKS)
@@ -100,7 +100,9 @@ def test_every_official_value_is_reproduced(subtask: str) -> None:
     cases = [case for case in OFFICIAL if case["subtask"] == subtask]
     rows, answers = [case["row"] for case in cases], [case["prediction"] for case in cases]
     scorer = LawBench(subtask, upstream=True)
-    assert scorer.rows(rows, answers) == pytest.approx([case["score"] or 0.0 for case in cases], abs=1e-12)
+    assert scorer.score_items(rows, answers) == pytest.approx(
+        [case["score"] or 0.0 for case in cases], abs=1e-12
+    )
     sane = [case for case in cases if case["score"] is not None or not case["counted"]]
     rows, answers = [case["row"] for case in sane], [case["prediction"] for case in sane]
     assert score(scorer.name, rows, answers) == pytest.approx(AGGREGATES[subtask], abs=1e-12)
@@ -253,8 +255,8 @@ def test_a_mixture_is_the_mean_over_its_subtasks() -> None:
     measured = measure(scorer, rows, answers)
     assert measured.values == [1, 0, 1, 1]
     assert score_measured(scorer, measured).value == pytest.approx((0.5 + 1 + 1) / 3)
-    assert measured.extras["lawbench:1-2"] == 0.5
-    assert measured.extras["lawbench/upstream"] == pytest.approx(2.5 / 3)
+    assert measured.secondary["lawbench:1-2"] == 0.5
+    assert measured.secondary["lawbench/upstream"] == pytest.approx(2.5 / 3)
     assert LawBench(upstream=True).name == "lawbench/upstream"
 
 
@@ -262,7 +264,7 @@ def test_skipped_rows_count_only_in_the_abstention() -> None:
     rows = [row("3-4", refr="刑期:死刑"), row("3-4"), row("3-4")]
     for name in ("lawbench:3-4", "lawbench:3-4/upstream"):
         assert score(name, rows, ["", "18个月", ""]) == pytest.approx(0.5)
-        assert measure(metric(name), rows, ["", "18个月", ""]).extras["abstention"] == pytest.approx(1 / 3)
+        assert measure(metric(name), rows, ["", "18个月", ""]).secondary["abstention"] == pytest.approx(1 / 3)
         assert score(name, rows[:1], ["死刑"]) == 0.0
     assert LawBench("2-2").counts([row("2-2", refr="争议焦点类别：赔偿。")], ["赔偿"]).tolist() == [
         [0, 0, 0, 0]
@@ -303,16 +305,16 @@ def test_rows_of_the_data_set_score_as_those_of_the_evaluation() -> None:
 )
 def test_a_row_that_cannot_be_scored_is_named(given_row: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        LawBench("1-2").rows([given_row], ["B"])
+        LawBench("1-2").score_items([given_row], ["B"])
 
 
 def test_unknown_subtasks_and_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="LawBench has no sub-task '4-1'; it has 1-1, 1-2"):
         LawBench("4-1")
     with pytest.raises(InputError, match="row r: LawBench has no sub-task '9'"):
-        LawBench().rows([row("1-2", id="r", subtask="9")], [""])
+        LawBench().score_items([row("1-2", id="r", subtask="9")], [""])
     with pytest.raises(InputError, match="row r has no column 'subtask'"):
-        LawBench().rows([row("1-2", id="r")], [""])
+        LawBench().score_items([row("1-2", id="r")], [""])
     with pytest.raises(
         InputError, match=r"absent_package, which is not installed: pip install 'trex-finetune\[ftbench\]"
     ):

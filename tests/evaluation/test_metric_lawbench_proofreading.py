@@ -58,7 +58,7 @@ def test_proofreading_is_pooled_and_not_a_mean() -> None:
 )
 def test_what_is_put_around_a_corrected_sentence_does_no_harm(answer: str) -> None:
     assert corrected(answer, "被告应当返原还物。") == RIGHT
-    assert LawBench("2-1").rows([ROW], [answer]) == [1.0]
+    assert LawBench("2-1").score_items([ROW], [answer]) == [1.0]
 
 
 TOKENS = st.lists(st.sampled_from("甲乙丙，"), min_size=1, max_size=6)

@@ -48,9 +48,9 @@ def test_the_score_is_scikit_learns(name: str, seed: int) -> None:
     assert score(rows, answers, name) == pytest.approx(expected, abs=1e-12)
     measured = measure(metric(name), rows, answers)
     each = f1_score(true, said, average=None, zero_division=0)
-    assert [measured.extras[label] for label in LABELS] == pytest.approx(list(each), abs=1e-12)
+    assert [measured.secondary[label] for label in LABELS] == pytest.approx(list(each), abs=1e-12)
     micro = f1_score(true, said, average="micro", zero_division=0)
-    assert measured.extras["micro_f1"] == pytest.approx(micro, abs=1e-12)
+    assert measured.secondary["micro_f1"] == pytest.approx(micro, abs=1e-12)
     for value, gold, named in zip(measured.values, golds, found, strict=True):
         shared = 2 * len(gold & named)
         assert value == pytest.approx(shared / (len(gold) + len(named)) if gold or named else 1)
@@ -66,8 +66,8 @@ def test_a_worked_example() -> None:
         [0, 0, 1],  # too many
         [0, 1, 0],  # missed
     ]
-    assert scorer.extras(rows, answers)["exact"] == 0
-    assert scorer.rows(rows, answers) == [pytest.approx(2 / 3), pytest.approx(2 / 3)]
+    assert scorer.secondary(rows, answers)["exact"] == 0
+    assert scorer.score_items(rows, answers) == [pytest.approx(2 / 3), pytest.approx(2 / 3)]
     assert isinstance(scorer, PooledMetric)
 
 
@@ -77,9 +77,9 @@ def test_json_of_zeros_and_ones_is_all_ten_upstream_and_read_here() -> None:
     assert labels(answer) == {LABELS[3]}
     rows = [row(LABELS[3])]
     assert score(rows, [answer], "hoc/upstream") == score(rows, [answer]) == 0.1
-    assert HallmarksMacroF1(upstream=True).rows(rows, [answer]) == [pytest.approx(2 / 11)]
-    assert HallmarksMacroF1().rows(rows, [answer]) == [1]
-    assert HallmarksMacroF1().extras(rows, [answer])["macro_f1/upstream"] == 0.1
+    assert HallmarksMacroF1(upstream=True).score_items(rows, [answer]) == [pytest.approx(2 / 11)]
+    assert HallmarksMacroF1().score_items(rows, [answer]) == [1]
+    assert HallmarksMacroF1().secondary(rows, [answer])["macro_f1/upstream"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_spellings() -> None:
 
 def test_errors_name_the_row() -> None:
     with pytest.raises(InputError, match="row 7 has no column 'labels'"):
-        HallmarksMacroF1().rows([{"id": "7"}], [""])
+        HallmarksMacroF1().score_items([{"id": "7"}], [""])
     with pytest.raises(InputError, match="row 7: 'ageing' is no hallmark"):
-        HallmarksMacroF1().rows([{"id": "7", "labels": "ageing"}], [""])
+        HallmarksMacroF1().score_items([{"id": "7", "labels": "ageing"}], [""])
 
 
 @given(named=SETS, joint=st.sampled_from([";", "; ", ", ", "\n", " and "]))
@@ -137,4 +137,4 @@ def test_json_is_read(named: set[str]) -> None:
 
 @given(answer=st.text())
 def test_any_text_is_scored(answer: str) -> None:
-    assert HallmarksMacroF1().rows([row(LABELS[0])], [answer])[0] in (0, 1)
+    assert HallmarksMacroF1().score_items([row(LABELS[0])], [answer])[0] in (0, 1)

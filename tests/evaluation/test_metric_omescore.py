@@ -147,7 +147,7 @@ def test_gold_scores_one_and_less_of_it_less(reaction: str, data: st.DataObject)
     kept = data.draw(st.lists(st.booleans(), min_size=len(steps), max_size=len(steps)))
     answer = json.dumps([step for step, keep in zip(steps, kept, strict=True) if keep])
     weight = sum(step["step_weight"] for step, keep in zip(steps, kept, strict=True) if keep)
-    [partial] = OmeScore().rows([row], [answer])
+    [partial] = OmeScore().score_items([row], [answer])
     assert partial == (1.0 if all(kept) else pytest.approx(weight))
 
 
@@ -158,7 +158,7 @@ def test_figures_beside_the_score() -> None:
         scorer, [GOLD, GOLD], [f"Well: {LIST}", json.dumps([MOVED, step("coordination", "C1CC")])]
     )
     assert found.values == [1.0, 0.3]
-    assert found.extras == pytest.approx(
+    assert found.secondary == pytest.approx(
         {"V": 0.75, "L": 0.75, "S_total": 0.65, "parsed": 1.0, "omescore/upstream": 0.15}
     )
     assert metric("omebench/upstream").name == "omescore/upstream"
@@ -166,11 +166,11 @@ def test_figures_beside_the_score() -> None:
 
 def test_bad_input() -> None:
     with pytest.raises(InputError, match=r"row r9 .*'mechanism'"):
-        OmeScore().rows([{"id": "r9"}], ["[]"])
+        OmeScore().score_items([{"id": "r9"}], ["[]"])
     weightless = {"id": "r9", "mechanism": [ADDED]}
     with pytest.raises(InputError, match=r"row r9, column 'mechanism', step 1 has no 'step_weight'"):
-        OmeScore().rows([weightless], ["[]"])
-    assert OmeScore(upstream=True).rows([weightless], [json.dumps([ADDED])]) == [0.0]
+        OmeScore().score_items([weightless], ["[]"])
+    assert OmeScore(upstream=True).score_items([weightless], [json.dumps([ADDED])]) == [0.0]
     with pytest.raises(InputError, match="no subtasks"):
         metric("omebench:easy")
     with pytest.raises(TrexError, match="no reactions"):

@@ -20,7 +20,7 @@ def test_every_official_value_is_reproduced() -> None:
     rows, answers = [case["row"] for case in OFFICIAL], [case["answer"] for case in OFFICIAL]
     assert len(rows) >= 200
     official = OpenFinData(upstream=True)
-    values = official.rows(rows, answers)
+    values = official.score_items(rows, answers)
     assert values == [case["score"] for case in OFFICIAL]
     assert 0.2 < official.aggregate(values) < 0.8  # the table tells right from wrong
 
@@ -43,14 +43,14 @@ def test_every_official_value_is_reproduced() -> None:
 )
 def test_choices(answer: str, official: int, mended: int) -> None:
     row = {"id": "1", "answer": "B", "A": "甲", "B": "乙", "C": "丙"}
-    assert OpenFinData("financial_facts", upstream=True).rows([row], [answer]) == [official]
-    assert OpenFinData("financial_facts").rows([row], [answer]) == [mended]
+    assert OpenFinData("financial_facts", upstream=True).score_items([row], [answer]) == [official]
+    assert OpenFinData("financial_facts").score_items([row], [answer]) == [mended]
 
 
 def test_only_the_options_of_the_set_are_options() -> None:
     row = {"answer": "C", "subtask": "financial_facts"}
-    assert OpenFinData().rows([row], ["C，见D表"]) == [1]
-    assert OpenFinData().rows([{"answer": "E", "subtask": "intent_understanding"}], ["E"]) == [1]
+    assert OpenFinData().score_items([row], ["C，见D表"]) == [1]
+    assert OpenFinData().score_items([{"answer": "E", "subtask": "intent_understanding"}], ["E"]) == [1]
     assert {name: LETTERS[name][-1] for name in LETTERS} == {
         "emotion_identification": "C",
         "entity_disambiguation": "C",
@@ -80,8 +80,8 @@ def test_only_the_options_of_the_set_are_options() -> None:
 )
 def test_names(gold: str, answer: str, official: float, mended: float) -> None:
     row = {"answer": gold}
-    assert OpenFinData(ENTITIES, upstream=True).rows([row], [answer]) == [official]
-    assert OpenFinData(ENTITIES).rows([row], [answer]) == [pytest.approx(mended)]
+    assert OpenFinData(ENTITIES, upstream=True).score_items([row], [answer]) == [official]
+    assert OpenFinData(ENTITIES).score_items([row], [answer]) == [pytest.approx(mended)]
 
 
 def test_names_are_compared_without_marks() -> None:
@@ -92,7 +92,7 @@ def test_names_are_compared_without_marks() -> None:
 def test_the_official_share_of_names_is_rounded_as_upstream_does() -> None:
     rows = [{"answer": "甲"}] * 3
     official = OpenFinData(ENTITIES, upstream=True)
-    assert official.aggregate(official.rows(rows, ["甲", "乙", "乙"])) == 0.3333
+    assert official.aggregate(official.score_items(rows, ["甲", "乙", "乙"])) == 0.3333
     letters = OpenFinData("financial_facts", upstream=True)
     assert letters.aggregate([1.0, 0.0, 0.0]) == 1 / 3
 
@@ -105,7 +105,7 @@ def test_figures_beside_the_score() -> None:
     ]
     measured = measure(metric("openfindata"), rows, ["A GDP", "不知道", "甲"])
     assert measured.values == [1, 0, pytest.approx(2 / 3)]
-    assert measured.extras == {
+    assert measured.secondary == {
         "financial_facts": 0.5,
         ENTITIES: pytest.approx(2 / 3),
         "accuracy/upstream": 0,
@@ -123,21 +123,21 @@ def test_figures_beside_the_score() -> None:
 )
 def test_errors_name_the_row(row: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        OpenFinData().rows([row], [""])
+        OpenFinData().score_items([row], [""])
 
 
 def test_errors_of_sets() -> None:
     with pytest.raises(InputError, match="entity_recognition"):
         metric("openfindata:poetry")
     with pytest.raises(InputError, match="the metric scores 'data_inspection'"):
-        OpenFinData("data_inspection").rows([{"subtask": "financial_facts", "answer": "A"}], ["A"])
+        OpenFinData("data_inspection").score_items([{"subtask": "financial_facts", "answer": "A"}], ["A"])
 
 
 @given(answer=st.text(), gold=st.sampled_from("ABC"), subtask=st.sampled_from(SUBTASKS))
 def test_any_text_is_scored(answer: str, gold: str, subtask: str) -> None:
     row = {"answer": gold}
     capitals = [mark for mark in answer if mark.isupper()]
-    official = OpenFinData(subtask, upstream=True).rows([row], [answer])
+    official = OpenFinData(subtask, upstream=True).score_items([row], [answer])
     assert official == [float(gold in answer if subtask == ENTITIES else capitals[-1:] == [gold])]
-    assert 0 <= OpenFinData(subtask).rows([row], [answer])[0] <= 1
-    assert OpenFinData(subtask).rows([row], [gold]) == [1]
+    assert 0 <= OpenFinData(subtask).score_items([row], [answer])[0] <= 1
+    assert OpenFinData(subtask).score_items([row], [gold]) == [1]

@@ -25,7 +25,7 @@ def test_every_official_value_is_reproduced() -> None:
     assert values == [case["exact_match"] for case in OFFICIAL]
     assert 0.2 < official.aggregate(values) < 0.8  # the table tells right from wrong
     pairs = sum(case["pairwise"] for case in OFFICIAL) / len(OFFICIAL)
-    assert official.extras(OFFICIAL, answers)["pairwise"] == pytest.approx(pairs)
+    assert official.secondary(OFFICIAL, answers)["pairwise"] == pytest.approx(pairs)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,9 @@ def test_any_text_is_read_as_a_permutation_or_nothing(text: str) -> None:
 def test_only_the_very_order_is_right() -> None:
     for scorer in (OrderingAccuracy(), OrderingAccuracy(upstream=True)):
         for gold in ORDERS:
-            values = scorer.rows([{"Answer": ", ".join(gold)}] * 24, [", ".join(other) for other in ORDERS])
+            values = scorer.score_items(
+                [{"Answer": ", ".join(gold)}] * 24, [", ".join(other) for other in ORDERS]
+            )
             assert values == [float(other == gold) for other in ORDERS]
 
 
@@ -91,7 +93,7 @@ def test_figures_beside_the_score() -> None:
     assert isinstance(scorer, Metric)
     found = measure(scorer, items, ["d, a, c and b", "B, A, C, D", "no idea"])
     assert found.values == [1.0, 0.0, 0.0]
-    assert found.extras == pytest.approx(
+    assert found.secondary == pytest.approx(
         {"parsed": 2 / 3, "pairwise": (1 + 5 / 6) / 3, "accuracy/upstream": 0.0}
     )
     assert metric("econlogicqa/upstream").name == "accuracy/upstream"
@@ -99,12 +101,12 @@ def test_figures_beside_the_score() -> None:
 
 def test_a_gold_that_is_no_order_matches_silence_upstream_alone() -> None:
     items = [{"Answer": "A, A, B, C"}]
-    assert OrderingAccuracy(upstream=True).rows(items, ["?"]) == [1.0]
-    assert OrderingAccuracy().rows(items, ["?"]) == [0.0]
+    assert OrderingAccuracy(upstream=True).score_items(items, ["?"]) == [1.0]
+    assert OrderingAccuracy().score_items(items, ["?"]) == [0.0]
 
 
 def test_bad_input() -> None:
     with pytest.raises(InputError, match=r"row q7 .*'Answer'"):
-        OrderingAccuracy().rows([{"id": "q7", "Question": "?"}], ["A, B, C, D"])
+        OrderingAccuracy().score_items([{"id": "q7", "Question": "?"}], ["A, B, C, D"])
     with pytest.raises(TrexError, match="no items"):
         OrderingAccuracy().aggregate([])

@@ -24,7 +24,7 @@ def items(*notes: str) -> list[dict[str, object]]:
 def test_every_official_value_is_reproduced(part: str) -> None:
     scorer = Rouge1(None if part == "full" else part, upstream=True)
     for case in OFFICIAL:
-        values = scorer.rows(items(*case["notes"]), case["answers"])
+        values = scorer.score_items(items(*case["notes"]), case["answers"])
         assert values == pytest.approx(case["f1"][part], abs=1e-12)
         assert scorer.aggregate(values) == pytest.approx(case["mean"][part], abs=1e-12)
 
@@ -50,15 +50,15 @@ def test_the_official_table_tells_apart() -> None:
 def test_whole_notes_are_scored_as_the_library_does(gold: list[str], answer: list[str]) -> None:
     note, text = " ".join(gold), " ".join(answer)
     expected = RougeScorer(["rouge1"], use_stemmer=False).score(note, text)["rouge1"]
-    assert Rouge1().rows(items(note), [text]) == [expected.fmeasure]
-    assert Rouge1(upstream=True).rows(items(note), [text]) == [expected.fmeasure]
+    assert Rouge1().score_items(items(note), [text]) == [expected.fmeasure]
+    assert Rouge1(upstream=True).score_items(items(note), [text]) == [expected.fmeasure]
 
 
 def test_worked_examples() -> None:
     scorer = Rouge1()
-    assert scorer.rows(items("Cough for two days."), ["Dry cough, two days"]) == [0.75]
-    assert scorer.rows(items("pain pain pain"), ["pain"]) == [0.5]  # precision 1, recall 1/3
-    assert scorer.rows(items("pains"), ["pain"]) == [0.0]  # no stemmer
+    assert scorer.score_items(items("Cough for two days."), ["Dry cough, two days"]) == [0.75]
+    assert scorer.score_items(items("pain pain pain"), ["pain"]) == [0.5]  # precision 1, recall 1/3
+    assert scorer.score_items(items("pains"), ["pain"]) == [0.0]  # no stemmer
     assert scorer.aggregate([0.75, 0.5, 0.0]) == pytest.approx(1.25 / 3)
 
 
@@ -97,23 +97,23 @@ def test_line_breaks_are_words_upstream_alone() -> None:
 
 def test_a_missing_division_depends_on_the_set_upstream_alone() -> None:
     official, mended = Rouge1("objective_exam", upstream=True), Rouge1("objective_exam")
-    assert official.rows(items("cough"), ["cough"]) == [0.0]
+    assert official.score_items(items("cough"), ["cough"]) == [0.0]
     both = items("cough", "EXAM: clear")
     assert official.rows(both, ["cough", "EXAM: clear"]) == [1.0, 1.0]
-    assert mended.rows(items("cough"), ["cough"]) == [1.0]
+    assert mended.score_items(items("cough"), ["cough"]) == [1.0]
     assert mended.rows(both, ["EXAM: clear", "cough"]) == [0.0, 0.0]
 
 
 def test_headings_in_markdown_are_headings() -> None:
     answer = "## Chief complaint\n\nCough.\n\n**RESULTS**\n\nX-ray clear.\n\n**Assessment and plan:** Bronchitis. Rest."
     for division in ("subjective", "objective_results", "assessment_and_plan"):
-        assert Rouge1(division).rows(items(NOTE), [answer]) == [1.0]
-        assert Rouge1(division, upstream=True).rows(items(NOTE), [answer])[0] < 1
+        assert Rouge1(division).score_items(items(NOTE), [answer]) == [1.0]
+        assert Rouge1(division, upstream=True).score_items(items(NOTE), [answer])[0] < 1
 
 
 def test_thinking_is_not_the_note() -> None:
-    assert Rouge1().rows(items("Cough."), ["<think>fever, maybe</think>\nCough."]) == [1.0]
-    assert Rouge1(upstream=True).rows(items("Cough."), ["<think>fever</think>\nCough."])[0] < 1
+    assert Rouge1().score_items(items("Cough."), ["<think>fever, maybe</think>\nCough."]) == [1.0]
+    assert Rouge1(upstream=True).score_items(items("Cough."), ["<think>fever</think>\nCough."])[0] < 1
 
 
 def test_figures_beside_the_score() -> None:
@@ -121,17 +121,17 @@ def test_figures_beside_the_score() -> None:
     assert isinstance(scorer, Metric)
     found = measure(scorer, items("a b c d", "nan"), ["a b", ""])
     assert found.values == [pytest.approx(2 / 3), 0.0]
-    assert found.extras["precision"] == 0.5
-    assert found.extras["recall"] == 0.25
-    assert found.extras["empty"] == 0.5
-    assert found.extras["rouge1/upstream"] == pytest.approx((2 / 3 + 1) / 2)
-    assert set(DIVISIONS) <= found.extras.keys()
+    assert found.secondary["precision"] == 0.5
+    assert found.secondary["recall"] == 0.25
+    assert found.secondary["empty"] == 0.5
+    assert found.secondary["rouge1/upstream"] == pytest.approx((2 / 3 + 1) / 2)
+    assert set(DIVISIONS) <= found.secondary.keys()
     assert metric("rouge1:subjective/upstream").name == "rouge1:subjective/upstream"
 
 
 def test_bad_input() -> None:
     with pytest.raises(InputError, match=r"row n3 .*'note'"):
-        Rouge1().rows([{"id": "n3", "dialogue": "hi"}], ["x"])
+        Rouge1().score_items([{"id": "n3", "dialogue": "hi"}], ["x"])
     with pytest.raises(InputError, match="no subtask 'plan'"):
         metric("rouge1:plan")
     with pytest.raises(TrexError, match="no notes"):

@@ -34,8 +34,8 @@ def test_labels(answer: str, official: int | None, mended: int | None) -> None:
     assert upstream_label(answer) == official
     assert label(answer) == mended
     for gold in (0, 1):
-        assert Sst2().rows([{"label": gold}], [answer]) == [float(mended == gold)]
-        assert Sst2(upstream=True).rows([{"label": str(gold)}], [answer]) == [float(official == gold)]
+        assert Sst2().score_items([{"label": gold}], [answer]) == [float(mended == gold)]
+        assert Sst2(upstream=True).score_items([{"label": str(gold)}], [answer]) == [float(official == gold)]
 
 
 def test_figures() -> None:
@@ -43,16 +43,16 @@ def test_figures() -> None:
         [{"label": 1}, {"label": 1}, {"label": 0}, {"label": 0}],
         ["positive", "Positive", "?", "1"],
     )
-    assert Sst2().aggregate(Sst2().rows(rows, answers)) == 0.5
-    assert Sst2().extras(rows, answers) == {"read": 0.75, "accuracy/upstream": 0.25}
+    assert Sst2().aggregate(Sst2().score_items(rows, answers)) == 0.5
+    assert Sst2().secondary(rows, answers) == {"read": 0.75, "accuracy/upstream": 0.25}
     assert isinstance(Sst2(), Metric)
 
 
 def test_errors_name_the_row() -> None:
     with pytest.raises(InputError, match="row 7 has no column 'label'"):
-        Sst2().rows([{"id": "7"}], [""])
+        Sst2().score_items([{"id": "7"}], [""])
     with pytest.raises(InputError, match="row 7: `label` must be 0 or 1, not '-1'"):
-        Sst2().rows([{"id": "7", "label": -1}], [""])
+        Sst2().score_items([{"id": "7", "label": -1}], [""])
 
 
 @given(answer=st.text())

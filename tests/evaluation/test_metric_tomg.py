@@ -52,8 +52,8 @@ def change(molecule: str, wording: str) -> dict[str, Any]:
 
 def both(subtask: str, row: dict[str, Any], answer: str) -> tuple[float, float]:
     """What the official form and the mended one say."""
-    upstream = TomgSuccess(subtask, upstream=True).rows([row], [answer])
-    return upstream[0], TomgSuccess(subtask).rows([row], [answer])[0]
+    upstream = TomgSuccess(subtask, upstream=True).score_items([row], [answer])
+    return upstream[0], TomgSuccess(subtask).score_items([row], [answer])[0]
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_the_official_form_says_what_the_official_script_says() -> None:
             zip(answers, expected, strict=True)
         )
         assert 0 < sum(expected) < len(expected)
-        assert said.extras["validity"] == pytest.approx(sum(c["valid"] for c in cases) / len(cases))
+        assert said.secondary["validity"] == pytest.approx(sum(c["valid"] for c in cases) / len(cases))
         assert score_measured(metric(f"tomg:{subtask}/upstream"), said).value == sum(expected) / len(expected)
         alike = [case["similarity"] for case in cases if case["similarity"] is not None]
-        assert said.extras["similarity"] == pytest.approx(sum(alike) / len(alike) if alike else 0.0)
+        assert said.secondary["similarity"] == pytest.approx(sum(alike) / len(alike) if alike else 0.0)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def test_what_was_mended() -> None:
 def test_the_name_of_the_benzene_column_has_an_alias_in_the_mended_form_alone() -> None:
     row = groups(1)
     row["benzene_ring"] = row.pop("benzene rings")
-    assert TomgSuccess("FunctionalGroup").rows([row], ["c1ccccc1"]) == [1.0]
+    assert TomgSuccess("FunctionalGroup").score_items([row], ["c1ccccc1"]) == [1.0]
     with pytest.raises(InputError, match="no column 'benzene rings'"):
-        TomgSuccess("FunctionalGroup", upstream=True).rows([row], ["c1ccccc1"])
+        TomgSuccess("FunctionalGroup", upstream=True).score_items([row], ["c1ccccc1"])
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_no_molecule_contradicts_what_is_called_unsatisfiable(seed: int) -> None
     found = smiles.group_counts(molecule)
     row = groups(found.pop("benzene ring"), **found)
     assert read_request(row, "FunctionalGroup").satisfiable
-    assert TomgSuccess("FunctionalGroup").rows([row], [smiles.canonical(molecule)]) == [1.0]
+    assert TomgSuccess("FunctionalGroup").score_items([row], [smiles.canonical(molecule)]) == [1.0]
 
 
 def test_unsatisfiable_rows_are_left_out_and_counted() -> None:
@@ -261,8 +261,8 @@ def test_unsatisfiable_rows_are_left_out_and_counted() -> None:
     said = measure(metric("tomg:FunctionalGroup"), items, ["CO", "CC(=O)O", "CO"])
     assert said.values == [1.0, 0.0, 0.0]
     assert score_measured(metric("tomg:FunctionalGroup"), said).value == 0.5
-    assert said.extras["unsatisfiable"] == 1.0
-    assert said.extras["success/upstream"] == pytest.approx(1 / 3)
+    assert said.secondary["unsatisfiable"] == 1.0
+    assert said.secondary["success/upstream"] == pytest.approx(1 / 3)
     alone = measure(metric("tomg:FunctionalGroup"), items[1:2], ["CC(=O)O"])
     assert score_measured(metric("tomg:FunctionalGroup"), alone).value == 0.0
 
@@ -276,8 +276,8 @@ def test_the_whole_task_is_the_mean_of_its_sub_tasks() -> None:
     assert said.values == [0.0, 1.0, 1.0, 1.0]  # methane has a higher LogP than ethanol
     assert score_measured(scorer, said).value == 0.5
     assert scorer.aggregate(said.values) == 0.75
-    assert (said.extras["success AtomNum"], said.extras["success LogP"]) == (0.0, 1.0)
-    assert said.extras["success/upstream"] == 0.5
+    assert (said.secondary["success AtomNum"], said.secondary["success LogP"]) == (0.0, 1.0)
+    assert said.secondary["success/upstream"] == 0.5
     assert said.counts is not None and said.counts.shape == (4, 18)
     assert said.counts[0].tolist() == [0.0] * 9 + [1.0] + [0.0] * 8
     totals = np.stack([said.counts.sum(axis=0), said.counts[:1].sum(axis=0), np.zeros(18)])
@@ -286,7 +286,7 @@ def test_the_whole_task_is_the_mean_of_its_sub_tasks() -> None:
 
 def test_further_figures() -> None:
     row = change("CCO", "a higher LogP")
-    said = measure(metric("tomg:LogP"), [row] * 4, ["CCCO", "OCCC", "no molecule", "CCO.CCCC"]).extras
+    said = measure(metric("tomg:LogP"), [row] * 4, ["CCCO", "OCCC", "no molecule", "CCO.CCCC"]).secondary
     near = smiles.similarity(smiles.parse("CCCO"), smiles.parse("CCO"))
     far = smiles.similarity(smiles.parse("CCO.CCCC"), smiles.parse("CCO"))
     assert 0 < near < 1
@@ -296,11 +296,11 @@ def test_further_figures() -> None:
     assert said["similarity"] == pytest.approx((2 * near + far) / 3)
     assert said["weighted_success"] == pytest.approx((2 * near + far) / 4)
     toluquinone = "CC1=CC(=O)C=CC1=O"  # the first of the NCI molecules
-    known = measure(metric("tomg:LogP"), [row] * 2, [toluquinone, "CC(C)C(CCCN)C1CC1CCS"]).extras
+    known = measure(metric("tomg:LogP"), [row] * 2, [toluquinone, "CC(C)C(CCCN)C1CC1CCS"]).secondary
     assert known["novelty"] == 0.5
-    nothing = measure(metric("tomg:LogP"), [row], ["no molecule"]).extras
+    nothing = measure(metric("tomg:LogP"), [row], ["no molecule"]).secondary
     assert set(nothing.values()) == {0.0}
-    custom = measure(metric("tomg:AtomNum"), [atoms(carbon=1)] * 2, ["C", "CC"]).extras
+    custom = measure(metric("tomg:AtomNum"), [atoms(carbon=1)] * 2, ["C", "CC"]).secondary
     assert (custom["weighted_success"], custom["similarity"]) == (0.5, 0.0)
 
 
@@ -308,9 +308,9 @@ def test_wrong_rows_are_one_clear_error() -> None:
     with pytest.raises(InputError, match="unknown sub-task 'Atoms'"):
         metric("tomg:Atoms")
     with pytest.raises(InputError, match="item 7 has no column 'subtask'"):
-        TomgSuccess().rows([{"id": "7"}], ["C"])
+        TomgSuccess().score_items([{"id": "7"}], ["C"])
     with pytest.raises(InputError, match="item 7: unknown sub-task 'Bonds'"):
-        TomgSuccess().rows([{"id": "7", "subtask": "Bonds"}], ["C"])
+        TomgSuccess().score_items([{"id": "7", "subtask": "Bonds"}], ["C"])
     for subtask, row, column in [
         ("AtomNum", atoms(), "selenium"),
         ("BondNum", bonds(), "rotatable"),
@@ -323,16 +323,16 @@ def test_wrong_rows_are_one_clear_error() -> None:
         del row[column]
         for upstream in (True, False):
             with pytest.raises(InputError, match=f"item 7 has no column '{column}'"):
-                TomgSuccess(subtask, upstream).rows([{**row, "id": "7"}], ["C"])
+                TomgSuccess(subtask, upstream).score_items([{**row, "id": "7"}], ["C"])
     with pytest.raises(InputError, match="'carbon' must hold a whole number, not 'two'"):
-        TomgSuccess("AtomNum").rows([{**atoms(), "carbon": "two"}], ["C"])
+        TomgSuccess("AtomNum").score_items([{**atoms(), "carbon": "two"}], ["C"])
     with pytest.raises(InputError, match="names no group that can be counted: 'ether'"):
-        TomgSuccess("AddComponent").rows([add("C", "ether")], ["C"])
+        TomgSuccess("AddComponent").score_items([add("C", "ether")], ["C"])
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60) | st.text("CNO()[]{}=->:\"' molecuI1.*", max_size=40), st.booleans())
 def test_any_answer_gets_a_score(answer: str, upstream: bool) -> None:
     scorer = TomgSuccess("QED", upstream)
-    assert scorer.rows([change("CCO", "lower")], [answer])[0] in (0.0, 1.0)
+    assert scorer.score_items([change("CCO", "lower")], [answer])[0] in (0.0, 1.0)
     assert mended(answer) == "" or smiles.parse(mended(answer)) is not None

@@ -15,9 +15,9 @@ class Faulty:
 
     name = "faulty"
 
-    def __init__(self, rows: list[float] | None = None, extras: dict[str, float] | None = None) -> None:
+    def __init__(self, rows: list[float] | None = None, secondary: dict[str, float] | None = None) -> None:
         self._rows = rows or [1.0]
-        self._extras = extras or {}
+        self._extras = secondary or {}
 
     def rows(self, items: object, predictions: object) -> list[float]:
         return self._rows
@@ -25,7 +25,7 @@ class Faulty:
     def aggregate(self, rows: object) -> float:
         return 1.0
 
-    def extras(self, items: object, predictions: object) -> dict[str, float]:
+    def secondary(self, items: object, predictions: object) -> dict[str, float]:
         return self._extras
 
 
@@ -48,18 +48,18 @@ class Faulty:
     ],
 )
 def test_accuracy_compares_the_first_line_normalised(reference: str, answer: str, value: float) -> None:
-    assert Accuracy().rows([{"reference": reference}], [answer]) == [value]
+    assert Accuracy().score_items([{"reference": reference}], [answer]) == [value]
 
 
 @given(st.text(min_size=1).filter(lambda text: "\n" not in text and len(text.splitlines()) == 1))
 def test_the_gold_answer_is_always_right(text: str) -> None:
     if text.strip():
-        assert Accuracy().rows([{"reference": text}], [text]) == [1.0]
+        assert Accuracy().score_items([{"reference": text}], [text]) == [1.0]
 
 
 def test_accuracy_of_nothing_is_an_error() -> None:
     with pytest.raises(TrexError):
-        Accuracy().rows([], [])
+        Accuracy().score_items([], [])
     with pytest.raises(TrexError):
         Accuracy().aggregate([])
 
@@ -90,7 +90,7 @@ def test_an_unknown_metric_is_refused(name: str, says: str) -> None:
         (Faulty([math.nan]), "nan for item abc"),
         (Faulty([math.inf]), "inf for item abc"),
         (Faulty([1.0, 1.0]), "2 values for 1 items"),
-        (Faulty(extras={"validity": math.nan}), "validity"),
+        (Faulty(secondary={"validity": math.nan}), "validity"),
     ],
 )
 def test_a_metric_that_misbehaves_is_one_clear_error(faulty: Faulty, says: str) -> None:

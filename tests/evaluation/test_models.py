@@ -12,7 +12,7 @@ import pytest
 from trex.errors import InputError, IntegrityError
 from trex.evaluation.base_models import chat_template_hash, model_hash, resolve_model
 from trex.evaluation.engines.adapter_check import adapter_hash, verify_adapter
-from trex.evaluation.grader.client import GraderProcess
+from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.task import GenerationSettings, Prompt, Source, Task
 from trex.files import hash_folder, write_jsonl
 
@@ -260,7 +260,7 @@ def test_the_real_grader_from_baseline_to_test(tiny: Path, adapter: Path, tmp_pa
         choices=["negative", "positive"],
         generation=SETTINGS,
     )
-    with GraderProcess(task, tmp_path / "run", tiny) as grader:
+    with GraderClient(task, tmp_path / "run", tiny) as grader:
         base = grader.evaluate(None, "search")
         tuned = grader.evaluate(adapter, "search")
         generated = grader.evaluate(None, "search", 5, "generation")
@@ -272,5 +272,5 @@ def test_the_real_grader_from_baseline_to_test(tiny: Path, adapter: Path, tmp_pa
         best, baseline = grader.score_test()
     assert best.score.n == baseline.score.n == 10
     assert baseline.score.value == max(
-        baseline.extras["choices_accuracy"], baseline.extras["generation_accuracy"]
+        baseline.secondary["choices_accuracy"], baseline.secondary["generation_accuracy"]
     )

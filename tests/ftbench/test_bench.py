@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Trex, caller, on_the_torch_free_lab
+from support.cli import Trex, caller, on_the_torch_free_runtime
 from support.places import REPOSITORY
 from trex import score_predictions
 from trex.errors import InputError
@@ -133,7 +133,7 @@ def test_predictions_that_cannot_be_scored(trex: Trex, tmp_path: Path) -> None:
 
 
 def test_runs_are_made_once_and_tabled(trex: Trex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
     out = tmp_path / "bench"
     words = ("bench", "run", "sentiment", "sst2", "--smoke", "--rounds", "1", "--trials", "2", "--out", out)
     said = trex(*words, "--seeds", "2")

@@ -194,13 +194,13 @@ def test_mode_collapse_shows_in_the_extras() -> None:
     metric = MoleculeSuccess()
     items = [item("atoms", carbon=1)] * 4
     toluquinone, same = "CC1=CC(=O)C=CC1=O", "O=C1C=CC(=O)C(C)=C1"  # the first of the NCI molecules
-    assert metric.extras(items, [toluquinone, same, toluquinone, "no molecule"]) == {
+    assert metric.secondary(items, [toluquinone, same, toluquinone, "no molecule"]) == {
         "validity": 0.75,
         "uniqueness": pytest.approx(1 / 3),
         "novelty": 0.0,
     }
-    assert metric.extras(items, ["x"] * 4) == {"validity": 0.0, "uniqueness": 0.0, "novelty": 0.0}
-    novel = metric.extras(items[:1], ["CC(C)C(CCCN)C1CC1CCS"])
+    assert metric.secondary(items, ["x"] * 4) == {"validity": 0.0, "uniqueness": 0.0, "novelty": 0.0}
+    novel = metric.secondary(items[:1], ["CC(C)C(CCCN)C1CC1CCS"])
     assert novel["novelty"] == 1.0
 
 

@@ -25,9 +25,9 @@ from trex.errors import InputError, IntegrityError, PlanError, TrexError
 from trex.evaluation.base_models import resolve_model
 from trex.evaluation.engines.adapter_check import verify_adapter
 from trex.evaluation.grader import audit
-from trex.evaluation.grader.client import GraderProcess
+from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.grader.messages import Open
-from trex.evaluation.grader.service import Grading
+from trex.evaluation.grader.service import GraderService
 from trex.evaluation.results import Evaluation
 from trex.evaluation.task import GenerationSettings, Message, Task
 from trex.files import hash_folder, read_json, read_jsonl, write_json, write_jsonl
@@ -41,7 +41,7 @@ from trex.training.jobs.job import JobFailed, JobResult
 from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.plan import TrainingPlan
 from trex.training.runners import local
-from trex.training.runners.local import LocalRunner
+from trex.training.runners.local import LocalLauncher
 
 FAKE = [sys.executable, str(SUPPORT / "fake_worker.py")]
 Change = Callable[["Bench"], object]
@@ -102,12 +102,12 @@ class Bench:
         self.parrot = Parrot()
         self.grading = self.open()
 
-    def open(self, **changes: Any) -> Grading:
+    def open(self, **changes: Any) -> GraderService:
         """The grader, started (again)."""
         limit = changes.pop("max_evaluations", 100)
         task = self.task.model_copy(update=changes)
         opening = Open(task=task, run_dir=self.run, base_model=self.model, threads=1, max_evaluations=limit)
-        return Grading(opening, self.parrot)
+        return GraderService(opening, self.parrot)
 
     def adapter(self, name: str) -> Path:
         folder = self.folder / name
@@ -600,7 +600,7 @@ def test_the_record_of_the_rules_that_is_edited_too(bench: Bench, edit: str) -> 
     elif edit == "prompt":
         bench.change("model/chat_template.jinja", "}}", "}} billing")
         fresh = Open(task=bench.task, run_dir=bench.folder / "fresh", base_model=bench.model, threads=1)
-        Grading(fresh, bench.parrot)
+        GraderService(fresh, bench.parrot)
         shutil.copy(bench.folder / "fresh" / "grader.json", bench.run / "grader.json")
     if edit == "evaluator":
         bench.change("run/grader.json", '"search_fraction": "0.6"', '"search_fraction": "0.9"')
@@ -799,7 +799,7 @@ def test_an_evaluation_that_nobody_made(bench: Bench) -> None:
     """Written ahead under the id that the grader will look for."""
     twin = bench.folder / "twin"
     opening = Open(task=bench.task, run_dir=twin, base_model=bench.model, threads=1)
-    made = Grading(opening, Parrot("network")).evaluate(None, "search", None, "auto")
+    made = GraderService(opening, Parrot("network")).evaluate(None, "search", None, "auto")
     for kind in ("evaluations", "predictions"):
         shutil.copytree(twin / kind, bench.run / kind)
     with pytest.raises(IntegrityError, match="are not what the grader wrote"):
@@ -829,7 +829,7 @@ def test_a_worker_that_ends_well_without_a_result(tmp_path: Path, monkeypatch: p
     script = tmp_path / "worker.py"
     script.write_text("print('accuracy: 1.0'); print('{\"score\": 1.0}')")
     with pytest.raises(JobFailed) as failed:
-        LocalRunner(1, 1, command=[sys.executable, str(script)]).run(job, None, quiet)
+        LocalLauncher(1, 1, command=[sys.executable, str(script)]).run(job, None, quiet)
     assert failed.value.cause == "crash" and "died 3 times" in failed.value.message
     assert not job.result_file.exists()
     assert "accuracy: 1.0" in TrialFolder(job.folder).log_file.read_text(), "it was said, and nobody listened"
@@ -846,7 +846,7 @@ RESULTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("lie", RESULTS.values(), ids=RESULTS)
 def test_a_result_that_is_forged(tmp_path: Path, lie: dict[str, Any]) -> None:
     job = job_in(tmp_path)
-    runner = LocalRunner(1, 1, command=FAKE)
+    runner = LocalLauncher(1, 1, command=FAKE)
     true = runner.run(job, None, quiet)
     assert runner.run(job, None, quiet).attempts == 1
     job.result_file.write_text(json.dumps(true.model_dump(mode="json") | lie))
@@ -857,7 +857,7 @@ def test_a_result_that_is_forged(tmp_path: Path, lie: dict[str, Any]) -> None:
 
 def test_an_adapter_that_is_replaced_after_its_training(tmp_path: Path) -> None:
     job = job_in(tmp_path)
-    runner = LocalRunner(1, 1, command=FAKE)
+    runner = LocalLauncher(1, 1, command=FAKE)
     true = runner.run(job, None, quiet)
     adapter = TrialFolder(job.folder).adapter(0)
     (adapter / "adapter_model.safetensors").write_text("trained on the test split")
@@ -918,7 +918,7 @@ def test_a_grader_that_is_none(bench: Bench, program: str, says: str) -> None:
     """No score: not zero, not one."""
     command = [sys.executable, "-c", program]
     with (
-        GraderProcess(bench.task, bench.run, bench.model, command=command) as grader,
+        GraderClient(bench.task, bench.run, bench.model, command=command) as grader,
         pytest.raises(TrexError, match=says),
     ):
         grader.evaluate(None, "search")
@@ -936,7 +936,7 @@ def test_the_grader_works_in_an_empty_folder_of_its_own(
     left.parent.mkdir()
     left.touch()
     task = bench.task.model_copy(update={"dev": Path("dev.jsonl"), "test": Path("test.jsonl")})
-    with GraderProcess(task, bench.run, bench.model, command=program) as grader:
+    with GraderClient(task, bench.run, bench.model, command=program) as grader:
         assert grader.evaluate(None, "search").score.n > 0
         if Path(f"/proc/{grader.pid}/cwd").exists():
             assert Path(f"/proc/{grader.pid}/cwd").resolve() == (bench.run / "grader").resolve()

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import torch_free as torch_free_lab
-from support.cli import Said, Trex, caller, everything, on_the_torch_free_lab
+from support import torch_free as torch_free_runtime
+from support.cli import Said, Trex, caller, everything, on_the_torch_free_runtime
 from support.own_task import tickets, write_task
 from trex import load_run
 from trex.files import read_json, write_json, write_jsonl
-from trex.graph.run import runtime as lab_room
+from trex.graph.run import runtime as runtime_room
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the run began")
 
-    monkeypatch.setattr(lab_room, "resolve_model", refuse)
+    monkeypatch.setattr(runtime_room, "resolve_model", refuse)
 
 
 def refused(trex: Trex, out: Path, *words: str | Path) -> Said:
@@ -351,7 +351,7 @@ def test_debug_shows_the_traceback(trex: Trex) -> None:
 
 @pytest.fixture
 def torch_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
 
 
 SHORT = ("--rounds", "1", "--trials", "2", "--smoke")
@@ -365,7 +365,7 @@ class Nan:
     def aggregate(self, rows):
         return sum(rows) / len(rows)
 
-    def extras(self, items, predictions):
+    def secondary(self, items, predictions):
         return {}
 
 
@@ -427,9 +427,9 @@ def test_a_disk_that_fills_while_the_run_goes_on(
 def test_a_trial_that_takes_too_much_memory(
     trex: Trex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch_free_lab, "STEP_SECONDS", "0.15")
-    monkeypatch.setattr(torch_free_lab, "WORKER_OPTIONS", ["--misbehave", "hoard"])
-    monkeypatch.setattr(torch_free_lab, "MEMORY_LIMIT_MB", 200)
+    monkeypatch.setattr(torch_free_runtime, "STEP_SECONDS", "0.15")
+    monkeypatch.setattr(torch_free_runtime, "WORKER_OPTIONS", ["--misbehave", "hoard"])
+    monkeypatch.setattr(torch_free_runtime, "MEMORY_LIMIT_MB", 200)
     out = tmp_path / "run"
     said = trex("run", "sentiment", "--rounds", "1", "--trials", "1", "--smoke", "--out", out)
     assert said.code == 0 and said.err == "", said

@@ -80,7 +80,7 @@ def run(tmp_path: Path) -> SyntheticRun:
 
 
 def summary_of(run: SyntheticRun, calls: list[CallRecord]) -> RunSummary:
-    spend = tally(run.experiments, 812.4, own_seconds=6.2, calls=calls)
+    spend = tally(run.experiments, 812.4, overhead_seconds=6.2, calls=calls)
     return summarise(run.info, Tree(run.experiments), run.finish, spend)
 
 
@@ -140,7 +140,7 @@ def test_spend_is_right_to_the_token(run: SyntheticRun) -> None:
     assert spend["calls"] == len(calls)
     assert spend["tokens_in"] == sum(call.tokens_in for call in calls)
     assert spend["tokens_out"] == sum(call.tokens_out for call in calls)
-    assert spend["money"] == pytest.approx(sum(call.money for call in calls))
+    assert spend["cost_usd"] == pytest.approx(sum(call.cost_usd for call in calls))
     assert (shown["llm"], shown["memory"]) == ("openai:gpt-5, Executor openai:gpt-5-mini", False)
     assert sum(sums.tokens for sums in by_round(calls).values()) == totals(calls).tokens
     assert sum(row.totals.tokens for row in by_role(calls)) == totals(calls).tokens
@@ -150,7 +150,7 @@ def test_spend_is_right_to_the_token(run: SyntheticRun) -> None:
 def test_without_a_model_the_same_fields_are_zero(tmp_path: Path) -> None:
     run = make_run(tmp_path, rounds=2, trials=2)
     shown = summarise(run.info, Tree(run.experiments), run.finish, run.spend)
-    assert {shown.spend[name] for name in ("calls", "tokens_in", "tokens_out", "money")} == {0}
+    assert {shown.spend[name] for name in ("calls", "tokens_in", "tokens_out", "cost_usd")} == {0}
     assert (shown.llm, shown.memory, shown.diagnosis) == ("built-in policy", True, True)
     page = html(Report(shown, Tree(run.experiments)))
     assert "What the model" not in page and "planned by the built-in policy" in page
@@ -287,7 +287,7 @@ def test_the_terminal_says_what_the_model_took(run: SyntheticRun) -> None:
     shown = printed(summary_of(run, calls))
     assert "model: openai:gpt-5, Executor openai:gpt-5-mini:" in shown
     assert (
-        f"{sums.calls} calls, {sums.tokens_in:,} tokens in, {sums.tokens_out:,} out, ${sums.money:.2f}"
+        f"{sums.calls} calls, {sums.tokens_in:,} tokens in, {sums.tokens_out:,} out, ${sums.cost_usd:.2f}"
         in shown
     )
 
@@ -324,7 +324,7 @@ def models(**limits: Any) -> Settings:
 
 def test_the_estimate_says_what_comes_on_top() -> None:
     assert models_on_top(models().model_copy(update={"llm": None})) is None
-    said = models_on_top(models(token_budget=200_000, money_budget=2.0))
+    said = models_on_top(models(token_budget=200_000, cost_budget_usd=2.0))
     assert said == "calls of openai:gpt-5 come on top: at most 200,000 tokens and $2.00"
     assert "without a limit" in (models_on_top(models()) or "")
 

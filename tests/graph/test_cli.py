@@ -1,4 +1,4 @@
-"""The verbs of the command line, stopping and resuming, budgets, approval, seeds: on a lab without torch."""
+"""The verbs of the command line, stopping and resuming, budgets, approval, seeds: on a runtime without torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support.cli import Trex, caller, launch, on_the_torch_free_lab
+from support.cli import Trex, caller, launch, on_the_torch_free_runtime
 from support.kill import processes_of, tree_of
 from trex import Run, load_run, resume, run
 from trex.files import read_json
@@ -21,13 +21,13 @@ from trex.files import read_json
 QUICK = ("--rounds", "1", "--trials", "2", "--smoke")
 
 
-# What the end of a run may take beyond its budget here: the torch-free lab's baseline says little about it.
+# What the end of a run may take beyond its budget here: the torch-free runtime's baseline says little about it.
 END_S = 4.0
 
 
 @pytest.fixture
 def trex(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], fresh_home: Path) -> Trex:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
     return caller(monkeypatch, capfd)
 
 
@@ -37,7 +37,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_HOME", str(folder / "home"))
-        on_the_torch_free_lab(patch)
+        on_the_torch_free_runtime(patch)
         yield run("sentiment", out=folder / "run", smoke=True, rounds=2, trials=2)
 
 
@@ -164,7 +164,7 @@ def _worker_of(run: Path) -> int:
 def test_at_its_budget_a_run_ends_cleanly(
     fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_the_torch_free_lab(monkeypatch, step_seconds=0.1)
+    on_the_torch_free_runtime(monkeypatch, step_seconds=0.1)
     done = run("sentiment", out=tmp_path / "run", smoke=True, rounds=100, trials=2, budget="6s")
     summary = done.summary
     assert (summary.status, summary.reason) == ("done", "budget")
@@ -184,7 +184,7 @@ def test_a_budget_too_small_for_a_round_scores_the_base_model(trex: Trex, tmp_pa
 def test_a_budget_counts_what_was_spent_before_a_resume(
     fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_the_torch_free_lab(monkeypatch, step_seconds=0.1)
+    on_the_torch_free_runtime(monkeypatch, step_seconds=0.1)
     out = tmp_path / "run"
 
     def stop_in_a_round(event: dict[str, Any]) -> None:
@@ -222,7 +222,7 @@ class Person:
 def test_a_person_accepts_edits_and_rejects_plans(
     fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
     person = Person(
         {"decision": "accept"},
         {"decision": "reject", "hint": "lower the learning rate"},
@@ -245,7 +245,7 @@ def test_a_person_accepts_edits_and_rejects_plans(
 def test_a_run_that_waits_for_a_person_can_be_resumed(
     fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Run
 ) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
 
     def away(question: dict[str, Any]) -> dict[str, Any]:
         raise KeyboardInterrupt

@@ -13,32 +13,32 @@ import psutil
 import pytest
 from pydantic import ValidationError
 from support import torch_free
-from support.cli import launch, on_the_torch_free_lab
+from support.cli import launch, on_the_torch_free_runtime
 from support.kill import processes_of
 from support.own_task import fields, tickets, write_task
 from trex import Run, load_run, run
 from trex.errors import InputError, IntegrityError, PlanError
 from trex.evaluation.grader import audit
-from trex.evaluation.grader.client import GraderProcess
+from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.task import Task
 from trex.evaluation.task_file import check_task, load_task
 from trex.files import read_json, read_jsonl, write_jsonl
 from trex.graph.run.directory import RunDirectory
-from trex.graph.run.runtime import Lab
+from trex.graph.run.runtime import Runtime
 from trex.training.data.recipe import DataRecipe
 from trex.training.data.sources import check_sources
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A finished run of an own task, and its lab opened again."""
+    """A finished run of an own task, and its runtime opened again."""
 
     run: Run
-    lab: Lab
+    runtime: Runtime
 
     @property
     def task(self) -> Task:
-        return self.lab.task
+        return self.runtime.task
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +46,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("integrity")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_HOME", str(folder / "home"))
-        on_the_torch_free_lab(patch)
+        on_the_torch_free_runtime(patch)
         done = run(write_task(folder), out=folder / "run", smoke=True, rounds=1, trials=2)
-        lab = torch_free.open_lab(done.settings)
-        yield Scene(done, lab)
-        lab.close()
+        runtime = torch_free.open_runtime(done.settings)
+        yield Scene(done, runtime)
+        runtime.close()
 
 
 def recipe_of(name: str) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def recipe_of(name: str) -> dict[str, Any]:
 
 
 def test_a_recipe_loads_only_what_the_task_lists(scene: Scene) -> None:
-    prepare = scene.lab.executor._prepare_data
+    prepare = scene.runtime.executor._prepare_data
     for name in ("test", "dev", "confirm", "evaluation"):
         with pytest.raises(PlanError, match=f"no source named '{name}'; the task allows: train"):
             prepare.invoke({"recipe": recipe_of(name)})
@@ -68,7 +68,7 @@ def test_a_recipe_loads_only_what_the_task_lists(scene: Scene) -> None:
     "name", ["{test}", "../test.jsonl", "file://{test}", "hub:owner/test", "train/../test", "Test"]
 )
 def test_a_recipe_cannot_name_a_path(scene: Scene, name: str) -> None:
-    prepare = scene.lab.executor._prepare_data
+    prepare = scene.runtime.executor._prepare_data
     with pytest.raises((PlanError, ValidationError)):
         prepare.invoke({"recipe": recipe_of(name.format(test=scene.task.test))})
     with pytest.raises((PlanError, ValidationError)):
@@ -113,30 +113,28 @@ def test_a_source_that_is_a_held_out_file_is_refused(
 
 
 def test_the_tools_know_no_test_split(scene: Scene) -> None:
-    evaluate = scene.lab.executor._evaluate
+    evaluate = scene.runtime.executor._evaluate
     assert set(evaluate.args) == {"adapter", "limit"}
     assert evaluate.invoke({"split": "test"}).split == "search"
     assert evaluate.invoke({"adapter": None, "limit": 3, "scoring": "x", "split": "test"}).split == "search"
-    train = scene.lab.executor._train
+    train = scene.runtime.executor._train
     assert set(train.args) == {"plan", "dataset", "rung"}
     with pytest.raises(IntegrityError, match="no intact data set"):
         train.invoke(
-            {"plan": {}, "dataset": os.path.relpath(scene.task.test.parent, scene.lab.directory.datasets)}
+            {"plan": {}, "dataset": os.path.relpath(scene.task.test.parent, scene.runtime.directory.datasets)}
         )
 
 
 def test_the_grader_gives_no_test_score_when_asked(scene: Scene) -> None:
     with pytest.raises(InputError, match="after the winner is sealed"):
-        scene.lab.grader.evaluate(None, "test")
+        scene.runtime.grader.evaluate(None, "test")
 
 
 def test_the_test_score_before_the_end_is_refused(scene: Scene, tmp_path: Path) -> None:
-    """Through the lab of a run that goes on: nobody but `finish` seals."""
-    grader = scene.lab.grader
-    assert isinstance(grader, GraderProcess)
-    fresh = GraderProcess(
-        scene.task, tmp_path / "run", scene.run.directory / "model", command=grader._command
-    )
+    """Through the runtime of a run that goes on: nobody but `finish` seals."""
+    grader = scene.runtime.grader
+    assert isinstance(grader, GraderClient)
+    fresh = GraderClient(scene.task, tmp_path / "run", scene.run.directory / "model", command=grader._command)
     with fresh:
         with pytest.raises(IntegrityError, match="no winner is sealed"):
             fresh.score_test()
@@ -151,9 +149,9 @@ def test_after_the_end_another_winner_is_refused(scene: Scene) -> None:
     other = next((path for path in others if str(path) != frozen), None)
     for winner in {other, None} - {Path(frozen) if frozen else None}:
         with pytest.raises(IntegrityError, match="already opened for another winner"):
-            scene.lab.grader.seal(winner)
-    scene.lab.grader.seal(Path(frozen) if frozen else None)
-    again = scene.lab.grader.score_test()
+            scene.runtime.grader.seal(winner)
+    scene.runtime.grader.seal(Path(frozen) if frozen else None)
+    again = scene.runtime.grader.score_test()
     assert again[0].score.n == 30
     assert [what for what in opened if what == "open_test"] == ["open_test"]
 
@@ -181,7 +179,7 @@ def test_a_training_set_with_a_held_out_item_is_never_trained_on(
     split: str,
     disguise: Callable[[str], str],
 ) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
     path = write_task(tmp_path)
     # As many of each team, so that balancing takes none of them away.
     held_out = list(read_jsonl(tmp_path / f"{split}.jsonl"))[:3]
@@ -222,7 +220,7 @@ def test_no_test_item_is_anywhere_in_the_run(scene: Scene) -> None:
 def test_an_edited_plan_reaches_no_more_than_another(
     tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
     path = write_task(tmp_path)
 
     def greedy(question: dict[str, Any]) -> dict[str, Any]:
@@ -240,7 +238,7 @@ def test_an_edited_plan_reaches_no_more_than_another(
 def test_rows_that_stand_in_dev_and_test_are_refused(
     tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
     path = write_task(tmp_path)
     write_jsonl(tmp_path / "test.jsonl", [*tickets(10, 2000), next(read_jsonl(tmp_path / "dev.jsonl"))])
     check_task(load_task(path))  # the test file is the grader's to open
@@ -252,16 +250,16 @@ def test_rows_that_stand_in_dev_and_test_are_refused(
 def test_what_a_run_was_begun_with_cannot_be_changed_under_it(
     tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
     path = write_task(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run(path, out=tmp_path / "run", smoke=True, rounds=1, trials=2, approve=_away)
     write_jsonl(tmp_path / "dev.jsonl", tickets(40, 3000))
     directory = RunDirectory.open(tmp_path / "run")
-    lab = torch_free.open_lab(directory.settings())
+    runtime = torch_free.open_runtime(directory.settings())
     with pytest.raises(IntegrityError, match="dev changed since this run began"):
-        lab.grader.evaluate(None, "search")
-    lab.close()
+        runtime.grader.evaluate(None, "search")
+    runtime.close()
 
 
 def _away(question: dict[str, Any]) -> dict[str, Any]:

@@ -119,15 +119,15 @@ def test_no_more_is_spent_than_was_allowed(
         spent, records = ledger.spent, read_calls(path)
         # What is booked stays under the caps, and is no less than what the server has truly used.
         assert tokens is None or spent.tokens <= tokens
-        assert money is None or spent.money <= money
+        assert money is None or spent.cost_usd <= money
         assert spent.tokens_in >= sum(used.tokens_in for used in wire.used)
         assert spent.tokens_out >= sum(used.tokens_out for used in wire.used)
         true = sum(price.of(used.tokens_in, used.tokens_out) for used in wire.used)
-        assert spent.money >= true - 1e-9
+        assert spent.cost_usd >= true - 1e-9
         # The record says the same as the sum, and another process reads the same from it.
         assert len(records) == spent.calls == len(wire.requests)
         assert spent.tokens_in == sum(record.tokens_in for record in records)
-        assert spent.money == pytest.approx(sum(record.money for record in records))
+        assert spent.cost_usd == pytest.approx(sum(record.cost_usd for record in records))
         assert CallLedger(path, tokens, money).spent == spent
 
 
@@ -184,9 +184,9 @@ def test_a_call_that_does_not_fit_is_not_made(tmp_path: Path) -> None:
 def test_money_ends_too(tmp_path: Path) -> None:
     wire = Wire(verbose)
     price = Price.model_validate({"in": 0, "out": 1_000_000 / MAX_TOKENS})  # a dollar a call
-    ledger = CallLedger(tmp_path / "calls.jsonl", money_budget=3.5)
+    ledger = CallLedger(tmp_path / "calls.jsonl", cost_budget_usd=3.5)
     assert len(talk(a_chat(wire, ledger, price=price), 8)) == 3
-    assert ledger.spent.money == pytest.approx(3.0)
+    assert ledger.spent.cost_usd == pytest.approx(3.0)
 
 
 def test_an_interrupted_call_is_booked_whole(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from trex.files import read_jsonl
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.executor.agent.executor_schemas import Prepared, TrainingChange
 from trex.graph.executor.agent.recipe_differences import differences
-from trex.graph.executor.agent.repair_agent import LLMMechanic, open_mechanic
+from trex.graph.executor.agent.repair_agent import ExecutorAgent, open_repair_agent
 from trex.graph.executor.executor import Executor, Interrupted
 from trex.graph.executor.preparation import Preparation
 from trex.graph.executor.protocol import Revise
@@ -80,7 +80,7 @@ class Bench:
     chat: FakeChat
     gate: Gate
     trained: list[TrainingPlan]
-    mechanic: LLMMechanic | None
+    repair_agent: ExecutorAgent | None
 
     def prepare(self, plan: ExperimentPlan) -> Preparation:
         return self.executor.prepare(plan, "e003")
@@ -119,7 +119,7 @@ def make_bench(
         task="sentiment", directory=str(tmp_path), thread_id="t", slots=1, threads=1, grader_threads=1,
         memory_limit_mb=1024, llm=ModelSettings(researcher="openai:x", executor_turns=4),
     )  # fmt: skip
-    mechanic = open_mechanic(chat, frozen, task, directory) if model else None
+    repair_agent = open_repair_agent(chat, frozen, task, directory) if model else None
     trained: list[TrainingPlan] = []
 
     def train(plan: TrainingPlan, dataset: str, rung: int = 0) -> TrainingOutcome:
@@ -137,10 +137,10 @@ def make_bench(
         preflight=problems,
         budget=Budget(None, Clock(tmp_path / "clock.json")),
         rung_items=10,
-        mechanic=mechanic,
+        repair_agent=repair_agent,
         revise=revise,
     )
-    return Bench(tmp_path, executor, chat, gate, trained, mechanic)
+    return Bench(tmp_path, executor, chat, gate, trained, repair_agent)
 
 
 # -- a plan that works ---------------------------------------------------------------------------------------

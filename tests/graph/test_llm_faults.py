@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from support.llm_model import Reply, answer_by_schema, call_with, loop_of_tools, mode_of, talk
 from support.llm_server import LLMServer
 from support.llm_wire import Fault, Usage
-from trex.graph.llm.agent_loop import Errand, build_agent, run_errand
+from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task
 from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import LLMChat, open_chat
 from trex.graph.llm.model_settings import ModelSettings
@@ -48,12 +48,12 @@ class Desk:
         self.path = folder / "calls.jsonl"
         given = {"max_tokens": MAX_TOKENS, "timeout_s": 0.25, "context_tokens": 16_000, **settings}
         self.settings = ModelSettings(researcher="openai:test", base_url=server.url, **given)
-        self.budgets = (self.settings.token_budget, self.settings.money_budget)
+        self.budgets = (self.settings.token_budget, self.settings.cost_budget_usd)
         self.ledger = CallLedger(self.path, *self.budgets)
         self.chat: LLMChat = open_chat("researcher", self.settings, self.ledger, sleep=self.waits.append)
 
     def run(self, tools: Sequence[BaseTool] = (look,), turns: int = 6) -> Choice:
-        return run_errand(AGENT, Errand(self.chat, Choice, "plan e001", tools, turns=turns), OPENING)
+        return run_agent_task(AGENT, AgentTask(self.chat, Choice, "plan e001", tools, turns=turns), OPENING)
 
     @property
     def records(self) -> list[CallRecord]:

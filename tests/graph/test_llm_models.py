@@ -60,7 +60,7 @@ def of(researcher: str = "openai:gpt-5-mini", **fields: Any) -> ModelSettings:
         (of("openai:x", base_url="localhost:8000"), "write an address"),
         (of("openai:x", base_url="http://me:secret@host/v1"), "put a key into OPENAI_API_KEY"),
         (
-            of("openai:x", base_url="http://far.example/v1", money_budget=1.0),
+            of("openai:x", base_url="http://far.example/v1", cost_budget_usd=1.0),
             "nobody knows the price of openai:x",
         ),
         (of("openai:x", base_url=LOCAL, max_tokens=4096, context_tokens=4096), "max_tokens=4096 leaves less"),

@@ -43,8 +43,8 @@ def test_every_option_arrives() -> None:
         ("5000", {"token_budget": 5000}),
         ("1.5M", {"token_budget": 1_500_000}),
         ("20k tokens", {"token_budget": 20_000}),
-        ("$2", {"money_budget": 2.0}),
-        ("0.5 usd", {"money_budget": 0.5}),
+        ("$2", {"cost_budget_usd": 2.0}),
+        ("0.5 usd", {"cost_budget_usd": 0.5}),
     ],
 )
 def test_budgets_are_tokens_or_money(text: str, limit: dict[str, float]) -> None:

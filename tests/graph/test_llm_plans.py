@@ -14,7 +14,7 @@ from trex.evaluation.task import Prompt, Source, Task
 from trex.files import write_jsonl
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.memory.memory_context import context
-from trex.graph.researcher.agent.researcher_agent import LLMResearcher
+from trex.graph.researcher.agent.researcher_agent import ResearcherAgent
 from trex.graph.researcher.agent.researcher_tools import ResearcherTools
 from trex.graph.researcher.builtin.policy import BuiltinResearcher
 from trex.graph.researcher.protocol import Evidence, PlanningRequest
@@ -72,7 +72,7 @@ def test_rounds_of_plans_vary_what_they_refine(task: Task, tmp_path: Path) -> No
     chat = FakeChat(model)
     tools = ResearcherTools(task, tmp_path, tmp_path / "experiments.duckdb", outside=lambda visited: ())
     settings = ModelSettings(researcher="fake:model")
-    mind = LLMResearcher(chat, BuiltinResearcher(), tools, settings, trial_examples=EXAMPLES)
+    mind = ResearcherAgent(chat, BuiltinResearcher(), tools, settings, trial_examples=EXAMPLES)
     notes = mind.research(task, mind.analyze(task))
     assert notes.findings and not any(note.source.startswith("unverified") for note in notes.findings)
 

@@ -14,7 +14,7 @@ import pytest
 from support import llm_runs
 from support.kill import family, launch
 from support.llm_model import Reply, loop_of_tools, talk
-from support.llm_runs import begin, mind, open_lab, settings_for
+from support.llm_runs import begin, mind, open_runtime, settings_for
 from support.llm_server import LLMServer
 from support.llm_wire import Fault
 from trex import Run, load_run
@@ -22,7 +22,7 @@ from trex.graph.api import reopen
 from trex.graph.llm import retries
 from trex.graph.llm.call_ledger import read_calls
 from trex.graph.llm.protocol import CallRecord
-from trex.graph.run.runtime import Labs
+from trex.graph.run.runtime import RuntimeRegistry
 
 FALLBACK = "this is the built-in policy's"
 
@@ -218,7 +218,7 @@ def test_killed_with_calls_on_their_way(tmp_path: Path, home: Path, undisturbed:
             process = killer.process = launch([program, *words], home, log)
             process.wait(timeout=60)
             assert len(killer.at) == left and not (run / "finish.json").exists(), log.read_text()[-3000:]
-        reopen(run).go(labs=Labs(open_lab))
+        reopen(run).go(runtimes=RuntimeRegistry(open_runtime))
     again = load_run(run)
     check_done(again)
     assert plans_of(again) == plans_of(load_run(undisturbed.path))

@@ -114,9 +114,9 @@ def line(url: str, path: Path, output: OutputMode, context_tokens: int = 8192) -
         temperature=0.0,
         timeout_s=300.0,
         attempts=1,
-        money_budget=1.0,
+        cost_budget_usd=1.0,
     )
-    wire, ledger = Wire(), CallLedger(path / "calls.jsonl", money_budget=1.0)
+    wire, ledger = Wire(), CallLedger(path / "calls.jsonl", cost_budget_usd=1.0)
     chat = open_chat("researcher", settings, ledger, transport=wire)
     return Line(chat, wire, ledger, path / "calls.jsonl")
 
@@ -148,7 +148,7 @@ def check_counts(it: Line) -> None:
     assert (it.ledger.spent.tokens_in, it.ledger.spent.tokens_out) == tuple(
         map(sum, zip(*counted, strict=True))
     )
-    assert it.ledger.spent.money == 0.0, "a server on this machine is free"
+    assert it.ledger.spent.cost_usd == 0.0, "a server on this machine is free"
     for (read, written), reserved in zip(counted, it.events("reserved"), strict=True):
         assert 0 < read <= reserved["tokens_in"]
         assert 0 < written <= reserved["tokens_out"] == MAX_TOKENS

@@ -108,7 +108,11 @@ def test_directions_count_tries_failures_and_gains() -> None:
     assert list(found) == [("adjust_training", name) for name in ("lora", "threshold", "mix")]
     lora, threshold, mix = found.values()
     assert (lora.tries, lora.failures) == (3, 1)
-    gains = [belief.gain for e in family.children("e0") if (belief := family.posterior(e.id)) and belief.gain]
+    gains = [
+        posterior.gain
+        for e in family.children("e0")
+        if (posterior := family.posterior(e.id)) and posterior.gain
+    ]
     assert lora.mean_gain == pytest.approx((gains[0] + gains[1]) / 2)
     assert lora.mean_gain is not None
     assert 0.0 < lora.mean_gain < 0.21

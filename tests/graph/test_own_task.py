@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import caller, on_the_torch_free_lab
+from support.cli import caller, on_the_torch_free_runtime
 from support.kill import tree_of
 from support.own_task import fields, tickets, write_csv, write_parquet, write_task
 from trex import Run, Task, load_run, run
@@ -30,14 +30,14 @@ class FirstLetter:
     def aggregate(self, rows):
         return sum(rows) / len(rows)
 
-    def extras(self, items, predictions):
+    def secondary(self, items, predictions):
         return {"length": sum(map(len, predictions)) / len(predictions)}
 '''
 
 
 @pytest.fixture(autouse=True)
 def torch_free(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
 
 
 def short(task: str | Path | Task, out: Path) -> Run:
@@ -141,7 +141,7 @@ def test_a_metric_of_ones_own(tmp_path: Path) -> None:
     done = run(path, out=tmp_path / "run", smoke=True, rounds=0)
     root = done.tree.root
     assert root.score is not None and root.score.name == "first_letter"
-    assert root.extras["length"] > 5
+    assert root.secondary["length"] > 5
 
 
 def test_the_page_of_the_own_task_is_true(tmp_path: Path) -> None:

@@ -601,7 +601,7 @@ def test_symptoms_of_curve_confusion_length_and_form() -> None:
     parent, experiment = outcome([0.8, 0.7])
     best = experiment.trials[0].model_copy(update={"curve": curve(1.0, 0.6, 0.4)})
     experiment = experiment.model_copy(
-        update={"trials": [best, experiment.trials[1]], "extras": {"uniqueness": 0.11, "validity": 0.6}}
+        update={"trials": [best, experiment.trials[1]], "secondary": {"uniqueness": 0.11, "validity": 0.6}}
     )
     cases = [
         FailureCase(id=str(k), prompt="p", reference="negative", prediction="positive") for k in range(20)

@@ -20,7 +20,7 @@ from trex.graph.researcher.agent.researcher_agent import open_researcher
 from trex.graph.researcher.builtin.policy import BuiltinResearcher
 from trex.graph.researcher.builtin.source_notes import look_at_sources
 from trex.graph.researcher.protocol import PlanningRequest
-from trex.graph.run import runtime as lab
+from trex.graph.run import runtime as runtime
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.settings import Settings
 from trex.graph.tree.experiment import Experiment
@@ -134,12 +134,12 @@ def test_what_was_started_is_closed_if_no_mind_can_be_opened(
     def no_key(*given: Any) -> Any:
         raise InputError("OPENAI_API_KEY is not set")
 
-    for name, stand_in in (("GraderProcess", Service), ("LocalRunner", Service), ("open_mind", no_key)):
-        monkeypatch.setattr(lab, name, stand_in)
-    monkeypatch.setattr(lab, "resolve_model", lambda name: tmp_path)
-    monkeypatch.setattr(lab, "model_hash", lambda path: "hash")
+    for name, stand_in in (("GraderClient", Service), ("LocalLauncher", Service), ("open_agents", no_key)):
+        monkeypatch.setattr(runtime, name, stand_in)
+    monkeypatch.setattr(runtime, "resolve_model", lambda name: tmp_path)
+    monkeypatch.setattr(runtime, "model_hash", lambda path: "hash")
     run = settings(tmp_path / "run")
     RunDirectory.create(run, task)
     with pytest.raises(InputError, match="OPENAI_API_KEY"):
-        lab.open_lab(run)
+        runtime.open_runtime(run)
     assert done == ["start", "start", "close", "close"]

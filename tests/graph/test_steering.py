@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Trex, caller, everything, launch, on_the_torch_free_lab
+from support.cli import Trex, caller, everything, launch, on_the_torch_free_runtime
 from support.kill import run_with_kills, tree_of
 from support.places import SUPPORT
-from support.torch_free import open_lab
+from support.torch_free import open_runtime
 from trex import Run, load_run, resume, run
 from trex.errors import InputError
 from trex.evaluation.grader import audit
@@ -22,7 +22,7 @@ from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import prepare_run
 from trex.graph.nodes import Nodes
 from trex.graph.report.integrity import examine
-from trex.graph.run.runtime import Labs
+from trex.graph.run.runtime import RuntimeRegistry
 from trex.graph.steering.approval import EDITED, Review
 from trex.graph.steering.control import HINTS, Control
 from trex.graph.steering.requests import STOPPED
@@ -32,12 +32,12 @@ QUICK = ("--smoke", "--rounds", "2", "--trials", "2")
 
 
 @pytest.fixture
-def quick_lab(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_the_torch_free_lab(monkeypatch)
+def quick_runtime(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_the_torch_free_runtime(monkeypatch)
 
 
 @pytest.fixture
-def trex(quick_lab: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Trex:
+def trex(quick_runtime: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Trex:
     return caller(monkeypatch, capfd)
 
 
@@ -47,7 +47,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_HOME", str(folder / "home"))
-        on_the_torch_free_lab(patch)
+        on_the_torch_free_runtime(patch)
         return run("sentiment", out=folder / "run", smoke=True, rounds=2, trials=2)
 
 
@@ -62,7 +62,7 @@ def hypotheses(done: Run) -> list[str]:
 # Hints
 
 
-def test_a_hint_is_for_the_next_plan_alone(quick_lab: None, tmp_path: Path) -> None:
+def test_a_hint_is_for_the_next_plan_alone(quick_runtime: None, tmp_path: Path) -> None:
     def follow(event: dict[str, Any]) -> None:
         if event["event"] == "experiment" and event["id"] == "e001":
             Control(tmp_path / "run").hint("lower the  learning rate\n")
@@ -91,7 +91,7 @@ def test_hints_are_given_once_under_kills(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_was_lost_leaves_its_hint_unread(
-    quick_lab: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick_runtime: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trex.graph.researcher.builtin.policy import BuiltinResearcher
 
@@ -114,7 +114,7 @@ def test_a_plan_that_was_lost_leaves_its_hint_unread(
     assert asked == ["more data", "more data", ""]
 
 
-def test_a_rejected_plan_passes_its_hints_on(quick_lab: None, tmp_path: Path) -> None:
+def test_a_rejected_plan_passes_its_hints_on(quick_runtime: None, tmp_path: Path) -> None:
     asked: list[dict[str, Any]] = []
 
     def person(question: dict[str, Any]) -> Any:
@@ -134,7 +134,7 @@ def test_a_rejected_plan_passes_its_hints_on(quick_lab: None, tmp_path: Path) ->
     assert kept == [("hint", "more epochs"), ("rejection", "fewer rows")]
 
 
-def test_plans_turned_down_without_a_word_change(quick_lab: None, tmp_path: Path) -> None:
+def test_plans_turned_down_without_a_word_change(quick_runtime: None, tmp_path: Path) -> None:
     asked: list[dict[str, Any]] = []
 
     def person(question: dict[str, Any]) -> Any:
@@ -150,7 +150,7 @@ def test_plans_turned_down_without_a_word_change(quick_lab: None, tmp_path: Path
     ]
 
 
-def test_an_accepted_plan_is_no_edited_one(quick_lab: None, tmp_path: Path) -> None:
+def test_an_accepted_plan_is_no_edited_one(quick_runtime: None, tmp_path: Path) -> None:
     done = start(tmp_path / "run", rounds=1, approve=lambda question: "accept")
     assert done.tree["e001"].repairs == []
 
@@ -164,7 +164,7 @@ def test_nobody_is_asked_where_nobody_was_to_be(tmp_path: Path) -> None:
     assert Nodes().ask(state) == "approve"
 
 
-def test_sessions_side_by_side_leave_the_collector_as_it_was(quick_lab: None, tmp_path: Path) -> None:
+def test_sessions_side_by_side_leave_the_collector_as_it_was(quick_runtime: None, tmp_path: Path) -> None:
     before, seen = gc.get_threshold(), set()
     meeting = threading.Barrier(2, timeout=60)
 
@@ -248,7 +248,7 @@ def test_a_paused_run_goes_on_as_if_nothing_had_happened(trex: Trex, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_run_in_a_thread_is_paused_too(quick_lab: None, tmp_path: Path, finished: Run) -> None:
+def test_a_run_in_a_thread_is_paused_too(quick_runtime: None, tmp_path: Path, finished: Run) -> None:
     out, ended = tmp_path / "run", []
     prepared = prepare_run("sentiment", out=out, smoke=True, rounds=2, trials=2)
 
@@ -258,7 +258,7 @@ def test_a_run_in_a_thread_is_paused_too(quick_lab: None, tmp_path: Path, finish
 
     def work() -> None:
         try:
-            prepared.go(follow=follow, labs=Labs(open_lab))
+            prepared.go(follow=follow, runtimes=RuntimeRegistry(open_runtime))
         except KeyboardInterrupt as error:
             ended.append(error)
 
@@ -274,7 +274,7 @@ def test_a_run_in_a_thread_is_paused_too(quick_lab: None, tmp_path: Path, finish
 # Stop
 
 
-def test_a_stop_ends_the_run_after_its_round(quick_lab: None, tmp_path: Path, finished: Run) -> None:
+def test_a_stop_ends_the_run_after_its_round(quick_runtime: None, tmp_path: Path, finished: Run) -> None:
     out = tmp_path / "run"
 
     def follow(event: dict[str, Any]) -> None:
@@ -305,7 +305,7 @@ def test_a_stop_at_once_cuts_what_trains(trex: Trex, tmp_path: Path) -> None:
     trex("hint", out, "too late").complains(2, "is done")
 
 
-def test_a_stop_between_rungs_counts_what_was_reached(quick_lab: None, tmp_path: Path) -> None:
+def test_a_stop_between_rungs_counts_what_was_reached(quick_runtime: None, tmp_path: Path) -> None:
     out = tmp_path / "run"
 
     def follow(event: dict[str, Any]) -> None:
@@ -331,7 +331,7 @@ def test_a_stop_without_a_process_waits_for_one(trex: Trex, tmp_path: Path) -> N
 # Fork
 
 
-def test_a_fork_goes_on_from_any_experiment(quick_lab: None, tmp_path: Path, finished: Run) -> None:
+def test_a_fork_goes_on_from_any_experiment(quick_runtime: None, tmp_path: Path, finished: Run) -> None:
     before, events = everything(finished.directory), []
     done = finished.fork("e000", out=tmp_path / "fork", rounds=2, hint="more epochs", follow=events.append)
     assert everything(finished.directory) == before
@@ -347,7 +347,7 @@ def test_a_fork_goes_on_from_any_experiment(quick_lab: None, tmp_path: Path, fin
 
 
 def test_a_fork_is_judged_like_a_run_and_says_that_test_was_seen(
-    quick_lab: None, tmp_path: Path, finished: Run
+    quick_runtime: None, tmp_path: Path, finished: Run
 ) -> None:
     done = finished.fork("e001", out=tmp_path / "fork")
     seen = examine(done.directory, load(smoke=True))
@@ -362,7 +362,7 @@ def test_a_fork_is_judged_like_a_run_and_says_that_test_was_seen(
 
 
 @pytest.mark.slow
-def test_a_fork_of_a_run_under_way_has_a_fresh_test(quick_lab: None, tmp_path: Path) -> None:
+def test_a_fork_of_a_run_under_way_has_a_fresh_test(quick_runtime: None, tmp_path: Path) -> None:
     out = tmp_path / "run"
 
     def follow(event: dict[str, Any]) -> None:
@@ -382,7 +382,7 @@ def test_a_fork_of_a_run_under_way_has_a_fresh_test(quick_lab: None, tmp_path: P
     assert seen is not None and seen.test_seen, "the split was opened between the fork and its end"
 
 
-def test_a_forged_trail_counts_as_seen(quick_lab: None, tmp_path: Path, finished: Run) -> None:
+def test_a_forged_trail_counts_as_seen(quick_runtime: None, tmp_path: Path, finished: Run) -> None:
     from trex.graph.steering.lineage import saw_test_split
 
     fork = finished.prepare_fork("e000", out=tmp_path / "fork").directory.path

@@ -144,7 +144,7 @@ def test_calls_are_counted_to_the_token_for_each_experiment(
     connection.close()
     assert whole == (len(calls), sum(c.tokens_in for c in calls), sum(c.tokens_out for c in calls))
     assert booked is not None and booked[:2] == whole[1:]
-    assert booked[2] == pytest.approx(sum(c.money for c in calls))
+    assert booked[2] == pytest.approx(sum(c.cost_usd for c in calls))
     assert by_node == []
     assert sorted(rounds) == [
         ("diagnose e0001", 1),

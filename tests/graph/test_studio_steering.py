@@ -89,7 +89,7 @@ def test_a_thread_is_forked_edited_and_finished(server: Server, steered: str) ->
     chosen = server.state(steered)["selected"]
     other = {"e000": "e001", "e001": "e000"}[chosen]
     fork = take_back(server, steered, {"refine_next": other})
-    assert server.workers() == [], "changing a state takes no lab"
+    assert server.workers() == [], "changing a state takes no runtime"
     forked = list(server.stream(steered, None, checkpoint=fork))
     assert nodes(forked) == ["select", "plan"]
     assert [data["id"] for kind, data in forked if kind == "custom" and data["event"] == "selected"] == [

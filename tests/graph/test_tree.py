@@ -16,7 +16,7 @@ from langgraph.channels.delta import DeltaChannel
 from support.tree import experiment, experiments, tree
 from trex.errors import TrexError
 from trex.graph.tree.experiment import Experiment
-from trex.graph.tree.posterior import estimate_gain_variance, first_belief, refined_belief
+from trex.graph.tree.posterior import estimate_gain_variance, first_posterior, refined_posterior
 from trex.graph.tree.tree import Tree, TreeReader, fold_tree
 
 patches = st.dictionaries(st.sampled_from("abc"), st.integers() | st.none(), max_size=3)
@@ -39,11 +39,11 @@ def test_fold_is_idempotent_and_leaves_its_arguments_alone(batch: list[Any]) -> 
 
 
 def test_fold_merges_one_level_deep_and_shares_what_did_not_change() -> None:
-    state = fold_tree({}, [{"e0": {"status": "done", "extras": {"a": 1}}, "e1": {"status": "running"}}])
+    state = fold_tree({}, [{"e0": {"status": "done", "secondary": {"a": 1}}, "e1": {"status": "running"}}])
     folded = fold_tree(state, [{"e1": {"status": "failed"}}, {"e1": {"failure": "no memory"}}])
     assert folded["e1"] == {"status": "failed", "failure": "no memory"}
     assert folded["e0"] is state["e0"]
-    assert fold_tree(state, [{"e0": {"extras": {"b": 2}}}])["e0"]["extras"] == {"b": 2}
+    assert fold_tree(state, [{"e0": {"secondary": {"b": 2}}}])["e0"]["secondary"] == {"b": 2}
 
 
 def test_fold_is_what_a_delta_channel_replays() -> None:
@@ -86,8 +86,8 @@ def test_statistics_are_sums_over_subtrees(grown: list[Experiment]) -> None:
         found = family.statistics[node.id]
         assert found.visits == len(below)
         assert math.isclose(found.reward, sum(e.reward for e in below), abs_tol=1e-9)
-        beliefs = [family.posterior(e.id) for e in below]
-        assert found.best == max((b.mean for b in beliefs if b is not None), default=None)
+        posteriors = [family.posterior(e.id) for e in below]
+        assert found.best == max((b.mean for b in posteriors if b is not None), default=None)
     assert family.statistics[family.root.id].visits == len(finished)
 
 
@@ -103,29 +103,29 @@ def test_a_failed_experiment_counts_as_a_visit_without_reward() -> None:
 def test_posterior_lies_between_score_and_prior(grown: list[Experiment]) -> None:
     family = Tree(grown)
     for node in family.scored:
-        belief = family.posterior(node.id)
-        assert belief is not None
+        posterior = family.posterior(node.id)
+        assert posterior is not None
         assert node.score is not None
-        assert belief.sd <= node.score.standard_error + 1e-12
+        assert posterior.sd <= node.score.standard_error + 1e-12
         ancestors = [b for a in family.path(node.id)[:-1] if (b := family.posterior(a.id)) is not None]
         prior = ancestors[-1].mean if ancestors else node.score.value
-        assert min(prior, node.score.value) - 1e-12 <= belief.mean <= max(prior, node.score.value) + 1e-12
+        assert min(prior, node.score.value) - 1e-12 <= posterior.mean <= max(prior, node.score.value) + 1e-12
     assert all(family.posterior(e.id) is None for e in grown if e.status != "done")
 
 
 def test_a_noisier_score_is_shrunk_further() -> None:
-    parent = first_belief(0.5, 0.03)
-    means = [refined_belief(parent, 0.8, error, 0.05**2).mean for error in (0.0, 0.02, 0.05, 0.2)]
+    parent = first_posterior(0.5, 0.03)
+    means = [refined_posterior(parent, 0.8, error, 0.05**2).mean for error in (0.0, 0.02, 0.05, 0.2)]
     assert means[0] == 0.8
     assert means == sorted(means, reverse=True)
 
 
-def test_refined_belief_is_the_textbook_posterior() -> None:
-    belief = refined_belief(first_belief(0.5, 0.03), 0.7, 0.04, 0.05**2)
+def test_refined_posterior_is_the_textbook_posterior() -> None:
+    posterior = refined_posterior(first_posterior(0.5, 0.03), 0.7, 0.04, 0.05**2)
     prior_variance = 0.03**2 + 0.05**2
     precision = 1 / prior_variance + 1 / 0.04**2
-    assert belief.mean == pytest.approx((0.5 / prior_variance + 0.7 / 0.04**2) / precision)
-    assert belief.sd == pytest.approx(precision**-0.5)
+    assert posterior.mean == pytest.approx((0.5 / prior_variance + 0.7 / 0.04**2) / precision)
+    assert posterior.sd == pytest.approx(precision**-0.5)
 
 
 def test_gain_variance_ignores_collapses_and_finds_the_true_spread() -> None:
@@ -220,7 +220,7 @@ def test_a_tree_read_step_by_step_is_the_tree_built_anew(grown: list[Experiment]
                 Tree([Experiment.model_validate(fields) for fields in raw.values()]),
             )
             assert list(read) == list(built) and read.order == built.order
-            assert read.statistics == built.statistics and read.beliefs == built.beliefs
+            assert read.statistics == built.statistics and read.posteriors == built.posteriors
             assert (read.noise, read.gain_variance) == (built.noise, built.gain_variance)
             assert read.key_nodes() == built.key_nodes() and read.leaves == built.leaves
 

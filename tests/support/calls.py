@@ -34,7 +34,7 @@ def make_call(
         status=status,  # type: ignore[arg-type]
         tokens_in=tokens[0],
         tokens_out=tokens[1],
-        money=tokens[0] * PRICE_IN + tokens[1] * PRICE_OUT,
+        cost_usd=tokens[0] * PRICE_IN + tokens[1] * PRICE_OUT,
         seconds=0.5 + tokens[1] / 100,
         messages=list(messages),
         answer={"text": text, "tools": list(tools), "problem": problem},

@@ -1,6 +1,6 @@
-"""The command line, called in this process or in one of its own, with a real lab or one without torch.
+"""The command line, called in this process or in one of its own, with a real runtime or one without torch.
 
-python tests/support/cli.py STEP_SECONDS VERB …    `trex VERB …` on the torch-free lab
+python tests/support/cli.py STEP_SECONDS VERB …    `trex VERB …` on the torch-free runtime
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 from langgraph.pregel._runner import FuturesDict
 from trex.graph.cli.commands import main
 from trex.graph.run import session
-from trex.graph.run.runtime import Labs
+from trex.graph.run.runtime import RuntimeRegistry
 
 from support import torch_free
 from support.places import TESTS
@@ -68,10 +68,10 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def on_the_torch_free_lab(monkeypatch: pytest.MonkeyPatch, step_seconds: float = 0.03) -> None:
+def on_the_torch_free_runtime(monkeypatch: pytest.MonkeyPatch, step_seconds: float = 0.03) -> None:
     """From here on runs of this process train and grade without torch."""
     monkeypatch.setattr(torch_free, "STEP_SECONDS", str(step_seconds))
-    monkeypatch.setattr(session, "Labs", lambda: Labs(torch_free.open_lab))
+    monkeypatch.setattr(session, "RuntimeRegistry", lambda: RuntimeRegistry(torch_free.open_runtime))
 
 
 def with_late_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +102,6 @@ def launch(folder: Path, step_seconds: float, *words: str | Path) -> subprocess.
 if __name__ == "__main__":
     seconds = float(sys.argv.pop(1))
     with pytest.MonkeyPatch.context() as patch:
-        on_the_torch_free_lab(patch, seconds)
+        on_the_torch_free_runtime(patch, seconds)
         with_late_callbacks(patch)
         main()

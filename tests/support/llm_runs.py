@@ -1,4 +1,4 @@
-"""Whole runs with a chat model on the wire, on a lab without torch; the model reads its prompts.
+"""Whole runs with a chat model on the wire, on a runtime without torch; the model reads its prompts.
 
 python llm_runs.py run DIR URL    start a run of two rounds with the model behind that URL
 python llm_runs.py resume DIR     go on with it
@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trex.evaluation.grader.client import GraderProcess
+from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.task import Task
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import Run, prepare_run, reopen
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.run.directory import RunDirectory
-from trex.graph.run.runtime import Lab, Labs, assemble
+from trex.graph.run.runtime import Runtime, RuntimeRegistry, assemble
 from trex.graph.run.settings import Settings
 from trex.training.jobs.job import Job, JobResult
 from trex.training.jobs.trial_folder import TrialFolder
@@ -39,7 +39,7 @@ def mind(request: dict[str, Any]) -> Reply:
 
 
 class HereRunner:
-    """Trains in the thread that asks, at once: see `trex.training.runners.Runner`."""
+    """Trains in the thread that asks, at once: see `trex.training.runners.Launcher`."""
 
     def run(self, job: Job, deadline: float | None, on_progress: OnProgress) -> JobResult:
         folder = TrialFolder(job.folder)
@@ -62,7 +62,7 @@ class HereRunner:
         """Nothing is open."""
 
 
-def open_lab(settings: Settings) -> Lab:
+def open_runtime(settings: Settings) -> Runtime:
     """Real graph, mind, tools, gate and grader; training is arithmetic."""
     directory = RunDirectory.open(settings.path)
     task, model = directory.task(), settings.path / "model"
@@ -70,7 +70,7 @@ def open_lab(settings: Settings) -> Lab:
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
     command = [sys.executable, str(HERE / "torch_free.py"), "grader"]
-    grader = GraderProcess(task, directory.path, model, command=command)
+    grader = GraderClient(task, directory.path, model, command=command)
     grader.start()
     return assemble(settings, directory, task, model, grader, HereRunner(), fine)
 
@@ -85,7 +85,7 @@ def begin(directory: Path, llm: ModelSettings | None, task: Task | str | None = 
     """A run without torch, from its start to its end."""
     given = {"rounds": 2, "trials": 2, "trial_examples": 96, "rungs": (0.5, 1.0), **options}
     prepared = prepare_run(task or load(smoke=True), out=directory, smoke=True, llm=llm, **given)
-    return prepared.go(labs=Labs(open_lab))
+    return prepared.go(runtimes=RuntimeRegistry(open_runtime))
 
 
 if __name__ == "__main__":
@@ -93,4 +93,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "run":
         begin(where, settings_for(sys.argv[3]))
     else:
-        reopen(where).go(labs=Labs(open_lab))
+        reopen(where).go(runtimes=RuntimeRegistry(open_runtime))

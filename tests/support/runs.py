@@ -77,7 +77,7 @@ def make_evaluation(value: float, split: Split = "search", n: int = 300, salt: s
         split=split,
         scoring="choices",
         score=make_score(value, n),
-        extras={"macro_f1": round(value - 0.01, 4)},
+        secondary={"macro_f1": round(value - 0.01, 4)},
         predictions=f"predictions/{identity}.jsonl",
         seconds=12.0,
     )
@@ -141,7 +141,7 @@ def _baseline() -> Experiment:
         baseline=evaluation,
         score=evaluation.score,
         reward=evaluation.score.value,
-        extras=evaluation.extras,
+        secondary=evaluation.secondary,
         seconds=21.0,
     )
 
@@ -220,7 +220,7 @@ def _experiment(rng: random.Random, round_: int, parent: Experiment, trials: int
         best_trial=best.id,
         score=evaluation.score,
         reward=evaluation.score.value,
-        extras=evaluation.extras,
+        secondary=evaluation.secondary,
         diagnosis=Diagnosis(
             verdict="supported" if gain > 0.03 else "refuted" if gain < -0.03 else "inconclusive",
             summary=f"Accuracy went from {parent_value:.3f} to {evaluation.score.value:.3f}.",
@@ -308,7 +308,7 @@ def make_run(folder: Path, rounds: int = 12, trials: int = 4, seed: int = 0) -> 
         evaluation_seconds=64.0,
         loading_seconds=20.0,
         data_seconds=9.3,
-        own_seconds=6.2,
+        overhead_seconds=6.2,
     )
     cases = [
         FailureCase(

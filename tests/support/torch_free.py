@@ -1,4 +1,4 @@
-"""A lab without torch: the real graph, tools, runner, grader service and files around a worker and a model made of
+"""A runtime without torch: the real graph, tools, runner, grader service and files around a worker and a model made of
 arithmetic. For tests that kill a run many times.
 
     python torch_free.py run DIR     start a run of three rounds; with `slowly`, jobs take seconds
@@ -15,19 +15,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trex.evaluation.grader.client import GraderProcess
+from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.grader.messages import Open
 from trex.evaluation.grader.process import serve
 from trex.evaluation.task import GenerationSettings, Message
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import Run, prepare_run, reopen
 from trex.graph.run.directory import RunDirectory
-from trex.graph.run.runtime import Lab, Labs, assemble
+from trex.graph.run.runtime import Runtime, RuntimeRegistry, assemble
 from trex.graph.run.settings import Settings
 from trex.training.data.build import BuiltDataset
 from trex.training.plan import TrainingPlan
 from trex.training.preflight import Problem
-from trex.training.runners.local import LocalRunner
+from trex.training.runners.local import LocalLauncher
 
 HERE = Path(__file__).parent
 STEP_SECONDS = "0.5" if "slowly" in sys.argv else "0.03"
@@ -81,17 +81,17 @@ def fine(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
     return []
 
 
-def open_lab(settings: Settings) -> Lab:
+def open_runtime(settings: Settings) -> Runtime:
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     model = settings.path / "model"
     model.mkdir(exist_ok=True)
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
-    grader = GraderProcess(task, directory.path, model, command=[sys.executable, __file__, "grader"])
+    grader = GraderClient(task, directory.path, model, command=[sys.executable, __file__, "grader"])
     program = str(HERE / "fake_worker.py")
     worker = [sys.executable, program, "--step-seconds", STEP_SECONDS, *WORKER_OPTIONS]
-    runner = LocalRunner(
+    runner = LocalLauncher(
         slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, reuse=None, command=worker
     )
     grader.start()
@@ -102,7 +102,7 @@ def begin(directory: Path) -> Run:
     prepared = prepare_run(
         load(smoke=True), out=directory, smoke=True, rounds=3, trials=3, trial_examples=96, rungs=(0.5, 1.0)
     )
-    return prepared.go(labs=Labs(open_lab))
+    return prepared.go(runtimes=RuntimeRegistry(open_runtime))
 
 
 if __name__ == "__main__":
@@ -111,4 +111,4 @@ if __name__ == "__main__":
     elif sys.argv[1] == "run":
         begin(Path(sys.argv[2]))
     else:
-        reopen(sys.argv[2]).go(labs=Labs(open_lab))
+        reopen(sys.argv[2]).go(runtimes=RuntimeRegistry(open_runtime))

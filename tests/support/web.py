@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from langchain_core.tools import BaseTool
 from trex.tools.hub.hugging_face import HuggingFace
-from trex.tools.provenance import Visited
+from trex.tools.provenance import Provenance
 from trex.tools.research_tools import research_tools
 from trex.tools.web.http_client import Http
 
@@ -85,9 +85,9 @@ class Web:
             **options,
         )
 
-    def tools(self, visited: Visited, cache: Path | None = None) -> dict[str, BaseTool]:
+    def tools(self, provenance: Provenance, cache: Path | None = None) -> dict[str, BaseTool]:
         http = self.http(cache)
-        return {tool.name: tool for tool in research_tools(http, HuggingFace(http), visited)}
+        return {tool.name: tool for tool in research_tools(http, HuggingFace(http), provenance)}
 
     @property
     def hosts(self) -> list[str]:

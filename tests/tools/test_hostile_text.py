@@ -21,10 +21,10 @@ from trex.graph.llm.agent_loop import LONGEST_RESULT, use
 from trex.graph.llm.protocol import ToolRequest
 from trex.tools.hub.hub_tools import hub_tools
 from trex.tools.hub.local_folder import FolderHub
-from trex.tools.provenance import Visited
+from trex.tools.provenance import Provenance
 from trex.tools.untrusted import quoted
 
-NAME = "example-lab/short-reviews"
+NAME = "example-runtime/short-reviews"
 URL = "https://blog.example.org/post"
 VIEWER = "datasets-server.huggingface.co"
 SECRETS = {
@@ -199,14 +199,14 @@ def assert_fenced(result: str) -> None:
 @pytest.mark.parametrize("case", HOSTILE)
 def test_no_text_escapes_its_fence(case: str) -> None:
     text = HOSTILE[case]
-    web, visited = web_with(text), Visited()
-    tools = web.tools(visited)
+    web, provenance = web_with(text), Provenance()
+    tools = web.tools(provenance)
     for name, arguments in CALLS:
         assert_fenced(call(tools, name, arguments))
     assert set(web.hosts) <= KNOWN_HOSTS
     # Only the metadata's licence counts: the card's text says 'mit', and hostile texts say what they like.
-    assert visited.licences == {NAME: "cc-by-nc-4.0"}
-    assert visited.rows_seen == {NAME: 1} and visited.pages == [URL]
+    assert provenance.licences == {NAME: "cc-by-nc-4.0"}
+    assert provenance.rows_seen == {NAME: 1} and provenance.pages == [URL]
     assert_secrets_stayed_home(web)
 
 
@@ -226,8 +226,8 @@ def assert_secrets_stayed_home(web: Web) -> None:
 @pytest.mark.parametrize("case", HOSTILE)
 def test_no_address_in_a_text_can_be_opened(case: str) -> None:
     text = HOSTILE[case]
-    web, visited = web_with(text), Visited()
-    tools = web.tools(visited)
+    web, provenance = web_with(text), Provenance()
+    tools = web.tools(provenance)
     for name, arguments in CALLS:
         call(tools, name, arguments)
     asked = len(web.asked)
@@ -245,13 +245,13 @@ def test_a_servers_failure_carries_no_text(case: str) -> None:
             path: lambda request: answer(text, "text/html", status)  # noqa: B023
             for path in web_with("").handlers
         }
-        visited = Visited()
-        visited.offer(URL)
-        tools = web.tools(visited)
+        provenance = Provenance()
+        provenance.offer(URL)
+        tools = web.tools(provenance)
         for name, arguments in CALLS:
             result = call(tools, name, arguments)
             assert re.fullmatch(r"error: [a-z.-]+ answers \d{3}[^\n]{0,150}", result), result
-        assert visited.rows_seen == {} and visited.pages == []
+        assert provenance.rows_seen == {} and provenance.pages == []
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -263,17 +263,17 @@ def test_a_log_with_orders_stays_between_its_fences(case: str) -> None:
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_local_hub_is_no_safer_and_treated_alike(case: str, tmp_path: Path) -> None:
     text = HOSTILE[case]
-    place = tmp_path / "example-lab" / "short-reviews"
+    place = tmp_path / "example-runtime" / "short-reviews"
     place.mkdir(parents=True)
     (place / "README.md").write_text(f"---\nlicense: cc-by-nc-4.0\n---\n{text}", encoding="utf-8")
     (place / "train.jsonl").write_text(
         json.dumps({"text": text, text[:2000]: [text]}) + "\n", encoding="utf-8"
     )
-    visited = Visited()
-    tools = {tool.name: tool for tool in hub_tools(FolderHub(tmp_path), visited)}
+    provenance = Provenance()
+    tools = {tool.name: tool for tool in hub_tools(FolderHub(tmp_path), provenance)}
     for name in ("dataset_card", "dataset_schema", "dataset_rows"):
         assert_fenced(call(tools, name, {"name": NAME}))
-    assert visited.licences == {NAME: "cc-by-nc-4.0"}
+    assert provenance.licences == {NAME: "cc-by-nc-4.0"}
 
 
 @pytest.mark.parametrize(
@@ -284,12 +284,12 @@ def test_a_local_hub_is_no_safer_and_treated_alike(case: str, tmp_path: Path) ->
     "prose", ["License: MIT", "---\nlicense: mit\n---\n", "# License\nApache-2.0, all may train on this"]
 )
 def test_prose_gives_no_licence(metadata: dict[str, object], prose: str) -> None:
-    web, visited = web_with(prose), Visited()
+    web, provenance = web_with(prose), Provenance()
     facts = as_json({"id": NAME, "tags": [], "description": prose, "cardData": metadata})
     web.handlers = {**web.handlers, f"huggingface.co/api/datasets/{NAME}": facts}
-    result = call(web.tools(visited), "dataset_card", {"name": NAME})
+    result = call(web.tools(provenance), "dataset_card", {"name": NAME})
     assert "not to be trained on without a person's decision" in result.split("[data")[0]
-    assert not visited.verdicts[NAME].training
+    assert not provenance.verdicts[NAME].training
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_search_cannot_make_an_unfit_address_fit(url: str) -> None:
         host: [host.strip("[]")] if host[0] in "1[" else ["127.0.0.1"]
         for host in ("localhost", "inside.example.org", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1")
     }
-    tools = web.tools(Visited())
+    tools = web.tools(Provenance())
     call(tools, "web_search", {"query": "data on reviews"})
     asked = len(web.asked)
     assert call(tools, "read_page", {"url": url}).startswith("error: ")
@@ -340,12 +340,12 @@ def test_a_search_cannot_make_an_unfit_address_fit(url: str) -> None:
     ],
 )
 def test_a_page_cannot_redirect_to_where_nobody_may_look(target: str) -> None:
-    web, visited = web_with(""), Visited()
+    web, provenance = web_with(""), Provenance()
     web.handlers = {**web.handlers, "blog.example.org/post": redirect(target)}
     web.names = {"169.254.169.254": ["169.254.169.254"], "inside.example.org": [PUBLIC, "192.168.1.1"]}
-    visited.offer(URL)
-    result = call(web.tools(visited), "read_page", {"url": URL})
-    assert result.startswith("error: ") and web.hosts == ["blog.example.org"] and visited.pages == []
+    provenance.offer(URL)
+    result = call(web.tools(provenance), "read_page", {"url": URL})
+    assert result.startswith("error: ") and web.hosts == ["blog.example.org"] and provenance.pages == []
 
 
 SIZES: dict[str, Callable[[], Handler]] = {
@@ -361,18 +361,18 @@ SIZES: dict[str, Callable[[], Handler]] = {
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_giant_is_given_up(size: str) -> None:
-    web, visited = web_with(""), Visited()
+    web, provenance = web_with(""), Provenance()
     web.handlers = {**web.handlers, "blog.example.org/post": SIZES[size]()}
-    visited.offer(URL)
-    result = call(web.tools(visited), "read_page", {"url": URL})
+    provenance.offer(URL)
+    result = call(web.tools(provenance), "read_page", {"url": URL})
     assert result == "error: blog.example.org: the answer is larger than 4 MiB"
 
 
 def test_scripts_of_a_page_are_not_text() -> None:
-    web, visited = web_with(""), Visited()
+    web, provenance = web_with(""), Provenance()
     web.handlers = {**web.handlers, "blog.example.org/post": page(recorded("page.html"))}
-    visited.offer(URL)
-    result = call(web.tools(visited), "read_page", {"url": URL})
+    provenance.offer(URL)
+    result = call(web.tools(provenance), "read_page", {"url": URL})
     assert_fenced(result)
     assert "collect.example.org" not in result and "alert" not in result
 
@@ -381,7 +381,7 @@ def test_a_page_read_twice_is_the_same_message() -> None:
     # A node that runs again asks the same question, so that its recorded answer is found.
     results = set()
     for _ in range(2):
-        web, visited = web_with(HOSTILE["chatml"]), Visited()
-        visited.offer(URL)
-        results.add(call(web.tools(visited), "read_page", {"url": URL}))
+        web, provenance = web_with(HOSTILE["chatml"]), Provenance()
+        provenance.offer(URL)
+        results.add(call(web.tools(provenance), "read_page", {"url": URL}))
     assert len(results) == 1

@@ -13,10 +13,10 @@ from trex.tools.hub.hub_tools import hub_tools
 from trex.tools.hub.hugging_face import Hub, HuggingFace, open_hub
 from trex.tools.hub.licences import judge
 from trex.tools.hub.local_folder import FolderHub
-from trex.tools.provenance import Visited
+from trex.tools.provenance import Provenance
 from trex.tools.web.http_client import Unfit
 
-NAME = "example-lab/short-reviews"
+NAME = "example-runtime/short-reviews"
 TOKEN = "hf_secret_token"
 VIEWER = "datasets-server.huggingface.co"
 ANSWERS = {
@@ -32,8 +32,8 @@ ANSWERS = {
 }
 
 
-def ask(tool: str, hub: Hub, visited: Visited | None = None, **arguments: object) -> str:
-    tools = {each.name: each for each in hub_tools(hub, visited or Visited())}
+def ask(tool: str, hub: Hub, provenance: Provenance | None = None, **arguments: object) -> str:
+    tools = {each.name: each for each in hub_tools(hub, provenance or Provenance())}
     found: str = tools[tool].invoke(arguments)
     return found
 
@@ -77,28 +77,29 @@ def test_what_a_licence_allows(declared: list[str], training: bool, commercial: 
 
 
 def test_search_shows_licences_with_what_they_allow() -> None:
-    web, visited = Web(ANSWERS), Visited()
-    found = ask("search_datasets", remote(web), visited, query="reviews", most=2)
+    web, provenance = Web(ANSWERS), Provenance()
+    found = ask("search_datasets", remote(web), provenance, query="reviews", most=2)
     assert dict(web.asked[0].url.params) == {"search": "reviews", "sort": "downloads", "limit": "2"}
     assert (
         f"{NAME} [cc-by-4.0: training allowed]; 5120 downloads\n  task_categories:text-classification"
         in found
     )
-    assert "example-lab/scraped-reviews [unknown: not to be trained on" in found
-    assert visited.licences == {NAME: "cc-by-4.0", "example-lab/scraped-reviews": "unknown"}
-    assert not visited.verdicts["example-lab/scraped-reviews"].training
+    assert "example-runtime/scraped-reviews [unknown: not to be trained on" in found
+    assert provenance.licences == {NAME: "cc-by-4.0", "example-runtime/scraped-reviews": "unknown"}
+    assert not provenance.verdicts["example-runtime/scraped-reviews"].training
     models = ask("search_models", remote(web), query="tiny")
     assert (
-        "example-lab/tiny-instruct [apache-2.0: training allowed]; 900 downloads\n  text-generation" in models
+        "example-runtime/tiny-instruct [apache-2.0: training allowed]; 900 downloads\n  text-generation"
+        in models
     )
 
 
 def test_a_card_tells_its_licence_from_metadata() -> None:
-    visited = Visited()
-    found = ask("dataset_card", remote(Web(ANSWERS)), visited, name=NAME)
+    provenance = Provenance()
+    found = ask("dataset_card", remote(Web(ANSWERS)), provenance, name=NAME)
     assert "licence by its metadata: cc-by-nc-sa-4.0: training allowed, but not for commercial ends;" in found
     assert "each labelled by two people" in found and "license: cc" not in found
-    assert visited.licences == {NAME: "cc-by-nc-sa-4.0"}
+    assert provenance.licences == {NAME: "cc-by-nc-sa-4.0"}
 
 
 def test_a_card_without_readme_and_a_gated_one() -> None:
@@ -122,9 +123,9 @@ def test_the_schema_lists_splits_and_types() -> None:
 
 
 def test_rows_are_shown_and_counted() -> None:
-    web, visited = Web(ANSWERS), Visited()
+    web, provenance = Web(ANSWERS), Provenance()
     hub = remote(web)
-    found = ask("dataset_rows", hub, visited, name=NAME, most=2)
+    found = ask("dataset_rows", hub, provenance, name=NAME, most=2)
     assert dict(web.asked[0].url.params) == {
         "dataset": NAME,
         "config": "default",
@@ -136,16 +137,16 @@ def test_rows_are_shown_and_counted() -> None:
         '0: {"text": "a warm and funny film", "label": 1}\n1: {"text": "two hours' in found
         and "2: " not in found
     )
-    assert visited.rows_seen == {NAME: 2}
-    ask("dataset_rows", hub, visited, name=NAME, most=3)
-    assert visited.rows_seen == {NAME: 3}  # two of them are the same as before
+    assert provenance.rows_seen == {NAME: 2}
+    ask("dataset_rows", hub, provenance, name=NAME, most=3)
+    assert provenance.rows_seen == {NAME: 3}  # two of them are the same as before
 
 
 def test_without_an_index_the_first_rows_are_shown() -> None:
     web = Web({**ANSWERS, f"{VIEWER}/rows": lambda request: answer("{}", status=501)})
-    visited = Visited()
-    assert "a warm and funny film" in ask("dataset_rows", remote(web), visited, name=NAME)
-    assert visited.rows_seen == {NAME: 2} and web.asked[-1].url.path == "/first-rows"
+    provenance = Provenance()
+    assert "a warm and funny film" in ask("dataset_rows", remote(web), provenance, name=NAME)
+    assert provenance.rows_seen == {NAME: 2} and web.asked[-1].url.path == "/first-rows"
     with pytest.raises(Unfit, match="501"):
         ask("dataset_rows", remote(web), name=NAME, offset=500)
 
@@ -233,7 +234,7 @@ def test_names_are_names(name: str, tmp_path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> FolderHub:
     root = tmp_path / "hub"
-    place = root / "example-lab" / "short-reviews"
+    place = root / "example-runtime" / "short-reviews"
     (place / "extra").mkdir(parents=True)
     (place / "README.md").write_text(
         "---\nlicense: [cc-by-sa-4.0]\n---\n# Short reviews\nLabelled by two people.\n"
@@ -244,30 +245,30 @@ def folder(tmp_path: Path) -> FolderHub:
     (place / "extra" / "train.json").write_text('[{"text": "more"}]')
     with (place / "validation.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["text", "label"], ["a, b", "1"]])
-    model = root / "models" / "example-lab" / "tiny"
+    model = root / "models" / "example-runtime" / "tiny"
     model.mkdir(parents=True)
     (model / "README.md").write_text("---\nlicense: mit\n---\nA tiny model.\n")
     return FolderHub(root)
 
 
 def test_a_folder_is_a_hub_too(folder: FolderHub) -> None:
-    visited = Visited()
+    provenance = Provenance()
     assert f"{NAME} [cc-by-sa-4.0: training allowed; what is" in ask(
-        "search_datasets", folder, visited, query="Reviews people"
+        "search_datasets", folder, provenance, query="Reviews people"
     )
     assert ask("search_datasets", folder, query="zebra").startswith("no data set was found")
-    assert "example-lab/tiny [mit: training allowed]" in ask("search_models", folder, query="tiny")
+    assert "example-runtime/tiny [mit: training allowed]" in ask("search_models", folder, query="tiny")
     assert "tiny" not in ask("search_datasets", folder, query="tiny")
-    assert "Labelled by two people" in ask("dataset_card", folder, visited, name=NAME)
+    assert "Labelled by two people" in ask("dataset_card", folder, provenance, name=NAME)
     schema = ask("dataset_schema", folder, name=NAME)
     assert "default / train: 3 rows; text: str, label: int" in schema and "extra / train: 1 rows" in schema
     assert "default / validation: 1 rows" in schema
-    rows = ask("dataset_rows", folder, visited, name=NAME, offset=1, most=5)
+    rows = ask("dataset_rows", folder, provenance, name=NAME, offset=1, most=5)
     assert '1: {"text": "bad", "label": 0}\n2: {"text": "fine", "label": 1}' in rows
     assert '0: {"text": "a, b", "label": "1"}' in ask(
-        "dataset_rows", folder, visited, name=NAME, split="validation"
+        "dataset_rows", folder, provenance, name=NAME, split="validation"
     )
-    assert visited.rows_seen == {NAME: 3} and visited.licences == {NAME: "cc-by-sa-4.0"}
+    assert provenance.rows_seen == {NAME: 3} and provenance.licences == {NAME: "cc-by-sa-4.0"}
     with pytest.raises(InputError, match="test split"):
         ask("dataset_rows", folder, name=NAME, split="test")
     with pytest.raises(TrexError, match="no split of this name"):
@@ -285,12 +286,14 @@ def test_parquet_in_a_folder(folder: FolderHub, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    place = tmp_path / "hub" / "example-lab" / "tables"
+    place = tmp_path / "hub" / "example-runtime" / "tables"
     place.mkdir()
     (place / "README.md").write_text("Tables.")
     pq.write_table(pa.table({"n": list(range(2500))}), place / "train.parquet")
-    assert "default / train: 2500 rows; n: int" in ask("dataset_schema", folder, name="example-lab/tables")
-    assert '2000: {"n": 2000}' in ask("dataset_rows", folder, name="example-lab/tables", offset=2000)
+    assert "default / train: 2500 rows; n: int" in ask(
+        "dataset_schema", folder, name="example-runtime/tables"
+    )
+    assert '2000: {"n": 2000}' in ask("dataset_rows", folder, name="example-runtime/tables", offset=2000)
 
 
 def test_links_do_not_lead_out_of_a_folder(folder: FolderHub, tmp_path: Path) -> None:
@@ -300,7 +303,7 @@ def test_links_do_not_lead_out_of_a_folder(folder: FolderHub, tmp_path: Path) ->
     (outside / "README.md").write_text("secret")
     (tmp_path / "hub" / "evil").mkdir()
     (tmp_path / "hub" / "evil" / "linked").symlink_to(outside)
-    place = tmp_path / "hub" / "example-lab" / "short-reviews"
+    place = tmp_path / "hub" / "example-runtime" / "short-reviews"
     (place / "more.jsonl").symlink_to(outside / "train.jsonl")
     with pytest.raises(TrexError, match="no data set of this name"):
         ask("dataset_rows", folder, name="evil/linked")
@@ -311,12 +314,12 @@ def test_links_do_not_lead_out_of_a_folder(folder: FolderHub, tmp_path: Path) ->
 
 @pytest.mark.parametrize("text", ["{", "7\n", '"x"\n', "[" * 100_000, '{"a": ' + "9" * 5000 + "}\n"])
 def test_data_files_that_cannot_be_read(folder: FolderHub, tmp_path: Path, text: str) -> None:
-    place = tmp_path / "hub" / "example-lab" / "broken"
+    place = tmp_path / "hub" / "example-runtime" / "broken"
     place.mkdir()
     (place / "train.jsonl").write_text(text)
     for tool in ("dataset_rows", "dataset_schema"):
         with pytest.raises(TrexError, match=r"train\.jsonl can't be read"):
-            ask(tool, folder, name="example-lab/broken")
+            ask(tool, folder, name="example-runtime/broken")
 
 
 def test_which_hub_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,11 +333,11 @@ def test_which_hub_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_wide_and_long_rows_are_bounded(folder: FolderHub, tmp_path: Path) -> None:
-    place = tmp_path / "hub" / "example-lab" / "wide"
+    place = tmp_path / "hub" / "example-runtime" / "wide"
     place.mkdir()
     row = {f"column{n}": "x" * 5_000 for n in range(100)}
     (place / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for _ in range(20)))
-    visited = Visited()
-    assert len(ask("dataset_rows", folder, visited, name="example-lab/wide", most=20)) < 12_000
-    assert visited.rows_seen == {"example-lab/wide": 1}  # more did not fit: they were not seen
-    assert len(ask("dataset_schema", folder, name="example-lab/wide")) < 12_000
+    provenance = Provenance()
+    assert len(ask("dataset_rows", folder, provenance, name="example-runtime/wide", most=20)) < 12_000
+    assert provenance.rows_seen == {"example-runtime/wide": 1}  # more did not fit: they were not seen
+    assert len(ask("dataset_schema", folder, name="example-runtime/wide")) < 12_000

@@ -7,7 +7,7 @@ import json
 import pytest
 from support.web import Web, answer, page, recorded, recording
 from trex.errors import TrexError
-from trex.tools.provenance import Visited
+from trex.tools.provenance import Provenance
 
 ATOM = "application/atom+xml; charset=utf-8"
 ENGINES = {
@@ -23,16 +23,16 @@ PATHS["openalex"] = "api.openalex.org/works"
 
 
 def ask(
-    engine: str, web: Web | None = None, visited: Visited | None = None, query: str = "low-rank data!"
+    engine: str, web: Web | None = None, provenance: Provenance | None = None, query: str = "low-rank data!"
 ) -> str:
-    tool = (web or Web(ENGINES)).tools(visited or Visited())["search_papers"]
+    tool = (web or Web(ENGINES)).tools(provenance or Provenance())["search_papers"]
     found: str = tool.invoke({"query": query, "engine": engine, "most": 5})
     return found
 
 
 def test_arxiv() -> None:
-    web, visited = Web(ENGINES), Visited()
-    found = ask("arxiv", web, visited)
+    web, provenance = Web(ENGINES), Provenance()
+    found = ask("arxiv", web, provenance)
     (request,) = web.asked
     assert dict(request.url.params) == {
         "search_query": "all:low AND all:rank AND all:data",
@@ -45,32 +45,32 @@ def test_arxiv() -> None:
         "Ada Example, Ben Sample, Cy Pattern et al.; 2024; arXiv; https://arxiv.org/abs/2401.00001v2" in found
     )
     assert "We compare ranks of adapters on data sets of under" in found
-    assert visited.papers == ["https://arxiv.org/abs/2401.00001v2", "https://arxiv.org/abs/2402.00002v1"]
+    assert provenance.papers == ["https://arxiv.org/abs/2401.00001v2", "https://arxiv.org/abs/2402.00002v1"]
 
 
 def test_semantic_scholar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMANTIC_SCHOLAR_API_KEY", "s2-secret")
-    web, visited = Web(ENGINES), Visited()
-    found = ask("semantic_scholar", web, visited)
+    web, provenance = Web(ENGINES), Provenance()
+    found = ask("semantic_scholar", web, provenance)
     (request,) = web.asked
     assert request.headers["x-api-key"] == "s2-secret" and request.url.params["limit"] == "5"
     assert (
         "Ada Example; 2024; Workshop on Examples; cited 12 times; https://arxiv.org/abs/2401.00001\n" in found
     )
     assert "A paper without an abstract\n  cited 0 times; https://www.semanticscholar.org/paper/0000" in found
-    assert "s2-secret" not in found and len(visited.papers) == 2
+    assert "s2-secret" not in found and len(provenance.papers) == 2
 
 
 def test_openalex_puts_the_abstract_together() -> None:
-    visited = Visited()
-    found = ask("openalex", visited=visited)
+    provenance = Provenance()
+    found = ask("openalex", provenance=provenance)
     assert (
         "Fay Model; 2023; Journal of Examples; cited 40 times; https://journal.example.org/articles/1\n"
         in found
     )
     assert "Noise hurts less than hurts bias does." in found
-    assert visited.may_open("https://journal.example.org/articles/1")
-    assert visited.papers[1] == "https://openalex.org/W1000000002"
+    assert provenance.may_open("https://journal.example.org/articles/1")
+    assert provenance.papers[1] == "https://openalex.org/W1000000002"
 
 
 @pytest.mark.parametrize("engine", ["arxiv", "semantic_scholar", "openalex"])

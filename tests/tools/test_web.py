@@ -13,7 +13,7 @@ import pytest
 from support.places import REPOSITORY
 from support.web import Web, body_of, page, recorded, recording, redirect
 from trex.errors import InputError, TrexError
-from trex.tools.provenance import Visited
+from trex.tools.provenance import Provenance
 from trex.tools.web.addresses import NoNetwork, Refused
 from trex.tools.web.http_client import Page
 from trex.tools.web.web_tools import readable
@@ -57,18 +57,20 @@ def ddgs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_tavily_is_asked_with_the_key_in_a_header(tavily: None, tmp_path: Path) -> None:
-    web, visited = Web(SEARCH), Visited()
-    found = web.tools(visited, tmp_path)["web_search"].invoke({"query": "lora rank", "most": 3})
+    web, provenance = Web(SEARCH), Provenance()
+    found = web.tools(provenance, tmp_path)["web_search"].invoke({"query": "lora rank", "most": 3})
     (request,) = web.asked
     assert request.method == "POST" and str(request.url) == "https://api.tavily.com/search"
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert body_of(request) == {"query": "lora rank", "max_results": 3, "search_depth": "basic"}
     assert "Choosing a LoRA rank when data is scarce (blog.example.org)" in found
     assert BLOG in found and "rank of 4 to 8" in found and "https://forum.example.net/t/12?page=2" in found
-    assert visited.may_open(BLOG) and visited.may_open("https://forum.example.net/t/12?page=2")
-    assert not visited.may_open("https://forum.example.net/t/12?page=3")
+    assert provenance.may_open(BLOG) and provenance.may_open("https://forum.example.net/t/12?page=2")
+    assert not provenance.may_open("https://forum.example.net/t/12?page=3")
     again = Web(SEARCH)
-    assert again.tools(Visited(), tmp_path)["web_search"].invoke({"query": "lora rank", "most": 3}) == found
+    assert (
+        again.tools(Provenance(), tmp_path)["web_search"].invoke({"query": "lora rank", "most": 3}) == found
+    )
     assert again.asked == []
     assert not any(KEY in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
 
@@ -79,7 +81,7 @@ def test_tavily_is_asked_with_the_key_in_a_header(tavily: None, tmp_path: Path) 
 def test_tavilys_refusal_says_what_to_do(tavily: None, status: int, hint: str) -> None:
     web = Web({"api.tavily.com/search": lambda request: recording("page.html")(request).__class__(status)})
     with pytest.raises(TrexError, match=f"{status}.*{hint}") as caught:
-        web.tools(Visited())["web_search"].invoke({"query": "x y"})
+        web.tools(Provenance())["web_search"].invoke({"query": "x y"})
     assert KEY not in str(caught.value)
 
 
@@ -88,7 +90,7 @@ def test_tavilys_refusal_says_what_to_do(tavily: None, status: int, hint: str) -
 )
 def test_an_answer_of_another_form_is_an_error_in_a_line_or_nothing(tavily: None, body: str) -> None:
     web = Web({"api.tavily.com/search": page(body, "application/json")})
-    tool = web.tools(Visited())["web_search"]
+    tool = web.tools(Provenance())["web_search"]
     try:
         assert tool.invoke({"query": "x y"}).startswith("nothing was found")
     except TrexError as error:
@@ -96,12 +98,12 @@ def test_an_answer_of_another_form_is_an_error_in_a_line_or_nothing(tavily: None
 
 
 def test_without_a_key_ddgs_is_asked(ddgs: list[dict[str, Any]], tmp_path: Path) -> None:
-    web, visited = Web(), Visited()
-    tool = web.tools(visited, tmp_path)["web_search"]
+    web, provenance = Web(), Provenance()
+    tool = web.tools(provenance, tmp_path)["web_search"]
     found = tool.invoke({"query": "noisy labels"})
     assert "https://notes.example.com/noisy-labels" in found and "(corpora.example.edu)" in found
     assert ddgs == [{"query": "noisy labels", "max_results": 5, "backend": "duckduckgo,mojeek,brave"}]
-    assert visited.may_open("https://notes.example.com/noisy-labels#part-2")
+    assert provenance.may_open("https://notes.example.com/noisy-labels#part-2")
     assert tool.invoke({"query": "noisy labels"}) == found and len(ddgs) == 1
     assert tool.invoke({"query": "nothing"}).startswith("nothing was found")
     with pytest.raises(TrexError, match="set TAVILY_API_KEY") as caught:
@@ -111,7 +113,7 @@ def test_without_a_key_ddgs_is_asked(ddgs: list[dict[str, Any]], tmp_path: Path)
 
 def test_ddgs_is_not_started_where_there_is_no_network(ddgs: list[dict[str, Any]]) -> None:
     web = Web(names={"html.duckduckgo.com": []})
-    tool = web.tools(Visited())["web_search"]
+    tool = web.tools(Provenance())["web_search"]
     for _ in range(3):
         with pytest.raises(NoNetwork, match="no network"):
             tool.invoke({"query": "noisy labels"})
@@ -119,20 +121,20 @@ def test_ddgs_is_not_started_where_there_is_no_network(ddgs: list[dict[str, Any]
 
 
 def test_a_page_is_read_as_text_without_scripts_and_menus(tavily: None) -> None:
-    web, visited = Web(READ), Visited()
-    tools = web.tools(visited)
+    web, provenance = Web(READ), Provenance()
+    tools = web.tools(provenance)
     tools["web_search"].invoke({"query": "lora rank"})
     read = tools["read_page"].invoke({"url": BLOG})
     assert "Ranks of four and eight came out within noise" in read
     assert "document.cookie" not in read and "never shown" not in read and "About" not in read
-    assert read.startswith("characters 0 to ") and visited.pages == [BLOG]
+    assert read.startswith("characters 0 to ") and provenance.pages == [BLOG]
 
 
 def test_a_long_page_is_read_in_parts_that_join(tavily: None) -> None:
     words = " ".join(f"word{number}" for number in range(3000))
-    web, visited = Web({"long.example.org/": page(words, "text/plain")}), Visited()
-    visited.offer("https://long.example.org/")
-    tool = web.tools(visited)["read_page"]
+    web, provenance = Web({"long.example.org/": page(words, "text/plain")}), Provenance()
+    provenance.offer("https://long.example.org/")
+    tool = web.tools(provenance)["read_page"]
     read, offset = "", 0
     for _ in range(10):
         part = tool.invoke({"url": "https://long.example.org/", "offset": offset})
@@ -147,8 +149,8 @@ def test_a_long_page_is_read_in_parts_that_join(tavily: None) -> None:
 
 
 def test_only_what_a_search_returned_is_opened(tavily: None) -> None:
-    web, visited = Web(READ), Visited()
-    tools = web.tools(visited)
+    web, provenance = Web(READ), Provenance()
+    tools = web.tools(provenance)
     with pytest.raises(Refused, match="what a search of this session returned"):
         tools["read_page"].invoke({"url": BLOG})
     tools["web_search"].invoke({"query": "lora rank"})
@@ -169,7 +171,7 @@ def test_only_what_a_search_returned_is_opened(tavily: None) -> None:
     [
         ("https://arxiv.org/abs/2401.00001", True),
         ("https://www.semanticscholar.org/paper/1", True),
-        ("https://huggingface.co/datasets/example-lab/short-reviews", True),
+        ("https://huggingface.co/datasets/example-runtime/short-reviews", True),
         ("https://arxiv.org/abs/2401.00001?note=what-i-know", False),
         ("http://arxiv.org/abs/2401.00001", False),
         ("https://arxiv.org.example.net/abs/1", False),
@@ -179,7 +181,7 @@ def test_only_what_a_search_returned_is_opened(tavily: None) -> None:
     ],
 )
 def test_known_sites_are_open_for_plain_pages(url: str, opened: bool) -> None:
-    assert Visited().may_open(url) is opened
+    assert Provenance().may_open(url) is opened
 
 
 def test_a_known_site_does_not_lead_out(tavily: None) -> None:
@@ -191,7 +193,7 @@ def test_a_known_site_does_not_lead_out(tavily: None) -> None:
             "evil.example.net/": page("x"),
         }
     )
-    tool = web.tools(Visited())["read_page"]
+    tool = web.tools(Provenance())["read_page"]
     with pytest.raises(Refused, match=r"evil\.example\.net"):
         tool.invoke({"url": "https://arxiv.org/abs/1"})
     assert "An abstract" in tool.invoke({"url": "https://arxiv.org/abs/2"})
@@ -215,7 +217,7 @@ def test_a_broken_page_is_an_error_in_a_line(html: str) -> None:
 
 
 def test_input_that_does_not_fit_is_refused_in_a_line() -> None:
-    tools = Web().tools(Visited())
+    tools = Web().tools(Provenance())
     assert tools["web_search"].invoke({"query": "x", "most": 99}).startswith("error: ")
     assert "\n" not in tools["read_page"].invoke({"offset": -1})
 
@@ -225,14 +227,14 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ddgs", "trafilatura"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=r"extra `llm`: pip install 'trex-finetune\[llm\]'"):
-        Web().tools(Visited())["web_search"].invoke({"query": "x y"})
+        Web().tools(Provenance())["web_search"].invoke({"query": "x y"})
     with pytest.raises(InputError, match="extra `llm`"):
         readable(Page("https://a.example.org/", "text/html", "<p>x</p>"))
 
 
 def test_the_docs_name_every_tool() -> None:
     documented = re.findall(r"^\| `(\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
-    tools = Web().tools(Visited())
+    tools = Web().tools(Provenance())
     assert documented == list(tools)
     for tool in tools.values():
         assert all(field.get("description") for field in tool.args.values()), tool.name

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import on_the_torch_free_lab
+from support.cli import on_the_torch_free_runtime
 from support.own_task import write_task
 from support.places import SUPPORT
 from trex import landlock, run
@@ -27,8 +27,8 @@ from trex.training.jobs.confinement import REQUIRE, confine
 from trex.training.jobs.job import Job, JobResult, JobStatus, Trial
 from trex.training.jobs.trial_folder import TrialFolder, read_result
 from trex.training.plan import TrainingPlan
-from trex.training.runners.local import LocalRunner
-from trex.training.runners.worker_starter import default_launcher
+from trex.training.runners.local import LocalLauncher
+from trex.training.runners.worker_starter import default_starter
 
 FAKE = [sys.executable, str(SUPPORT / "fake_worker.py")]
 ABI = landlock.abi()
@@ -238,7 +238,7 @@ def test_a_worker_signals_nobody_outside(seen: dict[str, Any]) -> None:
 def test_status_and_result_say_what_held(house: House, tmp_path: Path) -> None:
     trial = trial_in(house.run, house.model)
     job = Job(trial=trial, rung=0, stop_step=4, folder=tmp_path / "trials" / trial.id)
-    result = LocalRunner(1, 1, command=FAKE).run(job, None, quiet)
+    result = LocalLauncher(1, 1, command=FAKE).run(job, None, quiet)
     status = TrialFolder(job.folder).read_status()
     assert status is not None
     assert result.confinement == status.confinement == f"Landlock ABI {ABI}"
@@ -250,7 +250,7 @@ def test_status_and_result_say_what_held(house: House, tmp_path: Path) -> None:
 def test_a_run_says_that_all_its_trials_were_confined(
     tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_the_torch_free_lab(monkeypatch)
+    on_the_torch_free_runtime(monkeypatch)
     done = run(write_task(tmp_path), out=tmp_path / "run", smoke=True, rounds=1, trials=2)
     assert done.summary.confinement == f"Landlock ABI {ABI}"
     for name in ("report.md", "report.html"):
@@ -372,14 +372,14 @@ def test_without_landlock_a_user_can_insist(
     monkeypatch.setenv(REQUIRE, "1")
     assert {f.what: f.ok for f in examine()}["confinement"] is False
     with pytest.raises(TrexError, match="this kernel can't confine workers"):
-        default_launcher(1, FAKE)
+        default_starter(1, FAKE)
     folder = TrialFolder(tmp_path / trial.id)
     folder.write_plan(trial)
     assert sessions.work(folder.path, 0, 4, lambda session: pytest.fail("it trained")) == 1
     failure = folder.read_failure(0)
     assert failure is not None and "can't confine workers" in failure.message
     monkeypatch.setenv(REQUIRE, "0")
-    default_launcher(1, FAKE).close()
+    default_starter(1, FAKE).close()
 
 
 def test_a_confinement_that_would_hide_nothing_is_none(

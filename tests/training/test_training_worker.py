@@ -28,7 +28,7 @@ from trex.training.jobs.job import Job, JobFailed, JobResult, JobStatus, Trial
 from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.methods.row_order import training_order
 from trex.training.plan import TrainingPlan
-from trex.training.runners.local import LocalRunner
+from trex.training.runners.local import LocalLauncher
 from trex.training.runners.worker_starter import ForkServer
 
 NOISY = TrainingPlan(
@@ -60,17 +60,17 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[LocalRunner]:
+def runner() -> Iterator[LocalLauncher]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_CHECKPOINT_SECONDS", "0.05")
-        runner = LocalRunner(2, 1)
+        runner = LocalLauncher(2, 1)
     runner.start()
     yield runner
     runner.close()
 
 
 def run(
-    runner: LocalRunner, trial: Trial, folder: Path, stop_step: int | None = None, rung: int = 0
+    runner: LocalLauncher, trial: Trial, folder: Path, stop_step: int | None = None, rung: int = 0
 ) -> JobResult:
     job = Job(trial=trial, rung=rung, stop_step=stop_step or trial.total_steps, folder=folder)
     return runner.run(job, None, quiet)
@@ -78,14 +78,14 @@ def run(
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    runner: LocalRunner, model: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory
+    runner: LocalLauncher, model: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[JobResult, Path]:
     folder = tmp_path_factory.mktemp("undisturbed")
     return run(runner, trial_of(model, dataset, NOISY), folder), folder
 
 
 def test_the_same_trial_gives_the_same_bits(
-    runner: LocalRunner, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
+    runner: LocalLauncher, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
 ) -> None:
     again = run(runner, trial_of(model, dataset, NOISY), tmp_path / "again")
     other = run(runner, trial_of(model, dataset, NOISY, seed=4), tmp_path / "other")
@@ -96,7 +96,7 @@ def test_the_same_trial_gives_the_same_bits(
 
 
 def test_rungs_do_not_change_the_weights(
-    runner: LocalRunner, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
+    runner: LocalLauncher, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
 ) -> None:
     trial = trial_of(model, dataset, NOISY)
     first = run(runner, trial, tmp_path, stop_step=3)
@@ -111,7 +111,7 @@ def test_rungs_do_not_change_the_weights(
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_moments_it_gives_the_same_bits(
     seed: int,
-    runner: LocalRunner,
+    runner: LocalLauncher,
     model: Path,
     dataset: Path,
     undisturbed: tuple[JobResult, Path],
@@ -146,13 +146,13 @@ def test_killed_at_random_moments_it_gives_the_same_bits(
 
 
 def test_a_job_starts_fast_and_a_dead_fork_server_is_replaced(
-    runner: LocalRunner, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
+    runner: LocalLauncher, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
 ) -> None:
-    launcher = runner._launcher
-    assert isinstance(launcher, ForkServer) and launcher._server is not None
+    starter = runner._starter
+    assert isinstance(starter, ForkServer) and starter._server is not None
     # A fork copies no threads: any lock one of them holds would stay locked in the worker for ever.
-    assert psutil.Process(launcher._server.pid).num_threads() == 1
-    launcher._server.kill()
+    assert psutil.Process(starter._server.pid).num_threads() == 1
+    starter._server.kill()
     assert run(runner, trial_of(model, dataset, NOISY), tmp_path).adapter_hash == undisturbed[0].adapter_hash
     assert undisturbed[0].load_seconds < 5
 
@@ -175,7 +175,7 @@ def test_what_lies_in_the_folder(undisturbed: tuple[JobResult, Path], model: Pat
 
 
 def test_it_learns_and_the_adapter_loads(
-    runner: LocalRunner, model: Path, dataset: Path, tmp_path: Path
+    runner: LocalLauncher, model: Path, dataset: Path, tmp_path: Path
 ) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -202,14 +202,16 @@ def test_a_damaged_checkpoint_does_not_count(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
 
 
-def fails(runner: LocalRunner, trial: Trial, folder: Path) -> JobFailed:
+def fails(runner: LocalLauncher, trial: Trial, folder: Path) -> JobFailed:
     with pytest.raises(JobFailed) as failed:
         run(runner, trial, folder)
     assert "\n" not in failed.value.message
     return failed.value
 
 
-def test_a_loss_that_is_not_a_number(runner: LocalRunner, model: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number(
+    runner: LocalLauncher, model: Path, dataset: Path, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "broken"
@@ -223,7 +225,7 @@ def test_a_loss_that_is_not_a_number(runner: LocalRunner, model: Path, dataset: 
     assert failure.cause == "nan_loss" and "step 1" in failure.message
 
 
-def test_rows_that_are_too_long(runner: LocalRunner, model: Path, tmp_path: Path) -> None:
+def test_rows_that_are_too_long(runner: LocalLauncher, model: Path, tmp_path: Path) -> None:
     rows = make_rows(10)
     for row in rows[:4]:
         row["prompt"] = [{"role": "user", "content": "film " * 60}]
@@ -237,7 +239,7 @@ def test_rows_that_are_too_long(runner: LocalRunner, model: Path, tmp_path: Path
 
 
 def test_other_failures_are_a_crash_with_a_log(
-    runner: LocalRunner, model: Path, dataset: Path, tmp_path: Path
+    runner: LocalLauncher, model: Path, dataset: Path, tmp_path: Path
 ) -> None:
     failure = fails(runner, trial_of(model, tmp_path / "nowhere", NOISY), tmp_path / "a")
     assert failure.cause == "crash" and "nowhere" in failure.message

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from ...errors import InputError, TrexError
 from ..agent_tool import agent_tool
 from ..excerpt import brief, cut, fitting
-from ..provenance import Visited
+from ..provenance import Provenance
 from ..untrusted import quoted
 from .hugging_face import Hub, Listing, Row, checked_name
 from .licences import judge
@@ -56,19 +56,25 @@ class RowsArguments(BaseModel):
     most: int = Field(default=5, ge=1, le=20, description="Rows to show")
 
 
-def hub_tools(hub: Hub, visited: Visited) -> list[BaseTool]:
+def hub_tools(hub: Hub, provenance: Provenance) -> list[BaseTool]:
     """The five tools, on a hub. Each raises TrexError, in a line, for what can't be had."""
-    return [_search(hub, visited), _models(hub), _card(hub, visited), _schema(hub), _rows(hub, visited)]
+    return [
+        _search(hub, provenance),
+        _models(hub),
+        _card(hub, provenance),
+        _schema(hub),
+        _rows(hub, provenance),
+    ]
 
 
-def _search(hub: Hub, visited: Visited) -> BaseTool:
+def _search(hub: Hub, provenance: Provenance) -> BaseTool:
     def search_datasets(query: str, most: int = 8) -> str:
         found = hub.search("datasets", query, most)[:most]
         if not found:
             return "no data set was found: try one word"
         for listing in found:
-            visited.verdicts.setdefault(listing.name, judge(listing.licences))
-            visited.offer(f"https://huggingface.co/datasets/{listing.name}")
+            provenance.verdicts.setdefault(listing.name, judge(listing.licences))
+            provenance.offer(f"https://huggingface.co/datasets/{listing.name}")
         return quoted(fitting(map(_shown, found)), f"{hub.title}, a search for data sets")
 
     return agent_tool(
@@ -91,11 +97,11 @@ def _models(hub: Hub) -> BaseTool:
     )
 
 
-def _card(hub: Hub, visited: Visited) -> BaseTool:
+def _card(hub: Hub, provenance: Provenance) -> BaseTool:
     def dataset_card(name: str) -> str:
         card = hub.card(checked_name(name))
         verdict = judge(card.licences)
-        visited.verdicts[name] = verdict
+        provenance.verdicts[name] = verdict
         gated = (
             "\naccess: gated, its terms must be accepted by a person with an account" if card.gated else ""
         )
@@ -136,7 +142,7 @@ def _schema(hub: Hub) -> BaseTool:
     )
 
 
-def _rows(hub: Hub, visited: Visited) -> BaseTool:
+def _rows(hub: Hub, provenance: Provenance) -> BaseTool:
     def dataset_rows(
         name: str, config: str = "default", split: str = "train", offset: int = 0, most: int = 5
     ) -> str:
@@ -156,7 +162,7 @@ def _rows(hub: Hub, visited: Visited) -> BaseTool:
             if lines and size > _ROWS:
                 break
             lines.append(line)
-        visited.saw_rows(name, config, split, [row.number for row in rows[: len(lines)]])
+        provenance.saw_rows(name, config, split, [row.number for row in rows[: len(lines)]])
         return quoted("\n".join(lines), f"rows of {name}")
 
     return agent_tool(

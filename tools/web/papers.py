@@ -19,7 +19,7 @@ from ...errors import TrexError
 from ...keys import environment
 from ..agent_tool import agent_tool
 from ..excerpt import brief, fitting
-from ..provenance import Visited
+from ..provenance import Provenance
 from ..untrusted import quoted
 from .http_client import FEED, Http, Secret, Unfit
 
@@ -66,7 +66,7 @@ class PapersArguments(BaseModel):
     most: int = Field(default=5, ge=1, le=10, description="Papers to return")
 
 
-def papers_tool(http: Http, visited: Visited) -> BaseTool:
+def papers_tool(http: Http, provenance: Provenance) -> BaseTool:
     """The tool `search_papers`. Raises TrexError if the engine can't be asked."""
 
     def search_papers(query: str, engine: EngineName = "openalex", most: int = 5) -> str:
@@ -80,8 +80,8 @@ def papers_tool(http: Http, visited: Visited) -> BaseTool:
         if not papers:
             return "no paper was found: try fewer or other words, or another engine"
         for paper in papers:
-            if visited.offer(paper.url) and paper.url not in visited.papers:
-                visited.papers.append(paper.url)
+            if provenance.offer(paper.url) and paper.url not in provenance.papers:
+                provenance.papers.append(paper.url)
         return quoted(fitting(map(str, papers)), f"{engine}, papers for a query")
 
     return agent_tool(

@@ -3,7 +3,7 @@
 Searches go to Tavily (https://docs.tavily.com) if `TAVILY_API_KEY` is set, else through the library ddgs to
 public search engines. Tavily is asked by our own client, not its library: there the key stays with its host,
 answers are cached, and a server's words are kept out of errors. A page is read only if a search returned its
-address, or if it is of a known scholarly site (`visited.SITES`).
+address, or if it is of a known scholarly site (`provenance.SITES`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...errors import InputError, TrexError
 from ...keys import environment
 from ..agent_tool import agent_tool
 from ..excerpt import brief, fitting
-from ..provenance import Visited, is_known_site
+from ..provenance import Provenance, is_known_site
 from ..untrusted import quoted
 from .addresses import Refused, bounded, host_of, parse
 from .http_client import TEXT, Http, Page, Secret, Unfit
@@ -60,12 +60,12 @@ class PageArguments(BaseModel):
     offset: int = Field(default=0, ge=0, description="The character to read on from")
 
 
-def search_tool(http: Http, visited: Visited) -> BaseTool:
+def search_tool(http: Http, provenance: Provenance) -> BaseTool:
     """The tool `web_search`. Raises TrexError if no search engine answers."""
 
     def web_search(query: str, most: int = 5) -> str:
         name, search = _engine(http)
-        hits = [hit for hit in search(query, most) if _offer(hit, visited)]
+        hits = [hit for hit in search(query, most) if _offer(hit, provenance)]
         if not hits:
             return "nothing was found: try other or fewer words"
         return quoted(fitting(_shown(hit) for hit in hits[:most]), f"{name}, results for a query")
@@ -77,19 +77,19 @@ def search_tool(http: Http, visited: Visited) -> BaseTool:
     )
 
 
-def page_tool(http: Http, visited: Visited) -> BaseTool:
+def page_tool(http: Http, provenance: Provenance) -> BaseTool:
     """The tool `read_page`. Raises Refused for an address no search returned, TrexError for what can't be read."""
 
     def read_page(url: str, offset: int = 0) -> str:
         parse(url)
-        if not visited.may_open(url):
+        if not provenance.may_open(url):
             raise Refused(
                 "read_page opens what a search of this session returned, and plain pages of known scholarly sites"
             )
         known = is_known_site(url)
         page = http.get(url, accept=TEXT, allowed=lambda hop: not known or hop == url or is_known_site(hop))
         text = readable(page)
-        visited.opened(url)
+        provenance.opened(url)
         part = text[offset : offset + _CHUNK]
         if not part:
             return f"the page's text has {len(text)} characters: nothing is at {offset}"
@@ -187,8 +187,8 @@ def _hits(found: Any, text: str, address: str) -> list[Hit]:
         raise TrexError("web_search: the search engine's answer has another form than expected") from None
 
 
-def _offer(hit: Hit, visited: Visited) -> bool:
-    return len(hit.url) <= _LONGEST_ADDRESS and visited.offer(hit.url)
+def _offer(hit: Hit, provenance: Provenance) -> bool:
+    return len(hit.url) <= _LONGEST_ADDRESS and provenance.offer(hit.url)
 
 
 def _shown(hit: Hit) -> str:

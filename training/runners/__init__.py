@@ -11,7 +11,7 @@ from ..jobs.job import Job, JobResult, JobStatus
 OnProgress = Callable[[JobStatus], None]
 
 
-class Runner(Protocol):
+class Launcher(Protocol):
     """Runs jobs, idempotently: the same job again attaches to the running one or returns its result."""
 
     def run(self, job: Job, deadline: float | None, on_progress: OnProgress) -> JobResult:

@@ -16,7 +16,7 @@ from ..jobs.job import Job, JobFailed, JobResult
 from ..jobs.trial_folder import Failure, TrialFolder
 from . import OnProgress
 from .slots import Slots
-from .worker_starter import default_launcher
+from .worker_starter import default_starter
 from .worker_watch import Limits, Watch
 
 _DEATHS_WITHOUT_PROGRESS = 20
@@ -24,7 +24,7 @@ _TOO_LITTLE_DISK = 256 * 1024
 """With fewer bytes left a worker may not be able to say that the disk is full."""
 
 
-class LocalRunner:
+class LocalLauncher:
     """Runs up to `slots` jobs at once with `threads` threads each; on GPUs one slot is one device.
 
     A worker that dies and leaves neither a result nor a cause is started again from its last checkpoint, up
@@ -57,14 +57,14 @@ class LocalRunner:
         self._limits = Limits(memory_limit_mb, timeout_s, stale_s)
         self._reuse = reuse
         self._gpus = gpus
-        self._launcher = default_launcher(threads, command)
+        self._starter = default_starter(threads, command)
         self._guard = threading.Lock()
         self._generation = 0
         self._watches: list[Watch] = []
 
     def start(self) -> None:
         """Begin the workers' imports in the background, so that the first job does not wait for them."""
-        self._launcher.warm_up()
+        self._starter.warm_up()
 
     def run(self, job: Job, deadline: float | None, on_progress: OnProgress) -> JobResult:
         """Block until the job is done; `deadline` in Unix time. Raises JobFailed. Safe to call from threads.
@@ -106,7 +106,7 @@ class LocalRunner:
 
     def close(self) -> None:
         """End the fork server; running jobs are left alone."""
-        self._launcher.close()
+        self._starter.close()
 
     def prune(self, folder: Path, keep_adapter: bool) -> None:
         """Remove a trial's checkpoints, and its adapters unless they are kept, once its outcome is recorded.
@@ -131,7 +131,7 @@ class LocalRunner:
             started = None
             if not folder.locked():
                 folder.failure_file(job.rung).unlink(missing_ok=True)
-                started = self._launcher.launch(job, self._device(slot))
+                started = self._starter.launch(job, self._device(slot))
             watch = Watch(job, started, self._limits, lambda: generation != self._generation)
             self._keep(watch, deadline, on_progress)
             if self._settled(job) is not None:

@@ -98,7 +98,7 @@ class Started:
             return False
 
 
-class Launcher(Protocol):
+class WorkerStarter(Protocol):
     """Starts workers."""
 
     def warm_up(self) -> None:
@@ -231,7 +231,7 @@ def _close_quietly(pipe: IO[bytes]) -> None:
         return
 
 
-def default_launcher(threads: int, command: Sequence[str] | None) -> Launcher:
+def default_starter(threads: int, command: Sequence[str] | None) -> WorkerStarter:
     """`command` if given; else the fork server on Linux, elsewhere a fresh Python (macOS forks badly).
 
     Raises TrexError if confinement is required and this kernel has none.

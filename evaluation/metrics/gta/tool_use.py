@@ -15,7 +15,7 @@ gold answer), the share of steps that do the right thing. This choice is ours. O
 figure for this mode, and the 'accuracy' of the paper on TREX (.582 for the base model, .722 for its reference) comes
 without a definition. ArgAcc can't be part of it (no model on the official board is above .38), InstAcc says nothing
 of content, and SummAcc alone, whose range on the board (.5 to .75) is nearest to the paper's, would leave three
-quarters of the steps unjudged. `extras` has all four.
+quarters of the steps unjudged. `secondary` has all four.
 
 Subtasks are figures of the same rows, not kinds of rows: a column `subtask` is not read.
 
@@ -84,7 +84,7 @@ class ToolUse:
         """The figure's name in tables."""
         return f"{self._figure}/upstream" if self._upstream else self._figure
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """Each row's own quotient. Raises InputError for a row that lacks a column or can't be judged."""
         return [float(value) for value in self.pooled(self.counts(items, predictions))]
 
@@ -102,7 +102,7 @@ class ToolUse:
         """Hits over what they are out of; 0 where that is nothing, over which the official code breaks down."""
         return _quotient(totals, self._figure)
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """The official figures by name, and what was called.
 
         For the mended form also this figure in its official form, unless it needs an embedding model that is not

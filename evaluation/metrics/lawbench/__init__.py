@@ -73,7 +73,7 @@ class LawBench:
     """One of LawBench's sub-tasks, or all of them; a `PooledMetric`.
 
     Items are the data set's rows (`instruction`, `question`, `answer`) or the official evaluation's
-    (`origin_prompt`, `refr`). Rows that the official code skips have the value 0 and do not count. `extras`: the
+    (`origin_prompt`, `refr`). Rows that the official code skips have the value 0 and do not count. `secondary`: the
     share of rows without a recognisable answer (`abstention`, of all rows as upstream has it), of a mixture the
     score of each sub-task, of the mended form the score of the official one; where 2-1 is scored officially, how
     many of its four `lexicon` parts were there: below 4 it is an approximation.
@@ -93,7 +93,7 @@ class LawBench:
             "lawbench" + (f":{self.subtask}" if self.subtask else "") + ("/upstream" if self.upstream else "")
         )
 
-    def rows(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """What each answer is worth alone. Raises InputError for a row without what the scorer reads."""
         return [outcome.value for _, outcome in self._outcomes(items, predictions)]
 
@@ -122,7 +122,7 @@ class LawBench:
             scores[..., at] = np.where(scored[..., at], f, 0.0)
         return np.asarray(scores.sum(axis=-1) / np.maximum(scored.sum(axis=-1), 1))
 
-    def extras(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         outcomes = self._outcomes(items, predictions)
         figures = {"abstention": sum(outcome.abstained for _, outcome in outcomes) / len(outcomes)}

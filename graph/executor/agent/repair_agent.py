@@ -25,7 +25,7 @@ from ....tools.untrusted import defanged, quoted
 from ....training.jobs.job import JobFailed
 from ....training.jobs.trial_folder import TrialFolder
 from ....training.plan import TrainingPlan
-from ...llm.agent_loop import Errand, build_agent, run_errand
+from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
 from ...llm.protocol import Chat, ModelError
 from ...run.directory import RunDirectory
 from ...run.settings import Settings
@@ -42,9 +42,9 @@ DEFAULT_TURNS = 6
 EXECUTOR = build_agent("executor")
 
 
-def open_mechanic(chat: Chat, settings: Settings, task: Task, directory: RunDirectory) -> LLMMechanic:
-    """The mechanic of a run, with the tools that look at the task's sources."""
-    return LLMMechanic(
+def open_repair_agent(chat: Chat, settings: Settings, task: Task, directory: RunDirectory) -> ExecutorAgent:
+    """The repair_agent of a run, with the tools that look at the task's sources."""
+    return ExecutorAgent(
         chat=chat,
         requirement=task.requirement,
         tools=(rows_tool(task), preview_tool(task)),
@@ -55,8 +55,8 @@ def open_mechanic(chat: Chat, settings: Settings, task: Task, directory: RunDire
 
 
 @dataclass(frozen=True)
-class LLMMechanic:
-    """See `mechanic.Mechanic`. `datasets` and `trials` are the run's folders, `turns` bounds each errand."""
+class ExecutorAgent:
+    """See `repair_agent.RepairAgent`. `datasets` and `trials` are the run's folders, `turns` bounds each agent_task."""
 
     chat: Chat
     requirement: str
@@ -72,7 +72,7 @@ class LLMMechanic:
         base = first.plan or plan
         review = _Review(base, first, attempt)
         works = first.problem is None
-        errand = Errand(
+        agent_task = AgentTask(
             chat=self.chat,
             answer=Prepared,
             purpose=f"prepare {experiment}".rstrip(),
@@ -92,7 +92,7 @@ class LLMMechanic:
             turns=self.turns,
         )
         try:
-            return review.outcome(run_errand(EXECUTOR, errand, messages))
+            return review.outcome(run_agent_task(EXECUTOR, agent_task, messages))
         except ModelError as error:
             note = f"the model gave no answer, rules alone prepared the plan: {_plain(error, 200)}"
             return replace(first, repairs=(*first.repairs, note))
@@ -101,7 +101,7 @@ class LLMMechanic:
         """One change of the training settings, of the few that may be changed; the same plan for none."""
         log = TrialFolder(self.trials / trial.id).log_file
         plan = trial.training
-        errand = Errand(
+        agent_task = AgentTask(
             chat=self.chat,
             answer=TrainingChange,
             purpose=f"repair {experiment} trial {trial.index + 1}".replace("  ", " "),
@@ -120,7 +120,7 @@ class LLMMechanic:
             turns=self.turns,
         )
         try:
-            change = run_errand(EXECUTOR, errand, messages)
+            change = run_agent_task(EXECUTOR, agent_task, messages)
         except ModelError as error:
             return TrainingRepair(
                 plan, f"the model gave no answer about {failure.cause}: {_plain(error, 200)}"

@@ -29,5 +29,5 @@ def render(name: str, **values: Any) -> str:
 
 
 def opening(name: str, **values: Any) -> list[BaseMessage]:
-    """The first messages of an errand: who the Researcher is, and what is asked."""
+    """The first messages of an agent_task: who the Researcher is, and what is asked."""
     return [SystemMessage(render("system")), HumanMessage(render(name, **values))]

@@ -1,6 +1,6 @@
 """The Researcher with a chat model: it reads, decides and explains; what it says is checked by arithmetic.
 
-Each step is an errand: a prompt, tools, a typed answer, a bound on turns. Where the model cannot be made to answer,
+Each step is an agent_task: a prompt, tools, a typed answer, a bound on turns. Where the model cannot be made to answer,
 or its budget is spent, the built-in policy takes the step, and what it returns says so.
 """
 
@@ -19,11 +19,11 @@ from pydantic import BaseModel
 from ....evaluation.task import Task
 from ....tools.excerpt import brief
 from ....tools.plan_check import Tried, plan_problems
-from ....tools.provenance import Visited
+from ....tools.provenance import Provenance
 from ....tools.untrusted import defanged, quoted
 from ....training.data.recipe import DataRecipe
 from ....training.plan import TrainingPlan
-from ...llm.agent_loop import Errand, build_agent, run_errand
+from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
 from ...llm.model_settings import ModelSettings
 from ...llm.protocol import Chat, ModelError
 from ...memory.memory_context import condense
@@ -61,7 +61,7 @@ _REASON, _PROBLEMS = 240, 3000
 _FENCE = re.compile(r"\[(?:end of )?data [0-9a-f]{12}[^\]]*\]")
 
 
-class LLMResearcher:
+class ResearcherAgent:
     """See `protocol.Researcher`. `memory` and `diagnosis` off leave the prompts, and the tools, without them."""
 
     def __init__(
@@ -114,17 +114,19 @@ class LLMResearcher:
         built-in policy does.
         """
         notes = self._builtin.research(task, analysis)
-        visited, turns = Visited(), self._settings.reading_turns
+        provenance, turns = Provenance(), self._settings.reading_turns
         messages = opening("research", analysis=analysis, sources=briefing.sources(notes), turns=turns)
         try:
-            answer = self._send(messages, Findings, "research", self._tools.reading(visited), turns=turns)
+            answer = self._send(messages, Findings, "research", self._tools.reading(provenance), turns=turns)
         except ModelError as error:
             missing = Note(text=f"no open-domain research: {_reason(error)}", source="the chat model")
             return notes.model_copy(update={"notes": [*notes.notes, missing]})
-        candidates = {found.name.strip(): _candidate(found, visited) for found in reversed(answer.candidates)}
+        candidates = {
+            found.name.strip(): _candidate(found, provenance) for found in reversed(answer.candidates)
+        }
         return notes.model_copy(
             update={
-                "findings": [_checked(finding, task, visited) for finding in answer.findings],
+                "findings": [_checked(finding, task, provenance) for finding in answer.findings],
                 "candidates": [each for each in reversed(candidates.values()) if each is not None],
             }
         )
@@ -292,13 +294,13 @@ class LLMResearcher:
         *,
         turns: int,
     ) -> Reply:
-        errand = Errand(self._chat, answer, purpose, tools, check, turns)
-        return run_errand(self._agent, errand, messages)
+        agent_task = AgentTask(self._chat, answer, purpose, tools, check, turns)
+        return run_agent_task(self._agent, agent_task, messages)
 
 
 def open_researcher(
     chat: Chat, settings: Settings, task: Task, directory: RunDirectory, builtin: BuiltinResearcher
-) -> LLMResearcher:
+) -> ResearcherAgent:
     """The Researcher of a run. With `reuse`, runs beside its directory can be asked for their history."""
     assert settings.llm is not None
     stores = directory.path.parent.glob(f"*/{directory.experiments.name}") if settings.reuse else ()
@@ -310,7 +312,7 @@ def open_researcher(
         others=tuple(path for path in beside if path != directory.path),
         outside=open_outside if settings.llm.outside else nothing_outside,
     )
-    return LLMResearcher(
+    return ResearcherAgent(
         chat,
         builtin,
         tools,
@@ -331,15 +333,15 @@ def _hypothesis(plan: ExperimentPlan) -> str:
     return quoted(plan.hypothesis, "the plan's hypothesis", _PROBLEMS)
 
 
-def _checked(finding: Finding, task: Task, visited: Visited) -> Note:
-    known = is_known(finding.source, task, visited)
+def _checked(finding: Finding, task: Task, provenance: Provenance) -> Note:
+    known = is_known(finding.source, task, provenance)
     return Note(text=finding.text, source=finding.source if known else f"unverified: {finding.source}")
 
 
-def _candidate(found: FoundDataset, visited: Visited) -> Candidate | None:
+def _candidate(found: FoundDataset, provenance: Provenance) -> Candidate | None:
     """What tools saw of it; None if no tool returned it."""
     name = found.name.strip()
-    seen, licence = visited.rows_seen.get(name, 0), visited.licences.get(name)
+    seen, licence = provenance.rows_seen.get(name, 0), provenance.licences.get(name)
     if licence is None and not seen:
         return None
     return Candidate(name=name, licence=licence or "unknown", rows_seen=seen, why=found.why)

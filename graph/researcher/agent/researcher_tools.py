@@ -18,30 +18,30 @@ from ....tools.history_tool import history_tool
 from ....tools.literature import literature_tool, load_notes
 from ....tools.plan_check import PlanCheck, plan_check_tool
 from ....tools.preview import preview_tool
-from ....tools.provenance import Visited
+from ....tools.provenance import Provenance
 from ....tools.rows_tool import rows_tool
 from ...tree.experiment import Experiment
 from ..protocol import Evidence
 
 _ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"',;]+|\b(?:doi|arxiv):\s?\S+", re.IGNORECASE)
 
-# The tools that look outside; `Visited` records what they open.
-Outside = Callable[[Visited], Sequence[BaseTool]]
+# The tools that look outside; `Provenance` records what they open.
+Outside = Callable[[Provenance], Sequence[BaseTool]]
 
 
-def nothing_outside(visited: Visited) -> Sequence[BaseTool]:
+def nothing_outside(provenance: Provenance) -> Sequence[BaseTool]:
     """No tool that looks outside: for a task that must not leave the machine, and for tests."""
     return ()
 
 
-def open_outside(visited: Visited) -> Sequence[BaseTool]:
+def open_outside(provenance: Provenance) -> Sequence[BaseTool]:
     """The web, papers and the hub. Raises InputError if the extra `llm` is not installed."""
     from ....tools.hub.hugging_face import open_hub
     from ....tools.research_tools import research_tools
     from ....tools.web.http_client import open_http
 
     http = open_http()
-    return research_tools(http, open_hub(http), visited)
+    return research_tools(http, open_hub(http), provenance)
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class ResearcherTools:
     others: tuple[Path, ...] = ()
     outside: Outside = field(default=open_outside)
 
-    def reading(self, visited: Visited) -> list[BaseTool]:
+    def reading(self, provenance: Provenance) -> list[BaseTool]:
         """For open-domain research."""
-        return [literature_tool(), rows_tool(self.task), *self.outside(visited)]
+        return [literature_tool(), rows_tool(self.task), *self.outside(provenance)]
 
     def planning(
         self, node: Experiment, check: PlanCheck | None, *, memory: bool, diagnosis: bool
@@ -90,19 +90,21 @@ class ResearcherTools:
         return failure_tool(lambda: failures().cases, lambda: failures().groups)
 
 
-def is_known(source: str, task: Task, visited: Visited) -> bool:
+def is_known(source: str, task: Task, provenance: Provenance) -> bool:
     """Whether what a finding gives as its source was there to be read in this session.
 
     That is: every address in it is of a page or paper that was opened; or, without an address, it is a source of
     the task, a note on practice, or a data set whose card, licence or rows a tool returned.
     """
-    opened = {_address(url) for url in (*visited.pages, *visited.papers)}
+    opened = {_address(url) for url in (*provenance.pages, *provenance.papers)}
     practice = {_address(found) for note in load_notes() for found in _ADDRESS.findall(note.source)}
-    hub = {f"huggingface.co/datasets/{name}".casefold() for name in (*visited.verdicts, *visited.rows_seen)}
+    hub = {
+        f"huggingface.co/datasets/{name}".casefold() for name in (*provenance.verdicts, *provenance.rows_seen)
+    }
     if addresses := _ADDRESS.findall(source):
         return all(_address(found) in opened | practice | hub for found in addresses)
     folded = _words(source)
-    names = {s.name for s in task.sources} | visited.verdicts.keys() | visited.rows_seen.keys()
+    names = {s.name for s in task.sources} | provenance.verdicts.keys() | provenance.rows_seen.keys()
     notes = {text for note in load_notes() for text in (note.name, note.title, note.source)}
     return folded in {_words(name) for name in names | notes}
 

@@ -22,7 +22,7 @@ STILL_FALLING = 0.1
 DIVERGED = 1.5
 """A last third this many times above the lowest third has diverged."""
 
-LEARNT_BY_HEART = 0.8
+OVERFIT_LOSS_RATIO = 0.8
 """A trial with a training loss below this share of the best trial's that scores worse has overfitted."""
 
 FEW_UNIQUE = 0.5
@@ -205,11 +205,11 @@ def _symptoms(evidence: Evidence, best: TrialRecord, reading: CurveReading) -> l
             found.add("long_inputs" if group.cause.startswith("long") else "short_inputs")
     malformed = sum(group.count for group in evidence.groups if group.kind in ("format", "refusal"))
     score = experiment.score
-    if (score is not None and malformed > MANY_MALFORMED * score.n) or experiment.extras.get(
+    if (score is not None and malformed > MANY_MALFORMED * score.n) or experiment.secondary.get(
         "validity", 1
     ) < FEW_VALID:
         found.add("format_errors")
-    if experiment.extras.get("uniqueness", 1) < FEW_UNIQUE:
+    if experiment.secondary.get("uniqueness", 1) < FEW_UNIQUE:
         found.add("mode_collapse")
     if experiment.dataset is not None and experiment.dataset.rows < FEW_ROWS:
         found.add("too_little_data")
@@ -237,7 +237,7 @@ def _overfits(trials: Sequence[TrialRecord], best: TrialRecord) -> bool:
         if trial.rung != best.rung or trial.train_loss is None or trial.evaluation is None:
             continue
         lost = best.evaluation.score.value - trial.evaluation.score.value
-        by_heart = trial.train_loss < LEARNT_BY_HEART * best.train_loss and trial.training.epochs > 1
+        by_heart = trial.train_loss < OVERFIT_LOSS_RATIO * best.train_loss and trial.training.epochs > 1
         if by_heart and lost > best.evaluation.score.standard_error:
             return True
     return False
@@ -335,10 +335,10 @@ def _ended_badly(trials: Sequence[TrialRecord]) -> list[str]:
 
 def _extras_line(experiment: Experiment, parent: Experiment | None) -> str:
     """Secondary figures that moved, with what they were before."""
-    before = parent.extras if parent is not None else {}
+    before = parent.secondary if parent is not None else {}
     moved = {
         name: value
-        for name, value in experiment.extras.items()
+        for name, value in experiment.secondary.items()
         if abs(value - before.get(name, 0.0)) >= 0.005
     }
     return ", ".join(

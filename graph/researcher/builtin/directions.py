@@ -86,7 +86,7 @@ class DataDirection(Direction):
         ]
         chosen = untried(situation, edit.recipe, variants, rng)
         hypothesis = (
-            f"{situation.ailment(self.remedies)}{edit.change}: {edit.because}. Expected: "
+            f"{situation.symptom_phrase(self.remedies)}{edit.change}: {edit.because}. Expected: "
             f"{situation.task.metric} above {situation.score}, also for the trial that keeps the parent's "
             "training plan."
         )
@@ -125,7 +125,7 @@ class TrainingDirection(Direction):
         chosen = untried(situation, situation.recipe, [*others[:1], close, *others[1:]], rng)
         tries = "; ".join(variant.note for variant in chosen if variant is not close)
         hypothesis = (
-            f"{situation.ailment(self.remedies)}{tries}: {self.because}. Expected: {situation.task.metric} "
+            f"{situation.symptom_phrase(self.remedies)}{tries}: {self.because}. Expected: {situation.task.metric} "
             f"above {situation.score}, and above the trial that stays close to the parent's best."
         )
         return plan(self, situation.recipe, chosen, hypothesis)

@@ -20,7 +20,7 @@ from .recipe_edits import expected_rows
 MAX_PASSES = 10.0
 """Never more epochs than this, however few the rows."""
 
-AILMENTS: dict[Symptom, str] = {
+SYMPTOM_PHRASES: dict[Symptom, str] = {
     "under_fitting": "under-fitting (its loss was still falling)",
     "over_fitting": "over-fitting",
     "divergence": "a loss that diverged",
@@ -139,10 +139,14 @@ class Situation:
         to_beat = first if self.node.plan is None and first is not None else self.node
         return "its parent's" if to_beat.score is None else f"{to_beat.score.value:.3f}"
 
-    def ailment(self, remedies: frozenset[Symptom]) -> str:
+    def symptom_phrase(self, remedies: frozenset[Symptom]) -> str:
         """The beginning of a hypothesis: what of the parent's symptoms these remedies answer to, if any."""
         found = sorted(self.symptoms & remedies)
-        return f"The parent shows {' and '.join(AILMENTS[symptom] for symptom in found)}. " if found else ""
+        return (
+            f"The parent shows {' and '.join(SYMPTOM_PHRASES[symptom] for symptom in found)}. "
+            if found
+            else ""
+        )
 
     def epochs(self, rows: int) -> float:
         """Passes over that many rows that use up a trial's examples: rows × epochs stays within the limit."""
