@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import httpx
+
 from support.llm_model import Model, Reply, answer_by_schema, call_with, shortened, written
 
 CHARACTERS_A_TOKEN = 4
