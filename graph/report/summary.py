@@ -310,8 +310,7 @@ def _status(finish: FinishRecord | None, alive: bool, failure: str | None) -> Ru
 
 def thinker(settings: Settings) -> str:
     """Who researches, plans and repairs: 'built-in policy', or the models by name."""
-    models = settings.llm
-    if models is None:
+    if (models := settings.llm) is None:
         return BUILT_IN
     executor = models.executor if models.executor not in (None, models.researcher) else None
     return f"{models.researcher}, Executor {executor}" if executor else models.researcher
