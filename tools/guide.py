@@ -6,11 +6,12 @@ As JSON schemas they would fill a tenth of a small context, again in each tool t
 from __future__ import annotations
 
 import json
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
-from ..training.data.recipe import DataRecipe, Step, Stream
+from ..training.data.operators import operators
+from ..training.data.recipe import DataRecipe, Stream
 from ..training.plan import TrainingPlan
 
 _EXAMPLE = (
@@ -22,15 +23,14 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 def recipe_guide() -> str:
     """A recipe's fields and every operator, a line each, with defaults."""
-    kinds: tuple[type[BaseModel], ...] = get_args(get_args(Step)[0])
-    operators = [
-        f"{kind.model_fields['op'].default}({_fields(kind)}): {' '.join((kind.__doc__ or '').split())}"
-        for kind in kinds
+    lines = [
+        f"{name}({_fields(kind)}): {' '.join((kind.__doc__ or '').split())}"
+        for name, kind in operators().items()
     ]
     return (
         f"The whole recipe, an object with {_fields(DataRecipe)}. A stream has {_fields(Stream)}. With `rows`, "
         "at most so many are taken in all, from the streams by weight. A step is an object with `op` and the "
-        "settings of its operator:\n" + "\n".join(operators) + f"\nExample: {_EXAMPLE}"
+        "settings of its operator:\n" + "\n".join(lines) + f"\nExample: {_EXAMPLE}"
     )
 
 

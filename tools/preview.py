@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from ..evaluation.task import Task
 from ..training.data.build import MAX_ROWS, StepCount, preview
+from ..training.data.operators import remedy
 from ..training.data.recipe import DataRecipe
 from ..training.data.recipe_file import recipe_from_yaml
 from ..training.data.render import Contents, Row, describe
@@ -86,5 +87,7 @@ def _counted(contents: Contents) -> list[str]:
         f"words of a row: median {words.p50}, 95 % up to {words.p95}, longest {words.max}",
     ]
     if contents.repeated:
-        lines.append(f"{contents.repeated} rows repeat another row's prompt and answer: add a dedup step")
+        lines.append(
+            f"{contents.repeated} rows repeat another row's prompt and answer: {remedy('rows repeated')}"
+        )
     return lines

@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field
 
 from ..errors import PlanError
 from ..evaluation.task import Task
-from ..training.data.operators.steps import apply, arrow, choose, column, take, visible
-from ..training.data.recipe import Filter
+from ..training.data.operators.filter import Filter
+from ..training.data.operators.protocol import OperatorContext
+from ..training.data.row_table import arrow, choose, column, take, visible
 from ..training.data.sources import content_hash, load
 from .agent_tool import agent_tool
 from .excerpt import brief, cut, fitting
@@ -78,7 +79,7 @@ def rows_tool(task: Task) -> BaseTool:
         shown = _known(columns, names) if columns else names
         chosen = rows
         for condition in where:
-            chosen = apply(condition, chosen, "stream")
+            chosen = condition.run(chosen, OperatorContext("stream"))
         if contains is not None:
             chosen = _containing(chosen, contains, names)
         lines = [f"source {source}: {len(rows)} rows; columns: {', '.join(_kinds(rows, names))}"]

@@ -22,7 +22,8 @@ from ..run.budget import Budget
 from ..tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from .preparation import Preparation
 from .protocol import RepairAgent, Revise
-from .repair_rules import MAX_REPAIRS, TrainingRepair, repair_recipe, repair_training
+from .recipe_repair import repair_recipe
+from .repair_rules import MAX_REPAIRS, TrainingRepair, repair_training
 
 CURVE_POINTS = 24
 MAX_EXCHANGES = 2

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...training.data.recipe import DataRecipe, Filter, HashSplit, Sample, Step, Stream, Threshold
 from ...training.jobs.job import Cause
 from ...training.plan import TrainingPlan
 
@@ -25,27 +24,10 @@ class TrainingRepair:
     report: str
 
 
-@dataclass(frozen=True)
-class RecipeRepair:
-    """A changed recipe, and the sentence that reports it."""
-
-    recipe: DataRecipe
-    report: str
-
-
 def repair_training(plan: TrainingPlan, cause: Cause) -> TrainingRepair | None:
     """The plan to try instead after that failure; None if there is no rule, or it has nothing left to change."""
     rule = _TRAINING_RULES.get(cause)
     return rule(plan) if rule else None
-
-
-def repair_recipe(recipe: DataRecipe) -> RecipeRepair | None:
-    """A recipe that left no rows, with its most selective step taken out; None if it selects nothing."""
-    for kind in (Filter, HashSplit, Threshold, Sample):
-        repaired = _without_last(recipe, kind)
-        if repaired:
-            return repaired
-    return None
 
 
 def _raise_max_length(plan: TrainingPlan) -> TrainingRepair | None:
@@ -94,39 +76,3 @@ _TRAINING_RULES: dict[Cause, Callable[[TrainingPlan], TrainingRepair | None]] = 
     "nan_loss": _lower_learning_rate,
     "no_eos": _end_marker,
 }
-
-
-def _without_last(recipe: DataRecipe, kind: type[Step]) -> RecipeRepair | None:
-    """Drop the last step of that kind, common steps first; a threshold keeps its labels and loses its margin."""
-    steps = _relax(recipe.steps, kind)
-    if steps is not None:
-        return RecipeRepair(recipe.model_copy(update={"steps": steps}), _report(kind, "the common steps"))
-    for index in reversed(range(len(recipe.streams))):
-        stream: Stream = recipe.streams[index]
-        steps = _relax(stream.steps, kind)
-        if steps is not None:
-            changed = stream.model_copy(update={"steps": steps})
-            streams = (*recipe.streams[:index], changed, *recipe.streams[index + 1 :])
-            return RecipeRepair(
-                recipe.model_copy(update={"streams": streams}), _report(kind, f"source '{stream.source}'")
-            )
-    return None
-
-
-def _relax(steps: tuple[Step, ...], kind: type[Step]) -> tuple[Step, ...] | None:
-    for index in reversed(range(len(steps))):
-        step = steps[index]
-        if not isinstance(step, kind):
-            continue
-        if not isinstance(step, Threshold):
-            return (*steps[:index], *steps[index + 1 :])
-        if step.above > step.below:
-            middle = (step.above + step.below) / 2
-            relaxed = step.model_copy(update={"above": middle, "below": middle})
-            return (*steps[:index], relaxed, *steps[index + 1 :])
-    return None
-
-
-def _report(kind: type[Step], where: str) -> str:
-    done = "its margin was closed" if kind is Threshold else "it was taken out"
-    return f"no rows were left after the {kind.__name__.lower()} step of {where}: {done}"

@@ -35,7 +35,12 @@ from trex.graph.tree.experiment import DatasetCard, ExperimentPlan, TrialPlan, T
 from trex.tools.data_tool import data_tool
 from trex.tools.training_tool import TrainingOutcome
 from trex.training.data.build import BuiltDataset
-from trex.training.data.recipe import DataRecipe, Dedup, Filter, Sample, Shuffle, Stream, Threshold
+from trex.training.data.operators.dedup import Dedup
+from trex.training.data.operators.filter import Filter
+from trex.training.data.operators.sample import Sample
+from trex.training.data.operators.shuffle import Shuffle
+from trex.training.data.operators.threshold import Threshold
+from trex.training.data.recipe import DataRecipe, Stream
 from trex.training.jobs.job import Cause, JobFailed
 from trex.training.plan import TrainingPlan
 from trex.training.preflight import Problem
@@ -178,9 +183,18 @@ def test_a_cleaner_recipe_is_built_checked_and_recorded(bench: MakeBench) -> Non
     ("changed", "fault"),
     [
         (plan_of(LABELLED, source="tweets"), "sources, their order and their weights"),
-        (plan_of(Threshold(column="rating", below=-2, above=2)), "only dedup, shuffle and filters by words"),
-        (plan_of(LABELLED, Sample(n=40)), "only dedup, shuffle and filters by words"),
-        (plan_of(LABELLED, Filter(column="rating", at_least=0)), "only dedup, shuffle and filters by words"),
+        (
+            plan_of(Threshold(column="rating", below=-2, above=2)),
+            "only steps that clean or order rows",
+        ),
+        (
+            plan_of(LABELLED, Sample(n=40)),
+            "only steps that clean or order rows",
+        ),
+        (
+            plan_of(LABELLED, Filter(column="rating", at_least=0)),
+            "only steps that clean or order rows",
+        ),
         (plan_of(LABELLED, *[Shuffle(seed=n) for n in range(4)]), "4 steps differ from the plan's"),
         (plan_of(LABELLED, Filter(column="text", min_words=8)), "of 48 rows: at most 20%"),
         (plan_of(LABELLED, Dedup(columns=("no_such",))), "no column 'no_such'"),

@@ -19,7 +19,7 @@ from trex.graph.researcher.builtin.bandit import arm, outcomes
 from trex.graph.researcher.builtin.diagnosis import fell_behind, read_curve, read_outcome
 from trex.graph.researcher.builtin.directions import DIRECTIONS
 from trex.graph.researcher.builtin.policy import BuiltinResearcher, asked_for
-from trex.graph.researcher.builtin.recipe_edits import expected_rows, with_step
+from trex.graph.researcher.builtin.recipe_edits import with_step
 from trex.graph.researcher.builtin.situation import History, Situation
 from trex.graph.researcher.protocol import (
     Distribution,
@@ -39,7 +39,12 @@ from trex.graph.tree.experiment import (
     TrialRecord,
 )
 from trex.graph.tree.tree import Tree
-from trex.training.data.recipe import Balance, DataRecipe, Dedup, Filter, Stream, Threshold
+from trex.training.data.expected_rows import expected_rows
+from trex.training.data.operators.balance import Balance
+from trex.training.data.operators.dedup import Dedup
+from trex.training.data.operators.filter import Filter
+from trex.training.data.operators.threshold import Threshold
+from trex.training.data.recipe import DataRecipe, Stream
 from trex.training.plan import TrainingPlan
 
 SYMPTOMS: tuple[Symptom, ...] = (

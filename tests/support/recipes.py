@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trex.evaluation.task import Prompt, Source, Task
 from trex.files import write_jsonl
-from trex.training.data.operators.steps import KEY, STREAM
-from trex.training.data.recipe import DataRecipe, Stream, Threshold
+from trex.training.data.operators.protocol import Operator, OperatorContext
+from trex.training.data.operators.threshold import Threshold
+from trex.training.data.recipe import DataRecipe, Stream
+from trex.training.data.row_table import KEY, STREAM
 from trex.training.data.sources import row_key
 
 Rows = list[dict[str, Any]]
@@ -25,6 +27,11 @@ def dataset(rows: Rows, stream: str = "movies") -> Any:
     from datasets import Dataset
 
     return Dataset.from_list([{**row, KEY: row_key(row), STREAM: stream} for row in rows])
+
+
+def apply(step: Operator, rows: Any, scope: Literal["stream", "mix"] = "stream") -> Any:
+    """The rows after a step."""
+    return step.run(rows, OperatorContext(scope))
 
 
 def reviews(n: int, seed: int = 0) -> Rows:

@@ -21,7 +21,9 @@ from trex.graph.tree.experiment import (
     TrialPlan,
     TrialRecord,
 )
-from trex.training.data.recipe import DataRecipe, Sample, Stream, Threshold
+from trex.training.data.operators.sample import Sample
+from trex.training.data.operators.threshold import Threshold
+from trex.training.data.recipe import DataRecipe, Stream
 from trex.training.plan import TrainingPlan
 
 DIRECTIONS: list[tuple[Strategy, str, str]] = [

@@ -14,7 +14,9 @@ from support.recipes import LABEL, MakeTask, recipe, reviews, task_in
 from trex.evaluation.task import Task
 from trex.tools.guide import recipe_guide, training_guide
 from trex.tools.plan_check import Tried, effective, plan_check_tool, plan_problems
-from trex.training.data.recipe import DataRecipe, Filter, Sample, Step
+from trex.training.data.operators.filter import Filter
+from trex.training.data.operators.sample import Sample
+from trex.training.data.recipe import DataRecipe, Step
 from trex.training.plan import TrainingPlan
 
 GOOD = recipe(LABEL, Sample(n=100))

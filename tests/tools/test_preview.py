@@ -11,7 +11,11 @@ from support.recipes import LABEL, MakeTask, recipe, reviews, task_in
 from trex.errors import PlanError
 from trex.tools.preview import preview_tool
 from trex.training.data.build import build
-from trex.training.data.recipe import Balance, DataRecipe, Dedup, Filter, Sample, Stream
+from trex.training.data.operators.balance import Balance
+from trex.training.data.operators.dedup import Dedup
+from trex.training.data.operators.filter import Filter
+from trex.training.data.operators.sample import Sample
+from trex.training.data.recipe import DataRecipe, Stream
 from trex.training.data.recipe_file import recipe_to_yaml
 
 

@@ -21,18 +21,14 @@ from trex.files import read_json, read_jsonl
 from trex.training.data import build as build_module
 from trex.training.data import sealed_folder as store
 from trex.training.data.build import BuiltDataset, EmptyDataset, build, preview, recipe_fingerprint
-from trex.training.data.recipe import (
-    Balance,
-    DataRecipe,
-    Dedup,
-    Filter,
-    Rename,
-    Sample,
-    Shuffle,
-    Step,
-    Stream,
-    Threshold,
-)
+from trex.training.data.operators.balance import Balance
+from trex.training.data.operators.dedup import Dedup
+from trex.training.data.operators.filter import Filter
+from trex.training.data.operators.rename import Rename
+from trex.training.data.operators.sample import Sample
+from trex.training.data.operators.shuffle import Shuffle
+from trex.training.data.operators.threshold import Threshold
+from trex.training.data.recipe import DataRecipe, Step, Stream
 from trex.training.data.recipe_file import recipe_from_yaml, recipe_to_yaml
 from trex.training.data.sealed_folder import export
 
@@ -257,6 +253,8 @@ def test_a_killed_build_leaves_no_half_folder(make_task: MakeTask, tmp_path: Pat
     code = (
         "import sys; from pathlib import Path; from trex.evaluation.task import Task\n"
         "from trex.training.data.build import build; from trex.training.data.recipe import *\n"
+        "from trex.training.data.operators.shuffle import Shuffle\n"
+        "from trex.training.data.operators.threshold import Threshold\n"
         "root = Path(sys.argv[1]); task = Task.model_validate_json((root / 'task.json').read_text())\n"
         "steps = lambda n: (Threshold(column='rating'), Shuffle(seed=n))\n"
         "for n in range(10000):\n"

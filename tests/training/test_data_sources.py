@@ -12,7 +12,7 @@ import pytest
 from support.recipes import MakeTask, recipe, task_in
 from trex.errors import InputError, IntegrityError, PlanError
 from trex.training.data.build import build
-from trex.training.data.operators.steps import KEY
+from trex.training.data.row_table import KEY
 from trex.training.data.sources import HubReference, load
 
 

@@ -15,10 +15,13 @@ from ...errors import IntegrityError, PlanError
 from ...evaluation.task import Prompt, Task
 from ...files import fingerprint, hash_file, hash_folder, read_json, write_atomic, write_json, write_jsonl
 from ..jobs.job import Cause
-from .operators.steps import STREAM, apply, mix, with_column
+from .mix import mix
+from .operators import operators, outside_sources
+from .operators.protocol import OperatorContext
 from .recipe import DataRecipe, Step
 from .recipe_file import recipe_to_yaml
 from .render import Contents, Row, describe, render
+from .row_table import STREAM, with_column
 from .sealed_folder import TRAIN, copy, create, is_sound, locked
 from .sources import content_hash, load
 
@@ -131,14 +134,17 @@ def preview(recipe: DataRecipe, task: Task, n: int = 5) -> Preview:
 
 
 def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
-    """A hash of all that determines the data set: recipe, sources' contents, prompt, this room's code."""
+    """A hash of all that determines the data set: recipe, contents of the sources, prompt, code that acts."""
     sources = sorted({stream.source for stream in recipe.streams})
+    steps = [*recipe.steps, *(step for stream in recipe.streams for step in stream.steps)]
+    code = [hash_folder(Path(__file__).parent, "**/*.py"), hash_file(Path(inspect.getfile(Prompt)))]
+    code += [hash_file(path) for path in outside_sources(steps)]
     return fingerprint(
         {
             "recipe": recipe.model_dump(mode="json"),
             "sources": {name: content_hash(task, name) for name in sources},
             "prompt": task.prompt.model_dump(mode="json"),
-            "code": [hash_folder(Path(__file__).parent, "**/*.py"), hash_file(Path(inspect.getfile(Prompt)))],
+            "code": code,
         }
     )
 
@@ -184,11 +190,11 @@ def _carry_out(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount]
 
 def _run(steps: Sequence[Step], rows: Dataset, stream: str, prefix: str) -> tuple[Dataset, list[StepCount]]:
     counts = []
-    scope = "stream" if prefix else "mix"
+    context = OperatorContext("stream" if prefix else "mix")
     for place, step in enumerate(steps):
         where = f"{prefix}steps[{place}] {step.op}"
         try:
-            rows = apply(step, rows, scope)
+            rows = step.run(rows, context)
         except PlanError as error:
             raise PlanError(f"{where}: {error}") from None
         counts.append(StepCount(stream=stream, where=where, op=step.op, rows=len(rows)))
@@ -206,5 +212,6 @@ def _ran_out(counts: Sequence[StepCount]) -> EmptyDataset:
 
 
 def _dropped(steps: Sequence[StepCount]) -> int:
-    """Rows that `dedup` steps took."""
-    return sum(before.rows - after.rows for before, after in pairwise(steps) if after.op == "dedup")
+    """Rows that steps dropped as duplicates."""
+    dedup = {name for name, operator in operators().items() if operator.removes_duplicates}
+    return sum(before.rows - after.rows for before, after in pairwise(steps) if after.op in dedup)

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import InputError, PlanError
 from ...evaluation.task import Message, Task
-from .operators.steps import STREAM, arrow, column, visible
+from .operators import remedy
+from .operators.protocol import Fault
+from .row_table import STREAM, arrow, column, visible
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -90,7 +92,7 @@ def _conversation(source: Row, stream: str, task: Task) -> Row:
     if not reference.strip():
         raise PlanError(
             f"a row of '{stream}' has an empty answer ({task.prompt.answer!r}): "
-            f"filter such rows out, e.g. by min_words, or fill the column"
+            f"{remedy('answer empty')}, or fill the column"
         )
     completion = [{"role": "assistant", "content": reference}]
     return {"prompt": prompt, "completion": completion, "source": source, "stream": stream}
@@ -100,20 +102,21 @@ def _require_columns(rows: Dataset, task: Task) -> None:
     names = visible(rows.column_names)
     for name in sorted(task.prompt.fields):
         if name not in names:
-            mend = _mend(task, name, names)
-            raise PlanError(f"the prompt needs '{name}', but the rows have: {', '.join(names)}; {mend}")
+            advice = _advice(task, name, names, "column missing")
+            raise PlanError(f"the prompt needs '{name}', but the rows have: {', '.join(names)}; {advice}")
         values = zip(column(rows, STREAM), column(rows, name), strict=True)
         for stream, number in Counter(stream for stream, value in values if value is None).items():
             raise PlanError(
                 f"the prompt needs '{name}', but {number} rows of '{stream}' have none; "
-                f"in that stream, {_mend(task, name, names)}"
+                f"in that stream, {_advice(task, name, names, 'value missing')}"
             )
 
 
-def _mend(task: Task, name: str, names: Sequence[str]) -> str:
+def _advice(task: Task, name: str, names: Sequence[str], fault: Fault) -> str:
+    """What to do about a column the prompt needs; an answer can be made from a rating."""
     if name == task.answer_column and task.rating_column in names:
-        return f"add a threshold step that makes `{name}` from `{task.rating_column}`"
-    return f"rename a column to `{name}` by a rename step, or filter out the rows without it"
+        return remedy("label missing", column=name, rating=task.rating_column)
+    return remedy(fault, column=name)
 
 
 def _plain(value: Any) -> Any:

@@ -19,13 +19,12 @@ from ...errors import InputError, IntegrityError, PlanError
 from ...evaluation.task import Source, Task
 from ...files import fingerprint, hash_file
 from ...home import home
-from .recipe import RESERVED
+from .row_table import KEY, RESERVED
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-KEY = f"{RESERVED}key"
 HUB = "hub:"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_CSV_BLOCK = 2**31 - 1

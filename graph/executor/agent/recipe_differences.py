@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from ....files import canonical_json
-from ....training.data.recipe import DataRecipe, Dedup, Filter, Shuffle, Step
+from ....training.data.operators import operators
+from ....training.data.recipe import DataRecipe, Step
 
 MOST_CHANGES = 3
 """Steps that may differ from the plan's recipe, all in all."""
@@ -17,14 +18,14 @@ MOST_ROWS_LOST = 0.2
 
 def differences(old: DataRecipe, new: DataRecipe) -> list[str]:
     """What was added, taken out and changed, a phrase each."""
-    return [told for told, _, _ in _steps(old, new)]
+    return [phrase for phrase, _, _ in _steps(old, new)]
 
 
 def departure(plan: DataRecipe, new: DataRecipe, works: bool) -> str | None:
     """Why `new` would no longer test the plan's hypothesis, in a sentence; None if it would.
 
     Sources, weights and rows are the Researcher's. Where the plan's own recipe `works`, steps may only be added,
-    and only such as clean: dedup, shuffle, a filter by words.
+    and only such as clean or order rows (`Operator.cleans`).
     """
     if [(s.source, s.weight) for s in plan.streams] != [(s.source, s.weight) for s in new.streams]:
         return "sources, their order and their weights are the Researcher's choice: keep them"
@@ -35,11 +36,12 @@ def departure(plan: DataRecipe, new: DataRecipe, works: bool) -> str | None:
         return f"{len(steps)} steps differ from the plan's, at most {MOST_CHANGES} may"
     if not works:
         return None
-    for told, gone, added in steps:
-        if gone is not None or added is None or not _cleans(added):
+    for phrase, before, after in steps:
+        if before is not None or after is None or not after.cleans():
+            allowed = ", ".join(kind.cleaning for kind in operators().values() if kind.cleaning)
             return (
-                f"{told}: the recipe can be carried out as it is, so only dedup, shuffle and filters by words "
-                "may be added, and nothing else be changed"
+                f"{phrase}: the recipe can be carried out as it is, so only steps that clean or order rows "
+                f"({allowed}) may be added, and nothing else be changed"
             )
     return None
 
@@ -52,16 +54,16 @@ def _steps(old: DataRecipe, new: DataRecipe) -> Iterator[tuple[str, Step | None,
     for where, before, after in [*pairs, ("the mix", old.steps, new.steps)]:
         for gone, added in _paired(before, after):
             if gone is None:
-                told = f"added {_told(added)}"
+                phrase = f"added {_described(added)}"
             elif added is None:
-                told = f"took out {_told(gone)}"
+                phrase = f"took out {_described(gone)}"
             else:
-                told = f"{_told(gone)} became {_told(added)}"
-            yield f"{told} ({where})", gone, added
+                phrase = f"{_described(gone)} became {_described(added)}"
+            yield f"{phrase} ({where})", gone, added
 
 
 def _paired(before: Sequence[Step], after: Sequence[Step]) -> Iterator[tuple[Step | None, Step | None]]:
-    matcher = SequenceMatcher(None, [*map(_told, before)], [*map(_told, after)], autojunk=False)
+    matcher = SequenceMatcher(None, [*map(_described, before)], [*map(_described, after)], autojunk=False)
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
             continue
@@ -73,15 +75,8 @@ def _paired(before: Sequence[Step], after: Sequence[Step]) -> Iterator[tuple[Ste
             )
 
 
-def _told(step: Step | None) -> str:
+def _described(step: Step | None) -> str:
     """'filter {"column":"text","max_words":20}'."""
     if step is None:
         return "nothing"
     return f"{step.op} {canonical_json(step.model_dump(mode='json', exclude={'op'}, exclude_defaults=True))}"
-
-
-def _cleans(step: Step) -> bool:
-    if isinstance(step, Filter):
-        bounds = (step.equals, step.one_of, step.at_least, step.at_most)
-        return all(bound is None for bound in bounds)
-    return isinstance(step, Dedup | Shuffle)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ....training.data.recipe import Balance, DataRecipe, Dedup, Filter, Step, Stream, Threshold
+from ....training.data.expected_rows import expected_rows
+from ....training.data.operators.balance import Balance
+from ....training.data.operators.dedup import Dedup
+from ....training.data.operators.filter import Filter
+from ....training.data.operators.threshold import Threshold
+from ....training.data.recipe import DataRecipe, Step, Stream
 from ..protocol import SourceNotes
 from .directions import Edit, data_direction
 from .first_plan import in_domain
@@ -10,7 +15,6 @@ from .recipe_edits import (
     answer_column,
     edit_streams,
     example_columns,
-    expected_rows,
     find,
     is_usable,
     margin,

@@ -12,12 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from ....training.data.expected_rows import expected_rows
 from ....training.data.recipe import DataRecipe
 from ....training.plan import TrainingPlan
 from ...tree.experiment import ExperimentPlan, Strategy, Symptom, TrialPlan
 from . import first_plan
 from .first_plan import MAX_ROWS
-from .recipe_edits import expected_rows
 from .situation import Situation, recipe_key
 
 MIN_ROWS = 8

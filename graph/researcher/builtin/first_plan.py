@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ....evaluation.task import Task
-from ....training.data.recipe import DataRecipe, Shuffle
+from ....training.data.expected_rows import expected_rows
+from ....training.data.operators.shuffle import Shuffle
+from ....training.data.recipe import DataRecipe
 from ....training.plan import Module, TrainingPlan
 from ..protocol import ResearchNotes, SourceNotes
-from .recipe_edits import expected_rows, is_usable, new_stream
+from .recipe_edits import is_usable, new_stream
 
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 8

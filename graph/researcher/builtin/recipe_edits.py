@@ -1,4 +1,4 @@
-"""Edits of a data recipe that keep it valid, and an estimate of the rows it yields.
+"""Edits of a data recipe that keep it valid.
 
 An edit replaces the step it is about and leaves every other step alone, whoever wrote it.
 """
@@ -6,29 +6,17 @@ An edit replaces the step it is about and leaves every other step alone, whoever
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from ....evaluation.task import Task
-from ....training.data.recipe import (
-    Balance,
-    DataRecipe,
-    Dedup,
-    Filter,
-    HashSplit,
-    Sample,
-    Scalar,
-    Shuffle,
-    Step,
-    Stream,
-    Threshold,
-)
+from ....training.data.operators.balance import Balance
+from ....training.data.operators.dedup import Dedup
+from ....training.data.operators.threshold import Threshold
+from ....training.data.recipe import DataRecipe, Step, Stream
+from ....training.data.row_table import Scalar
 from ..protocol import Distribution, ResearchNotes, SourceNotes
 
 _Step = TypeVar("_Step", bound=Step)
-
-_ORDER = (Threshold, Filter, Dedup, Balance, Sample, HashSplit, Shuffle)
-"""Labels before what counts them, cleaning before balancing, order last."""
 
 
 def answer_column(task: Task) -> str:
@@ -107,25 +95,17 @@ def new_stream(task: Task, source: SourceNotes, middle: float = 0.0) -> Stream:
 
 
 def with_step(steps: Sequence[Step], new: Step) -> tuple[Step, ...]:
-    """The steps with `new` in the place of the step of its kind (a filter: of its column), or inserted."""
-    kept = [step for step in steps if not _same_kind(step, new)]
-    place = next((i for i, step in enumerate(steps) if _same_kind(step, new)), None)
+    """The steps with `new` in the place of the step it replaces, or inserted where it usually stands."""
+    kept = [step for step in steps if not new.replaces(step)]
+    place = next((i for i, step in enumerate(steps) if new.replaces(step)), None)
     if place is None:
-        rank = _ORDER.index(type(new)) if type(new) in _ORDER else 0
-        ranks = [_ORDER.index(type(step)) if type(step) in _ORDER else -1 for step in kept]
-        place = next((i for i, other in enumerate(ranks) if other > rank), len(kept))
+        place = next((i for i, step in enumerate(kept) if step.position > new.position), len(kept))
     return (*kept[:place], new, *kept[place:])
 
 
 def without_step(steps: Sequence[Step], kind: type[Step]) -> tuple[Step, ...]:
     """The steps less those of that kind."""
     return tuple(step for step in steps if not isinstance(step, kind))
-
-
-def _same_kind(step: Step, new: Step) -> bool:
-    if isinstance(step, Filter) and isinstance(new, Filter):
-        return step.column == new.column
-    return type(step) is type(new)
 
 
 def edit_streams(recipe: DataRecipe, edit: Callable[[Stream], tuple[Step, ...]]) -> DataRecipe:
@@ -157,74 +137,3 @@ def with_mix(
 def find(steps: Sequence[Step], kind: type[_Step]) -> list[_Step]:
     """The steps of that kind."""
     return [step for step in steps if isinstance(step, kind)]
-
-
-@dataclass
-class _Flow:
-    """Rows on their way through a recipe: how many, and the share of the rarest of `kinds` answers."""
-
-    rows: float
-    distinct: float
-    rarest: float = 0.5
-    kinds: int = 2
-
-
-def expected_rows(recipe: DataRecipe, notes: ResearchNotes) -> int:
-    """About how many rows a recipe yields, from the notes alone; steps are taken as independent."""
-    flows = [_stream_flow(stream, notes) for stream in recipe.streams]
-    rows = [flow.rows for flow in flows]
-    if recipe.rows is not None:
-        total = sum(stream.weight for stream in recipe.streams)
-        rows = [min(n, recipe.rows * s.weight / total) for n, s in zip(rows, recipe.streams, strict=True)]
-    mixed = _Flow(rows=sum(rows), distinct=sum(rows))
-    if flows:
-        mixed.rarest = min(flow.rarest for flow in flows)
-        mixed.kinds = max(flow.kinds for flow in flows)
-    for step in recipe.steps:
-        _apply(step, mixed, None)
-    return int(mixed.rows + 1e-6)
-
-
-def _stream_flow(stream: Stream, notes: ResearchNotes) -> _Flow:
-    source = notes.source(stream.source)
-    flow = _Flow(rows=float(source.rows), distinct=float(source.distinct))
-    if source.labels:
-        flow.rarest = min(source.labels.values()) / max(1, sum(source.labels.values()))
-        flow.kinds = len(source.labels)
-    for step in stream.steps:
-        _apply(step, flow, source)
-    return flow
-
-
-def _apply(step: Step, flow: _Flow, source: SourceNotes | None) -> None:
-    if isinstance(step, Threshold) and source is not None and source.rating is not None:
-        low, high = source.rating.share(high=step.below), source.rating.share(low=step.above)
-        flow.rarest = min(low, high) / (low + high) if low + high else 0.0
-        flow.kinds = 2
-        _keep(flow, low + high)
-    elif isinstance(step, Filter) and source is not None:
-        _keep(flow, _filter_share(step, source))
-    elif isinstance(step, HashSplit):
-        _keep(flow, max(0.0, step.stop - step.start))
-    elif isinstance(step, Balance):
-        _keep(flow, min(1.0, flow.rarest * flow.kinds))
-        flow.rarest = 1 / max(1, flow.kinds)
-    elif isinstance(step, Dedup):
-        flow.rows = min(flow.rows, flow.distinct)
-    elif isinstance(step, Sample):
-        flow.rows = min(flow.rows, float(step.n))
-
-
-def _keep(flow: _Flow, share: float) -> None:
-    flow.rows *= share
-    flow.distinct *= share
-
-
-def _filter_share(step: Filter, source: SourceNotes) -> float:
-    if step.column == source.text_column and source.words is not None:
-        low = float("-inf") if step.min_words is None else step.min_words
-        return source.words.share(low, float("inf") if step.max_words is None else step.max_words)
-    if source.rating is not None and (step.at_least is not None or step.at_most is not None):
-        low = float("-inf") if step.at_least is None else step.at_least
-        return source.rating.share(low, float("inf") if step.at_most is None else step.at_most)
-    return 1.0

@@ -9,13 +9,13 @@ from functools import cached_property
 
 from ....evaluation.task import Task
 from ....files import fingerprint
+from ....training.data.expected_rows import expected_rows
 from ....training.data.recipe import DataRecipe
 from ....training.plan import TrainingPlan
 from ...tree.experiment import Experiment, Symptom, TrialRecord
 from ...tree.tree import Tree
 from ..protocol import PlanningRequest, ResearchNotes
 from . import first_plan
-from .recipe_edits import expected_rows
 
 MAX_PASSES = 10.0
 """Never more epochs than this, however few the rows."""

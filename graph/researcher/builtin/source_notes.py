@@ -12,7 +12,7 @@ from typing import Any
 from ....evaluation.splits import search_items
 from ....evaluation.task import Task
 from ....training.data import sources
-from ....training.data.recipe import RESERVED
+from ....training.data.row_table import RESERVED
 from ..protocol import Distribution, Note, ResearchNotes, SourceNotes
 from .recipe_edits import answer_column, example_columns, is_usable
 

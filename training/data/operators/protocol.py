@@ -1,0 +1,160 @@
+"""What an operator is: one step of a data recipe. An operator is one class in one file.
+
+Operators are deterministic. Those that choose rows choose by a hash of the rows' content, so that the chosen set
+does not depend on the order of a file.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from ..row_table import RESERVED
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Kind = Literal["row-wise", "selects", "orders", "expands", "combines"]
+"""What an operator does to rows.
+
+`row-wise`: each row that is left is made from one row, whatever the others are. `selects`: keeps some of the rows
+as they are. `orders`: keeps all rows in another order. `expands`: may make more rows than it gets. `combines`:
+makes a row from several rows.
+"""
+
+Fault = Literal["column missing", "label missing", "value missing", "answer empty", "rows repeated"]
+"""A fault of a data set that a step can correct."""
+
+
+def _column_name(name: str) -> str:
+    if not name or name.startswith(RESERVED):
+        raise ValueError(f"a column name must not be empty or begin with {RESERVED!r}, got {name!r}")
+    return name
+
+
+Column = Annotated[str, AfterValidator(_column_name)]
+
+
+class Shares(Protocol):
+    """How the values of a numeric column are distributed."""
+
+    def share(self, low: float = ..., high: float = ...) -> float:
+        """The share of rows with values in [low, high]."""
+        ...
+
+
+class SourceFacts(Protocol):
+    """What is known of a source before a recipe is carried out."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the source."""
+        ...
+
+    @property
+    def distinct(self) -> int:
+        """Rows left when repeated examples count once."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Rows by answer; empty if answers are many or unknown."""
+        ...
+
+    @property
+    def rating(self) -> Shares | None:
+        """Of the task's rating column."""
+        ...
+
+    @property
+    def words(self) -> Shares | None:
+        """Of the number of words in `text_column`."""
+        ...
+
+    @property
+    def text_column(self) -> str | None:
+        """The longest text column."""
+        ...
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Rows on their way through a recipe, as they are expected."""
+
+    rows: float
+    distinct: float
+    """Rows left when repeated examples count once."""
+    rarest: float = 0.5
+    """Share of the rarest answer."""
+    answers: int = 2
+    """Different answers."""
+    source: SourceFacts | None = None
+    """The source the rows come from; None when they come from several."""
+
+    def keeping(self, share: float) -> Flow:
+        """The flow with this share of its rows, chosen independently of everything else."""
+        return replace(self, rows=self.rows * share, distinct=self.distinct * share)
+
+
+@dataclass(frozen=True)
+class OperatorContext:
+    """What an operator may use besides its settings and the rows.
+
+    Everything here must be part of the data set's fingerprint (`build.recipe_fingerprint`).
+    """
+
+    scope: Literal["stream", "mix"]
+    """Whether the step belongs to one stream or to the mix. It salts the hashes of operators that choose rows: were
+    both sampled by one hash, a mix of a sampled and a whole stream would, sampled again, favour the first."""
+
+
+class Operator(BaseModel):
+    """One step of a recipe. A subclass has its settings as fields, each with a description, and `op`, its name:
+
+        op: Literal["first"] = "first"
+
+    `model_config["json_schema_extra"]["examples"]` holds valid settings for rows with the columns `text`, `rating`
+    (a number or None) and `label`; the conformance tests run them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    op: str
+
+    kind: ClassVar[Kind]
+    position: ClassVar[int] = 20
+    """Where the step usually stands: a step that is added goes before the first one of a higher position."""
+    cleaning: ClassVar[str] = ""
+    """How a step that only cleans or orders rows is described, e.g. 'filter by words'; '' if there is none."""
+    relax_order: ClassVar[int | None] = None
+    """When a recipe leaves no rows, the step of the lowest number is relaxed first; None: it never is."""
+    relaxation: ClassVar[str] = "it was taken out"
+    """What `relaxed` does, for the report."""
+    removes_duplicates: ClassVar[bool] = False
+    """Whether the rows it drops count as duplicates in the report."""
+    remedies: ClassVar[Mapping[Fault, str]] = {}
+    """What to do with this operator against a fault; may name {column} and {rating}."""
+
+    @abstractmethod
+    def run(self, rows: Dataset, context: OperatorContext) -> Dataset:
+        """The rows after this step. Raises PlanError if the step does not fit the rows."""
+
+    def estimate(self, flow: Flow) -> Flow:
+        """What is expected to be left of a flow of rows. By default all of it."""
+        return flow
+
+    def relaxed(self) -> Operator | None:
+        """A less selective step to put in its place; None to leave it out; itself if nothing can be relaxed."""
+        return None
+
+    def cleans(self) -> bool:
+        """Whether this step only cleans or orders rows, so that adding it does not change what a plan tests."""
+        return bool(self.cleaning)
+
+    def replaces(self, other: Operator) -> bool:
+        """Whether this step takes the place of the other one when it is added to the same steps."""
+        return type(self) is type(other)

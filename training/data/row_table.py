@@ -1,0 +1,122 @@
+"""Rows as operators see them: columns are read and rows are chosen here, by content and not by order.
+
+A row carries, beside its own columns, the hash of its content and the name of its stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ...errors import PlanError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+Scalar: TypeAlias = str | int | float | bool
+
+RESERVED = "__"
+"""Columns that begin with this are the builder's own."""
+
+KEY = f"{RESERVED}key"
+"""The hash of a row's content."""
+
+STREAM = f"{RESERVED}stream"
+"""The name of a row's stream."""
+
+
+def choose(rows: Dataset, n: int, salt: str) -> Dataset:
+    """At most `n` rows in their order, those of lowest salted hash: a larger n extends a smaller one."""
+    if len(rows) <= n:
+        return rows
+    return take(rows, sorted(lowest(range(len(rows)), ranks(rows, salt), n)))
+
+
+def require(rows: Dataset, name: str) -> None:
+    """Raise PlanError for a column that the rows lack, with those they have."""
+    if name not in rows.column_names:
+        raise PlanError(f"no column '{name}'; the rows have: {', '.join(visible(rows.column_names))}")
+
+
+def visible(names: Sequence[str]) -> list[str]:
+    """The columns that are not the builder's own."""
+    return [name for name in names if not name.startswith(RESERVED)]
+
+
+def column(rows: Dataset, name: str) -> list[Any]:
+    """A column's values. Raises PlanError if there is no such column."""
+    require(rows, name)
+    values: list[Any] = arrow(rows).column(name).to_pylist()
+    return values
+
+
+def numbers(rows: Dataset, name: str) -> list[float | None]:
+    """A numeric column's values; what is not finite counts as missing. Raises PlanError for other columns."""
+    values = column(rows, name)
+    for value in values:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise PlanError(f"column '{name}' holds values like {_short(value)}, not numbers")
+    return [value if value is not None and math.isfinite(value) else None for value in values]
+
+
+def texts(rows: Dataset, name: str) -> list[str | None]:
+    """A text column's values. Raises PlanError for other columns."""
+    values = column(rows, name)
+    for value in values:
+        if value is not None and not isinstance(value, str):
+            raise PlanError(f"column '{name}' holds values like {_short(value)}, not text")
+    return values
+
+
+def with_column(rows: Dataset, name: str, values: Sequence[Scalar]) -> Dataset:
+    """The rows with a column added, or replaced in its place."""
+    import pyarrow as pa
+
+    table = arrow(rows)
+    added = pa.array(values)
+    if name not in table.column_names:
+        return as_dataset(table.append_column(name, added))
+    return as_dataset(table.set_column(table.column_names.index(name), name, added))
+
+
+def take(rows: Dataset, indices: Sequence[int]) -> Dataset:
+    """The rows at these places, as a table of their own: `Dataset.select` leaves a slow indirection."""
+    import pyarrow as pa
+
+    return as_dataset(arrow(rows).take(pa.array(indices, type=pa.int64())))
+
+
+def arrow(rows: Dataset) -> pa.Table:
+    """The rows as an Arrow table, in their order."""
+    return rows.with_format("arrow")[:]
+
+
+def as_dataset(table: pa.Table) -> Dataset:
+    """An Arrow table as a data set."""
+    from datasets import Dataset
+
+    return Dataset(table, fingerprint="recipe")
+
+
+def ranks(rows: Dataset, salt: str) -> list[int]:
+    """A salted hash of each row's content."""
+    return [digest(key, salt) for key in column(rows, KEY)]
+
+
+def lowest(indices: Sequence[int], rank: Sequence[int], n: int) -> list[int]:
+    """The `n` indices of lowest rank; of equal rank, the first."""
+    return heapq.nsmallest(n, indices, key=lambda index: (rank[index], index))
+
+
+def digest(content: str, salt: str) -> int:
+    """64 bits of a salted BLAKE2b hash."""
+    return int.from_bytes(hashlib.blake2b(f"{salt}\0{content}".encode(), digest_size=8).digest())
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
