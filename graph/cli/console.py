@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree as Branches
 
-from ..report.call_totals import CallTotals, read_run_calls, totals
+from ..llm.usage import Usage
+from ..report.call_totals import read_run_calls, totals
 from ..report.formatting import dollars, shorten
 from ..run.events import Event
 from ..run.settings import Settings
@@ -71,16 +72,16 @@ class RunConsole:
         self._doing = "evaluating the base model"
         return f"goal: {escape(event['goal'])}"
 
-    def _spent_before(self) -> CallTotals:
+    def _spent_before(self) -> Usage:
         """What earlier processes of this run spent on chat models."""
         if self._settings.llm is None:
-            return CallTotals()
+            return Usage()
         return totals(read_run_calls(self._settings.path / "calls.jsonl"))
 
     def _on_called(self, event: Event) -> str:
         """A call of a chat model ended: what it was for, and the tools that it asks for."""
         spent = self._spent
-        self._spent = CallTotals(
+        self._spent = Usage(
             calls=spent.calls + 1,
             tokens_in=spent.tokens_in + event["tokens_in"],
             tokens_out=spent.tokens_out + event["tokens_out"],

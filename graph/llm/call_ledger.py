@@ -12,41 +12,18 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from .protocol import CallRecord, ModelBudgetSpent, Role
+from .usage import Usage
 
 Status = Literal["answered", "failed", "unknown"]
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What was booked: tokens, US dollars."""
-
-    calls: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float = 0.0
-
-    @property
-    def tokens(self) -> int:
-        """Read and written."""
-        return self.tokens_in + self.tokens_out
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Tokens and US dollars of one call."""
-
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float = 0.0
-
-
-@dataclass(frozen=True)
-class Request:
+class CallRequest:
     """Who asks what, of which model; `key` is the same for the same question, `mode` how it is asked."""
 
     key: str
@@ -62,13 +39,13 @@ class Reservation:
     """A call that may be made. `most` is what it may cost."""
 
     id: str
-    request: Request
-    most: Cost
+    request: CallRequest
+    most: Usage
     began: float
 
 
 @dataclass(frozen=True)
-class Settled:
+class RecordedAnswer:
     """An answer in the record: the model's message as it was, and the output mode it was given in."""
 
     message: dict[str, Any]
@@ -91,23 +68,23 @@ class CallLedger:
     ) -> None:
         self._path = path
         self._token_budget = token_budget
-        self._money_budget = cost_budget_usd
+        self._cost_budget_usd = cost_budget_usd
         self._on_call = on_call
         self._lock = threading.RLock()
         self._open: dict[str, Reservation] = {}
-        self._answers: dict[str, Settled] = {}
+        self._answers: dict[str, RecordedAnswer] = {}
         self._modes: dict[str, str] = {}
-        self._spent = Spent()
+        self._spent = Usage()
         self._calls = 0
         self._recover()
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> Usage:
         """What is booked by now; calls on their way are not."""
         with self._lock:
             return self._spent
 
-    def replay(self, key: str) -> Settled | None:
+    def replay(self, key: str) -> RecordedAnswer | None:
         """The answer to a question that was asked before, by this process or an earlier one."""
         with self._lock:
             return self._answers.get(key)
@@ -123,7 +100,7 @@ class CallLedger:
             self._modes[role] = mode
             self._write({"event": "mode", "role": role, "mode": mode, "why": why})
 
-    def reserve(self, request: Request, most: Cost) -> Reservation:
+    def reserve(self, request: CallRequest, most: Usage) -> Reservation:
         """Set aside what a call may cost. Raises ModelBudgetSpent if less than that is left."""
         with self._lock:
             self._check(most)
@@ -139,7 +116,7 @@ class CallLedger:
                     "purpose": request.purpose,
                     "model": request.model,
                     "mode": request.mode,
-                    **_cost_fields(most),
+                    **_usage_fields(most),
                     "messages": list(request.messages),
                 }
             )
@@ -150,50 +127,38 @@ class CallLedger:
         self,
         reservation: Reservation,
         status: Status,
-        cost: Cost,
+        usage: Usage,
         answer: Mapping[str, Any],
         message: dict[str, Any] | None = None,
     ) -> CallRecord:
         """Book what a call has cost. `message` is what `replay` will give; without it the call is asked anew."""
-        seconds = round(time.monotonic() - reservation.began, 3)
+        usage = replace(usage, seconds=round(time.monotonic() - reservation.began, 3))
         with self._lock:
             del self._open[reservation.id]
-            line = {"event": "settled", "id": reservation.id, "status": status, **_cost_fields(cost)}
-            line |= {"seconds": seconds, "answer": dict(answer)}
+            line = {"event": "settled", "id": reservation.id, "status": status, **_usage_fields(usage)}
+            line |= {"seconds": usage.seconds, "answer": dict(answer)}
             if message is not None:
                 line["message"] = message
-                self._answers[reservation.request.key] = Settled(message, reservation.request.mode)
-            self._book(cost)
+                self._answers[reservation.request.key] = RecordedAnswer(message, reservation.request.mode)
+            self._spent += usage
             self._write(line)
         record = _record(reservation.id, _reserved_fields(reservation), line)
         if self._on_call is not None:
             self._on_call(record)
         return record
 
-    def _check(self, most: Cost) -> None:
-        waiting = [each.most for each in self._open.values()]
-        tokens = self._spent.tokens + sum(each.tokens_in + each.tokens_out for each in waiting)
-        money = self._spent.cost_usd + sum(each.cost_usd for each in waiting)
-        wanted = most.tokens_in + most.tokens_out
-        if self._token_budget is not None and tokens + wanted > self._token_budget:
+    def _check(self, most: Usage) -> None:
+        taken = sum((each.most for each in self._open.values()), self._spent)
+        if self._token_budget is not None and taken.tokens + most.tokens > self._token_budget:
             raise ModelBudgetSpent(
-                f"{tokens:,} of {self._token_budget:,} tokens are spent or set aside, and the next call may "
-                f"take {wanted:,}: it was not made"
+                f"{taken.tokens:,} of {self._token_budget:,} tokens are spent or reserved, and the next call may "
+                f"take {most.tokens:,}: it was not made"
             )
-        if self._money_budget is not None and money + most.cost_usd > self._money_budget:
+        if self._cost_budget_usd is not None and taken.cost_usd + most.cost_usd > self._cost_budget_usd:
             raise ModelBudgetSpent(
-                f"${money:.4f} of ${self._money_budget:.4f} are spent or set aside, and the next call may "
-                f"cost ${most.cost_usd:.4f}: it was not made"
+                f"${taken.cost_usd:.4f} of ${self._cost_budget_usd:.4f} are spent or reserved, and the next call "
+                f"may cost ${most.cost_usd:.4f}: it was not made"
             )
-
-    def _book(self, cost: Cost) -> None:
-        was = self._spent
-        self._spent = Spent(
-            was.calls + 1,
-            was.tokens_in + cost.tokens_in,
-            was.tokens_out + cost.tokens_out,
-            was.cost_usd + cost.cost_usd,
-        )
 
     def _write(self, line: Mapping[str, Any]) -> None:
         text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
@@ -214,11 +179,11 @@ class CallLedger:
             elif line["event"] == "mode":
                 self._modes[line["role"]] = line["mode"]
             elif reserved := open_calls.pop(line["id"], None):
-                self._book(_cost(line))
+                self._spent += _usage(line)
                 if "message" in line:
-                    self._answers[reserved["key"]] = Settled(line["message"], reserved["mode"])
+                    self._answers[reserved["key"]] = RecordedAnswer(line["message"], reserved["mode"])
         for left in open_calls.values():
-            self._book(_cost(left))
+            self._spent += _usage(left)
             self._write(_unknown(left))
 
 
@@ -244,17 +209,17 @@ def read_calls(path: Path) -> list[CallRecord]:
 
 
 def _record(id: str, reserved: Mapping[str, Any], settled: Mapping[str, Any]) -> CallRecord:
-    cost = _cost(settled)
+    usage = _usage(settled)
     return CallRecord(
         id=id,
         role=reserved["role"],
         purpose=reserved["purpose"],
         model=reserved["model"],
         status=settled["status"],
-        tokens_in=cost.tokens_in,
-        tokens_out=cost.tokens_out,
-        cost_usd=cost.cost_usd,
-        seconds=settled["seconds"],
+        tokens_in=usage.tokens_in,
+        tokens_out=usage.tokens_out,
+        cost_usd=usage.cost_usd,
+        seconds=usage.seconds,
         messages=list(reserved["messages"]),
         answer=dict(settled["answer"]),
     )
@@ -277,18 +242,19 @@ def _unknown(reserved: Mapping[str, Any]) -> dict[str, Any]:
         "event": "settled",
         "id": reserved["id"],
         "status": "unknown",
-        **_cost_fields(_cost(reserved)),
+        **_usage_fields(_usage(reserved)),
         "seconds": 0.0,
         "answer": {"text": "", "tools": [], "problem": problem},
     }
 
 
-def _cost_fields(cost: Cost) -> dict[str, Any]:
-    return {"tokens_in": cost.tokens_in, "tokens_out": cost.tokens_out, "cost_usd": cost.cost_usd}
+def _usage_fields(usage: Usage) -> dict[str, Any]:
+    return {"tokens_in": usage.tokens_in, "tokens_out": usage.tokens_out, "cost_usd": usage.cost_usd}
 
 
-def _cost(line: Mapping[str, Any]) -> Cost:
-    return Cost(int(line["tokens_in"]), int(line["tokens_out"]), float(line["cost_usd"]))
+def _usage(line: Mapping[str, Any]) -> Usage:
+    tokens_in, tokens_out, cost_usd = int(line["tokens_in"]), int(line["tokens_out"]), float(line["cost_usd"])
+    return Usage(1, tokens_in, tokens_out, cost_usd, float(line.get("seconds", 0.0)))
 
 
 def _end_last_line(path: Path) -> None:

@@ -14,7 +14,7 @@ from langchain_core.messages.utils import convert_to_openai_messages
 from langchain_core.tools import BaseTool
 
 from ...keys import redact
-from .call_ledger import CallLedger, Cost, Request, question_key
+from .call_ledger import CallLedger, CallRequest, question_key
 from .context_window import Window, bytes_of, most_tokens
 from .model_settings import ModelSettings
 from .output_modes import MODES, Form, first_mode, next_mode
@@ -23,6 +23,7 @@ from .providers import OpenedModel, open_model
 from .question import ANSWER, Question
 from .responses import CUT, kept, received, reported
 from .retries import CallFailed, Fault, attempts, fault_of
+from .usage import Usage
 
 LONGEST_RECORDED = 40_000
 """Characters of one message that the record keeps."""
@@ -147,7 +148,9 @@ class LLMChat:
         most = self._most(form)
         if self._model.pace is not None:
             self._model.pace.acquire()
-        request = Request(asking.key, self.role, asking.purpose, self._model.name, name, tuple(asking.new))
+        request = CallRequest(
+            asking.key, self.role, asking.purpose, self._model.name, name, tuple(asking.new)
+        )
         reservation = self._ledger.reserve(request, most)
         asking.new = []  # a further try records them no more
         try:
@@ -159,7 +162,7 @@ class LLMChat:
             self._ledger.settle(
                 reservation,
                 "unknown" if fault.billed else "failed",
-                most if fault.billed else Cost(),
+                most if fault.billed else Usage(calls=1),
                 told,
             )
             if isinstance(error, Exception):
@@ -175,11 +178,11 @@ class LLMChat:
             self._window.learn(bytes_of(_wire(form)), cost.tokens_in)
         return turn
 
-    def _most(self, form: Form) -> Cost:
+    def _most(self, form: Form) -> Usage:
         """What a call may take at most."""
         tokens = most_tokens(_wire(form), len(form.messages), len(form.tools))
         price, written = self._model.price, self._settings.max_tokens
-        return Cost(tokens, written, price.of(tokens, written) if price else 0.0)
+        return Usage(1, tokens, written, price.of(tokens, written) if price else 0.0)
 
     def _invoke(self, form: Form) -> AIMessage:
         client = self._model.client
@@ -260,7 +263,7 @@ def _told(turn: Turn[Any], note: str | None) -> dict[str, Any]:
     return {**told, "note": note} if note else told
 
 
-def _note(cost: Cost | None, most: Cost) -> str | None:
+def _note(cost: Usage | None, most: Usage) -> str | None:
     if cost is None:
         return "the server did not count the tokens: the whole reservation is booked"
     if cost.tokens_in > most.tokens_in or cost.tokens_out > most.tokens_out:

@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
 from ...errors import TrexError
+from .usage import Usage
 
 Role = Literal["researcher", "executor"]
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -94,3 +95,8 @@ class CallRecord:
     """What was asked: role and text of each message (new ones only, by order)."""
     answer: dict[str, Any] = field(default_factory=dict)
     """What came back: 'text', 'tools' [{name, arguments}], 'problem'."""
+
+    @property
+    def usage(self) -> Usage:
+        """What the call took."""
+        return Usage(1, self.tokens_in, self.tokens_out, self.cost_usd, self.seconds)

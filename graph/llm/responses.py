@@ -8,9 +8,9 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from ...keys import redact
-from .call_ledger import Cost
 from .parsing import mended
 from .prices import Price
+from .usage import Usage
 
 CHARACTERS_A_TOKEN = 16
 """More than any text has; what is longer than max_tokens times this was not bounded by the server."""
@@ -68,7 +68,7 @@ def kept(message: AIMessage) -> dict[str, Any]:
     }
 
 
-def reported(message: AIMessage, price: Price | None) -> Cost | None:
+def reported(message: AIMessage, price: Price | None) -> Usage | None:
     """What the server says the call has taken; None if it does not say, or says what cannot be."""
     usage = message.usage_metadata
     if not usage:
@@ -77,7 +77,7 @@ def reported(message: AIMessage, price: Price | None) -> Cost | None:
     written = max(written, int(usage.get("total_tokens") or 0) - read)  # some count thoughts in the sum alone
     if read <= 0 or written < 0:
         return None
-    return Cost(read, written, price.of(read, written) if price else 0.0)
+    return Usage(1, read, written, price.of(read, written) if price else 0.0)
 
 
 def _ended_by_length(message: AIMessage) -> bool:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from .call_totals import CallTotals, by_experiment, totals
+from ..llm.usage import Usage
+from .call_totals import by_experiment, totals
 from .formatting import clean, shorten
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Thinking:
 
     thoughts: tuple[Thought, ...]
     left_out: int
-    totals: CallTotals
+    totals: Usage
 
 
 def thinking(calls: Sequence[CallRecord]) -> dict[str | None, Thinking]:

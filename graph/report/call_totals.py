@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..llm.usage import Usage
+
 if TYPE_CHECKING:
     from ..llm.protocol import CallRecord
 
@@ -15,22 +17,6 @@ BEFORE_ROUNDS = frozenset({"analyze", "research"})
 """First words of the purposes of calls that precede the first round."""
 
 _EXPERIMENT = re.compile(r"\be(\d+)\b")
-
-
-@dataclass(frozen=True)
-class CallTotals:
-    """What some calls took together: tokens, US dollars, seconds of waiting."""
-
-    calls: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def tokens(self) -> int:
-        """Read and written."""
-        return self.tokens_in + self.tokens_out
 
 
 def read_run_calls(path: Path) -> list[CallRecord]:
@@ -57,16 +43,9 @@ def event_of(call: CallRecord) -> dict[str, Any]:
     }
 
 
-def totals(calls: Iterable[CallRecord]) -> CallTotals:
-    """Add up calls, those that failed included: what was booked was booked."""
-    known = list(calls)
-    return CallTotals(
-        calls=len(known),
-        tokens_in=sum(call.tokens_in for call in known),
-        tokens_out=sum(call.tokens_out for call in known),
-        cost_usd=sum(call.cost_usd for call in known),
-        seconds=sum(call.seconds for call in known),
-    )
+def totals(calls: Iterable[CallRecord]) -> Usage:
+    """The sum over calls, those that failed included: they are paid for too."""
+    return sum((call.usage for call in calls), Usage())
 
 
 def experiment_of(call: CallRecord) -> str | None:
@@ -93,27 +72,27 @@ def by_experiment(calls: Sequence[CallRecord]) -> dict[str | None, list[CallReco
 
 
 @dataclass(frozen=True)
-class RoleTotals:
-    """What one role took of one model."""
+class RoleUsage:
+    """What one role took of one model; `unanswered` calls failed or were cut off."""
 
     role: str
     model: str
     unanswered: int
-    totals: CallTotals
+    usage: Usage
 
 
-def by_role(calls: Sequence[CallRecord]) -> list[RoleTotals]:
+def by_role(calls: Sequence[CallRecord]) -> list[RoleUsage]:
     """Sums by role and model, in the order in which they first appear."""
     groups: dict[tuple[str, str], list[CallRecord]] = {}
     for call in calls:
         groups.setdefault((call.role, call.model), []).append(call)
     return [
-        RoleTotals(role, model, sum(call.status != "answered" for call in made), totals(made))
+        RoleUsage(role, model, sum(call.status != "answered" for call in made), totals(made))
         for (role, model), made in groups.items()
     ]
 
 
-def by_round(calls: Sequence[CallRecord]) -> dict[int, CallTotals]:
+def by_round(calls: Sequence[CallRecord]) -> dict[int, Usage]:
     """Sums by round, in order; calls that belong to no round count to the last before them."""
     groups: dict[int, list[CallRecord]] = {}
     last = 0

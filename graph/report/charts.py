@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
+from ..llm.usage import Usage
 from ..tree.experiment import TrialRecord
-from .call_totals import CallTotals
 from .formatting import interval, model_spend, readable
 from .summary import BestSummary, ExperimentSummary, Interval, RunSummary
 
@@ -112,7 +112,7 @@ def learning_curves_svg(trials: Sequence[TrialRecord], best: str | None) -> str:
     return Xml.tostring(svg, encoding="unicode")
 
 
-def tokens_svg(by_round: Mapping[int, CallTotals]) -> str:
+def tokens_svg(by_round: Mapping[int, Usage]) -> str:
     """Tokens of chat models by round: what was read below, what was written on top of it."""
     if not by_round:
         return ""

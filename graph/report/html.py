@@ -20,6 +20,7 @@ from ...evaluation.failures.analysis import Failures
 from ...evaluation.results import FailureCase
 from ...evaluation.task import Task
 from ...files import read_json, write_atomic
+from ..llm.usage import Usage
 from ..memory.insights import Insight, distil
 from ..researcher.protocol import Candidate, Note, ResearchNotes
 from ..steering.control import Control, Hint
@@ -27,7 +28,7 @@ from ..tree.experiment import Experiment
 from ..tree.tree import Tree
 from . import formatting as formatting
 from .agent_turns import thinking
-from .call_totals import CallTotals, by_role, by_round, read_run_calls, totals
+from .call_totals import by_role, by_round, read_run_calls, totals
 from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg, tokens_svg
 from .integrity import Integrity, examine
 from .markdown import markdown
@@ -204,7 +205,7 @@ def _model_parts(report: Report) -> dict[str, object]:
     }
 
 
-def _model_spend(sums: CallTotals) -> str:
+def _model_spend(sums: Usage) -> str:
     return formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
 
 

@@ -143,7 +143,7 @@ def test_spend_is_right_to_the_token(run: SyntheticRun) -> None:
     assert spend["cost_usd"] == pytest.approx(sum(call.cost_usd for call in calls))
     assert (shown["llm"], shown["memory"]) == ("openai:gpt-5, Executor openai:gpt-5-mini", False)
     assert sum(sums.tokens for sums in by_round(calls).values()) == totals(calls).tokens
-    assert sum(row.totals.tokens for row in by_role(calls)) == totals(calls).tokens
+    assert sum(row.usage.tokens for row in by_role(calls)) == totals(calls).tokens
     assert {row.role: row.unanswered for row in by_role(calls)} == {"researcher": 2, "executor": 0}
 
 
@@ -170,7 +170,7 @@ def test_each_round_shows_what_was_thought_read_and_spent(run: SyntheticRun) -> 
     page = html(report_of(run, calls))
     shown = " ".join(Page(page).text)
     for sums in thinking(calls).values():
-        assert f"{sums.totals.tokens_in:,} tokens in, {sums.totals.tokens_out:,} out" in shown
+        assert f"{sums.usage.tokens_in:,} tokens in, {sums.totals.tokens_out:,} out" in shown
     assert page.count('<details class="thinking">') == len(thinking(calls)) == 7
     assert "search_papers" in shown and "query: sentiment contrast" in shown
     assert "Learning with noisy labels" in shown and "licence: cc-zero" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -16,12 +17,13 @@ from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 from support.llm_model import Reply, answer_by_schema, call_with
 from support.llm_wire import Fault, Kind, Wire
-from trex.graph.llm.call_ledger import CallLedger, Cost, Request, Spent, read_calls
+from trex.graph.llm.call_ledger import CallLedger, CallRequest, read_calls
 from trex.graph.llm.chat import LLMChat
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.prices import Price
 from trex.graph.llm.protocol import CallRecord, ModelBudgetSpent, ModelError, Turn
 from trex.graph.llm.providers import OpenedModel, open_model
+from trex.graph.llm.usage import Usage
 
 MODES = ["auto", "tools", "json_schema", "text"]
 UNBOUNDED = ("huge", "overcounted")
@@ -209,14 +211,14 @@ def test_what_is_set_aside_counts(tmp_path: Path) -> None:
     granted: list[bool] = []
 
     def ask(number: int) -> None:
-        request = Request(f"k{number}", "researcher", "plan e001", "m", "text")
+        request = CallRequest(f"k{number}", "researcher", "plan e001", "m", "text")
         try:
-            reservation = ledger.reserve(request, Cost(60, 40))
+            reservation = ledger.reserve(request, Usage(1, 60, 40))
         except ModelBudgetSpent:
             granted.append(False)
         else:
             granted.append(True)
-            ledger.settle(reservation, "answered", Cost(60, 40), {"text": ""})
+            ledger.settle(reservation, "answered", Usage(1, 60, 40), {"text": ""})
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
     for thread in threads:
@@ -224,7 +226,7 @@ def test_what_is_set_aside_counts(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert granted.count(True) == 10
-    assert ledger.spent == Spent(10, 600, 400, 0.0)
+    assert replace(ledger.spent, seconds=0.0) == Usage(10, 600, 400)
     assert len({record.id for record in read_calls(tmp_path / "calls.jsonl")}) == 10
 
 
