@@ -80,13 +80,7 @@ class RunConsole:
 
     def _on_called(self, event: Event) -> str:
         """A call of a chat model ended: what it was for, and the tools that it asks for."""
-        spent = self._spent
-        self._spent = Usage(
-            calls=spent.calls + 1,
-            tokens_in=spent.tokens_in + event["tokens_in"],
-            tokens_out=spent.tokens_out + event["tokens_out"],
-            cost_usd=spent.cost_usd + event["cost_usd"],
-        )
+        self._spent += Usage(1, event["tokens_in"], event["tokens_out"], event["cost_usd"])
         purpose, tools = escape(event["purpose"]), ", ".join(event["tools"])
         self._doing = f"{event['role']}: {event['purpose']}" + (f", uses {tools}" if tools else "")
         tokens = f"{event['tokens_in'] + event['tokens_out']:,} tokens"

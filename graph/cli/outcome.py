@@ -44,7 +44,8 @@ def print_summary(console: Console, summary: RunSummary) -> None:
             console.print("nothing that was tried is better than the base model")
     spend = summary.spend
     parts = [
-        f"{kind} {spend[f'{kind}_seconds']:.0f} s" for kind in ("training", "evaluation", "loading", "own")
+        f"{kind} {spend[f'{kind}_seconds']:.0f} s"
+        for kind in ("training", "evaluation", "loading", "overhead")
     ]
     console.print(f"\ntime: {spend['active_seconds']:.0f} s in all; process time: {', '.join(parts)}")
     if summary.llm != BUILT_IN:
