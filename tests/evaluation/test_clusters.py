@@ -77,7 +77,6 @@ def test_any_texts_give_disjoint_clusters_large_enough(anything: list[str], fewe
 
 
 def test_another_process_finds_the_same() -> None:
-    here = Path(__file__).parent
     code = "from test_clusters import texts, clusters; print(clusters(texts(60)))"
     said = {
         subprocess.run(
@@ -85,7 +84,7 @@ def test_another_process_finds_the_same() -> None:
             env={
                 **os.environ,
                 "PYTHONHASHSEED": seed,
-                "PYTHONPATH": os.pathsep.join([str(here), str(TESTS)]),
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(TESTS)]),
             },
             capture_output=True,
             text=True,

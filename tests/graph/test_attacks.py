@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from support.jobs import job_in, quiet
 from support.own_task import TEAMS, fields, tickets, write_task
 from support.places import SUPPORT
-from test_runner_local import job_in, quiet
 from trex.errors import InputError, IntegrityError, PlanError, TrexError
 from trex.evaluation.base_models import resolve_model
 from trex.evaluation.engines.adapter_check import verify_adapter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -102,9 +103,9 @@ def test_two_runs_of_one_name_are_two_runs(store: InsightStore, tmp_path: Path) 
 
 
 _KEEP = """
-import sys
+import os, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(os.pathsep)
 from test_insight_store import InsightStore, insight, task
 store, run = InsightStore(Path(sys.argv[2])), Path(sys.argv[3])
 for _ in range(5):
@@ -113,7 +114,7 @@ for _ in range(5):
 
 
 def test_runs_that_begin_the_file_together_lose_nothing(store: InsightStore, tmp_path: Path) -> None:
-    tests = str(TESTS)
+    tests = os.pathsep.join([str(Path(__file__).parent), str(TESTS)])
     running = [
         subprocess.Popen([sys.executable, "-c", _KEEP, tests, str(store.path), str(tmp_path / f"run{n}")])
         for n in range(3)

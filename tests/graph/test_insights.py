@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -236,7 +237,7 @@ def test_the_memory_shows_insights_with_evidence_and_offers_with_origin() -> Non
     )
     twin = Insight(text=HIGHER, direction="learning_rate", expects="gain", origin="run first on task reviews")
     memory = context(grown([0.85, 0.55]), "e001", [offered, twin])
-    assert memory.offered == (offered,)
+    assert memory.earlier_insights == (offered,)
     text = condense(memory, 3000)
     own = text.split("## Insights of this run\n")[1].split("\n\n")[0]
     assert own == f"- open: {HIGHER} [learning_rate: expects gain; for e002; against e003; from e001]"
@@ -252,7 +253,7 @@ def test_without_memory_a_plan_sees_the_node_alone() -> None:
     memory = without_memory(context(tree, "e002", [Insight(text="x", direction="y", expects="gain")]))
     assert [e.id for e in memory.path] == ["e002"]
     assert (memory.siblings, memory.children, memory.key_nodes) == ((), (), ())
-    assert (memory.insights, memory.offered) == ((), ())
+    assert (memory.insights, memory.earlier_insights) == ((), ())
     assert [e.id for e in memory.tree] == ["e000", "e002"]
     assert memory.node is memory.tree["e002"]
     text = condense(memory, 3000)
@@ -314,7 +315,7 @@ _AGAIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from test_insights import _large
-from trex.graph.memory import condense, context
+from trex.graph.memory.memory_context import condense, context
 tree = _large(300)
 sys.stdout.buffer.write(condense(context(tree, tree.order[-1]), 2500).encode())
 """
@@ -325,8 +326,8 @@ def test_another_process_writes_the_same_text() -> None:
     here = condense(context(tree, tree.order[-1]), 2500).encode()
     for seed in ("1", "77"):
         there = subprocess.run(
-            [sys.executable, "-c", _AGAIN, str(TESTS)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            [sys.executable, "-c", _AGAIN, str(Path(__file__).parent)],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(TESTS)},
             capture_output=True,
             check=True,
         )

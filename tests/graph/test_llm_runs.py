@@ -96,7 +96,7 @@ def _environments(process: subprocess.Popen[str]) -> tuple[str, ...]:
             break
         for child in children:
             try:
-                seen.setdefault(child.pid, str(child.environ()))
+                seen[child.pid] = str(child.environ())  # between fork and exec it is the parent's
             except (psutil.Error, OSError):
                 continue
         time.sleep(0.1)

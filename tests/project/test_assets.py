@@ -138,7 +138,7 @@ def test_no_space_and_no_place_are_one_line(
 SCRIPT = """
 import os, signal, sys
 from dataclasses import replace
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_assets import build_demo, demo_asset
 from trex import assets
 
@@ -154,7 +154,7 @@ assets.fetch_all(print)
 
 
 def start(demo: Asset, kill: bool) -> subprocess.Popen[str]:
-    script = SCRIPT.format(tests=str(TESTS), kill=kill, sha=demo.archive.sha256)
+    script = SCRIPT.format(tests=[str(Path(__file__).parent), str(TESTS)], kill=kill, sha=demo.archive.sha256)
     command = [sys.executable, "-c", script]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
 

@@ -94,8 +94,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
 ATTEMPTS = """
 import json, os, signal, socket, subprocess, sys, tempfile, threading
 from pathlib import Path
-from trex.training.confinement import confine
-from trex.training.job import Trial
+from trex.training.jobs.confinement import confine
+from trex.training.jobs.job import Trial
 
 given = json.loads(sys.argv[1])
 held = confine(Trial.model_validate(given["trial"]), Path(given["folder"]))

@@ -15,37 +15,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.jobs import job_in, quiet
 from support.places import SUPPORT
 from trex.errors import IntegrityError
-from trex.training.jobs.job import Job, JobFailed, JobResult, JobStatus, Trial
+from trex.training.jobs.job import Job, JobFailed, JobResult, JobStatus
 from trex.training.jobs.trial_folder import Failure, TrialFolder
 from trex.training.jobs.worker_session import LOCK_TAKEN
-from trex.training.plan import TrainingPlan
 from trex.training.runners import local
 from trex.training.runners.local import LocalLauncher
 
 FAKE = [sys.executable, str(SUPPORT / "fake_worker.py")]
 Progress = Callable[[JobStatus], None]
-
-
-def quiet(status: JobStatus) -> None:
-    return None
-
-
-def job_in(folder: Path, steps: int = 30, seed: int = 1, rung: int = 0, stop_step: int | None = None) -> Job:
-    trial = Trial(
-        plan=TrainingPlan(max_steps=steps),
-        base_model="anywhere",
-        base_model_hash="m",
-        dataset="anywhere",
-        dataset_fingerprint="d",
-        rows=10,
-        total_steps=steps,
-        seed=seed,
-        threads=1,
-        environment="e",
-    )
-    return Job(trial=trial, rung=rung, stop_step=stop_step or steps, folder=folder / trial.id)
 
 
 def weights(job: Job) -> str:

@@ -1,0 +1,28 @@
+"""Jobs for launchers whose worker trains nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trex.training.jobs.job import Job, JobStatus, Trial
+from trex.training.plan import TrainingPlan
+
+
+def quiet(status: JobStatus) -> None:
+    return None
+
+
+def job_in(folder: Path, steps: int = 30, seed: int = 1, rung: int = 0, stop_step: int | None = None) -> Job:
+    trial = Trial(
+        plan=TrainingPlan(max_steps=steps),
+        base_model="anywhere",
+        base_model_hash="m",
+        dataset="anywhere",
+        dataset_fingerprint="d",
+        rows=10,
+        total_steps=steps,
+        seed=seed,
+        threads=1,
+        environment="e",
+    )
+    return Job(trial=trial, rung=rung, stop_step=stop_step or steps, folder=folder / trial.id)
