@@ -16,8 +16,8 @@ from .app import build_graph
 from .finish.finish import read_finish, spend_of
 from .llm.model_settings import ModelSettings
 from .report.call_totals import read_run_calls
-from .report.html import write_report
 from .report.summary import BestSummary, RunSummary, Spend, summarise
+from .report.write_report import write_report
 from .run.budget import read_clock
 from .run.directory import RunDirectory
 from .run.events import Follow

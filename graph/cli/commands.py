@@ -7,18 +7,14 @@ import sys
 import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
-import click
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ...errors import InputError, TrexError
-
-if TYPE_CHECKING:
-    from ..api import Prepared, Run
+from .foreground import announce, err, out, run_in_foreground
 
 app = typer.Typer(
     name="trex",
@@ -27,9 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
 Directory = Annotated[Path, typer.Argument(help="A run directory", metavar="DIR")]
 
 
@@ -95,7 +88,7 @@ def run(
         task,
         out=out_dir,
         smoke=smoke,
-        announce=_announce,
+        announce=announce,
         rounds=rounds,
         trials=trials,
         budget_seconds=None if budget is None else parse_duration(budget),
@@ -110,7 +103,7 @@ def run(
         reuse=not no_reuse,
         keep_all=keep == "all",
     )
-    _go(prepared)
+    run_in_foreground(prepared)
 
 
 @app.command()
@@ -121,7 +114,7 @@ def resume(directory: Directory) -> None:
     prepared = reopen(directory)
     if prepared.directory.finish.exists():
         out.print(f"{directory} is done already")
-    _go(prepared)
+    run_in_foreground(prepared)
 
 
 @app.command()
@@ -175,13 +168,13 @@ def replay(directory: Directory) -> None:
 @app.command()
 def doctor() -> None:
     """Check this machine: versions, cores, memory, disk, GPU, assets."""
-    from ..run.doctor import examine
+    from ..run.doctor import check_machine
 
-    findings = examine()
-    for finding in findings:
-        mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  "
-        out.print(f"{mark} {finding.what:<12} {finding.detail}")
-    if not all(finding.ok for finding in findings):
+    checks = check_machine()
+    for check in checks:
+        mark = "[green]ok[/green]  " if check.ok else "[red]no[/red]  "
+        out.print(f"{mark} {check.what:<12} {check.detail}")
+    if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
 
@@ -220,50 +213,6 @@ def _complain(error: Exception, debug: bool) -> None:
     text = str(error) if known else f"unexpected {type(error).__name__}: {error} (--debug shows where)"
     told = escape(" ".join(text.split()))  # 'trex-finetune[llm]' is a name, no markup
     err.print(f"[red]error:[/red] {told}", soft_wrap=True)
-
-
-def _announce(task: Any, settings: Any) -> None:
-    """What the run will take, before it starts."""
-    from ..run.estimate import estimate, models_on_top
-
-    expected = estimate(task, settings)
-    if expected.seconds is None:
-        took = "a time unknown until the first trial"
-    else:
-        basis = "by earlier runs here" if expected.measured else "by typical rates"
-        took = f"about {max(1, round(expected.seconds / 60))} min ({basis})"
-    limit = f", budget {settings.budget_seconds / 60:.3g} min" if settings.budget_seconds else ""
-    out.print(
-        f"[bold]{task.name}[/bold]: {settings.rounds} rounds of {settings.trials} trials on {task.base_model}"
-    )
-    out.print(f"this will take {took}, {expected.disk_mb} MB of disk{limit}; in {settings.directory}")
-    if said := models_on_top(settings):
-        out.print(said, markup=False)
-
-
-def _go(prepared: Prepared) -> None:
-    from .approval_prompt import ask_person
-    from .console import RunConsole
-    from .outcome import print_summary
-
-    console = RunConsole(prepared.settings, out)
-
-    def approve(question: dict[str, Any]) -> dict[str, Any]:
-        console.pause()
-        try:
-            return ask_person(out, question)
-        except click.Abort:
-            raise KeyboardInterrupt from None
-        finally:
-            console.go_on()
-
-    try:
-        with console:
-            done: Run = prepared.go(approve, console)
-    except KeyboardInterrupt:
-        err.print(f"interrupted: go on with `trex resume {prepared.directory.path}`", soft_wrap=True)
-        raise SystemExit(130) from None
-    print_summary(out, done.summary)
 
 
 if __name__ == "__main__":

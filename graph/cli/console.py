@@ -52,7 +52,7 @@ class RunConsole:
         """Give the terminal back, to ask a question."""
         self._live.stop()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Take the terminal again."""
         if self._console.is_terminal:
             self._live.start()

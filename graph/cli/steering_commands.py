@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from ...errors import InputError, TrexError
+from .foreground import out, run_in_foreground
 
 if TYPE_CHECKING:
     from ..run.directory import RunDirectory
 
 app = typer.Typer()
-out = Console(highlight=False)
 
 Directory = Annotated[Path, typer.Argument(help="A run directory", metavar="DIR")]
 
@@ -46,7 +45,7 @@ def pause(directory: Directory) -> None:
             )
         time.sleep(POLL_S)
     done = run.finish.exists()
-    out.print("it is done" if done else f"paused: go on with `trex resume {directory}`", soft_wrap=True)
+    out.print("it is done" if done else f"paused: continue with `trex resume {directory}`", soft_wrap=True)
 
 
 @app.command()
@@ -87,11 +86,10 @@ def fork(
 ) -> None:
     """Start a new run from the tree of another, which stays as it is."""
     from ..api import load_run
-    from .commands import _go
 
     prepared = load_run(directory).prepare_fork(experiment, out=out_dir, rounds=rounds, hint=text)
     out.print(f"from {experiment} of {directory}, in {prepared.directory.path}", soft_wrap=True, markup=False)
-    _go(prepared)
+    run_in_foreground(prepared)
 
 
 def _unfinished(directory: Path) -> RunDirectory:

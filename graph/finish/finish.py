@@ -15,8 +15,8 @@ from ...files import read_json, read_jsonl, write_json
 from ..memory.insight_store import InsightStore
 from ..memory.insights import distil
 from ..report.call_totals import read_run_calls
-from ..report.html import write_report
 from ..report.summary import Ending, FinishRecord, Spend, summarise, tally
+from ..report.write_report import write_report
 from ..run.budget import Reading
 from ..run.estimate import remember_rates
 from ..run.runtime import Runtime

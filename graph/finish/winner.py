@@ -21,8 +21,9 @@ from ...training.plan import TrainingPlan
 from ...training.runners import OnProgress
 from ...training.runners.local import LocalLauncher
 from ..report.summary import FinishRecord
+from ..run.machine import Machine
 from ..run.runtime import Runtime
-from ..run.settings import Machine, Settings
+from ..run.settings import Settings
 from ..tree.experiment import Experiment, TrialRecord
 from .model_card import write_model_card
 

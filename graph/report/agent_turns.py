@@ -1,7 +1,7 @@
-"""What the model thought, read and spent, round by round, cut down to what a report can show.
+"""Calls of chat models by experiment, shortened to what a report can show.
 
 The record of calls holds everything; here long texts are cut, a round shows its last calls if there are too
-many, and all of it together stays within `WHOLE` characters however long the run was.
+many, and all rounds together stay within `WHOLE` characters.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ..llm.protocol import CallRecord
 
 WHOLE = 1_500_000
-"""Characters of all thoughts together."""
+"""Characters of all calls shown."""
 
 A_ROUND = 40_000
-"""Characters of one round's thoughts at most."""
+"""Characters of the calls shown for one round."""
 
 TEXT, PROBLEM, ARGUMENT, RESULT, RESULT_LINES, TOOLS = 3000, 600, 160, 700, 8, 8
 
@@ -35,7 +35,7 @@ _OWN_ROLES = ("ai", "assistant")
 
 
 @dataclass(frozen=True)
-class ToolUse:
+class ToolCallView:
     """A tool that was called: its arguments in a line, and the first lines of what came back."""
 
     name: str
@@ -44,12 +44,12 @@ class ToolUse:
 
 
 @dataclass(frozen=True)
-class Thought:
-    """One call of a model as it is shown. `problem`: why its answer would not do, or why there is none."""
+class CallView:
+    """One call of a model as it is shown. `problem`: why its answer is invalid or missing."""
 
     call: CallRecord
     text: str
-    tools: tuple[ToolUse, ...]
+    tools: tuple[ToolCallView, ...]
     more_tools: int
     problem: str
 
@@ -61,56 +61,56 @@ class Thought:
 
 
 @dataclass(frozen=True)
-class Thinking:
-    """The calls of one round: the last of them in words, all of them in the sums."""
+class RoundCalls:
+    """The calls of one round: the last ones as views, all of them in `totals`."""
 
-    thoughts: tuple[Thought, ...]
+    views: tuple[CallView, ...]
     left_out: int
     totals: Usage
 
 
-def thinking(calls: Sequence[CallRecord]) -> dict[str | None, Thinking]:
-    """The thoughts behind each experiment, by its id; under None those of no experiment."""
+def calls_by_experiment(calls: Sequence[CallRecord]) -> dict[str | None, RoundCalls]:
+    """The calls of each experiment by its id; under None those of no experiment."""
     groups = by_experiment(calls)
     room = min(A_ROUND, WHOLE // max(1, len(groups)))
     return {experiment: _bounded(made, room) for experiment, made in groups.items()}
 
 
-def _bounded(calls: Sequence[CallRecord], room: int) -> Thinking:
-    """As many of the last thoughts as there is room for, at least one."""
-    shown: list[Thought] = []
-    for thought in _backwards(calls):
-        room -= thought.length
+def _bounded(calls: Sequence[CallRecord], room: int) -> RoundCalls:
+    """As many of the last calls as there is room for, at least one."""
+    shown: list[CallView] = []
+    for view in _backwards(calls):
+        room -= view.length
         if shown and room < 0:
             break
-        shown.append(thought)
-    return Thinking(tuple(reversed(shown)), len(calls) - len(shown), totals(calls))
+        shown.append(view)
+    return RoundCalls(tuple(reversed(shown)), len(calls) - len(shown), totals(calls))
 
 
-def thoughts(calls: Sequence[CallRecord]) -> list[Thought]:
+def call_views(calls: Sequence[CallRecord]) -> list[CallView]:
     """Each call in words; what its tools returned stands in the next call of the same purpose."""
     return list(_backwards(calls))[::-1]
 
 
-def _backwards(calls: Sequence[CallRecord]) -> Iterator[Thought]:
+def _backwards(calls: Sequence[CallRecord]) -> Iterator[CallView]:
     following: dict[str, CallRecord] = {}
     for call in reversed(calls):
-        yield _thought(call, following.get(call.purpose))
+        yield _view(call, following.get(call.purpose))
         following[call.purpose] = call
 
 
-def _thought(call: CallRecord, following: CallRecord | None) -> Thought:
+def _view(call: CallRecord, following: CallRecord | None) -> CallView:
     asked: list[Mapping[str, Any]] = list(call.answer.get("tools") or [])
     results = _results(following, len(asked)) if asked else []
     used = [
-        ToolUse(
+        ToolCallView(
             name=shorten(clean(str(tool.get("name"))), ARGUMENT),
             arguments=_arguments(tool.get("arguments")),
             result=first_lines(result),
         )
         for tool, result in zip(asked[:TOOLS], results, strict=False)
     ]
-    return Thought(
+    return CallView(
         call=call,
         text=shorten(clean(spoken(str(call.answer.get("text") or ""))), TEXT),
         tools=tuple(used),

@@ -27,7 +27,7 @@ ENDINGS = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BaselineComparison:
     """Whether the winner beats the baseline, in a word and in a sentence."""
 
     kind: Literal["better", "worse", "noise", "open"]
@@ -95,15 +95,17 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-def verdict(summary: RunSummary) -> Verdict:
+def compare_with_baseline(summary: RunSummary) -> BaselineComparison:
     """What the test split says of the winner; the paired interval decides if there is one."""
     best = summary.best
     if best is None:
-        return Verdict("open", "no result yet", "No experiment has a score yet.")
+        return BaselineComparison("open", "no result yet", "No experiment has a score yet.")
     if best.trial is None:
-        return Verdict("noise", "no winner", "Nothing that was tried beat the base model.")
+        return BaselineComparison("noise", "no winner", "Nothing that was tried beat the base model.")
     if best.test is None or best.baseline_test is None:
-        return Verdict("open", "not tested yet", "The test split is opened once, at the run's end.")
+        return BaselineComparison(
+            "open", "not tested yet", "The test split is opened once, at the run's end."
+        )
     if best.test_gain is not None:
         gain = best.test_gain
         above, below = gain.ci_low > 0, gain.ci_high < 0
@@ -113,12 +115,14 @@ def verdict(summary: RunSummary) -> Verdict:
         below = best.test.ci_high < best.baseline_test.ci_low
         measured = f"{signed(best.test.value - best.baseline_test.value)} on {best.test.n} test items"
     if above:
-        return Verdict(
+        return BaselineComparison(
             "better", "better beyond noise", f"Better than the base model beyond noise: {measured}."
         )
     if below:
-        return Verdict("worse", "worse", f"Worse than the base model: {measured}.")
-    return Verdict("noise", "within noise", f"Not told apart from the base model by noise: {measured}.")
+        return BaselineComparison("worse", "worse", f"Worse than the base model: {measured}.")
+    return BaselineComparison(
+        "noise", "within noise", f"Not told apart from the base model by noise: {measured}."
+    )
 
 
 def beside(best: BestSummary) -> list[str]:

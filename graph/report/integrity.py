@@ -41,7 +41,7 @@ class Integrity(BaseModel):
     faults: list[str] = Field(description="What was changed by somebody else than TREX")
 
 
-def examine(directory: Path, task: Task) -> Integrity:
+def check_integrity(directory: Path, task: Task) -> Integrity:
     """Look at the trail, the evaluations, the splits and the seal of a run. Never raises for what was changed."""
     entries, faults = [], []
     try:

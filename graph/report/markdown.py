@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from ..tree.experiment import Experiment, TrialRecord
 from . import formatting as formatting
-from .agent_turns import Thinking, thinking
+from .agent_turns import RoundCalls, calls_by_experiment
 from .call_totals import totals
 from .formatting import duration, interval, readable
+from .report_model import Report
 from .summary import Interval
 
-if TYPE_CHECKING:
-    from .html import Report
-
 CASE_LENGTH = 400
-THOUGHTS_SHOWN, THOUGHT_LENGTH = 12, 300
+CALLS_SHOWN, CALL_LENGTH = 12, 300
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&$])")
 _BARE_LINK = re.compile(r"(?<=\w)(?=://)|(?<=\bmailto)(?=:)|(?<=\bwww)(?=\.)|(?<=\w)(?=@\w)", re.IGNORECASE)
 
@@ -40,7 +37,7 @@ def _headline(report: Report) -> Iterator[str]:
     yield ""
     yield escape(summary.requirement)
     yield ""
-    yield f"**{formatting.verdict(summary).sentence}**"
+    yield f"**{formatting.compare_with_baseline(summary).sentence}**"
     yield ""
     if best is not None:
         yield f"| {escape(summary.metric)} | base model | best |"
@@ -75,19 +72,19 @@ def _tree(report: Report) -> Iterator[str]:
 
 
 def _experiments(report: Report) -> Iterator[str]:
-    behind = thinking(report.calls)
-    yield from _research(report, behind.get(None))
+    calls = calls_by_experiment(report.calls)
+    yield from _research(report, calls.get(None))
     yield "## Experiments"
     yield ""
     for experiment in report.tree:
         yield from _experiment(experiment)
-        if experiment.id in behind:
-            yield from _thinking(behind[experiment.id])
+        if experiment.id in calls:
+            yield from _calls(calls[experiment.id])
 
 
-def _research(report: Report, behind: Thinking | None) -> Iterator[str]:
+def _research(report: Report, calls: RoundCalls | None) -> Iterator[str]:
     findings = [f"{finding.text} ({finding.source})" for finding in report.findings]
-    if report.notes or findings or report.candidates or behind:
+    if report.notes or findings or report.candidates or calls:
         yield "## Research"
         yield ""
         yield from (f"- {escape(formatting.shorten(note, 600))}" for note in [*report.notes, *findings])
@@ -96,8 +93,8 @@ def _research(report: Report, behind: Thinking | None) -> Iterator[str]:
             about = f"{candidate.name}, licence {candidate.licence}, {seen}. {candidate.why}"
             yield f"- Data set found: {escape(formatting.shorten(about, 600))}"
         yield ""
-    if behind:
-        yield from _thinking(behind)
+    if calls:
+        yield from _calls(calls)
     if report.insights:
         yield "## What was learned"
         yield ""
@@ -117,28 +114,28 @@ def _research(report: Report, behind: Thinking | None) -> Iterator[str]:
         yield ""
 
 
-def _thinking(behind: Thinking) -> Iterator[str]:
+def _calls(calls: RoundCalls) -> Iterator[str]:
     """The last calls of a round in a line or two each; the page and the record of calls have more."""
-    sums = behind.totals
+    sums = calls.totals
     spent = formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
-    yield f"What the model thought, read and spent: {escape(spent)}, {duration(sums.seconds)}"
+    yield f"What the model view, read and spent: {escape(spent)}, {duration(sums.seconds)}"
     yield ""
-    shown = behind.thoughts[-THOUGHTS_SHOWN:]
-    left_out = behind.left_out + len(behind.thoughts) - len(shown)
+    shown = calls.views[-CALLS_SHOWN:]
+    left_out = calls.left_out + len(calls.views) - len(shown)
     if left_out:
         yield f"- ({left_out} earlier calls are in `calls.jsonl`)"
-    for thought in shown:
-        said = thought.text if thought.call.status == "answered" else f"no answer. {thought.text}"
-        yield f"- {thought.call.role}, {escape(thought.call.purpose)}: {_short(said)}"
-        for tool in thought.tools:
+    for view in shown:
+        said = view.text if view.call.status == "answered" else f"no answer. {view.text}"
+        yield f"- {view.call.role}, {escape(view.call.purpose)}: {_short(said)}"
+        for tool in view.tools:
             yield f"  - {escape(tool.name)} {_short(tool.arguments)} → {_short(tool.result) or 'nothing'}"
-        if thought.problem:
-            yield f"  - trouble: {_short(thought.problem)}"
+        if view.problem:
+            yield f"  - problem: {_short(view.problem)}"
     yield ""
 
 
 def _short(text: str) -> str:
-    return escape(formatting.shorten(text, THOUGHT_LENGTH))
+    return escape(formatting.shorten(text, CALL_LENGTH))
 
 
 def _experiment(experiment: Experiment) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..tree.experiment import Experiment
 from ..tree.tree import Tree
 from .formatting import number, readable
-from .tree_svg import Place, layout, path_to
+from .tree_svg import Position, layout, path_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def _new_figure(width: float, height: float) -> Figure:
     return Picture(figsize=(width, height), layout="constrained")
 
 
-def _draw_tree(axes: Any, tree: Tree, places: dict[str, Place], best: str | None) -> None:
+def _draw_tree(axes: Any, tree: Tree, places: dict[str, Position], best: str | None) -> None:
     path = path_to(list(tree), best)
     scores = [e.score.value for e in tree.scored if e.score is not None]
     for experiment in tree:
@@ -87,7 +87,7 @@ def _draw_tree(axes: Any, tree: Tree, places: dict[str, Place], best: str | None
     axes.set_axis_off()
 
 
-def _label(axes: Any, experiment: Experiment, place: Place, is_best: bool) -> None:
+def _label(axes: Any, experiment: Experiment, place: Position, is_best: bool) -> None:
     if experiment.score is None:
         mark, colour = ("✗", FAILED) if experiment.status == "failed" else ("…", MUTED)
         axes.text(place.column, place.row, mark, color=colour, ha="center", va="center", zorder=4)

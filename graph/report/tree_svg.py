@@ -22,7 +22,7 @@ LABEL_LENGTH = 19
 WORSE, NEUTRAL, BETTER = (0xE0, 0x7A, 0x2F), (0xD5, 0xDA, 0xE1), (0x0B, 0x7A, 0x75)
 
 
-class Node(Protocol):
+class TreeNode(Protocol):
     """What a layout needs to know of an experiment."""
 
     @property
@@ -33,14 +33,14 @@ class Node(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where a node stands: its column is its depth, and no two leaves share a row."""
 
     column: int
     row: int
 
 
-def layout(nodes: Sequence[Node], best: str | None = None) -> dict[str, Place]:
+def layout(nodes: Sequence[TreeNode], best: str | None = None) -> dict[str, Position]:
     """A first child continues its parent's row, further children open rows below.
 
     The branch that leads to `best` comes first, so the winner's path is the straight line along the top.
@@ -52,20 +52,20 @@ def layout(nodes: Sequence[Node], best: str | None = None) -> dict[str, Place]:
     for node in nodes:
         children.setdefault(node.parent_id, []).append(node.id)
         column[node.id] = 0 if node.parent_id is None else column[node.parent_id] + 1
-    places: dict[str, Place] = {}
+    places: dict[str, Position] = {}
     row = -1
     # A stack instead of recursion: a chain of a thousand rounds is a legal tree.
     waiting = [(root, True) for root in reversed(children.get(None, []))]
     while waiting:
         name, opens_row = waiting.pop()
         row += opens_row
-        places[name] = Place(column[name], row)
+        places[name] = Position(column[name], row)
         below = sorted(children.get(name, []), key=lambda child: child not in path)
         waiting.extend((child, place > 0) for place, child in reversed(list(enumerate(below))))
     return places
 
 
-def path_to(nodes: Sequence[Node], end: str | None) -> set[str]:
+def path_to(nodes: Sequence[TreeNode], end: str | None) -> set[str]:
     """The ids from the root to the node `end`; empty without one."""
     parents = {node.id: node.parent_id for node in nodes}
     path: set[str] = set()
@@ -121,11 +121,11 @@ def tree_svg(experiments: Sequence[ExperimentSummary], best: str | None) -> str:
     return Xml.tostring(svg, encoding="unicode")
 
 
-def _centre(place: Place) -> tuple[float, float]:
+def _centre(place: Position) -> tuple[float, float]:
     return MARGIN + PILL_WIDTH / 2 + 14 + place.column * COLUMN, MARGIN + PILL_HEIGHT / 2 + place.row * ROW
 
 
-def _edge(svg: Xml.Element, start: Place, end: Place, child: ExperimentSummary, on_path: bool) -> None:
+def _edge(svg: Xml.Element, start: Position, end: Position, child: ExperimentSummary, on_path: bool) -> None:
     (x1, y1), (x2, y2) = _centre(start), _centre(end)
     x1, x2 = x1 + PILL_WIDTH / 2, x2 - PILL_WIDTH / 2
     if y1 == y2:
@@ -140,7 +140,7 @@ def _edge(svg: Xml.Element, start: Place, end: Place, child: ExperimentSummary, 
 def _node(
     svg: Xml.Element,
     experiment: ExperimentSummary,
-    places: Mapping[str, Place],
+    places: Mapping[str, Position],
     colours: Mapping[str, str],
     *,
     is_best: bool,

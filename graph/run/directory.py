@@ -81,7 +81,7 @@ class RunDirectory:
         """Raise InputError for a directory that holds a run."""
         if (path / "run.json").exists():
             raise InputError(
-                f"{path} already holds a run: go on with `trex resume {path}`, or choose another --out"
+                f"{path} already holds a run: continue with `trex resume {path}`, or choose another --out"
             )
 
     @classmethod

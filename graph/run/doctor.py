@@ -13,14 +13,14 @@ from ...assets import status
 from ...home import home
 from ...training.jobs.confinement import is_required
 from .directory import PACKAGES
-from .settings import Machine
+from .machine import Machine
 
 _ENOUGH_DISK = 2 << 30
 _ENOUGH_MEMORY_MB = 3 << 10
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineCheck:
     """One thing that was looked at."""
 
     what: str
@@ -28,37 +28,37 @@ class Finding:
     detail: str
 
 
-def examine() -> list[Finding]:
+def check_machine() -> list[MachineCheck]:
     """Look at everything a run needs."""
     machine = Machine.here()
     place = home()
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    findings = [
-        Finding("python", sys.version_info >= (3, 11), platform.python_version()),
+    checks = [
+        MachineCheck("python", sys.version_info >= (3, 11), platform.python_version()),
         *(_version(package) for package in PACKAGES),
-        Finding("cores", True, f"{machine.cores} cores, {machine.gpus} GPUs"),
-        Finding("memory", machine.memory_mb >= _ENOUGH_MEMORY_MB, f"{machine.memory_mb >> 10} GiB"),
+        MachineCheck("cores", True, f"{machine.cores} cores, {machine.gpus} GPUs"),
+        MachineCheck("memory", machine.memory_mb >= _ENOUGH_MEMORY_MB, f"{machine.memory_mb >> 10} GiB"),
         _confinement(),
-        Finding("disk", free >= _ENOUGH_DISK, f"{free >> 30} GiB free for {place}"),
+        MachineCheck("disk", free >= _ENOUGH_DISK, f"{free >> 30} GiB free for {place}"),
     ]
     for asset in status():
         detail = (
             f"{asset.size >> 20} MB in {asset.path}" if asset.ready else "missing: `trex assets` fetches it"
         )
-        findings.append(Finding(asset.name, asset.ready, detail))
-    return findings
+        checks.append(MachineCheck(asset.name, asset.ready, detail))
+    return checks
 
 
-def _confinement() -> Finding:
+def _confinement() -> MachineCheck:
     """A kernel without Landlock is fault enough only if the user insists on it."""
     version = landlock.abi()
     detail = landlock.describe(version) + ("" if version else ": training workers can read all that you can")
-    return Finding("confinement", bool(version) or not is_required(), detail)
+    return MachineCheck("confinement", bool(version) or not is_required(), detail)
 
 
-def _version(package: str) -> Finding:
+def _version(package: str) -> MachineCheck:
     try:
-        return Finding(package, True, importlib.metadata.version(package))
+        return MachineCheck(package, True, importlib.metadata.version(package))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(package, False, "not installed: `make install`")
+        return MachineCheck(package, False, "not installed: `make install`")

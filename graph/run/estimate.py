@@ -35,7 +35,7 @@ _JOB_DISK_MB = 40
 _BASE_DISK_MB = 20
 
 
-class Estimate(BaseModel):
+class RunEstimate(BaseModel):
     """Expected wall time in seconds, None if nothing is known of the model's speed, and disk in MB."""
 
     model_config = ConfigDict(frozen=True)
@@ -45,7 +45,7 @@ class Estimate(BaseModel):
     measured: bool = False
 
 
-def estimate(task: Task, settings: Settings) -> Estimate:
+def estimate_run(task: Task, settings: Settings) -> RunEstimate:
     """What the run will take at most: every round made, every rung reached by as many trials as may."""
     jobs, examples, items = 0.0, 0.0, 0.0
     going, done = settings.trials, 0.0
@@ -57,17 +57,17 @@ def estimate(task: Task, settings: Settings) -> Estimate:
     disk = _BASE_DISK_MB + int(settings.rounds * jobs * _JOB_DISK_MB / 4)
     rates = _rates(task, settings)
     if rates is None:
-        return Estimate(seconds=None, disk_mb=disk)
+        return RunEstimate(seconds=None, disk_mb=disk)
     dev = _lines(task.dev)
     ends = _search_items(task) + settings.finalists * (dev - _search_items(task)) + 3 * _lines(task.test)
     seconds = settings.rounds * (
         (examples / rates.examples_per_second + jobs * rates.load_seconds) / settings.slots
         + items / rates.items_per_second
     )
-    return Estimate(seconds=seconds + ends / rates.items_per_second, disk_mb=disk, measured=rates.measured)
+    return RunEstimate(seconds=seconds + ends / rates.items_per_second, disk_mb=disk, measured=rates.measured)
 
 
-def models_on_top(settings: Settings) -> str | None:
+def model_limits(settings: Settings) -> str | None:
     """What chat models will add to the estimate, in a sentence; None for the built-in policy.
 
     How long a model reads and how often it is corrected is its own affair, so only limits are promised.

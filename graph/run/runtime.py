@@ -30,7 +30,7 @@ from ..executor.executor import Executor, Preflight
 from ..memory.insight_store import InsightStore
 from ..memory.insights import Insight
 from ..researcher.protocol import Researcher, ResearchNotes
-from ..steering.control import Control, Watch
+from ..steering.control import Control, RequestPoller
 from ..store.projection import Projector
 from ..tree.policies import SearchPolicy, policy
 from ..tree.tree import TreeReader
@@ -62,7 +62,7 @@ class Runtime:
     projector: Projector
     reader: TreeReader
     retrain: Retrain
-    watch: Watch | None = None
+    watch: RequestPoller | None = None
     """Cancels what trains when a person asks for the end at once."""
     held: IO[str] | None = None
     """The run's lock, where no session holds it."""
@@ -196,7 +196,7 @@ def assemble(
         projector=Projector(directory.experiments, directory.path),
         reader=TreeReader(),
         retrain=retrain,
-        watch=Watch(Control(directory.path).stops_now, runner.cancel),
+        watch=RequestPoller(Control(directory.path).stops_now, runner.cancel),
     )
 
 

@@ -24,7 +24,7 @@ from ..app import build_graph
 from ..executor.executor import Interrupted
 from ..nodes import Nodes
 from ..state import RunInput
-from ..steering.control import Control, Watch, interrupt_main_thread
+from ..steering.control import Control, RequestPoller, interrupt_main_thread
 from .directory import RunDirectory, explain_write_error
 from .events import Follow, followed_by
 from .runtime import RuntimeRegistry
@@ -66,7 +66,11 @@ class Session:
         self._control.go_on()
         pause = interrupt_main_thread if _in_main_thread() else self._runtimes.interrupt
         try:
-            with _stopping(self._runtimes), _collector.eased(), closing(Watch(self._control.pauses, pause)):
+            with (
+                _stopping(self._runtimes),
+                _collector.eased(),
+                closing(RequestPoller(self._control.pauses, pause)),
+            ):
                 self._drive(approve, follow or (lambda event: None))
         except Interrupted:
             raise KeyboardInterrupt from None

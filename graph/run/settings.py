@@ -1,13 +1,11 @@
-"""The settings of a run, frozen at its start, and the machine it runs on."""
+"""The settings of a run, frozen at its start."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import psutil
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ...errors import InputError
@@ -77,39 +75,6 @@ class Settings(BaseModel):
     def path(self) -> Path:
         """The run directory."""
         return Path(self.directory)
-
-
-class Machine(BaseModel):
-    """What a run may use here. Slots and threads follow from the cores, never from the load."""
-
-    cores: int
-    gpus: int
-    memory_mb: int
-
-    @classmethod
-    def here(cls) -> Machine:
-        """This machine: usable cores, CUDA devices, memory."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cls(cores=cores, gpus=_cuda_devices(), memory_mb=psutil.virtual_memory().total >> 20)
-
-    def share(self, trials: int) -> dict[str, int | str]:
-        """How a round of `trials` trials uses the machine, as fields of `Settings`."""
-        slots = self.gpus or max(1, min(trials, self.cores))
-        return {
-            "slots": slots,
-            "threads": max(1, self.cores // slots),
-            "grader_threads": min(self.cores, 8),
-            "memory_limit_mb": max(1024, int(self.memory_mb * 0.8) // slots),
-            "device": "cuda" if self.gpus else "cpu",
-        }
-
-
-def _cuda_devices() -> int:
-    """Counted from the driver's device files: importing torch for it would cost seconds."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    return len([p for p in Path("/dev").glob("nvidia[0-9]*") if re.fullmatch(r"nvidia\d+", p.name)])
 
 
 def parse_duration(text: str) -> float:

@@ -15,7 +15,8 @@ from ...evaluation.task_file import check_task
 from ...training.data.sources import check_sources
 from ..state import RunInput, RunState
 from .directory import RunDirectory
-from .settings import DEFAULT_TRIALS, Machine, Settings
+from .machine import Machine
+from .settings import DEFAULT_TRIALS, Settings
 from .task_lookup import find_task, is_file
 
 # What one trial may train on: on a CPU minutes, on a GPU what the paper allows an experiment.

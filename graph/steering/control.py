@@ -144,7 +144,7 @@ def is_held(run: Path) -> bool:
     return False
 
 
-class Watch:
+class RequestPoller:
     """Does `act` once as soon as `asked`, from a thread of its own; `close` ends it."""
 
     def __init__(self, asked: Callable[[], bool], act: Callable[[], None]) -> None:

@@ -31,7 +31,7 @@ from trex.evaluation.grader.service import GraderService
 from trex.evaluation.results import Evaluation
 from trex.evaluation.task import GenerationSettings, Message, Task
 from trex.files import hash_folder, read_json, read_jsonl, write_json, write_jsonl
-from trex.graph.report.integrity import examine
+from trex.graph.report.integrity import check_integrity
 from trex.graph.tree.experiment import ExperimentPlan
 from trex.tools.data_tool import data_tool
 from trex.training.data.build import build
@@ -730,7 +730,7 @@ def test_a_trail_that_is_edited(bench: Bench, change: Callable[[list[str]], list
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
     with pytest.raises(IntegrityError, match="the trail was changed"):
         bench.evaluate(bench.adapter("first"))
-    assert any("the trail was changed" in fault for fault in examine(bench.run, bench.task).faults)
+    assert any("the trail was changed" in fault for fault in check_integrity(bench.run, bench.task).faults)
 
 
 def test_a_trail_torn_by_a_crash_is_still_believed(bench: Bench) -> None:
@@ -738,7 +738,7 @@ def test_a_trail_torn_by_a_crash_is_still_believed(bench: Bench) -> None:
     with (bench.run / audit.FILE).open("a") as file:
         file.write('{"detail":{"id"')
     assert bench.evaluate(bench.adapter("first")).score.n > 0
-    assert examine(bench.run, bench.task).faults == []
+    assert check_integrity(bench.run, bench.task).faults == []
 
 
 def _raise_the_score(bench: Bench, known: Evaluation) -> None:
@@ -789,7 +789,7 @@ def test_an_evaluation_that_is_forged(bench: Bench, forge: Callable[[Bench, Eval
     for grading in (bench.grading, bench.open()):
         with pytest.raises(IntegrityError, match=r"are not what the grader wrote|can't be read"):
             grading.evaluate(None, "search", None, "auto")
-    assert any(known.id in fault for fault in examine(bench.run, bench.task).faults)
+    assert any(known.id in fault for fault in check_integrity(bench.run, bench.task).faults)
     # As the message says: removed, it is evaluated again.
     bench.file(known).unlink()
     assert bench.evaluate().score == known.score
@@ -804,7 +804,7 @@ def test_an_evaluation_that_nobody_made(bench: Bench) -> None:
         shutil.copytree(twin / kind, bench.run / kind)
     with pytest.raises(IntegrityError, match="are not what the grader wrote"):
         bench.evaluate()
-    faults = " ".join(examine(bench.run, bench.task).faults)
+    faults = " ".join(check_integrity(bench.run, bench.task).faults)
     assert made.id in faults and "belongs to no evaluation of this run" in faults
 
 
@@ -817,7 +817,7 @@ def test_more_evaluations_than_a_run_can_need(bench: Bench) -> None:
     for again in (grading, bench.open(max_evaluations=3)):
         with pytest.raises(IntegrityError, match="used up its evaluations on dev"):
             again.evaluate(None, "search", 6, "auto")
-    assert examine(bench.run, bench.task).dev_evaluations == 3
+    assert check_integrity(bench.run, bench.task).dev_evaluations == 3
 
 
 # Jobs that lie about their outcome.

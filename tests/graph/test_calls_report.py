@@ -22,14 +22,22 @@ from trex.graph.cli.console import RunConsole
 from trex.graph.cli.outcome import print_summary
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.protocol import CallRecord
-from trex.graph.report.agent_turns import A_ROUND, WHOLE, first_lines, spoken, thinking, thoughts
+from trex.graph.report.agent_turns import (
+    A_ROUND,
+    WHOLE,
+    call_views,
+    calls_by_experiment,
+    first_lines,
+    spoken,
+)
 from trex.graph.report.call_totals import by_role, by_round, event_of, experiment_of, round_of, totals
 from trex.graph.report.formatting import clean
-from trex.graph.report.html import Report, html
+from trex.graph.report.html import html
 from trex.graph.report.markdown import escape, markdown
+from trex.graph.report.report_model import Report
 from trex.graph.report.summary import RunSummary, summarise, tally
 from trex.graph.researcher.protocol import Candidate, Note
-from trex.graph.run.estimate import models_on_top
+from trex.graph.run.estimate import model_limits
 from trex.graph.run.settings import Settings
 from trex.graph.tree.tree import Tree
 from trex.tools.untrusted import quoted
@@ -165,20 +173,20 @@ def test_the_command_repeats_the_model_and_its_switches(run: SyntheticRun) -> No
     )
 
 
-def test_each_round_shows_what_was_thought_read_and_spent(run: SyntheticRun) -> None:
+def test_each_round_shows_its_model_calls(run: SyntheticRun) -> None:
     calls = make_calls(run.experiments)
     page = html(report_of(run, calls))
     shown = " ".join(Page(page).text)
-    for sums in thinking(calls).values():
-        assert f"{sums.usage.tokens_in:,} tokens in, {sums.totals.tokens_out:,} out" in shown
-    assert page.count('<details class="thinking">') == len(thinking(calls)) == 7
+    for sums in calls_by_experiment(calls).values():
+        assert f"{sums.totals.tokens_in:,} tokens in, {sums.totals.tokens_out:,} out" in shown
+    assert page.count('<details class="model-calls">') == len(calls_by_experiment(calls)) == 7
     assert "search_papers" in shown and "query: sentiment contrast" in shown
     assert "Learning with noisy labels" in shown and "licence: cc-zero" in shown
     assert "Three trials that differ in one thing each." in shown
     assert "sent back" in shown and "trials 1 and 2 do not differ" in shown
     assert "no answer" in shown and "the server answered 503 five times" in shown
     text = markdown(report_of(run, calls))
-    assert text.count("What the model thought, read and spent") == 7
+    assert text.count("Model calls") == 7
     assert f"{totals(calls).tokens_in:,} tokens in" in text
 
 
@@ -196,7 +204,7 @@ def test_results_stand_with_the_tools_that_brought_them() -> None:
             tools=[{"name": "c", "arguments": {}}],
         ),
     ]
-    shown = thoughts(calls)
+    shown = call_views(calls)
     assert [(tool.name, tool.arguments, tool.result) for tool in shown[0].tools] == [
         ("a", "x: 1", "A"),
         ("b", "", "B"),
@@ -260,19 +268,19 @@ def test_any_text_is_shown_as_it_is_or_replaced(text: str) -> None:
     length=st.integers(0, 20_000),
     calls=st.integers(1, 12),
 )
-def test_thoughts_stay_within_their_room(rounds: int, length: int, calls: int) -> None:
+def test_calls_stay_within_their_room(rounds: int, length: int, calls: int) -> None:
     record = [
         make_call(n, f"plan e{number:03d}", text="x" * length, problem="y" * length)
         for number in range(rounds)
         for n in range(calls)
     ]
-    shown = thinking(record)
+    shown = calls_by_experiment(record)
     assert len(shown) == rounds
-    largest = max(sum(t.length for t in behind.thoughts) for behind in shown.values())
+    largest = max(sum(t.length for t in behind.views) for behind in shown.values())
     assert largest <= max(A_ROUND, 4200)
-    assert sum(t.length for behind in shown.values() for t in behind.thoughts) <= WHOLE + rounds * 4200
+    assert sum(t.length for behind in shown.values() for t in behind.views) <= WHOLE + rounds * 4200
     for behind in shown.values():
-        assert len(behind.thoughts) + behind.left_out == calls == behind.totals.calls
+        assert len(behind.views) + behind.left_out == calls == behind.totals.calls
 
 
 def printed(summary: RunSummary) -> str:
@@ -323,10 +331,10 @@ def models(**limits: Any) -> Settings:
 
 
 def test_the_estimate_says_what_comes_on_top() -> None:
-    assert models_on_top(models().model_copy(update={"llm": None})) is None
-    said = models_on_top(models(token_budget=200_000, cost_budget_usd=2.0))
+    assert model_limits(models().model_copy(update={"llm": None})) is None
+    said = model_limits(models(token_budget=200_000, cost_budget_usd=2.0))
     assert said == "calls of openai:gpt-5 come on top: at most 200,000 tokens and $2.00"
-    assert "without a limit" in (models_on_top(models()) or "")
+    assert "without a limit" in (model_limits(models()) or "")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_run_from_first_to_last(trex: Trex, tmp_path: Path, undisturbed: Run) 
     words = ("run", "sentiment", "--smoke", "--rounds", "2", "--trials", "2", "--out", tmp_path / "run")
     said = trex(*words)
     assert said.code == 0 and said.err == "", said
-    for words in ("2 rounds of 2 trials", "this will take", "disk", "promoted", "test", "done (rounds)"):
+    for words in ("2 rounds of 2 trials", "expected time", "disk", "promoted", "test", "done (rounds)"):
         assert words in said.out
     assert tree_of(tmp_path / "run") == tree_of(undisturbed.directory), "one seed, one tree"
     assert trex("resume", tmp_path / "run").code == 0
@@ -122,7 +122,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     _, complaint = process.communicate(timeout=60)
     assert time.monotonic() - asked < 10
     assert process.returncode == 130
-    assert complaint.strip() == f"interrupted: go on with `trex resume {out}`"
+    assert complaint.strip() == f"interrupted: continue with `trex resume {out}`"
     assert not psutil.pid_exists(worker) and processes_of(out) == []
     assert load_run(out).summary.status == "interrupted"
     went_on = launch(tmp_path, 0.03, "resume", out)
@@ -269,4 +269,6 @@ def test_nobody_at_the_terminal_leaves_a_run_to_resume(tmp_path: Path) -> None:
     process = launch(tmp_path, 0.03, "run", "sentiment", *QUICK, "--approve", "--out", tmp_path / "run")
     _, complaint = process.communicate("", timeout=60)
     assert process.returncode == 130
-    assert complaint.strip().splitlines()[-1] == f"interrupted: go on with `trex resume {tmp_path / 'run'}`"
+    assert (
+        complaint.strip().splitlines()[-1] == f"interrupted: continue with `trex resume {tmp_path / 'run'}`"
+    )

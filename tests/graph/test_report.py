@@ -18,12 +18,14 @@ from trex.evaluation.splits import search_items
 from trex.files import write_json, write_jsonl
 from trex.graph.finish.model_card import model_card, snippet
 from trex.graph.report.charts import learning_curves_svg, progress_svg, ticks
-from trex.graph.report.formatting import tree_lines, verdict
-from trex.graph.report.html import Report, html, write_report
+from trex.graph.report.formatting import compare_with_baseline, tree_lines
+from trex.graph.report.html import html
 from trex.graph.report.markdown import markdown
 from trex.graph.report.plot import plot_run
+from trex.graph.report.report_model import Report
 from trex.graph.report.summary import FinishRecord, RunSummary, summarise
 from trex.graph.report.tree_svg import layout, path_to, tree_svg
+from trex.graph.report.write_report import write_report
 from trex.graph.steering.control import Control
 from trex.graph.tree.experiment import Experiment
 from trex.graph.tree.tree import Tree
@@ -120,12 +122,12 @@ def test_verdict_is_arithmetic_on_the_paired_interval(run: SyntheticRun) -> None
     for low, high in ((0.01, 0.2), (-0.01, 0.2), (-0.2, -0.01)):
         changed = gain.model_copy(update={"ci_low": low, "ci_high": high})
         run.finish = run.finish.model_copy(update={"test_gain": changed})
-        kinds[low] = verdict(summary_of(run)).kind
+        kinds[low] = compare_with_baseline(summary_of(run)).kind
     assert kinds == {0.01: "better", -0.01: "noise", -0.2: "worse"}
     run.finish = run.finish.model_copy(update={"test_gain": None})
-    assert verdict(summary_of(run)).kind == "better"
+    assert compare_with_baseline(summary_of(run)).kind == "better"
     run.finish = run.finish.model_copy(update={"winner_trial": None})
-    assert verdict(summary_of(run)).word == "no winner"
+    assert compare_with_baseline(summary_of(run)).word == "no winner"
     html(report_of(run))
 
 
@@ -211,7 +213,7 @@ def test_report_of_a_run_directory(run: SyntheticRun, tmp_path: Path) -> None:
 def test_markdown_tells_the_story(run: SyntheticRun) -> None:
     text = markdown(report_of(run))
     assert "★" in text and "✗ failed" in text
-    assert verdict(summary_of(run)).sentence in text
+    assert compare_with_baseline(summary_of(run)).sentence in text
     assert f"trex replay {run.info.settings.directory}" in text
     best = summary_of(run).best
     lines = list(tree_lines(summary_of(run).experiments, best.experiment if best else None))

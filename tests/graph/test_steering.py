@@ -21,7 +21,7 @@ from trex.files import read_json
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import prepare_run
 from trex.graph.nodes import Nodes
-from trex.graph.report.integrity import examine
+from trex.graph.report.integrity import check_integrity
 from trex.graph.run.runtime import RuntimeRegistry
 from trex.graph.steering.approval import EDITED, Review
 from trex.graph.steering.control import HINTS, Control
@@ -236,10 +236,10 @@ def test_a_paused_run_goes_on_as_if_nothing_had_happened(trex: Trex, tmp_path: P
     out = tmp_path / "run"
     process = launch(tmp_path, 0.5, "run", "sentiment", *QUICK, "--out", out)
     until(lambda: training(out))
-    assert trex("pause", out).out == f"paused: go on with `trex resume {out}`\n"
+    assert trex("pause", out).out == f"paused: continue with `trex resume {out}`\n"
     _, complaint = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert complaint.strip() == f"interrupted: go on with `trex resume {out}`"
+    assert complaint.strip() == f"interrupted: continue with `trex resume {out}`"
     assert load_run(out).summary.status == "interrupted"
     assert not (out / "pause.json").exists()
     trex("pause", out).complains(2, "no process works on", "nothing to pause")
@@ -350,10 +350,10 @@ def test_a_fork_is_judged_like_a_run_and_says_that_test_was_seen(
     quick_runtime: None, tmp_path: Path, finished: Run
 ) -> None:
     done = finished.fork("e001", out=tmp_path / "fork")
-    seen = examine(done.directory, load(smoke=True))
+    seen = check_integrity(done.directory, load(smoke=True))
     assert seen.faults == []
     assert seen.test_openings == 1
-    asked = examine(finished.directory, load(smoke=True)).dev_evaluations
+    asked = check_integrity(finished.directory, load(smoke=True)).dev_evaluations
     assert seen.dev_evaluations > asked, "what was asked of dev counts on"
     assert done.best is not None and done.best.test_seen
     assert finished.best is not None and not finished.best.test_seen

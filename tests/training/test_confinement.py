@@ -20,7 +20,7 @@ from support.places import SUPPORT
 from trex import landlock, run
 from trex.errors import TrexError
 from trex.graph.report.integrity import confinement_of
-from trex.graph.run.doctor import examine
+from trex.graph.run.doctor import check_machine
 from trex.training.jobs import confinement
 from trex.training.jobs import worker_session as sessions
 from trex.training.jobs.confinement import REQUIRE, confine
@@ -368,9 +368,9 @@ def test_without_landlock_a_user_can_insist(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = trial_in(house.run, house.model)
-    assert {f.what: f.ok for f in examine()}["confinement"] is True
+    assert {f.what: f.ok for f in check_machine()}["confinement"] is True
     monkeypatch.setenv(REQUIRE, "1")
-    assert {f.what: f.ok for f in examine()}["confinement"] is False
+    assert {f.what: f.ok for f in check_machine()}["confinement"] is False
     with pytest.raises(TrexError, match="this kernel can't confine workers"):
         default_starter(1, FAKE)
     folder = TrialFolder(tmp_path / trial.id)

@@ -1,0 +1,61 @@
+"""Running a prepared run in the terminal: the announcement, live progress, questions, the outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from ...evaluation.task import Task
+    from ..api import Prepared, Run
+    from ..run.settings import Settings
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def announce(task: Task, settings: Settings) -> None:
+    """Print the expected time and disk use before a run starts."""
+    from ..run.estimate import estimate_run, model_limits
+
+    expected = estimate_run(task, settings)
+    if expected.seconds is None:
+        took = "unknown before the first trial"
+    else:
+        basis = "measured in earlier runs" if expected.measured else "from typical rates"
+        took = f"about {max(1, round(expected.seconds / 60))} min ({basis})"
+    limit = f"; budget: {settings.budget_seconds / 60:.3g} min" if settings.budget_seconds else ""
+    out.print(
+        f"[bold]{task.name}[/bold]: {settings.rounds} rounds of {settings.trials} trials on {task.base_model}"
+    )
+    out.print(f"expected time: {took}; disk: {expected.disk_mb} MB{limit}; directory: {settings.directory}")
+    if limits := model_limits(settings):
+        out.print(limits, markup=False)
+
+
+def run_in_foreground(prepared: Prepared) -> None:
+    """Run to the end with live output; Ctrl-C exits with code 130 and the command that resumes."""
+    from .approval_prompt import ask_person
+    from .console import RunConsole
+    from .outcome import print_summary
+
+    console = RunConsole(prepared.settings, out)
+
+    def approve(question: dict[str, Any]) -> dict[str, Any]:
+        console.pause()
+        try:
+            return ask_person(out, question)
+        except click.Abort:
+            raise KeyboardInterrupt from None
+        finally:
+            console.resume()
+
+    try:
+        with console:
+            done: Run = prepared.go(approve, console)
+    except KeyboardInterrupt:
+        err.print(f"interrupted: continue with `trex resume {prepared.directory.path}`", soft_wrap=True)
+        raise SystemExit(130) from None
+    print_summary(out, done.summary)

@@ -1,0 +1,110 @@
+"""What a report shows: the summary of a run with its tree, failure cases, research, calls, hints, integrity."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...evaluation.failures.analysis import Failures
+from ...evaluation.results import FailureCase
+from ...evaluation.task import Task
+from ...files import read_json
+from ..memory.insights import Insight, distil
+from ..researcher.protocol import Candidate, Note, ResearchNotes
+from ..steering.control import Control, Hint
+from ..tree.experiment import Experiment
+from ..tree.tree import Tree
+from .call_totals import read_run_calls
+from .integrity import Integrity, check_integrity
+from .summary import RunSummary, Spend
+
+if TYPE_CHECKING:
+    from ..llm.protocol import CallRecord
+
+RESEARCH, CALLS = "research.json", "calls.jsonl"
+CASES_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report shows. `cases` come from `search`; `notes` are the Researcher's, one line each.
+
+    `findings` and `candidates` come from open-domain research, `calls` from the record of chat models, `hints`
+    from a person, `insights` from the whole tree; without a chat model most of it is empty.
+
+    `integrity` is None for a report on objects alone, without a run directory.
+    """
+
+    summary: RunSummary
+    tree: Tree
+    cases: Sequence[FailureCase] = ()
+    notes: Sequence[str] = ()
+    findings: Sequence[Note] = ()
+    candidates: Sequence[Candidate] = ()
+    calls: Sequence[CallRecord] = ()
+    insights: Sequence[Insight] = ()
+    hints: Sequence[str] = ()
+    integrity: Integrity | None = None
+
+    @property
+    def winner(self) -> Experiment | None:
+        """The experiment of the best trial."""
+        best = self.summary.best
+        return self.tree[best.experiment] if best is not None and best.trial is not None else None
+
+    @property
+    def spend(self) -> Spend:
+        """What the run has used."""
+        return Spend.model_validate(self.summary.spend)
+
+    @property
+    def replay_command(self) -> str:
+        """What trains the winner again."""
+        return f"trex replay {shlex.quote(self.summary.directory)}"
+
+
+def collect_report(directory: Path, summary: RunSummary, tree: Tree, task: Task) -> Report:
+    """Read what a run directory holds beside the tree.
+
+    Failure cases come from the predictions that the run kept, notes from what research wrote down.
+    """
+    report = Report(summary, tree)
+    winner = report.winner
+    research = _research(directory / RESEARCH)
+    return Report(
+        summary,
+        tree,
+        cases=[] if winner is None else _cases(directory, winner, task),
+        notes=[f"{note.text} ({note.source})" for note in research.notes],
+        findings=research.findings,
+        candidates=research.candidates,
+        calls=read_run_calls(directory / CALLS),
+        insights=distil(tree),
+        hints=[_hint_text(hint) for hint in Control(directory).hints()],
+        integrity=check_integrity(directory, task),
+    )
+
+
+def _cases(directory: Path, winner: Experiment, task: Task) -> list[FailureCase]:
+    evaluation = winner.evaluation
+    if (
+        evaluation is None
+        or evaluation.predictions is None
+        or not (directory / evaluation.predictions).exists()
+    ):
+        return []
+    return Failures(evaluation, task, directory).cases[:CASES_SHOWN]
+
+
+def _research(path: Path) -> ResearchNotes:
+    return ResearchNotes.model_validate(read_json(path)) if path.exists() else ResearchNotes()
+
+
+def _hint_text(hint: Hint) -> str:
+    """A person's words, and when they were said if it was not in between."""
+    if hint.origin == "rejection":
+        return f"{hint.text} (with a plan that was turned down{f': {hint.about}' if hint.about else ''})"
+    return hint.text if hint.origin == "hint" else f"{hint.text} (with the {hint.origin})"
