@@ -28,7 +28,7 @@ from .steering.approval import EDITED, Review, question, revised
 from .steering.control import Control
 from .steering.requests import STOPPED, chosen_by_person, stopped, unless_stopped
 from .tree.experiment import DatasetCard, Experiment, TrialRecord
-from .tree.tree import Tree
+from .tree.tree import Tree, fold_tree
 
 
 class Nodes:
@@ -240,7 +240,7 @@ class Nodes:
         runtime, experiment = self._open(state), self._tree(state)[state["current"]]
         status: Literal["done", "failed"] = "failed" if experiment.failure else "done"
         closed = experiment.model_copy(update={"status": status})
-        tree = self._tree(state).updated(closed)
+        tree = runtime.reader.read(fold_tree(state["tree"], [{closed.id: {"status": status}}]))
         conclude.keep_record(runtime, tree, closed)
         emit("experiment", id=closed.id, parent=closed.parent_id, strategy=closed.strategy, status=status,
              value=closed.score.value if closed.score else None, failure=closed.failure)  # fmt: skip

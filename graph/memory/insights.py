@@ -9,7 +9,7 @@ suggested it can't test it as well. What an experiment says of its direction is 
   to be worth having, or a loss.
 - It shows neither if it shows both (a small, sure gain) or none. Failed experiments show nothing.
 
-A child of the baseline is measured against the baseline's oldest child: training at all is no direction.
+A child of the baseline is measured against the first plan (`Tree.reference`).
 
 This is the decision rule with a region of practical equivalence (Kruschke 2018, Advances in Methods and
 Practices in Psychological Science 1:270). The same rule, applied to the mean gain of all later experiments of
@@ -151,7 +151,7 @@ class _Records:
         self._found: dict[str, list[_Outcome]] = defaultdict(list)
         self._judged: dict[tuple[str, int], _Later] = {}
         for place, experiment in enumerate(tree):
-            posterior = _posterior(tree, experiment)
+            posterior = tree.direction_posterior(experiment.id)
             if experiment.plan is not None and posterior is not None and posterior.gain is not None:
                 shows = _shown(posterior.gain, posterior.gain_sd, tree.noise)
                 direction = _folded(experiment.plan.direction)
@@ -207,24 +207,6 @@ class _Records:
                 },
             )
         return self._judged[key]
-
-
-def _posterior(tree: Tree, experiment: Experiment) -> Posterior | None:
-    """What to believe of a direction's gain, from one experiment that took it.
-
-    A child of the baseline owes most of its gain to being trained at all; it is measured against the oldest
-    such child (the two taken as independent), which is itself no evidence of a direction.
-    """
-    posterior, parent = tree.posterior(experiment.id), tree.parent(experiment.id)
-    if posterior is None or parent is None or parent.plan is not None:
-        return posterior
-    first = next((child for child in tree.children(parent.id) if child.score is not None), None)
-    before = None if first is None or first.id == experiment.id else tree.posterior(first.id)
-    if before is None:
-        return None
-    return Posterior(
-        posterior.mean, posterior.sd, posterior.mean - before.mean, math.hypot(posterior.sd, before.sd)
-    )
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ checkpoint however deep it hangs.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -127,32 +127,6 @@ class Tree:
             order.extend(below)
         return tuple(order)
 
-    def updated(self, experiment: Experiment) -> Tree:
-        """This tree with one experiment in a later state, or with a new one: the same as if built anew.
-
-        What the change does not touch is shared. Raises TrexError as the constructor does.
-        """
-        before = self._nodes.get(experiment.id)
-        if before is None or (before.round, before.parent_id) != (experiment.round, experiment.parent_id):
-            tree = Tree([*(e for e in self if e.id != experiment.id), experiment])
-        else:
-            tree = copy(self)
-            tree._nodes = {**self._nodes, experiment.id: experiment}
-            for derived in (*_OF_SCORES, "statistics"):
-                tree.__dict__.pop(derived, None)
-        if before is None or before.status != "done":
-            if experiment.status != "done":
-                # What scores say does not depend on experiments that have none.
-                tree.__dict__.update(
-                    (name, self.__dict__[name]) for name in _OF_SCORES if name in self.__dict__
-                )
-            elif not tree._children[experiment.id]:
-                # A leaf's score is nobody's ancestor yet: what is known of the others stays.
-                measured = dict(self._measured)
-                tree._measure(experiment.id, measured)
-                tree.__dict__["_measured"] = measured
-        return tree
-
     def __len__(self) -> int:
         return len(self._nodes)
 
@@ -255,6 +229,25 @@ class Tree:
         return {node: known.gain for node, known in self._measured.items() if known.gain is not None}
 
     @cached_property
+    def first_plan(self) -> Experiment | None:
+        """The root's oldest scored child: the first plan that trained at all; `None` while there is none."""
+        if not self.order:
+            return None
+        return next((child for child in self.children(self.root.id) if child.score is not None), None)
+
+    def reference(self, node: str) -> Experiment | None:
+        """What a node's direction is measured against: its parent; for a child of the root, `first_plan`.
+
+        Training at all gains over the untrained root, which says nothing of a direction. `None` where nothing
+        can be said: for the root, for `first_plan` itself, and for children of the root while there is none.
+        """
+        parent = self.parent(node)
+        if parent is None or parent.id != self.root.id:
+            return parent
+        first = self.first_plan
+        return None if first is None or first.id == node else first
+
+    @cached_property
     def gain_variance(self) -> float:
         """τ²: the variance of true gains between parent and child, estimated from this tree."""
         gains, noise = zip(*self.gains.values(), strict=True) if self.gains else ((), ())
@@ -265,18 +258,16 @@ class Tree:
         """What is known of each scored experiment, parents before their children."""
         measured: dict[str, _Measured] = {}
         for node in self.order:
-            self._measure(node, measured)
+            experiment = self._nodes[node]
+            if experiment.status == "done" and experiment.score is not None:
+                above = experiment.parent_id
+                while above is not None and above not in measured:
+                    above = self._nodes[above].parent_id
+                gain = (
+                    None if above is None else ObservedGain.between(measured[above].score, experiment.score)
+                )
+                measured[node] = _Measured(experiment.score, above, gain)
         return measured
-
-    def _measure(self, node: str, measured: dict[str, _Measured]) -> None:
-        """Add a node, if it is scored, to what holds its ancestors."""
-        experiment = self._nodes[node]
-        if experiment.status == "done" and experiment.score is not None:
-            above = experiment.parent_id
-            while above is not None and above not in measured:
-                above = self._nodes[above].parent_id
-            gain = None if above is None else ObservedGain.between(measured[above].score, experiment.score)
-            measured[node] = _Measured(experiment.score, above, gain)
 
     @cached_property
     def posteriors(self) -> Mapping[str, Posterior]:
@@ -298,6 +289,23 @@ class Tree:
         failed.
         """
         return self.posteriors.get(self[node].id)
+
+    def direction_posterior(self, node: str) -> Posterior | None:
+        """The posterior of a node with its gain over `reference`: evidence of what its direction brings.
+
+        `None` without a score or a reference. For children of the root the two posteriors are taken as
+        independent.
+        """
+        posterior, reference = self.posterior(node), self.reference(node)
+        if posterior is None or reference is None:
+            return None
+        if reference.id == self[node].parent_id:
+            return posterior
+        before = self.posterior(reference.id)
+        if before is None:
+            return None
+        gain_sd = math.hypot(posterior.sd, before.sd)
+        return Posterior(posterior.mean, posterior.sd, posterior.mean - before.mean, gain_sd)
 
     def best(self) -> Experiment | None:
         """The scored experiment with the highest posterior mean, ties by id; `None` without any score."""
@@ -343,47 +351,26 @@ class Tree:
         return [KeyNode(node, kind, reason) for _, node, reason in sorted(found)]
 
 
-_OF_SCORES = ("scored", "noise", "gains", "gain_variance", "_measured", "posteriors")
-"""Derived properties of a tree that experiments without a score have no part in."""
-
-
 class TreeReader:
-    """Reads the tree from graph state and validates each node once.
+    """Builds the tree from graph state, and validates each node once.
 
-    A node is known by the identity of its raw dictionary, which `fold_tree` keeps for nodes that did not
-    change; what was read is held, so an identity is never used again while it is remembered, and nobody changes
-    it in place. One reader serves one run.
+    Validating 300 experiments takes 40 ms and a round reads the tree nine times (`benchmarks/loop.py`: 350 ms a
+    round without this). A node's raw dictionary is the key: `fold_tree` keeps it while the node does not change.
     """
 
     def __init__(self) -> None:
-        self._raw: Mapping[str, Mapping[str, Any]] = {}
-        self._tree = Tree([])
+        self._known: dict[str, tuple[Mapping[str, Any], Experiment]] = {}
 
     def read(self, raw: Mapping[str, Mapping[str, Any]]) -> Tree:
         """The tree of the state's raw nodes. Raises TrexError where a node's key is not its id."""
-        known = self._raw
-        if raw is known:
-            return self._tree
-        changed = [node for node, fields in raw.items() if known.get(node) is not fields]
-        gone = len(raw) != len(known) + sum(node not in known for node in changed)
-        if len(changed) == 1 and not gone:
-            self._tree = self._tree.updated(self._experiment(changed[0], raw[changed[0]]))
-        elif changed or gone:
-            read = {node: self._experiment(node, raw[node]) for node in changed}
-            self._tree = Tree([read.get(node) or self._tree[node] for node in raw])
-        self._raw = raw
-        return self._tree
+        self._known = {node: (fields, self._experiment(node, fields)) for node, fields in raw.items()}
+        return Tree(experiment for _, experiment in self._known.values())
 
     def _experiment(self, node: str, fields: Mapping[str, Any]) -> Experiment:
-        """The node; of one that is known only the fields that changed are validated."""
-        before = self._raw.get(node, {})
-        if not before or before.keys() - fields.keys():
-            experiment = Experiment.model_validate(fields)
-        else:
-            experiment = self._tree[node].model_copy()
-            for name in Experiment.model_fields.keys() & fields.keys():
-                if name not in before or before[name] is not fields[name]:
-                    setattr(experiment, name, fields[name])
+        known = self._known.get(node)
+        if known is not None and known[0] is fields:
+            return known[1]
+        experiment = Experiment.model_validate(fields)
         if experiment.id != node:
             raise TrexError(f"the state keeps experiment {experiment.id!r} under the key {node!r}")
         return experiment

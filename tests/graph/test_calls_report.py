@@ -183,7 +183,7 @@ def test_each_round_shows_its_model_calls(run: SyntheticRun) -> None:
     assert "search_papers" in shown and "query: sentiment contrast" in shown
     assert "Learning with noisy labels" in shown and "licence: cc-zero" in shown
     assert "Three trials that differ in one thing each." in shown
-    assert "sent back" in shown and "trials 1 and 2 do not differ" in shown
+    assert "invalid answer" in shown and "trials 1 and 2 do not differ" in shown
     assert "no answer" in shown and "the server answered 503 five times" in shown
     text = markdown(report_of(run, calls))
     assert text.count("Model calls") == 7

@@ -88,7 +88,7 @@ def test_show_json_has_the_promised_shape(run: SyntheticRun) -> None:
     assert isinstance(best["dev"], float)
     for name in ("dev_interval", "confirm", "test", "baseline_test"):
         assert best[name].keys() == {"value", "ci_low", "ci_high", "n"}, name
-    kinds = ["active", "training", "evaluation", "loading", "own"]
+    kinds = ["active", "training", "evaluation", "loading", "overhead"]
     assert {f"{kind}_seconds" for kind in kinds} <= shown["spend"].keys()
     assert shown["experiments"][0]["visits"] == 15
     assert RunSummary.model_validate(shown) == summary_of(run)

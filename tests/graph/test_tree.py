@@ -150,6 +150,25 @@ def test_best_goes_by_posterior_and_breaks_ties_by_id() -> None:
     assert Tree([experiment("e0", None, None)]).best() is None
 
 
+def test_children_of_the_root_are_measured_against_the_first_plan() -> None:
+    family = tree(
+        [("e0", None, 0.5), ("e1", "e0", None), ("e2", "e0", 0.7), ("e3", "e0", 0.8), ("e4", "e3", 0.75)]
+    )
+    assert family.first_plan is family["e2"]
+    references = {e.id: family.reference(e.id) for e in family}
+    assert {node: found and found.id for node, found in references.items()} == {
+        "e0": None, "e1": "e2", "e2": None, "e3": "e2", "e4": "e3",
+    }  # fmt: skip
+    assert family.direction_posterior("e2") is None and family.direction_posterior("e1") is None
+    assert family.direction_posterior("e4") == family.posterior("e4")
+    against_first, mean = (
+        family.direction_posterior("e3"),
+        {e.id: family.posteriors[e.id].mean for e in family.scored},
+    )
+    assert against_first is not None and against_first.gain == pytest.approx(mean["e3"] - mean["e2"])
+    assert Tree([]).first_plan is None
+
+
 def test_key_nodes_are_capped_ordered_and_explained() -> None:
     rows = [("e0", None, 0.5), ("e1", "e0", 0.8), ("e2", "e0", 0.51), ("e3", "e1", None), ("e4", "e1", 0.4)]
     keys = tree(rows).key_nodes()

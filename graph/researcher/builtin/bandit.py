@@ -37,24 +37,16 @@ def scale(tree: Tree) -> float:
 
 
 def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
-    """The gains of each direction over what it refined.
-
-    A child of the root starts from the first plan, not from the untrained model; the oldest child is that
-    plan, and the later ones are measured against it. It is itself no evidence for any direction.
-    """
+    """The gains of each direction over its reference (`Tree.reference`); failures count as a fixed loss."""
     found: dict[str, list[ObservedGain]] = defaultdict(list)
-    size, root, gains = scale(tree), tree.root.id, tree.gains
-    failed = ObservedGain(FAILURE_GAIN * size, 0.0)
-    first = next((child for child in tree.children(root) if child.score is not None), None)
+    failed = ObservedGain(FAILURE_GAIN * scale(tree), 0.0)
     for experiment in tree:
-        if experiment.plan is None or experiment.status == "running":
+        reference = tree.reference(experiment.id)
+        if experiment.plan is None or experiment.status == "running" or reference is None:
             continue
-        gain = gains.get(experiment.id)
-        if experiment.parent_id == root:
-            if first is None or first is experiment:
-                continue
-            if first.score is not None and experiment.score is not None:
-                gain = ObservedGain.between(first.score, experiment.score)
+        gain = tree.gains.get(experiment.id)
+        if reference.id != experiment.parent_id and reference.score and experiment.score:
+            gain = ObservedGain.between(reference.score, experiment.score)
         found[experiment.plan.direction].append(gain or failed)
     return found
 

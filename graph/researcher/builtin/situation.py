@@ -135,8 +135,8 @@ class Situation:
     @property
     def score(self) -> str:
         """The score to beat, so that a hypothesis can be refuted; under the root it is the first plan's."""
-        first = next((child for child in self.tree.children(self.node.id) if child.score is not None), None)
-        to_beat = first if self.node.plan is None and first is not None else self.node
+        to_beat = self.tree.first_plan if self.node.id == self.tree.root.id else None
+        to_beat = to_beat or self.node
         return "its parent's" if to_beat.score is None else f"{to_beat.score.value:.3f}"
 
     def symptom_phrase(self, remedies: frozenset[Symptom]) -> str:
