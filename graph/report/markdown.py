@@ -118,7 +118,7 @@ def _calls(calls: RoundCalls) -> Iterator[str]:
     """The last calls of a round in a line or two each; the page and the record of calls have more."""
     sums = calls.totals
     spent = formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
-    yield f"What the model view, read and spent: {escape(spent)}, {duration(sums.seconds)}"
+    yield f"Model calls: {escape(spent)}, {duration(sums.seconds)}"
     yield ""
     shown = calls.views[-CALLS_SHOWN:]
     left_out = calls.left_out + len(calls.views) - len(shown)

@@ -313,7 +313,7 @@ def test_a_thousand_claiming_nodes_take_under_50_ms() -> None:
 
 _AGAIN = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], f"{sys.argv[1]}/graph"]
 from test_insights import _large
 from trex.graph.memory.memory_context import condense, context
 tree = _large(300)
