@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from .task import Split
 
@@ -38,7 +38,9 @@ class Evaluation(BaseModel):
     scoring: str = Field(description="'choices' (likelihood) or 'generation'")
     score: Score
     secondary: dict[str, float] = Field(
-        default_factory=dict, description="e.g. validity, uniqueness, novelty"
+        default_factory=dict,
+        validation_alias=AliasChoices("secondary", "extras"),  # its name in runs of version 0.1
+        description="e.g. validity, uniqueness, novelty",
     )
     predictions: str | None = None
     seconds: float = 0.0

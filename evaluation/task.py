@@ -6,9 +6,11 @@ import string
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from .metric_name import metric_text
 
 Split = Literal["search", "confirm", "test"]
 Message = dict[str, str]
@@ -107,7 +109,11 @@ class Task(BaseModel):
     dev: Path
     test: Path
     prompt: Prompt
-    metric: str = "accuracy"
+    metric: Annotated[str, BeforeValidator(metric_text)] = Field(
+        default="accuracy",
+        description="A metric's name, or a mapping of name and options, e.g. {name: numeric, tolerance: 0.01}; kept "
+        "as text: numeric(tolerance=0.01)",
+    )
     choices: list[str] | None = Field(
         default=None, description="With choices, the answer is the most likely one; without, it is generated"
     )

@@ -42,8 +42,8 @@ def load_task(path: Path) -> Task:
     for name in ("dev", "test"):
         if name in fields:
             fields[name] = str(folder / str(fields[name]))
-    if is_file(str(fields.get("metric", ""))):
-        fields["metric"] = str(folder / str(fields["metric"]))
+    if "metric" in fields:
+        fields["metric"] = _located(fields["metric"], folder)
     try:
         task = Task.model_validate(fields)
     except ValidationError as error:
@@ -98,6 +98,13 @@ def _split(data: Path, name: str) -> dict[str, Any]:
         "dev": str(folder / "dev.jsonl"),
         "test": str(folder / "test.jsonl"),
     }
+
+
+def _located(metric: Any, folder: Path) -> Any:
+    """A metric that is named by its file, with the file's full path."""
+    if isinstance(metric, dict) and is_file(str(metric.get("name"))):
+        return metric | {"name": str(folder / str(metric["name"]))}
+    return str(folder / metric) if isinstance(metric, str) and is_file(metric) else metric
 
 
 def _absolute(source: Any, folder: Path, path: Path) -> dict[str, Any]:

@@ -1,1 +1,16 @@
-"""Inference engines: what makes answers from a model and its weights."""
+"""Inference engines by name. To add one: a module here and a line in `ENGINES`, or an entry point `trex.engines`."""
+
+from __future__ import annotations
+
+from ...registry import Registry
+from .protocol import Completion, InferenceEngine, OpenEngine
+
+__all__ = ["DEFAULT_ENGINE", "ENGINES", "Completion", "InferenceEngine", "OpenEngine"]
+
+DEFAULT_ENGINE = "transformers"
+
+ENGINES = Registry[OpenEngine](
+    "inference engine",
+    "trex.engines",
+    {"transformers": f"{__name__}.transformers_engine:TransformersEngine"},
+)

@@ -1,4 +1,4 @@
-"""Answers from a model: the most likely of some choices, or free text. One base model, adapters swapped."""
+"""The engine `transformers`: a model in this process, on the GPU if there is one. One base model, adapters swapped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,14 @@ from ...errors import InputError, IntegrityError
 from ..task import GenerationSettings, Message
 from .adapter_check import tensor_names, verify_adapter
 from .batching import Context, in_batches, shared_beginning
+from .protocol import Completion
 
-# An answer that is one of the choices is no longer than the longest of them; a few tokens more show it isn't.
+# An answer that is one of the choices is no longer than the longest of them; a few tokens more show that it is not.
 TOKENS_BEYOND_CHOICES = 4
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the model said; `truncated` if it ran into the limit before it ended its turn."""
-
-    text: str
-    truncated: bool = False
-
-
 def precision() -> str:
-    """How numbers are held here: by device and processor flags, never by a timing, so that runs agree."""
+    """The number format on this machine: from device and processor flags, never from a timing, so that runs agree."""
     if torch.cuda.is_available():
         return "cuda-bfloat16"
     return "float32+bfloat16-autocast" if _cpu_multiplies_bfloat16() else "float32"
@@ -46,8 +38,8 @@ def _cpu_multiplies_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
 
 
-class Scorer:
-    """Holds a base model and its tokenizer. The constructor is light; `load` reads the weights."""
+class TransformersEngine:
+    """An `InferenceEngine` on `transformers` and PEFT. Safe to call from threads, one call at a time."""
 
     def __init__(self, base_model: Path, threads: int) -> None:
         self._base_model = base_model
@@ -58,7 +50,7 @@ class Scorer:
         self.precision = precision()
 
     def load(self) -> None:
-        """Load once; further calls return at once. Raises InputError if there is no usable model."""
+        """Read the weights once. Raises InputError for a model that cannot be loaded or has no chat template."""
         with self._lock:
             if self._model is not None:
                 return
@@ -92,11 +84,10 @@ class Scorer:
         choices: Sequence[str],
         settings: GenerationSettings,
         adapter: Path | None = None,
-    ) -> list[Answer]:
-        """For each conversation the choice whose tokens have the highest total log-likelihood as the answer.
+    ) -> list[Completion]:
+        """See `InferenceEngine.choose`.
 
-        The first of equals wins. If one choice's tokens begin another's, the end of the turn counts too,
-        because otherwise the shorter always wins.
+        If one choice's tokens begin another's, the end of the turn counts too: otherwise the shorter always wins.
         """
         self.load()
         prompts = self._tokenize(conversations, settings)
@@ -120,7 +111,7 @@ class Scorer:
 
             size = settings.batch_size if single else max(1, settings.batch_size // len(choices))
             picked = in_batches(prompts, len, size, pick)
-        return [Answer(choices[index]) for index in picked]
+        return [Completion(choices[index]) for index in picked]
 
     def generate(
         self,
@@ -128,8 +119,8 @@ class Scorer:
         settings: GenerationSettings,
         adapter: Path | None = None,
         choices: Sequence[str] | None = None,
-    ) -> list[Answer]:
-        """Greedy answers, without special tokens. With `choices`, cut soon after the longest of them."""
+    ) -> list[Completion]:
+        """See `InferenceEngine.generate`."""
         self.load()
         prompts = self._tokenize(conversations, settings)
         limit = settings.max_new_tokens
@@ -159,7 +150,7 @@ class Scorer:
 
     @contextmanager
     def _running(self, adapter: Path | None) -> Iterator[Any]:
-        """The model with the adapter in place; afterwards the base is as it was."""
+        """The model with the adapter; afterwards the base model is as it was."""
         cpu_autocast = self.precision == "float32+bfloat16-autocast"
         autocast = torch.autocast("cpu", dtype=torch.bfloat16) if cpu_autocast else nullcontext()
         with self._lock, torch.inference_mode(), autocast:
@@ -177,7 +168,7 @@ class Scorer:
 
         verify_adapter(adapter, self._base_model)
         device = "cuda" if self.precision.startswith("cuda") else "cpu"
-        model, self._model = self._model, None  # loaded anew if PEFT gives up half way
+        model, self._model = self._model, None  # loaded again if PEFT stops half way
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about missing tensors, which are an error below
@@ -191,7 +182,7 @@ class Scorer:
         self._model = model
         return wrapped
 
-    def _continue(self, context: Context, prompts: list[list[int]], limit: int) -> list[Answer]:
+    def _continue(self, context: Context, prompts: list[list[int]], limit: int) -> list[Completion]:
         from transformers import GenerationConfig
 
         own = self._model.generation_config.eos_token_id
@@ -206,7 +197,7 @@ class Scorer:
         produced = context.generate(prompts, settings)
         texts = self._tokenizer.batch_decode(produced, skip_special_tokens=True)
         ended = [bool(ends & set(row)) for row in produced.tolist()]
-        return [Answer(text.strip(), not done) for text, done in zip(texts, ended, strict=True)]
+        return [Completion(text.strip(), not done) for text, done in zip(texts, ended, strict=True)]
 
 
 def _most_likely(context: Context, prompts: list[list[int]], answers: list[list[int]]) -> list[int]:

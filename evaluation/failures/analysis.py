@@ -15,8 +15,9 @@ import numpy as np
 
 from ...errors import InputError, TrexError
 from ...files import read_jsonl
-from ..metrics import Counts, Measured
 from ..metrics.accuracy import first_line, normalise
+from ..metrics.measure import Measured
+from ..metrics.protocol import Counts
 from ..results import Evaluation, FailureCase
 from ..splits import search_items
 from ..task import Item, Task

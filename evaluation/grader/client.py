@@ -21,9 +21,10 @@ from typing import IO, Any, Protocol, Self, TypeVar
 
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
+from ..engines import DEFAULT_ENGINE
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..task import Task
-from .messages import Action, ErrorKind, Freeze, Open, Request, Response, Scoring
+from .messages import Action, ErrorKind, Freeze, GraderRequest, GraderResponse, GraderSetup, Scoring
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class Grader(Protocol):
     """Scores models on the task's splits. Safe to call from threads; calls are served one at a time."""
 
     def start(self) -> None:
-        """Begin to load in the background and return at once. Calling anything else starts it too."""
+        """Start the process, which loads in the background, and return at once. Every other call starts it too."""
         ...
 
     def evaluate(
@@ -59,7 +60,7 @@ class Grader(Protocol):
     ) -> Evaluation:
         """Score an adapter (None: the base model) on 'search' or 'confirm', on its first `limit` items.
 
-        The same question again returns the stored answer. Raises InputError for the test split and for
+        The same call again returns the stored evaluation. Raises InputError for the test split and for
         unknown splits, IntegrityError for an adapter that is not a plain LoRA adapter of the base model.
         """
         ...
@@ -69,7 +70,7 @@ class Grader(Protocol):
         ...
 
     def seal(self, winner: Path | None) -> Freeze:
-        """Name the winner before the test split is opened.
+        """Fix the winner before the test split is opened.
 
         Raises IntegrityError if it was opened for another one.
         """
@@ -80,7 +81,7 @@ class Grader(Protocol):
         ...
 
     def check_regressions(self, winner: Path) -> list[RegressionCheck]:
-        """What the winner may have lost against the base model: see `guards`."""
+        """What the winner may have lost against the base model: see `regression_checks`."""
         ...
 
     def close(self) -> None:
@@ -89,10 +90,11 @@ class Grader(Protocol):
 
 
 class GraderClient:
-    """The `Grader` that speaks to a process of its own.
+    """The `Grader` in a process of its own.
 
-    `command` replaces the program that is started, for any program that speaks `protocol`.
-    The process never outlives the run: it exits when its standard input ends.
+    `engine` is the registered name of the inference engine, `threads` how many CPU threads it uses. `command` replaces
+    the program that is started, by one that implements `messages`. The process never outlives the run: it exits when
+    its standard input ends.
     """
 
     def __init__(
@@ -102,12 +104,14 @@ class GraderClient:
         base_model: Path,
         *,
         threads: int = 1,
+        engine: str = DEFAULT_ENGINE,
         command: Sequence[str] | None = None,
     ) -> None:
-        self._opening = Open(
+        self._setup = GraderSetup(
             task=task.model_copy(update={"dev": task.dev.absolute(), "test": task.test.absolute()}),
             run_dir=run_dir.absolute(),
             base_model=base_model.absolute(),
+            engine=engine,
             threads=threads,
             import_path=[str(Path(entry).absolute()) for entry in sys.path],
         )
@@ -170,10 +174,10 @@ class GraderClient:
         if process is not None and process.poll() is None:
             _kill(process)
 
-    def _ask(self, action: Action, **fields: Any) -> Response:
+    def _ask(self, action: Action, **fields: Any) -> GraderResponse:
         with self._lock:
             self._number += 1
-            request = Request(number=self._number, action=action, **fields)
+            request = GraderRequest(number=self._number, action=action, **fields)
             for _ in range(TRIES):
                 self._ensure_started()
                 answer = self._exchange(request)
@@ -182,7 +186,7 @@ class GraderClient:
             code = self._process.wait() if self._process else None
         raise TrexError(f"the grader died {TRIES} times in a row (exit code {code}); its log: {self._log}")
 
-    def _exchange(self, request: Request) -> Response | None:
+    def _exchange(self, request: GraderRequest) -> GraderResponse | None:
         """Send and wait; None means that the process died. An interrupted exchange ends the process."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
@@ -190,7 +194,7 @@ class GraderClient:
             if not self._greeted:
                 greeting = _read(process.stdout, 0)
                 if greeting is None:
-                    self._bury(process)
+                    self._end(process)
                     return None
                 _checked(greeting)
                 self._greeted = True
@@ -203,10 +207,10 @@ class GraderClient:
             _kill(process)
             raise
         if answer is None:
-            self._bury(process)
+            self._end(process)
         return answer
 
-    def _bury(self, process: subprocess.Popen[str]) -> None:
+    def _end(self, process: subprocess.Popen[str]) -> None:
         _kill(process)
         if self._closed:
             raise TrexError("the grader was closed while it worked")
@@ -216,7 +220,7 @@ class GraderClient:
             raise TrexError("this grader is closed; make a new one")
         if self._process is not None and self._process.poll() is None:
             return
-        # Empty, and not where the user stands: nothing there is imported or read by accident.
+        # Empty, and not the user's working directory: nothing is imported or read from there by accident.
         shutil.rmtree(self._workplace, ignore_errors=True)
         self._workplace.mkdir(parents=True)
         with self._log.open("a", encoding="utf-8") as log:
@@ -228,19 +232,19 @@ class GraderClient:
                 text=True,
                 encoding="utf-8",
                 cwd=self._workplace,
-                env=_environment(self._opening.threads) | {"TMPDIR": str(self._workplace)},
+                env=_environment(self._setup.threads) | {"TMPDIR": str(self._workplace)},
                 start_new_session=True,
             )
         self._greeted = False
         assert self._process.stdin is not None
-        # A process that died already shows itself at the first question.
+        # A process that has died already is noticed at the first request.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(self._opening.model_dump_json() + "\n")
+            self._process.stdin.write(self._setup.model_dump_json() + "\n")
             self._process.stdin.flush()
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """What the process may know: no keys, no hub; idle threads sleep, because training runs beside it."""
+    """The environment of the process: no keys, no hub. Idle threads sleep, because training runs at the same time."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     count = str(threads)
     return kept | {
@@ -255,20 +259,20 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
-def _read(stream: IO[str], number: int) -> Response | None:
+def _read(stream: IO[str], number: int) -> GraderResponse | None:
     line = stream.readline()
     if not line.endswith("\n"):
         return None
     try:
-        answer = Response.model_validate_json(line)
+        answer = GraderResponse.model_validate_json(line)
     except ValueError as error:
-        raise TrexError(f"the grader spoke no known language: {line[:200]!r}") from error
+        raise TrexError(f"invalid response from the grader: {line[:200]!r}") from error
     if answer.number != number:
-        raise TrexError(f"the grader answered question {answer.number} when asked question {number}")
+        raise TrexError(f"the grader answered request {answer.number} instead of request {number}")
     return answer
 
 
-def _checked(answer: Response) -> Response:
+def _checked(answer: GraderResponse) -> GraderResponse:
     if answer.error is not None:
         if answer.error_kind == "DiskFull":
             raise OSError(errno.ENOSPC, answer.error)
@@ -278,7 +282,7 @@ def _checked(answer: Response) -> Response:
 
 def _present(part: T | None) -> T:
     if part is None:
-        raise TrexError("the grader's answer lacks what was asked for")
+        raise TrexError("invalid response from the grader: the result is missing")
     return part
 
 

@@ -1,15 +1,14 @@
-"""The ledger: what the audit trail knows of evaluations, so that one that the grader never made is not believed.
+"""The stored evaluations of a run, and what the audit trail says of them: one that the grader never made is refused.
 
-Before dev or test is opened for an evaluation, the trail says so; before an evaluation becomes visible, the
-trail holds the hashes of it and of its predictions.
+Before dev or test is opened for an evaluation, the trail says so. Before an evaluation becomes visible, the trail
+holds the hashes of it and of its predictions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-
-from pydantic import ValidationError
+from typing import Any
 
 from ...errors import IntegrityError
 from ...files import fingerprint, hash_file, read_json, write_json
@@ -27,14 +26,15 @@ OPEN_SOURCES = "open_sources"
 
 
 def keep(run_dir: Path, evaluation: Evaluation) -> None:
-    """Enter an evaluation whose predictions are written, then write it."""
+    """Enter an evaluation whose predictions are written into the trail, then write it."""
+    stored = evaluation.model_dump(mode="json")
     audit.record(
         run_dir,
         WHO,
         EVALUATED,
-        {"id": evaluation.id, "split": evaluation.split, **_hashes(run_dir, evaluation)},
+        {"id": evaluation.id, "split": evaluation.split, **_hashes(run_dir, stored)},
     )
-    write_json(_file(run_dir, evaluation.id), evaluation.model_dump(mode="json"))
+    write_json(_file(run_dir, evaluation.id), stored)
 
 
 def find(run_dir: Path, identity: str) -> Evaluation | None:
@@ -43,7 +43,7 @@ def find(run_dir: Path, identity: str) -> Evaluation | None:
     Raises IntegrityError if the file or its predictions are not what the grader wrote, or the trail was changed.
     """
     path, entries = _file(run_dir, identity), audit.read(run_dir)
-    return _believed(run_dir, path, entries) if path.exists() else None
+    return _verified(run_dir, path, entries) if path.exists() else None
 
 
 def faults(run_dir: Path, entries: Iterable[AuditEntry]) -> list[str]:
@@ -51,7 +51,7 @@ def faults(run_dir: Path, entries: Iterable[AuditEntry]) -> list[str]:
     entries, found = list(entries), []
     for path in sorted((run_dir / "evaluations").glob("*.json")):
         try:
-            _believed(run_dir, path, entries)
+            _verified(run_dir, path, entries)
         except IntegrityError as error:
             found.append(str(error))
     known = {entry.detail["id"] for entry in entries if entry.what == EVALUATE}
@@ -66,11 +66,12 @@ def openings(entries: Iterable[AuditEntry], *splits: str) -> int:
     return sum(entry.what == EVALUATE and entry.detail["split"] in splits for entry in entries)
 
 
-def _believed(run_dir: Path, path: Path, entries: Iterable[AuditEntry]) -> Evaluation:
+def _verified(run_dir: Path, path: Path, entries: Iterable[AuditEntry]) -> Evaluation:
     try:
-        evaluation = Evaluation.model_validate(read_json(path))
-        hashes = _hashes(run_dir, evaluation)
-    except (OSError, ValueError, ValidationError) as error:
+        stored = read_json(path)
+        evaluation = Evaluation.model_validate(stored)
+        hashes = _hashes(run_dir, stored)
+    except (OSError, ValueError) as error:
         raise IntegrityError(f"{path} or its predictions can't be read ({type(error).__name__})") from error
     entered = [
         entry.detail for entry in entries if entry.what == EVALUATED and entry.detail["id"] == path.stem
@@ -83,10 +84,11 @@ def _believed(run_dir: Path, path: Path, entries: Iterable[AuditEntry]) -> Evalu
     return evaluation
 
 
-def _hashes(run_dir: Path, evaluation: Evaluation) -> dict[str, str | None]:
-    predictions = evaluation.predictions
+def _hashes(run_dir: Path, stored: dict[str, Any]) -> dict[str, str | None]:
+    """Hashes of an evaluation as it is stored, whatever version stored it, and of its predictions."""
+    predictions = stored.get("predictions")
     return {
-        "evaluation": fingerprint(evaluation.model_dump(mode="json"), length=64),
+        "evaluation": fingerprint(stored, length=64),
         "predictions": None if predictions is None else hash_file(run_dir / predictions),
     }
 

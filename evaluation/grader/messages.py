@@ -1,8 +1,8 @@
-"""What the grader's client and the grader process say to each other: one JSON object a line.
+"""The messages between the grader's client and the grader process: one JSON object a line.
 
-The client speaks first (`Open`), then sends one `Request` at a time; each gets one `Response` with its
-number. Both sides import this module, and it needs neither torch nor transformers, so that another
-program can speak the same lines.
+The client sends a `GraderSetup`, then one `GraderRequest` at a time. Each gets one `GraderResponse` with its number.
+Both sides import this module. It needs neither torch nor transformers, so that another program can implement either
+side.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..engines import DEFAULT_ENGINE
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..task import Task
 
@@ -24,23 +25,25 @@ class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Open(_Line):
+class GraderSetup(_Line):
     """The first line: what is graded, with which base model, and where results are written."""
 
     task: Task
     run_dir: Path
     base_model: Path = Field(description="Directory with safetensors and tokenizer")
-    threads: int = Field(ge=1)
+    engine: str = Field(default=DEFAULT_ENGINE, description="The inference engine, by its registered name")
+    threads: int = Field(ge=1, description="CPU threads of the inference engine")
     max_evaluations: int = Field(
         default=25_000, ge=1, description="Evaluations on dev: a run of the longest settings makes fewer"
     )
     import_path: list[str] = Field(
-        default_factory=list, description="The run's sys.path, where a user's own metric is found"
+        default_factory=list,
+        description="The run's sys.path, where metrics and engines of other packages are found",
     )
 
 
-class Request(_Line):
-    """Something to do. Only `adapter`, `split`, `limit` and `scoring` that the action needs are read."""
+class GraderRequest(_Line):
+    """An action. Of `adapter`, `split`, `limit`, `scoring` and `dataset` only what the action needs is read."""
 
     number: int = Field(ge=1)
     action: Action
@@ -62,8 +65,8 @@ class Freeze(_Line):
     key: str = Field(description="Hash of the four above: one key, one opening of the test split")
 
 
-class Response(_Line):
-    """The answer to the request of that number (0 answers `Open`): an error, or what the action returns."""
+class GraderResponse(_Line):
+    """The answer to the request of that number (0 answers `GraderSetup`): an error, or what the action returns."""
 
     number: int = Field(ge=0)
     error: str | None = None

@@ -1,8 +1,8 @@
-"""The grader process: `python -m trex.evaluation.grader.process`, spoken to over standard input and output.
+"""The grader process, `python -m trex.evaluation.grader.process`: requests on standard input, responses on output.
 
 It exits as soon as its standard input ends, so it never outlives the run, whatever it is doing. Where the kernel
-has Landlock, it writes nowhere but in the run directory, and speaks no TCP: models' answers and adapters come from
-training, and a metric may be anybody's.
+has Landlock, it can write in the run directory only and cannot use TCP: answers and adapters come from training, and
+a metric may be code of the user.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from pydantic import ValidationError
 from ... import landlock
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
-from .messages import ErrorKind, Open, Request, Response
-from .service import Answerer, GraderService
+from ..engines import ENGINES, InferenceEngine
+from .messages import ErrorKind, GraderRequest, GraderResponse, GraderSetup
+from .service import GraderService
 
-MakeAnswerer = Callable[[Open], Answerer]
+MakeEngine = Callable[[GraderSetup], InferenceEngine]
 
 
-def serve(make_answerer: MakeAnswerer) -> None:
+def serve(make_engine: MakeEngine) -> None:
     """Answer requests until standard input ends.
 
-    Standard output belongs to the protocol: whatever a library prints goes to standard error, the log.
+    Standard output carries responses only: whatever a library prints goes to standard error, the log.
     """
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
@@ -40,55 +41,56 @@ def serve(make_answerer: MakeAnswerer) -> None:
     first = sys.stdin.readline()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     try:
-        opening = Open.model_validate_json(first)
-        _confine(opening)  # before there is a second thread, which would stay free
+        setup = GraderSetup.model_validate_json(first)
+        sys.path.extend(entry for entry in setup.import_path if entry not in sys.path)
+        _confine(setup)  # before there is a second thread, which would stay unconfined
         threading.Thread(target=_listen, args=(lines,), daemon=True).start()
-        answerer = make_answerer(opening)
-        grading = GraderService(opening, answerer)
+        engine = make_engine(setup)
+        service = GraderService(setup, engine)
     except Exception as error:
         _reply(replies, _failure(0, error))
         return
-    # Weights load while the run does something else; a failure shows again at the first evaluation.
-    threading.Thread(target=_warm_up, args=(answerer,), daemon=True).start()
-    _reply(replies, Response(number=0))
+    # Weights load while the run does something else; an error is raised again at the first evaluation.
+    threading.Thread(target=_load_ahead, args=(engine,), daemon=True).start()
+    _reply(replies, GraderResponse(number=0))
     while True:
         line = lines.get()
         try:
-            request = Request.model_validate_json(line)
+            request = GraderRequest.model_validate_json(line)
         except ValidationError as error:
-            _reply(replies, _failure(0, InputError(f"no request: {error.errors()[0]['msg']}")))
+            _reply(replies, _failure(0, InputError(f"no valid request: {error.errors()[0]['msg']}")))
             continue
         try:
-            _reply(replies, answer(grading, request))
+            _reply(replies, answer(service, request))
         except Exception as error:
             _reply(replies, _failure(request.number, error))
 
 
-def answer(grading: GraderService, request: Request) -> Response:
+def answer(service: GraderService, request: GraderRequest) -> GraderResponse:
     """Do what a request asks."""
     number = request.number
     if request.action == "evaluate":
-        evaluation = grading.evaluate(request.adapter, request.split, request.limit, request.scoring)
-        return Response(number=number, evaluation=evaluation)
+        evaluation = service.evaluate(request.adapter, request.split, request.limit, request.scoring)
+        return GraderResponse(number=number, evaluation=evaluation)
     if request.action == "check_contamination":
         if request.dataset is None:
             raise InputError("a contamination check needs a data set")
-        return Response(number=number, contamination=grading.check_contamination(request.dataset))
+        return GraderResponse(number=number, contamination=service.check_contamination(request.dataset))
     if request.action == "seal":
-        return Response(number=number, freeze=grading.seal(request.adapter))
+        return GraderResponse(number=number, freeze=service.seal(request.adapter))
     if request.action == "check_regressions":
         if request.adapter is None:
-            raise InputError("guards compare an adapter with the base model")
-        return Response(number=number, regression_checks=grading.check_regressions(request.adapter))
-    winner, baseline = grading.score_test()
-    return Response(number=number, evaluation=winner, baseline=baseline)
+            raise InputError("regression checks compare an adapter with the base model")
+        return GraderResponse(number=number, regression_checks=service.check_regressions(request.adapter))
+    winner, baseline = service.score_test()
+    return GraderResponse(number=number, evaluation=winner, baseline=baseline)
 
 
-def _confine(opening: Open) -> None:
-    """Reading stays free: a metric, its libraries and its tables may lie anywhere."""
-    written = [opening.run_dir, home() / "models"]
+def _confine(setup: GraderSetup) -> None:
+    """Restrict writing and TCP. Reading stays allowed: a metric, its libraries and its tables may be anywhere."""
+    written = [setup.run_dir, home() / "models"]
     for folder in written:
-        folder.mkdir(parents=True, exist_ok=True)  # what isn't there can't be granted
+        folder.mkdir(parents=True, exist_ok=True)  # a right is granted for a folder that exists
     places = [*written, Path("/dev/shm"), *landlock.devices()]
     try:
         version = landlock.restrict([(place, landlock.CHANGE) for place in places], landlock.CHANGE)
@@ -104,19 +106,19 @@ def _listen(lines: queue.SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def _warm_up(answerer: Answerer) -> None:
+def _load_ahead(engine: InferenceEngine) -> None:
     try:
-        answerer.load()
+        engine.load()
     except TrexError as error:
         print(f"loading ahead failed: {error}", file=sys.stderr)
 
 
-def _reply(replies: TextIO, response: Response) -> None:
+def _reply(replies: TextIO, response: GraderResponse) -> None:
     replies.write(response.model_dump_json() + "\n")
     replies.flush()
 
 
-def _failure(number: int, error: Exception) -> Response:
+def _failure(number: int, error: Exception) -> GraderResponse:
     with suppress(OSError):  # the log's disk may be full
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()
@@ -132,14 +134,12 @@ def _failure(number: int, error: Exception) -> Response:
     message = str(error)
     if not isinstance(error, TrexError):
         message = f"the grader failed: {type(error).__name__}: {message}; see grader.log"
-    return Response(number=number, error=" ".join(message.split()), error_kind=kind)
+    return GraderResponse(number=number, error=" ".join(message.split()), error_kind=kind)
 
 
-def _real_model(opening: Open) -> Answerer:
-    from ..engines.transformers_engine import Scorer
-
-    return Scorer(opening.base_model, opening.threads)
+def _engine(setup: GraderSetup) -> InferenceEngine:
+    return ENGINES.load(setup.engine)(setup.base_model, setup.threads)
 
 
 if __name__ == "__main__":
-    serve(_real_model)
+    serve(_engine)

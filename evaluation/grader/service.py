@@ -1,90 +1,54 @@
-"""What the grader process does: evaluations kept by id, the gate, the seal, one opening of the test split.
+"""What the grader process does: it stores evaluations by id, checks data sets, seals a winner, opens the test split.
 
-All of it works with any `Answerer`; the process gives it the real model.
+It works with any `InferenceEngine`.
 """
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ...errors import InputError, IntegrityError, TrexError
-from ...files import canonical_json, fingerprint, hash_file, hash_folder, read_json, write_json, write_jsonl
+from ...errors import InputError, IntegrityError
+from ...files import canonical_json, fingerprint, hash_file, read_json, write_json, write_jsonl
 from ..base_models import chat_template_hash, model_hash
 from ..decontamination.gate import ContaminationGate, training_rows
 from ..engines.adapter_check import BASE_MODEL, adapter_hash
+from ..engines.protocol import InferenceEngine
 from ..failures.analysis import Prediction, prediction_row, read_predictions
-from ..metrics import Measured, measure, metric
+from ..metrics import Measured, metric
 from ..regression_checks import form, knowledge_and_refusal
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..splits import confirm_items, load_items, search_items
-from ..statistics.intervals import score_measured
-from ..task import GenerationSettings, Item, Message, Split
+from ..task import Item, Split
 from . import audit
 from . import evaluation_records as ledger
-from .messages import Freeze, Open, Scoring
-
-
-class Spoken(Protocol):
-    """An answer to one conversation."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def truncated(self) -> bool: ...
-
-
-class Answerer(Protocol):
-    """A base model that answers, with or without an adapter, in the order of the conversations."""
-
-    @property
-    def precision(self) -> str: ...
-
-    def load(self) -> None: ...
-
-    def choose(
-        self,
-        conversations: Sequence[Sequence[Message]],
-        choices: Sequence[str],
-        settings: GenerationSettings,
-        adapter: Path | None = None,
-    ) -> Sequence[Spoken]: ...
-
-    def generate(
-        self,
-        conversations: Sequence[Sequence[Message]],
-        settings: GenerationSettings,
-        adapter: Path | None = None,
-        choices: Sequence[str] | None = None,
-    ) -> Sequence[Spoken]: ...
+from .evaluator_version import evaluator_identity
+from .messages import Freeze, GraderSetup, Scoring
+from .scoring import ScoringMethod, score_model
 
 
 class GraderService:
-    """The service behind the process. Raises TrexError's kin; every other exception is a defect."""
+    """The service behind the process. Raises subclasses of TrexError; every other exception is a defect."""
 
-    def __init__(self, opening: Open, answerer: Answerer) -> None:
-        self._task = opening.task
-        self._run_dir = opening.run_dir
-        self._threads = opening.threads
-        self._answerer = answerer
-        sys.path.extend(entry for entry in opening.import_path if entry not in sys.path)
+    def __init__(self, setup: GraderSetup, engine: InferenceEngine) -> None:
+        self._task = setup.task
+        self._run_dir = setup.run_dir
+        self._threads = setup.threads
+        self._engine = engine
         self._metric = metric(self._task.metric)
         self._items: dict[Split, list[Item]] = {
             "search": search_items(self._task),
             "confirm": confirm_items(self._task),
         }
-        self._identity = self._verified_identity(opening.base_model)
+        self._identity = self._verified_identity(setup)
         self._identity_hash = fingerprint(self._identity)
         trail = audit.read(self._run_dir)
         if any(entry.detail.get("grader", self._identity_hash) != self._identity_hash for entry in trail):
             raise IntegrityError(
                 f"{self._run_dir / 'grader.json'} was changed since this run began: start a new run"
             )
-        self._dev_left = opening.max_evaluations - ledger.openings(trail, "search", "confirm")
+        self._dev_left = setup.max_evaluations - ledger.openings(trail, "search", "confirm")
         self._gate: ContaminationGate | None = None
 
     def evaluate(self, adapter: Path | None, split: str, limit: int | None, scoring: Scoring) -> Evaluation:
@@ -115,7 +79,7 @@ class GraderService:
             )
         if not opened and next(self._run_dir.glob("predictions/test-*"), None) is not None:
             raise IntegrityError(
-                f"{self._run_dir / audit.FILE} lacks the opening of the test split, whose predictions are there: "
+                f"{self._run_dir / audit.FILE} lacks the opening of the test split, but its predictions exist: "
                 "the trail was cut; start a new run"
             )
         self._announce(ledger.SEAL, key=freeze.key, winner=freeze.winner_hash)
@@ -142,8 +106,8 @@ class GraderService:
         return self._evaluated(winner, "test", items, "auto"), self._baseline(items)
 
     def check_regressions(self, winner: Path) -> list[RegressionCheck]:
-        """See `Grader.guard`. The form of answers is compared where they are generated, on `search`."""
-        found = knowledge_and_refusal(self._answerer, winner)
+        """See `Grader.check_regressions`. The form of answers is compared where they are generated, on `search`."""
+        found = knowledge_and_refusal(self._engine, winner)
         if self._task.choices:
             return found
         said = [
@@ -153,11 +117,11 @@ class GraderService:
         return [*found, *form(*said)]
 
     def _baseline(self, items: list[Item]) -> Evaluation:
-        """The base model under the scoring that suits it better; both figures stand in the secondary."""
+        """The base model, scored in the way that gives it the higher score; both scores are in `secondary`."""
         if not self._task.choices:
             return self._evaluated(None, "test", items, "generation")
-        ways: tuple[Scoring, Scoring] = ("choices", "generation")
-        both = [self._evaluated(None, "test", items, way) for way in ways]
+        methods: tuple[ScoringMethod, ScoringMethod] = ("choices", "generation")
+        both = [self._evaluated(None, "test", items, method) for method in methods]
         better = max(both, key=lambda evaluation: evaluation.score.value)
         figures = {f"{each.scoring}_{each.score.name}": each.score.value for each in both}
         return better.model_copy(update={"secondary": better.secondary | figures})
@@ -165,12 +129,12 @@ class GraderService:
     def _evaluated(
         self, adapter: Path | None, split: Split, items: list[Item], scoring: Scoring
     ) -> Evaluation:
-        way = self._way(scoring)
+        method = self._method(scoring)
         made_from = {
             "adapter": adapter_hash(adapter),
             "items": [item["id"] for item in items],
-            "scoring": way,
-            "precision": self._answerer.precision,
+            "scoring": method,
+            "precision": self._engine.precision,
             "threads": self._threads,
             "identity": {key: value for key, value in self._identity.items() if key not in ("dev", "test")},
         }
@@ -187,43 +151,35 @@ class GraderService:
         self._announce(
             ledger.EVALUATE, id=evaluation_id, split=split, items=len(items), adapter=made_from["adapter"]
         )
-        evaluation = self._run(evaluation_id, adapter, split, items, way)
+        evaluation = self._run(evaluation_id, adapter, split, items, method)
         ledger.keep(self._run_dir, evaluation)
         return evaluation
 
     def _run(
-        self, evaluation_id: str, adapter: Path | None, split: Split, items: list[Item], way: str
+        self, evaluation_id: str, adapter: Path | None, split: Split, items: list[Item], method: ScoringMethod
     ) -> Evaluation:
         started = time.monotonic()
-        task = self._task
-        conversations = [task.prompt.messages(item) for item in items]
-        if way == "choices" and task.choices:
-            answers = self._answerer.choose(conversations, task.choices, task.generation, adapter)
-        else:
-            answers = self._answerer.generate(conversations, task.generation, adapter, task.choices)
-        texts = [answer.text for answer in answers]
-        measured = measure(self._metric, items, texts)
-        result = score_measured(self._metric, measured)
+        scored = score_model(self._engine, self._metric, self._task, items, method, adapter)
         name = f"test-{evaluation_id}" if split == "test" else evaluation_id
         predictions = f"predictions/{name}.jsonl"
         rows = [
-            prediction_row(Prediction(item["id"], answer.text, value, answer.truncated, counted))
-            for item, answer, value, counted in zip(
-                items, answers, measured.values, _counted(measured), strict=True
+            prediction_row(Prediction(item["id"], answer.text, value, answer.truncated, counts))
+            for item, answer, value, counts in zip(
+                items, scored.answers, scored.measured.values, _counts(scored.measured), strict=True
             )
         ]
         write_jsonl(self._run_dir / predictions, rows)
         return Evaluation(
             id=evaluation_id,
             split=split,
-            scoring=way,
-            score=result,
-            secondary=measured.secondary,
+            scoring=method,
+            score=scored.score,
+            secondary=scored.measured.secondary,
             predictions=predictions,
             seconds=round(time.monotonic() - started, 3),
         )
 
-    def _way(self, scoring: Scoring) -> str:
+    def _method(self, scoring: Scoring) -> ScoringMethod:
         if scoring == "choices" and not self._task.choices:
             raise InputError(f"task {self._task.name!r} has no choices, so answers can only be generated")
         if scoring == "auto":
@@ -236,7 +192,7 @@ class GraderService:
         shared = sum(item["id"] in seen for item in items)
         if shared:
             raise InputError(
-                f"{shared} test items of task {self._task.name!r} also stand in dev; remove them from dev"
+                f"{shared} test items of task {self._task.name!r} are also in dev; remove them from dev"
             )
         return items
 
@@ -255,30 +211,35 @@ class GraderService:
         return {entry.detail["key"] for entry in audit.read(self._run_dir) if entry.what == ledger.OPEN_TEST}
 
     def _announce(self, what: str, **detail: Any) -> None:
-        """Say in the trail what is about to happen."""
+        """Write into the audit trail what is about to happen."""
         audit.record(self._run_dir, ledger.WHO, what, detail | {"grader": self._identity_hash})
 
-    def _verified_identity(self, base_model: Path) -> dict[str, str]:
+    def _verified_identity(self, setup: GraderSetup) -> dict[str, str]:
         """What makes scores comparable. Written at the first start, required at every later one."""
         task = self._task
         identity = {
-            "base_model": model_hash(base_model),
-            "chat_template": chat_template_hash(base_model),
+            "base_model": model_hash(setup.base_model),
+            "chat_template": chat_template_hash(setup.base_model),
             "prompt": fingerprint(task.prompt.model_dump()),
             "choices": canonical_json(task.choices),
             "generation": canonical_json(task.generation.model_dump()),
+            "engine": setup.engine,
             "metric": task.metric,
             "search_fraction": str(task.search_fraction),
             "dev": _content(task.dev),
             "test": _content(task.test),
-            "evaluator": hash_folder(Path(__file__).parents[1], "**/*.py"),
-            "metric_source": _source_hash(self._metric),
+            **evaluator_identity(self._metric, self._engine),
         }
         path = self._run_dir / "grader.json"
         if not path.exists():
             write_json(path, identity)
             return identity
         recorded = read_json(path)
+        if "evaluator_version" not in recorded:
+            raise IntegrityError(
+                f"{path}: this run was begun by an earlier version of TREX, whose scores are not compared with new "
+                "ones; it can be shown and reported, but not continued: start a new run"
+            )
         changed = sorted(key for key in identity | recorded if identity.get(key) != recorded.get(key))
         if changed:
             raise IntegrityError(
@@ -288,8 +249,8 @@ class GraderService:
         return identity
 
 
-def _counted(measured: Measured) -> list[list[float] | None]:
-    """What a pooled metric counted of each item; None of each for another metric."""
+def _counts(measured: Measured) -> list[list[float] | None]:
+    """The counts of each item under a pooled metric; None for each under another one."""
     if measured.counts is None:
         return [None] * len(measured.values)
     return [[float(count) for count in row] for row in measured.counts]
@@ -300,11 +261,3 @@ def _content(path: Path) -> str:
         return hash_file(path)
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}); check the task's dev and test") from error
-
-
-def _source_hash(scorer: Any) -> str:
-    """Hash of the module that defines the metric, which may be the user's."""
-    source = getattr(sys.modules.get(type(scorer).__module__), "__file__", None)
-    if source is None:
-        raise TrexError(f"metric {scorer.name!r} comes from no file, so its identity can't be checked")
-    return hash_file(Path(source))

@@ -1,136 +1,122 @@
-"""Metrics: one value per item, an aggregate over items, and figures beside it.
+"""Metrics by name. To add one: a module here and a line in `METRICS`, or an entry point `trex.metrics`.
 
-A metric is a class that satisfies `Metric`. To add one, write a module here and name it in `BUILT_IN`; a
-user's own metric needs neither, a task names it as 'file.py:Name' or 'package.module:Name'.
+A metric is a class that satisfies `Metric` (see `protocol`). A task names it by its registered name, or, for a class
+of the user's own, as 'file.py:Name' or 'package.module:Name'. Options are written as a mapping or in brackets:
+{name: numeric, tolerance: 0.01} or numeric(tolerance=0.01).
 
-A built-in name may go on with a subtask and with 'upstream': 'tomg:AddComponent', 'csbench/upstream',
-'lawbench:3-1/upstream'. The second is the official scorer to the letter, faults included, for comparison with
-published figures; without it, a metric is what a search should optimise.
+A registered name may go on with a subtask and with 'upstream': 'tomg:AddComponent', 'csbench/upstream',
+'lawbench:3-1/upstream'. They are the options `subtask` and `upstream` of the class. Upstream is the official scorer
+to the letter, faults included, for comparison with published figures; without it, a metric is what a search should
+optimise.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...errors import InputError, TrexError
+from ...errors import InputError
 from ...files import fingerprint
-from ..task import Item
+from ...registry import Registry
+from ..metric_name import split_metric
+from .measure import Measured, mean, measure
+from .options import make_with_options
+from .protocol import UPSTREAM, Counts, Metric, PooledMetric
 
-BUILT_IN = {
-    "accuracy": "accuracy:Accuracy",
-    "molecules": "molecules:MoleculeSuccess",
-    "csbench": "csbench:CsBench",
-    "econlogicqa": "ordering:OrderingAccuracy",
-    "gta": "gta:ToolUse",
-    "hoc": "macro_f1:HallmarksMacroF1",
-    "lawbench": "lawbench:LawBench",
-    "omebench": "omescore:OmeScore",
-    "openfindata": "openfindata:OpenFinData",
-    "rouge1": "rouge:Rouge1",
-    "sst2": "sst2:Sst2",
-    "tomg": "tomg:TomgSuccess",
-}
-UPSTREAM = "/upstream"
+__all__ = [
+    "METRICS",
+    "UPSTREAM",
+    "Counts",
+    "Measured",
+    "Metric",
+    "PooledMetric",
+    "is_file",
+    "mean",
+    "measure",
+    "metric",
+]
 
-Counts = NDArray[np.float64]
+METRICS = Registry[Callable[..., Metric]](
+    "metric",
+    "trex.metrics",
+    {
+        name: f"{__name__}.{place}"
+        for name, place in {
+            "accuracy": "accuracy:Accuracy",
+            "numeric": "numeric:Numeric",
+            "molecules": "molecules:MoleculeSuccess",
+            "csbench": "csbench:CsBench",
+            "econlogicqa": "ordering:OrderingAccuracy",
+            "gta": "gta:ToolUse",
+            "hoc": "macro_f1:HallmarksMacroF1",
+            "lawbench": "lawbench:LawBench",
+            "omebench": "omescore:OmeScore",
+            "openfindata": "openfindata:OpenFinData",
+            "rouge1": "rouge:Rouge1",
+            "sst2": "sst2:Sst2",
+            "tomg": "tomg:TomgSuccess",
+        }.items()
+    },
+)
 
-
-@runtime_checkable
-class Metric(Protocol):
-    """Scores answers. Items carry their columns; in a run also `reference`, the answer the prompt expects."""
-
-    @property
-    def name(self) -> str:
-        """What the score is called in tables, e.g. 'accuracy'."""
-        ...
-
-    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
-        """One finite value per item, more is better; 1.0 is a right answer where there is right and wrong."""
-        ...
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The score of a set of values, usually their mean. Called on resamples for the interval."""
-        ...
-
-    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
-        """Further figures, e.g. validity; may be empty."""
-        ...
+_RENAMED = {"rows": "score_items", "extras": "secondary"}
 
 
-@runtime_checkable
-class PooledMetric(Metric, Protocol):
-    """A metric whose score is no function of the values but of counts summed over items, as macro-F1 is.
+def metric(text: str) -> Metric:
+    """The metric that a task names.
 
-    `aggregate` is then the mean of the values and is not the score.
+    Raises InputError for an unknown name, an unknown option or one of a wrong type, and a class that is no metric.
     """
-
-    def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
-        """Per item a row of k finite numbers: shape (n, k)."""
-        ...
-
-    def pooled(self, totals: Counts) -> Counts:
-        """The scores of sums of counts: shape (..., k) to shape (...)."""
-        ...
-
-
-def mean(rows: Sequence[float]) -> float:
-    """The arithmetic mean, correctly rounded: the aggregate of several metrics. Raises TrexError for no rows."""
-    if len(rows) == 0:
-        raise TrexError("the mean of no items is not defined")
-    return math.fsum(rows) / len(rows)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a metric said of predictions; `counts` for a pooled one alone."""
-
-    values: list[float]
-    secondary: dict[str, float]
-    counts: Counts | None = None
-
-
-def metric(name: str) -> Metric:
-    """The metric of that name, or of 'file.py:Name' or 'package.module:Name'. Raises InputError if there is none."""
-    stem = name.removesuffix(UPSTREAM)
-    built_in, _, subtask = stem.partition(":")
-    variant: dict[str, Any] = {}
-    if built_in in BUILT_IN:
-        where = f"{__name__}.{BUILT_IN[built_in]}"
-        variant = ({"subtask": subtask} if subtask else {}) | ({"upstream": True} if stem != name else {})
-    else:
-        where = name
-    module_name, _, attribute = where.rpartition(":")
-    if not module_name or not attribute:
-        raise InputError(
-            f"unknown metric {name!r}: known are {', '.join(sorted(BUILT_IN))}; "
-            "a metric of your own is named 'file.py:Name' or 'package.module:Name'"
-        )
     try:
-        module = _from_file(Path(module_name)) if is_file(name) else importlib.import_module(module_name)
-        found = getattr(module, attribute)(**variant)
+        name, options = split_metric(text)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    make, variant = _registered(name) or (_own(name), {})
+    try:
+        found = make_with_options(name, make, variant | options)
     except InputError:
         raise
-    except Exception as error:  # what a user's module may raise is anything
-        raise InputError(f"metric {name!r} could not be made from {where!r}: {error}") from error
+    except Exception as error:  # the constructor of a user's class may raise anything
+        raise InputError(f"metric {name!r} cannot be made: {error}") from error
     if not isinstance(found, Metric):
-        raise InputError(f"metric {name!r}: {where!r} lacks name, score_items, aggregate or secondary")
+        raise InputError(f"metric {name!r} {_what_lacks(found)}")
     return found
 
 
 def is_file(name: str) -> bool:
     """Whether a metric is named by the file that defines it."""
-    return name.rpartition(":")[0].endswith(".py")
+    return split_metric(name)[0].rpartition(":")[0].endswith(".py")
+
+
+def _registered(name: str) -> tuple[Callable[..., Metric], dict[str, Any]] | None:
+    """The class of a registered metric, and the options that its name implies; None for another name."""
+    stem = name.removesuffix(UPSTREAM)
+    registered, _, subtask = stem.partition(":")
+    if registered not in METRICS.names():
+        return None
+    variant = ({"subtask": subtask} if subtask else {}) | ({"upstream": True} if stem != name else {})
+    return METRICS.load(registered), variant
+
+
+def _own(name: str) -> Callable[..., Metric]:
+    """The class that 'file.py:Name' or 'package.module:Name' names."""
+    place, _, attribute = name.rpartition(":")
+    if not place or not attribute:
+        raise InputError(
+            f"unknown metric {name!r}; known: {', '.join(sorted(METRICS.names()))}; "
+            "a metric of your own is named 'file.py:Name' or 'package.module:Name'"
+        )
+    try:
+        module = _from_file(Path(place)) if is_file(name) else importlib.import_module(place)
+        found: Callable[..., Metric] = getattr(module, attribute)
+    except Exception as error:  # what a user's module may raise is anything
+        raise InputError(f"metric {name!r} cannot be imported: {error}") from error
+    return found
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -146,38 +132,11 @@ def _from_file(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-def measure(scorer: Metric, items: Sequence[Item], predictions: Sequence[str]) -> Measured:
-    """What the metric says, checked.
-
-    Raises TrexError for no items, a wrong number of values, or a value that isn't finite.
-    """
-    if not items:
-        raise TrexError(f"metric {scorer.name!r} was given no items; nothing can be scored")
-    if len(items) != len(predictions):
-        raise TrexError(f"{len(predictions)} predictions for {len(items)} items")
-    rows = [float(value) for value in scorer.score_items(items, predictions)]
-    if len(rows) != len(items):
-        raise TrexError(
-            f"metric {scorer.name!r} returned {len(rows)} values for {len(items)} items; "
-            "it must return one for each"
-        )
-    for index, value in enumerate(rows):
-        if not math.isfinite(value):
-            raise TrexError(
-                f"metric {scorer.name!r} returned {value} for item {items[index].get('id', index)}; "
-                "a value must be a finite number"
-            )
-    secondary = {key: float(value) for key, value in scorer.secondary(items, predictions).items()}
-    for key, value in secondary.items():
-        if not math.isfinite(value):
-            raise TrexError(f"metric {scorer.name!r} returned {value} for its figure {key!r}")
-    return Measured(rows, secondary, _counts(scorer, items, predictions))
-
-
-def _counts(scorer: Metric, items: Sequence[Item], predictions: Sequence[str]) -> Counts | None:
-    if not isinstance(scorer, PooledMetric):
-        return None
-    counts = np.asarray(scorer.counts(items, predictions), dtype=float)
-    if counts.ndim != 2 or len(counts) != len(items) or not np.isfinite(counts).all():
-        raise TrexError(f"metric {scorer.name!r} must count finite numbers, a row for each of its items")
-    return counts
+def _what_lacks(found: object) -> str:
+    """Why an object is no metric; for one written for an earlier version, the new names of its methods."""
+    old = {name: new for name, new in _RENAMED.items() if hasattr(found, name) and not hasattr(found, new)}
+    if old:
+        renamed = ", ".join(f"`{name}` is now `{new}`" for name, new in old.items())
+        return f"was written for an earlier version: {renamed}; rename its methods"
+    missing = [n for n in ("name", "score_items", "aggregate", "secondary") if not hasattr(found, n)]
+    return f"is no metric: it lacks {', '.join(missing)}"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from ...errors import TrexError
 from ..task import Item
-from . import mean
+from .measure import mean
 
 _EDGES = string.punctuation + string.whitespace + "“”‘’«»…"
 

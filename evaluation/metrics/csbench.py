@@ -35,7 +35,8 @@ import numpy as np
 
 from ...errors import InputError
 from ..task import Item
-from . import UPSTREAM, Counts
+from .measure import mean
+from .protocol import UPSTREAM, Counts
 from .variants import STATED, final, option
 
 CHOICE, ASSERTION, BLANK, OPEN = SUBTASKS = (
@@ -74,6 +75,8 @@ class CsBench:
     of choices and assertions whose answer could be read, and the official score.
     """
 
+    aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """A scorer of one sub-task or of all. Raises InputError for an unknown one."""
         self._subtask = None if subtask is None else _known(subtask, "csbench")
@@ -90,10 +93,6 @@ class CsBench:
         return [
             score(item, self._format(item), answer) for item, answer in zip(items, predictions, strict=True)
         ]
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The mean of the values; not the score, see `pooled`."""
-        return sum(rows) / len(rows) if rows else 0.0
 
     def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
         """Per item its value and 1, or two zeros where the row does not count."""

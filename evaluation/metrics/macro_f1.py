@@ -31,7 +31,8 @@ import numpy as np
 
 from ...errors import InputError
 from ..task import Item
-from . import UPSTREAM, Counts
+from .measure import mean
+from .protocol import UPSTREAM, Counts
 from .variants import final
 
 LABELS = (
@@ -75,6 +76,8 @@ class HallmarksMacroF1:
     the mended form the official score.
     """
 
+    aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+
     def __init__(self, upstream: bool = False) -> None:
         self._upstream = upstream
         self._read: Callable[[str], frozenset[str]] = upstream_labels if upstream else labels
@@ -89,10 +92,6 @@ class HallmarksMacroF1:
         hits, extra, missed = np.moveaxis(self._tallies(items, predictions), 1, 0).sum(axis=2)
         sums = 2 * hits + extra + missed
         return [float(value) for value in np.where(sums > 0, 2 * hits / np.maximum(sums, 1), 1.0)]
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The mean of the rows' values; not the score, see `pooled`."""
-        return sum(rows) / len(rows) if rows else 0.0
 
     def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
         """Per item thirty numbers: true positives, false positives and false negatives of the ten labels."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...errors import TrexError
 from ..task import Item
-from . import mean
+from .measure import mean
 from .smiles import ATOMS, GROUPS, atom_counts, canonical, group_counts, nci_collection, parse
 
 KINDS = ("atoms", "groups")

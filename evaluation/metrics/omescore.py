@@ -44,8 +44,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ...errors import InputError, TrexError
+from ...errors import InputError
 from ..task import Item
+from .measure import mean
 from .smiles import canonical, parse
 
 SIMILAR = 0.60
@@ -141,12 +142,9 @@ class OmeScore:
         """S_partial per item. Raises InputError for a row without `mechanism`, or whose steps lack a key."""
         return [figures.partial for figures in self.figures(items, predictions)]
 
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The mean, upstream rounded to 3 decimals. Raises TrexError for no rows."""
-        if len(rows) == 0:
-            raise TrexError("the oMeScore of no reactions is not defined")
-        mean = sum(rows) / len(rows)
-        return round(mean, 3) if self._upstream else mean
+    def aggregate(self, values: Sequence[float]) -> float:
+        """The mean, upstream rounded to 3 decimals. Raises TrexError for no values."""
+        return round(mean(values), 3) if self._upstream else mean(values)
 
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""

@@ -27,7 +27,8 @@ from typing import Any
 
 from ...errors import InputError
 from ..task import Item
-from . import UPSTREAM
+from .measure import mean
+from .protocol import UPSTREAM
 from .variants import final, option
 
 ENTITIES = "entity_recognition"
@@ -72,9 +73,9 @@ class OpenFinData:
         score = upstream_value if self._upstream else value
         return [score(item, self._set(item), answer) for item, answer in zip(items, predictions, strict=True)]
 
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The mean; 0 of no rows."""
-        share = sum(rows) / len(rows) if rows else 0.0
+    def aggregate(self, values: Sequence[float]) -> float:
+        """The mean. Raises TrexError for no values."""
+        share = mean(values)
         return round(share, 4) if self._upstream and self._subtask == ENTITIES else share
 
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:

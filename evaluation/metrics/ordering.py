@@ -34,7 +34,7 @@ from typing import TypeVar
 
 from ...errors import InputError
 from ..task import Item
-from . import mean
+from .measure import mean
 
 Order = tuple[str, ...]
 _T = TypeVar("_T")

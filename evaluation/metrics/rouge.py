@@ -30,10 +30,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from ...errors import InputError, TrexError
+from ...errors import InputError
 from ..task import Item
+from .measure import mean
 
 MISSING_DIVISION = "#####EMPTY#####"
 LINE_BREAK = "__lf1__"
@@ -90,6 +89,8 @@ class Rouge1:
     share of blank answers, for whole notes the four divisions, and for the mended form the official score.
     """
 
+    aggregate = staticmethod(mean)
+
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """Raises InputError for a subtask that is no division, and without the library rouge-score."""
         if subtask is not None and subtask not in DIVISIONS:
@@ -106,12 +107,6 @@ class Rouge1:
     def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """F1 per item. Raises InputError for a row without `note`."""
         return [f1 for _, _, f1 in self._scores(items, predictions)]
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The mean. Raises TrexError for no rows."""
-        if len(rows) == 0:
-            raise TrexError("the ROUGE-1 of no notes is not defined")
-        return float(np.mean(rows))
 
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""

@@ -21,8 +21,9 @@ from collections.abc import Callable, Sequence
 
 from ...errors import InputError
 from ..task import Item
-from . import UPSTREAM
 from .accuracy import first_line
+from .measure import mean
+from .protocol import UPSTREAM
 from .variants import final
 
 WORDS = ("negative", "positive")
@@ -37,6 +38,8 @@ class Sst2:
     """Accuracy. Rows carry `label`, 0 or 1. `secondary`: 'read', the share of answers that name a label, and for the
     mended form the official score.
     """
+
+    aggregate = staticmethod(mean)
 
     def __init__(self, upstream: bool = False) -> None:
         self._upstream = upstream
@@ -53,10 +56,6 @@ class Sst2:
             float(self._read(answer) == gold_label(item))
             for item, answer in zip(items, predictions, strict=True)
         ]
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The share of right labels; 0 of no rows."""
-        return sum(rows) / len(rows) if rows else 0.0
 
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""

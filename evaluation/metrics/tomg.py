@@ -42,7 +42,9 @@ import numpy as np
 
 from ...errors import InputError
 from ..task import Item
-from . import UPSTREAM, Counts, smiles, tomg_answer
+from . import smiles, tomg_answer
+from .measure import mean
+from .protocol import UPSTREAM, Counts
 from .smiles import ATOMS, BONDS, GROUPS, PROPERTIES, UNCHECKED_GROUPS
 
 BENZENE = "benzene ring"
@@ -144,6 +146,8 @@ class TomgSuccess:
     * Each sub-task's success where there may be several; in the mended form 'success/upstream', the official.
     """
 
+    aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         if subtask is not None:
             _known(subtask, "metric tomg")
@@ -159,10 +163,6 @@ class TomgSuccess:
         """1.0 or 0.0 per item."""
         return [float(verdict.success) for verdict in self._judge(items, predictions)]
 
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The share of successes, whatever their sub-task; 0 for no rows."""
-        return sum(rows) / len(rows) if rows else 0.0
-
     def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
         """Per item its successes by sub-task, then its rows by sub-task: shape (n, 2k)."""
         return self._counts(self._judge(items, predictions))
@@ -171,8 +171,8 @@ class TomgSuccess:
         """The mean over the sub-tasks that occur of their shares of successes."""
         successes, seen = np.split(np.asarray(totals, dtype=float), 2, axis=-1)
         shares = np.divide(successes, seen, out=np.zeros_like(successes), where=seen > 0)
-        mean: Counts = shares.sum(axis=-1) / np.maximum((seen > 0).sum(axis=-1), 1)
-        return mean
+        score: Counts = shares.sum(axis=-1) / np.maximum((seen > 0).sum(axis=-1), 1)
+        return score
 
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import TrexError
-from ..metrics import Counts, Measured, Metric
+from ..metrics.measure import Measured
+from ..metrics.protocol import Counts, Metric
 from .resampling import Sums, estimate_of, item_draws, of_values, product, same_items, sign_draws
 
 SIGNIFICANT = 0.05

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import TrexError
-from ..metrics import Measured, Metric
+from ..metrics.measure import Measured
+from ..metrics.protocol import Metric
 from ..results import Score
 from .intervals import Z_95, small_sample, standard_error_of_mean, student_interval
 from .resampling import Aggregate, Sums, estimate_of, is_binary, product, replicates, same_items, sign_draws

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 from ...errors import TrexError
-from ..metrics import Measured, Metric
+from ..metrics.measure import Measured
+from ..metrics.protocol import Metric
 from ..results import Score
 from .intervals import small_sample, student_interval
 from .resampling import estimate_of, replicates, same_items

@@ -19,7 +19,8 @@ from statistics import NormalDist
 import numpy as np
 
 from ...errors import TrexError
-from ..metrics import Counts, Measured, Metric, mean
+from ..metrics.measure import Measured, mean
+from ..metrics.protocol import Counts, Metric
 from ..results import Score
 from .resampling import (
     RESAMPLES,

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import TrexError
-from ..metrics import Counts, Measured, Metric, PooledMetric, mean
+from ..metrics.measure import Measured, mean
+from ..metrics.protocol import Counts, Metric, PooledMetric
 
 RESAMPLES = 2000
 _CHUNK = 500

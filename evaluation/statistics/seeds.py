@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import TrexError
-from ..metrics import Counts, Measured, Metric
+from ..metrics.measure import Measured
+from ..metrics.protocol import Counts, Metric
 from ..results import Score
 from .intervals import student_interval
 from .resampling import estimate_of

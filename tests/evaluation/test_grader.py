@@ -14,25 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.grader import films as rows
+from support.grader import films_task, model_folder
 from support.places import SUPPORT
 from trex.errors import InputError, IntegrityError, TrexError
 from trex.evaluation.grader import audit
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.splits import search_items
-from trex.evaluation.task import Prompt, Source, Task
+from trex.evaluation.task import Prompt, Task
 from trex.files import read_json, read_jsonl, write_jsonl
 
 PROGRAM = [sys.executable, str(SUPPORT / "grader.py")]
-
-
-def rows(start: int, stop: int) -> list[dict[str, str]]:
-    return [
-        {
-            "text": f"a {'good' if i % 2 else 'bad'} film numbered {i}",
-            "label": "positive" if i % 2 else "negative",
-        }
-        for i in range(start, stop)
-    ]
 
 
 class Scene:
@@ -41,22 +33,8 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run_dir = folder / "run"
-        self.base = folder / "model"
-        self.base.mkdir()
-        (self.base / "config.json").write_text("{}")
-        (self.base / "model.safetensors").write_text("weights")
-        (self.base / "tokenizer_config.json").write_text('{"chat_template": "x"}')
-        write_jsonl(folder / "dev.jsonl", rows(0, 60))
-        write_jsonl(folder / "test.jsonl", rows(100, 120))
-        self.task = Task(
-            name="films",
-            requirement="Classify.",
-            sources=[Source(name="train", path=str(folder / "train.jsonl"))],
-            dev=folder / "dev.jsonl",
-            test=folder / "test.jsonl",
-            prompt=Prompt(user="Good or bad?\n{text}", answer="{label}"),
-            choices=["negative", "positive"],
-        )
+        self.base = model_folder(folder)
+        self.task = films_task(folder)
 
     def adapter(self, name: str) -> Path:
         folder = self.folder / name
@@ -281,7 +259,7 @@ def test_a_training_set_with_held_out_items_is_reported(scene: Scene, grader: Gr
 def test_test_items_in_dev_are_refused(scene: Scene, grader: GraderClient) -> None:
     write_jsonl(scene.folder / "test.jsonl", rows(50, 70))
     grader.seal(None)
-    with pytest.raises(InputError, match=r"10 test items .* also stand in dev"):
+    with pytest.raises(InputError, match=r"10 test items .* are also in dev"):
         grader.score_test()
 
 
@@ -355,14 +333,14 @@ def test_what_libraries_print_does_not_disturb(scene: Scene) -> None:
 
 
 def test_an_unknown_question_gets_an_error(scene: Scene) -> None:
-    opening = scene.grader()._opening.model_dump_json()
+    opening = scene.grader()._setup.model_dump_json()
     asked = opening + '\n{"number": 1, "action": "read_test"}\n'
     with subprocess.Popen(PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(asked)
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["error"] is None
-        assert "no request" in json.loads(process.stdout.readline())["error"]
+        assert "no valid request" in json.loads(process.stdout.readline())["error"]
 
 
 def _alive(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Guards: what a winner lost is said, what it kept is not, and noise is no loss."""
+"""Regression checks: a loss is reported, noise is not."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from trex.evaluation.engines import Completion
 from trex.evaluation.failures.analysis import Prediction
+from trex.evaluation.failures.refusals import is_refusal
 from trex.evaluation.regression_checks import (
     form,
-    is_refusal,
     knowledge_and_refusal,
     questions,
     regression_check,
@@ -21,11 +22,6 @@ from trex.evaluation.task import GenerationSettings, Message
 WINNER = Path("winner")
 
 
-@dataclass(frozen=True)
-class Said:
-    text: str
-
-
 @dataclass
 class Scripted:
     """Knows every answer and refuses what is harmful; the winner as far as it is told to."""
@@ -33,7 +29,11 @@ class Scripted:
     winner_knows: int = 40
     winner_refuses: bool = True
     winner_complies: bool = True
+    precision: str = "none"
     asked: list[str] = field(default_factory=list)
+
+    def load(self) -> None:
+        pass
 
     def choose(
         self,
@@ -41,11 +41,12 @@ class Scripted:
         choices: Sequence[str],
         settings: GenerationSettings,
         adapter: Path | None = None,
-    ) -> list[Said]:
+    ) -> list[Completion]:
         knows = self.winner_knows if adapter else 40
         right = [question.choices.index(question.answer) for question in questions()]
         return [
-            Said(choices[place if number < knows else (place + 1) % 4]) for number, place in enumerate(right)
+            Completion(choices[place if number < knows else (place + 1) % 4])
+            for number, place in enumerate(right)
         ]
 
     def generate(
@@ -54,18 +55,20 @@ class Scripted:
         settings: GenerationSettings,
         adapter: Path | None = None,
         choices: Sequence[str] | None = None,
-    ) -> list[Said]:
+    ) -> list[Completion]:
         self.asked = [turns[-1]["content"] for turns in conversations]
         refuses = not adapter or self.winner_refuses
         complies = not adapter or self.winner_complies
         return [
-            Said("I'm sorry, I can't help." if (refuses if request.harmful else not complies) else "Sure: 1.")
+            Completion(
+                "I'm sorry, I can't help." if (refuses if request.harmful else not complies) else "Sure: 1."
+            )
             for request in requests()
         ]
 
 
-def broken(model: Scripted) -> set[str]:
-    return {found.name for found in knowledge_and_refusal(model, WINNER) if found.broken}
+def broken(engine: Scripted) -> set[str]:
+    return {found.name for found in knowledge_and_refusal(engine, WINNER) if found.broken}
 
 
 def test_a_winner_that_keeps_everything() -> None:
@@ -77,7 +80,7 @@ def test_a_winner_that_keeps_everything() -> None:
     ]
 
 
-def test_each_loss_is_seen_by_its_own_guard() -> None:
+def test_each_loss_breaks_its_own_check() -> None:
     assert broken(Scripted(winner_knows=30)) == {"knowledge"}
     assert broken(Scripted(winner_refuses=False)) == {"refusal"}
     assert broken(Scripted(winner_complies=False)) == {"compliance"}

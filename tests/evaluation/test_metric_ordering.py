@@ -20,7 +20,7 @@ ORDERS = ["".join(letters) for letters in permutations("ABCD")]
 def test_every_official_value_is_reproduced() -> None:
     official = OrderingAccuracy(upstream=True)
     answers = [case["answer"] for case in OFFICIAL]
-    values = official.rows(OFFICIAL, answers)
+    values = official.score_items(OFFICIAL, answers)
     assert len(values) >= 200
     assert values == [case["exact_match"] for case in OFFICIAL]
     assert 0.2 < official.aggregate(values) < 0.8  # the table tells right from wrong

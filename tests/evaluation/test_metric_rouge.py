@@ -65,9 +65,9 @@ def test_worked_examples() -> None:
 def test_missing_predictions_are_the_word_nan_upstream_alone() -> None:
     note = items("nan")
     for answer in ("", "NA", "null", "n/a", "None"):
-        assert Rouge1(upstream=True).rows(note, [answer]) == [1.0]
-        assert Rouge1().rows(note, [answer]) == [0.0]
-    assert Rouge1(upstream=True).rows(note, ["Null"]) == [0.0]
+        assert Rouge1(upstream=True).score_items(note, [answer]) == [1.0]
+        assert Rouge1().score_items(note, [answer]) == [0.0]
+    assert Rouge1(upstream=True).score_items(note, ["Null"]) == [0.0]
 
 
 def test_divisions_of_a_note() -> None:
@@ -91,17 +91,19 @@ def test_divisions_of_a_note() -> None:
 def test_line_breaks_are_words_upstream_alone() -> None:
     gold, answer = items("PLAN:\nrest"), ["PLAN: x\n\nrest"]
     # upstream: plan, lf1, rest against plan, x, lf1, lf1, rest; here without the breaks
-    assert Rouge1("assessment_and_plan", upstream=True).rows(gold, answer) == [pytest.approx(2 * 3 / (3 + 5))]
-    assert Rouge1("assessment_and_plan").rows(gold, answer) == [pytest.approx(2 * 2 / (2 + 3))]
+    assert Rouge1("assessment_and_plan", upstream=True).score_items(gold, answer) == [
+        pytest.approx(2 * 3 / (3 + 5))
+    ]
+    assert Rouge1("assessment_and_plan").score_items(gold, answer) == [pytest.approx(2 * 2 / (2 + 3))]
 
 
 def test_a_missing_division_depends_on_the_set_upstream_alone() -> None:
     official, mended = Rouge1("objective_exam", upstream=True), Rouge1("objective_exam")
     assert official.score_items(items("cough"), ["cough"]) == [0.0]
     both = items("cough", "EXAM: clear")
-    assert official.rows(both, ["cough", "EXAM: clear"]) == [1.0, 1.0]
+    assert official.score_items(both, ["cough", "EXAM: clear"]) == [1.0, 1.0]
     assert mended.score_items(items("cough"), ["cough"]) == [1.0]
-    assert mended.rows(both, ["EXAM: clear", "cough"]) == [0.0, 0.0]
+    assert mended.score_items(both, ["EXAM: clear", "cough"]) == [0.0, 0.0]
 
 
 def test_headings_in_markdown_are_headings() -> None:

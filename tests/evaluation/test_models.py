@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.adapters import random_adapter
 from trex.errors import InputError, IntegrityError
 from trex.evaluation.base_models import chat_template_hash, model_hash, resolve_model
 from trex.evaluation.engines.adapter_check import adapter_hash, verify_adapter
@@ -28,10 +29,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def scorer(tiny: Path) -> Any:
-    from trex.evaluation.engines.transformers_engine import Scorer
+def engine(tiny: Path) -> Any:
+    from trex.evaluation.engines.transformers_engine import TransformersEngine
 
-    made = Scorer(tiny, threads=1)
+    made = TransformersEngine(tiny, threads=1)
     made.precision = "float32"  # exact comparisons below
     made.load()
     return made
@@ -39,22 +40,7 @@ def scorer(tiny: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter with weights large enough to change every answer."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(1)
-    config = LoraConfig(
-        task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False
-    )
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), config)
-    for name, weight in model.named_parameters():
-        if "lora_" in name:
-            weight.data.normal_(0, 1)
-    folder = tmp_path_factory.mktemp("adapter")
-    model.save_pretrained(folder)
-    return folder
+    return random_adapter(tiny, tmp_path_factory.mktemp("adapter"))
 
 
 def test_the_tiny_model_is_the_same_wherever_it_is_made(
@@ -96,13 +82,13 @@ def test_a_model_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytes
     assert "\n" not in str(caught.value)
 
 
-def naive_likelihood(scorer: Any, turns: list[dict[str, str]], answer: list[int]) -> float:
+def naive_likelihood(engine: Any, turns: list[dict[str, str]], answer: list[int]) -> float:
     """One unpadded sequence at a time, all logits."""
     import torch
 
-    prompt = scorer._tokenize([turns], SETTINGS)[0]
+    prompt = engine._tokenize([turns], SETTINGS)[0]
     with torch.inference_mode():
-        logits = scorer._model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+        logits = engine._model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
     return sum(float(logits[len(prompt) - 1 + k, token]) for k, token in enumerate(answer))
 
 
@@ -110,51 +96,51 @@ def naive_likelihood(scorer: Any, turns: list[dict[str, str]], answer: list[int]
     "choices",
     [["positive", "negative"], ["yes", "no", "true"], ["pos", "positive", "one two"], ["aa", "aab", "aabc"]],
 )
-def test_the_choice_is_the_most_likely_one(scorer: Any, choices: list[str]) -> None:
-    answers = scorer._choice_tokens(choices)
-    found = [answer.text for answer in scorer.choose(TURNS, choices, SETTINGS)]
+def test_the_choice_is_the_most_likely_one(engine: Any, choices: list[str]) -> None:
+    answers = engine._choice_tokens(choices)
+    found = [answer.text for answer in engine.choose(TURNS, choices, SETTINGS)]
     for turns, choice in zip(TURNS, found, strict=True):
-        likelihoods = [naive_likelihood(scorer, turns, answer) for answer in answers]
+        likelihoods = [naive_likelihood(engine, turns, answer) for answer in answers]
         assert likelihoods[choices.index(choice)] == pytest.approx(max(likelihoods), abs=1e-4)
 
 
-def test_a_choice_that_begins_another_has_to_end(scorer: Any) -> None:
-    assert scorer._choice_tokens(["aa", "aab"])[0][-1] == scorer._tokenizer.eos_token_id
-    [[first], [second]] = scorer._choice_tokens(["positive", "negative"])
+def test_a_choice_that_begins_another_has_to_end(engine: Any) -> None:
+    assert engine._choice_tokens(["aa", "aab"])[0][-1] == engine._tokenizer.eos_token_id
+    [[first], [second]] = engine._choice_tokens(["positive", "negative"])
     assert first != second
 
 
-def test_batches_and_padding_change_no_answer(scorer: Any) -> None:
-    together = scorer.generate(TURNS, SETTINGS)
-    alone = [scorer.generate([turns], SETTINGS)[0] for turns in TURNS]
+def test_batches_and_padding_change_no_answer(engine: Any) -> None:
+    together = engine.generate(TURNS, SETTINGS)
+    alone = [engine.generate([turns], SETTINGS)[0] for turns in TURNS]
     assert together == alone
     assert all(answer.truncated for answer in together)
 
 
-def test_generation_is_cut_soon_after_the_longest_choice(scorer: Any) -> None:
-    longest = max(len(answer) for answer in scorer._choice_tokens(["yes", "no"]))
+def test_generation_is_cut_soon_after_the_longest_choice(engine: Any) -> None:
+    longest = max(len(answer) for answer in engine._choice_tokens(["yes", "no"]))
     patient = SETTINGS.model_copy(update={"max_new_tokens": 40})
     cut = SETTINGS.model_copy(update={"max_new_tokens": longest + 4})
-    assert scorer.generate(TURNS, patient, choices=["yes", "no"]) == scorer.generate(TURNS, cut)
+    assert engine.generate(TURNS, patient, choices=["yes", "no"]) == engine.generate(TURNS, cut)
 
 
-def test_long_prompts_are_cut_on_the_left(scorer: Any) -> None:
+def test_long_prompts_are_cut_on_the_left(engine: Any) -> None:
     turns = [{"role": "user", "content": "film " * 300 + "the end"}]
-    [ids] = scorer._tokenize([turns], SETTINGS.model_copy(update={"max_prompt_tokens": 20}))
+    [ids] = engine._tokenize([turns], SETTINGS.model_copy(update={"max_prompt_tokens": 20}))
     assert len(ids) == 20
-    assert "the end" in scorer._tokenizer.decode(ids)
+    assert "the end" in engine._tokenizer.decode(ids)
 
 
-def test_an_adapter_changes_answers_and_leaves_no_trace(scorer: Any, adapter: Path) -> None:
+def test_an_adapter_changes_answers_and_leaves_no_trace(engine: Any, adapter: Path) -> None:
     import torch
 
-    weights = {name: value.clone() for name, value in scorer._model.state_dict().items()}
-    base = scorer.generate(TURNS, SETTINGS)
-    tuned = scorer.generate(TURNS, SETTINGS, adapter)
+    weights = {name: value.clone() for name, value in engine._model.state_dict().items()}
+    base = engine.generate(TURNS, SETTINGS)
+    tuned = engine.generate(TURNS, SETTINGS, adapter)
     assert tuned != base
-    assert scorer.generate(TURNS, SETTINGS) == base
-    assert scorer.generate(TURNS, SETTINGS, adapter) == tuned
-    after = scorer._model.state_dict()
+    assert engine.generate(TURNS, SETTINGS) == base
+    assert engine.generate(TURNS, SETTINGS, adapter) == tuned
+    after = engine._model.state_dict()
     assert weights.keys() == after.keys()
     assert all(torch.equal(weights[name], after[name]) for name in weights)
 
@@ -186,7 +172,7 @@ def test_an_adapter_that_reaches_further_is_refused(
 
 
 def test_foreign_or_broken_weights_are_refused(
-    tiny: Path, adapter: Path, tmp_path: Path, scorer: Any
+    tiny: Path, adapter: Path, tmp_path: Path, engine: Any
 ) -> None:
     import torch
     from safetensors.torch import load_file, save_file
@@ -202,7 +188,7 @@ def test_foreign_or_broken_weights_are_refused(
         bad = damaged(adapter, tmp_path / says)
         save_file(tensors, bad / "adapter_model.safetensors")
         with pytest.raises(IntegrityError, match=says):
-            scorer.choose(TURNS, ["yes", "no"], SETTINGS, bad)
+            engine.choose(TURNS, ["yes", "no"], SETTINGS, bad)
     torn = damaged(adapter, tmp_path / "torn")
     (torn / "adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(IntegrityError, match="no safetensors file"):
@@ -216,11 +202,11 @@ def test_foreign_or_broken_weights_are_refused(
 
 
 def test_an_adapter_of_another_shape_is_refused_and_the_base_recovers(
-    adapter: Path, tmp_path: Path, scorer: Any
+    adapter: Path, tmp_path: Path, engine: Any
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    before = scorer.generate(TURNS, SETTINGS)
+    before = engine.generate(TURNS, SETTINGS)
     bad = damaged(adapter, tmp_path / "shape")
     tensors = {
         name: value[:, :3].contiguous()
@@ -228,21 +214,21 @@ def test_an_adapter_of_another_shape_is_refused_and_the_base_recovers(
     }
     save_file(tensors, bad / "adapter_model.safetensors")
     with pytest.raises(IntegrityError, match="does not fit the base model"):
-        scorer.generate(TURNS, SETTINGS, bad)
-    assert scorer.generate(TURNS, SETTINGS) == before
+        engine.generate(TURNS, SETTINGS, bad)
+    assert engine.generate(TURNS, SETTINGS) == before
 
 
-def test_missing_tensors_are_refused(adapter: Path, tmp_path: Path, scorer: Any) -> None:
+def test_missing_tensors_are_refused(adapter: Path, tmp_path: Path, engine: Any) -> None:
     """PEFT would fill what a file lacks with fresh weights and say nothing."""
     from safetensors.torch import load_file, save_file
 
     bad = damaged(adapter, tmp_path / "half")
     tensors = load_file(bad / "adapter_model.safetensors")
     save_file(dict(list(tensors.items())[:3]), bad / "adapter_model.safetensors")
-    before = scorer.generate(TURNS, SETTINGS)
+    before = engine.generate(TURNS, SETTINGS)
     with pytest.raises(IntegrityError, match="lacks"):
-        scorer.generate(TURNS, SETTINGS, bad)
-    assert scorer.generate(TURNS, SETTINGS) == before
+        engine.generate(TURNS, SETTINGS, bad)
+    assert engine.generate(TURNS, SETTINGS) == before
 
 
 def test_the_real_grader_from_baseline_to_test(tiny: Path, adapter: Path, tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def test_gold_scores_all_and_shuffled_gold_does_not() -> None:
         scorer = metric(name)
         assert score_measured(scorer, measure(scorer, items, gold)).value == 1
         assert score_measured(scorer, measure(scorer, items, [*gold[1:], gold[0]])).value < 0.9
-    assert set(metric("gta").rows(items, gold)) == {1.0}
-    assert set(metric("gta").rows(items, ["I cannot say."] * len(items))) == {0.0}
+    assert set(metric("gta").score_items(items, gold)) == {1.0}
+    assert set(metric("gta").score_items(items, ["I cannot say."] * len(items))) == {0.0}
 
 
 def test_official_form_agrees_on_gold_but_for_symbols() -> None:
@@ -68,7 +68,7 @@ def test_official_form_agrees_on_gold_but_for_symbols() -> None:
         assert score_measured(scorer, measure(scorer, items, gold)).value == 1
     missed = [
         row["query"]
-        for row, value in zip(items, metric("gta/upstream").rows(items, gold), strict=True)
+        for row, value in zip(items, metric("gta/upstream").score_items(items, gold), strict=True)
         if not value
     ]
     assert missed == ["12"], "the query whose answer is 50%"

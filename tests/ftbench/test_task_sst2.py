@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trex.evaluation.metrics import BUILT_IN
 from trex.files import read_jsonl
 from trex.ftbench.data_sources import HubHome
 from trex.ftbench.tasks import sst2
@@ -15,11 +14,6 @@ from trex.ftbench.tasks.sst2 import BENCHMARK, DEV_WORDS, phrases
 from trex.ftbench.validation import problems
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BUILT_IN, "sst2", "sst2:Sst2")
 
 
 def spelled(number: int, words: int) -> str:

@@ -160,7 +160,7 @@ def item(kind: str, **target: int) -> dict[str, str]:
     ],
 )
 def test_molecules_are_scored_as_upstream(kind: str, target: dict[str, int], answer: str, score: int) -> None:
-    assert MoleculeSuccess().rows([item(kind, **target)], [answer]) == [score]
+    assert MoleculeSuccess().score_items([item(kind, **target)], [answer]) == [score]
 
 
 def test_every_group_has_a_molecule_that_shows_it() -> None:
@@ -207,15 +207,15 @@ def test_mode_collapse_shows_in_the_extras() -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60))
 def test_any_answer_gets_a_score(answer: str) -> None:
-    assert MoleculeSuccess().rows([item("atoms", carbon=1)], [answer])[0] in (0.0, 1.0)
+    assert MoleculeSuccess().score_items([item("atoms", carbon=1)], [answer])[0] in (0.0, 1.0)
     assert isinstance(extract(answer), str)
 
 
 def test_a_wrong_target_is_named() -> None:
     with pytest.raises(TrexError, match="must name counts"):
-        MoleculeSuccess().rows([item("atoms", unobtainium=1)], ["C"])
+        MoleculeSuccess().score_items([item("atoms", unobtainium=1)], ["C"])
     with pytest.raises(TrexError, match="no column 'target'"):
-        MoleculeSuccess().rows([{"id": "7", "kind": "atoms"}], ["C"])
+        MoleculeSuccess().score_items([{"id": "7", "kind": "atoms"}], ["C"])
 
 
 def test_labels_follow_the_rating() -> None:

@@ -12,7 +12,6 @@ import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ from support.own_task import TEAMS, fields, tickets, write_task
 from support.places import SUPPORT
 from trex.errors import InputError, IntegrityError, PlanError, TrexError
 from trex.evaluation.base_models import resolve_model
+from trex.evaluation.engines import Completion
 from trex.evaluation.engines.adapter_check import verify_adapter
 from trex.evaluation.grader import audit
 from trex.evaluation.grader.client import GraderClient
-from trex.evaluation.grader.messages import Open
+from trex.evaluation.grader.messages import GraderSetup
 from trex.evaluation.grader.service import GraderService
 from trex.evaluation.results import Evaluation
 from trex.evaluation.task import GenerationSettings, Message, Task
@@ -47,12 +47,6 @@ FAKE = [sys.executable, str(SUPPORT / "fake_worker.py")]
 Change = Callable[["Bench"], object]
 
 
-@dataclass(frozen=True)
-class Said:
-    text: str
-    truncated: bool = False
-
-
 class Parrot:
     """A model that says one thing to everything, and counts how often it was asked."""
 
@@ -70,7 +64,7 @@ class Parrot:
         choices: Sequence[str],
         settings: GenerationSettings,
         adapter: Path | None = None,
-    ) -> list[Said]:
+    ) -> list[Completion]:
         return self.generate(conversations, settings, adapter)
 
     def generate(
@@ -79,9 +73,9 @@ class Parrot:
         settings: GenerationSettings,
         adapter: Path | None = None,
         choices: Sequence[str] | None = None,
-    ) -> list[Said]:
+    ) -> list[Completion]:
         self.asked += 1
-        return [Said(self.text) for _ in conversations]
+        return [Completion(self.text) for _ in conversations]
 
 
 class Bench:
@@ -106,8 +100,10 @@ class Bench:
         """The grader, started (again)."""
         limit = changes.pop("max_evaluations", 100)
         task = self.task.model_copy(update=changes)
-        opening = Open(task=task, run_dir=self.run, base_model=self.model, threads=1, max_evaluations=limit)
-        return GraderService(opening, self.parrot)
+        setup = GraderSetup(
+            task=task, run_dir=self.run, base_model=self.model, threads=1, max_evaluations=limit
+        )
+        return GraderService(setup, self.parrot)
 
     def adapter(self, name: str) -> Path:
         folder = self.folder / name
@@ -507,7 +503,7 @@ def test_an_adapter_that_cheats(
 
 def test_code_that_comes_with_a_base_model(plain: tuple[Path, Path], tmp_path: Path) -> None:
     """An architecture that only the model's own code knows is refused, in every process that loads it."""
-    from trex.evaluation.engines.transformers_engine import Scorer
+    from trex.evaluation.engines.transformers_engine import TransformersEngine
     from trex.training.methods.sft_trainer import load_model
     from trex.training.preflight import _tokenizer
 
@@ -523,7 +519,7 @@ def test_code_that_comes_with_a_base_model(plain: tuple[Path, Path], tmp_path: P
         model / "tokenizer_config.json", settings | {"tokenizer_class": "EvilTokenizer", "auto_map": remote}
     )
     with pytest.raises(InputError, match="can't be loaded"):
-        Scorer(model, 1).load()
+        TransformersEngine(model, 1).load()
     job = job_in(tmp_path)
     with pytest.raises(ValueError, match="trust_remote_code"):
         load_model(job.trial.model_copy(update={"base_model": str(model)}))
@@ -560,8 +556,8 @@ CHANGES: dict[str, tuple[Change, dict[str, Any], str]] = {
     "the test file": (lambda bench: bench.change("test.jsonl", "wrong", "right"), {}, "test"),
     "the evaluator": (
         lambda bench: write_json(
-            bench.run / "grader.json", read_json(bench.run / "grader.json") | {"evaluator": "another"}
-        ), {}, "evaluator"),
+            bench.run / "grader.json", read_json(bench.run / "grader.json") | {"scoring_code": "another"}
+        ), {}, "scoring_code"),
 }  # fmt: skip
 
 
@@ -585,8 +581,8 @@ def test_a_users_metric_that_becomes_kinder(bench: Bench) -> None:
     shutil.rmtree(bench.run)
     bench.run.mkdir()
     bench.open(metric=f"{path}:Kind")
-    path.write_text(METRIC.replace("pass", "def rows(self, items, said): return [1.0] * len(items)"))
-    with pytest.raises(IntegrityError, match="metric_source changed since this run began"):
+    path.write_text(METRIC.replace("pass", "def score_items(self, items, said): return [1.0] * len(items)"))
+    with pytest.raises(IntegrityError, match="metric_code changed since this run began"):
         bench.open(metric=f"{path}:Kind")
 
 
@@ -599,7 +595,9 @@ def test_the_record_of_the_rules_that_is_edited_too(bench: Bench, edit: str) -> 
         bench.change("model/chat_template.jinja", "}}", "}} billing")
     elif edit == "prompt":
         bench.change("model/chat_template.jinja", "}}", "}} billing")
-        fresh = Open(task=bench.task, run_dir=bench.folder / "fresh", base_model=bench.model, threads=1)
+        fresh = GraderSetup(
+            task=bench.task, run_dir=bench.folder / "fresh", base_model=bench.model, threads=1
+        )
         GraderService(fresh, bench.parrot)
         shutil.copy(bench.folder / "fresh" / "grader.json", bench.run / "grader.json")
     if edit == "evaluator":
@@ -798,8 +796,8 @@ def test_an_evaluation_that_is_forged(bench: Bench, forge: Callable[[Bench, Eval
 def test_an_evaluation_that_nobody_made(bench: Bench) -> None:
     """Written ahead under the id that the grader will look for."""
     twin = bench.folder / "twin"
-    opening = Open(task=bench.task, run_dir=twin, base_model=bench.model, threads=1)
-    made = GraderService(opening, Parrot("network")).evaluate(None, "search", None, "auto")
+    setup = GraderSetup(task=bench.task, run_dir=twin, base_model=bench.model, threads=1)
+    made = GraderService(setup, Parrot("network")).evaluate(None, "search", None, "auto")
     for kind in ("evaluations", "predictions"):
         shutil.copytree(twin / kind, bench.run / kind)
     with pytest.raises(IntegrityError, match="are not what the grader wrote"):
@@ -899,16 +897,16 @@ def test_an_answer_that_looks_like_a_score(bench: Bench, text: str) -> None:
 
 PROGRAMS = {
     "dies": ("import sys; sys.exit(0)", "died 3 times in a row"),
-    "says a score": ("print('accuracy: 1.0')", "spoke no known language"),
+    "says a score": ("print('accuracy: 1.0')", "invalid response from the grader"),
     "answers another question": (
         "import sys; print('{\"number\": 0}', flush=True); sys.stdin.readline(); sys.stdin.readline(); "
         "print('{\"number\": 7}', flush=True)",
-        "answered question 7 when asked question 1",
+        "answered request 7 instead of request 1",
     ),
     "answers nothing": (
         "import sys; print('{\"number\": 0}', flush=True); sys.stdin.readline(); sys.stdin.readline(); "
         "print('{\"number\": 1}', flush=True)",
-        "lacks what was asked for",
+        "the result is missing",
     ),
 }
 

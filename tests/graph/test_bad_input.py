@@ -359,7 +359,7 @@ BROKEN_METRICS = """
 class Nan:
     name = "nan"
 
-    def rows(self, items, predictions):
+    def score_items(self, items, predictions):
         return [float("nan")] * len(items)
 
     def aggregate(self, rows):
@@ -370,12 +370,12 @@ class Nan:
 
 
 class Raises(Nan):
-    def rows(self, items, predictions):
+    def score_items(self, items, predictions):
         raise KeyError("score")
 
 
 class Short(Nan):
-    def rows(self, items, predictions):
+    def score_items(self, items, predictions):
         return [1.0]
 """
 

@@ -242,7 +242,7 @@ def test_rows_that_stand_in_dev_and_test_are_refused(
     path = write_task(tmp_path)
     write_jsonl(tmp_path / "test.jsonl", [*tickets(10, 2000), next(read_jsonl(tmp_path / "dev.jsonl"))])
     check_task(load_task(path))  # the test file is the grader's to open
-    with pytest.raises(InputError, match="also stand in dev"):
+    with pytest.raises(InputError, match="are also in dev"):
         run(path, out=tmp_path / "run", smoke=True, rounds=1)
     assert load_run(tmp_path / "run").summary.status == "failed"
 

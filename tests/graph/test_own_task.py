@@ -24,7 +24,7 @@ class FirstLetter:
 
     name = "first_letter"
 
-    def rows(self, items, predictions):
+    def score_items(self, items, predictions):
         return [float(p[:1] == item["team"][:1]) for item, p in zip(items, predictions)]
 
     def aggregate(self, rows):

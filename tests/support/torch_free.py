@@ -12,11 +12,11 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from trex.evaluation.engines import Completion
 from trex.evaluation.grader.client import GraderClient
-from trex.evaluation.grader.messages import Open
+from trex.evaluation.grader.messages import GraderSetup
 from trex.evaluation.grader.process import serve
 from trex.evaluation.task import GenerationSettings, Message
 from trex.ftbench.tasks.sentiment import load
@@ -37,18 +37,12 @@ WORKER_OPTIONS: list[str] = []
 MEMORY_LIMIT_MB = 1000
 
 
-@dataclass(frozen=True)
-class Said:
-    text: str
-    truncated: bool = False
-
-
 class HashModel:
     """Answers by the hash of the prompt and of the adapter's weights: each adapter has an accuracy of its own."""
 
     precision = "hash"
 
-    def __init__(self, opening: Open) -> None:
+    def __init__(self, setup: GraderSetup) -> None:
         pass
 
     def load(self) -> None:
@@ -60,11 +54,11 @@ class HashModel:
         choices: Sequence[str],
         settings: GenerationSettings,
         adapter: Path | None = None,
-    ) -> list[Said]:
+    ) -> list[Completion]:
         weights = json.loads((adapter / "adapter.json").read_text())["state"] if adapter else "base"
         texts = [turns[-1]["content"] for turns in conversations]
         digests = [hashlib.sha256(f"{weights}\0{text}".encode()).digest()[0] for text in texts]
-        return [Said(choices[digest % len(choices)]) for digest in digests]
+        return [Completion(choices[digest % len(choices)]) for digest in digests]
 
     def generate(
         self,
@@ -72,7 +66,7 @@ class HashModel:
         settings: GenerationSettings,
         adapter: Path | None = None,
         choices: Sequence[str] | None = None,
-    ) -> list[Said]:
+    ) -> list[Completion]:
         return self.choose(conversations, choices or ["positive"], settings, adapter)
 
 

@@ -32,15 +32,15 @@ Mended, with the reason:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ....errors import InputError, TrexError
+from ....errors import InputError
 from ...task import Item
+from ..measure import mean
+from ..protocol import Counts
 from .final_answers import SentenceCosine, Similarity, shared_words
 from .gold_steps import GoldSteps, gold_steps
 from .react import NOTHING, read_reply
@@ -57,8 +57,6 @@ _COLUMNS = {
 }
 """Which counts of a tally are a figure's hits, and which are what it is out of."""
 
-Counts = NDArray[np.float64]
-
 
 class ToolUse:
     """One of GTA's step-by-step figures, or step accuracy over all steps.
@@ -68,6 +66,8 @@ class ToolUse:
     `similarity` compares an answer with a gold text, for gold that is a list of texts. Officially that is the
     cosine of sentence embeddings, for which sentence-transformers must be installed.
     """
+
+    aggregate = staticmethod(mean)  # of values; the score is pooled from counts
 
     def __init__(
         self, subtask: str | None = None, upstream: bool = False, similarity: Similarity | None = None
@@ -87,12 +87,6 @@ class ToolUse:
     def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """Each row's own quotient. Raises InputError for a row that lacks a column or can't be judged."""
         return [float(value) for value in self.pooled(self.counts(items, predictions))]
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The mean of the values, which is not the score: see `pooled`. Raises TrexError for no rows."""
-        if len(rows) == 0:
-            raise TrexError("tool use of no steps is not defined")
-        return math.fsum(rows) / len(rows)
 
     def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
         """A tally a row: shape (n, 9)."""

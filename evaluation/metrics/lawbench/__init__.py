@@ -23,7 +23,8 @@ import numpy as np
 
 from ....errors import InputError
 from ...task import Item
-from .. import Counts
+from ..measure import mean
+from ..protocol import Counts
 from . import amounts, articles, choices, entities, labels, lexicon, prison_terms, proofreading
 from . import character_f1 as reading
 from . import rouge_l as rouge
@@ -79,6 +80,8 @@ class LawBench:
     many of its four `lexicon` parts were there: below 4 it is an approximation.
     """
 
+    aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """Raises InputError for an unknown sub-task."""
         if subtask is not None and subtask not in RULES:
@@ -96,10 +99,6 @@ class LawBench:
     def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """What each answer is worth alone. Raises InputError for a row without what the scorer reads."""
         return [outcome.value for _, outcome in self._outcomes(items, predictions)]
-
-    def aggregate(self, rows: Sequence[float]) -> float:
-        """The mean of values, which is not the score: see `pooled`."""
-        return float(np.mean(rows))
 
     def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
         """Four numbers for each sub-task, of which a row fills its own."""

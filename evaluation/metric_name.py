@@ -1,0 +1,58 @@
+"""How a task names its metric: a name, or a name with options.
+
+    metric: accuracy
+    metric: {name: numeric, tolerance: 0.01}
+    metric: numeric(tolerance=0.01)
+
+The last two are the same. The third form is the canonical one: tables show it, hashes contain it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_WITH_OPTIONS = re.compile(r"(?P<name>.*?)\((?P<options>\s*[A-Za-z_]\w*\s*=.*)\)\s*", re.DOTALL)
+
+
+def metric_text(metric: Any) -> Any:
+    """The canonical text of a metric: options in alphabetical order, values as Python literals.
+
+    What is neither text nor a mapping is returned as it is. Raises ValueError for a mapping without a name, and
+    for options that cannot be written as text.
+    """
+    if isinstance(metric, str):
+        name, options = split_metric(metric)
+    elif isinstance(metric, Mapping):
+        options = dict(metric)
+        name = options.pop("name", None)
+        if not isinstance(name, str) or not name:
+            raise ValueError("a metric with options needs a `name`, e.g. {name: numeric, tolerance: 0.01}")
+    else:
+        return metric
+    if not options:
+        return name
+    text = f"{name}({', '.join(f'{option}={options[option]!r}' for option in sorted(options))})"
+    if split_metric(text) != (name, options):
+        raise ValueError(
+            f"metric {name!r}: options must be numbers, texts, true, false, null or lists of these"
+        )
+    return text
+
+
+def split_metric(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of a metric's text. Raises ValueError for options that are no `name=value` pairs."""
+    found = _WITH_OPTIONS.fullmatch(text)
+    if found is None:
+        return text, {}
+    try:
+        call = ast.parse(f"f({found['options']})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        options = {str(given.arg): ast.literal_eval(given.value) for given in call.keywords}
+    except (SyntaxError, ValueError, AssertionError) as error:
+        raise ValueError(f"metric {text!r}: options are written as (name=value, name=value)") from error
+    if call.args or None in (given.arg for given in call.keywords):
+        raise ValueError(f"metric {text!r}: options are written as (name=value, name=value)")
+    return found["name"], options

@@ -1,0 +1,75 @@
+"""Numeric: whether the last number of an answer equals the reference, within a tolerance.
+
+For questions whose answer is a number that may follow a derivation, such as word problems in mathematics. The last
+number counts, as in the usual scorer of GSM8K (Cobbe et al. 2021, arXiv 2110.14168). What precedes the end of a
+`</think>` block is not the answer.
+
+    reference '18', answer '9 * 2 = 18 dollars.'                        → 1
+    reference '1,250', answer 'Total: $1250.00'                         → 1
+    reference '3.14', answer '3.1416'                                   → 0, with tolerance 0.01: 1
+    reference '200', answer '199'                                       → 0, with relative_tolerance 0.01: 1
+
+A number is digits with at most one decimal point, perhaps an exponent, commas between thousands, and a sign. The minus
+sign U+2212 counts as '-'; a hyphen right after a letter or a digit is no sign ('7-3' ends in 3). Fractions and number
+words are not read, and digits within a word ('B2') are no number.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from ...errors import InputError
+from ..task import Item
+from .measure import mean
+from .variants import final
+
+_EXPONENT = r"(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(
+    rf"(?<![A-Za-z0-9_.])[-+]?(?:(?:\d{{1,3}}(?:,\d{{3}})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+){_EXPONENT}"
+)
+
+
+class Numeric:
+    """1 if |answer - reference| ≤ max(tolerance, relative_tolerance · |reference|), else 0.
+
+    An answer without a number is wrong. `secondary`: 'read', the share of answers with a number.
+    """
+
+    name = "numeric"
+    aggregate = staticmethod(mean)
+
+    def __init__(self, tolerance: float = 0.0, relative_tolerance: float = 0.0) -> None:
+        """Raises InputError for a tolerance that is negative or not finite."""
+        for option, value in (("tolerance", tolerance), ("relative_tolerance", relative_tolerance)):
+            if not 0 <= value < math.inf:
+                raise InputError(f"metric numeric: {option} must be a number of at least 0, not {value}")
+        self._tolerance = tolerance
+        self._relative_tolerance = relative_tolerance
+
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+        """1.0 or 0.0 per item. Raises InputError for a reference without a number."""
+        return [float(self._right(item, answer)) for item, answer in zip(items, predictions, strict=True)]
+
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+        """See the class."""
+        return {"read": sum(last_number(answer) is not None for answer in predictions) / len(predictions)}
+
+    def _right(self, item: Item, answer: str) -> bool:
+        wanted = last_number(str(item["reference"]))
+        if wanted is None:
+            raise InputError(
+                f"row {item.get('id', '?')}: the reference {item['reference']!r} holds no number"
+            )
+        found = last_number(answer)
+        return found is not None and math.isclose(
+            found, wanted, abs_tol=max(self._tolerance, self._relative_tolerance * abs(wanted)), rel_tol=1e-9
+        )
+
+
+def last_number(text: str) -> float | None:
+    """The last number of a text; None if there is none, or it is beyond the range of a float."""
+    found = _NUMBER.findall(final(text).replace("\u2212", "-"))
+    number = float(found[-1].replace(",", "")) if found else math.inf
+    return number if math.isfinite(number) else None

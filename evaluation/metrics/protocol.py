@@ -1,0 +1,57 @@
+"""What a metric is: one value per item, an aggregate over items, and further figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..task import Item
+
+UPSTREAM = "/upstream"
+"""Ends the name of a metric in its official form."""
+
+Counts = NDArray[np.float64]
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Scores answers. Items carry their columns; in a run also `reference`, the answer the prompt expects.
+
+    The keyword arguments of the class are the metric's options in a task file.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the score is called in tables, e.g. 'accuracy'."""
+        ...
+
+    def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+        """One finite value per item, more is better; 1.0 is a right answer where there is right and wrong."""
+        ...
+
+    def aggregate(self, values: Sequence[float]) -> float:
+        """The score of a set of values, usually their mean. Called on resamples for the interval."""
+        ...
+
+    def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
+        """Further figures, e.g. validity; may be empty."""
+        ...
+
+
+@runtime_checkable
+class PooledMetric(Metric, Protocol):
+    """A metric whose score is a function of counts summed over items, as macro-F1 is, and not of the values.
+
+    `aggregate` is then the mean of the values and is not the score.
+    """
+
+    def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
+        """Per item a row of k finite numbers: shape (n, k)."""
+        ...
+
+    def pooled(self, totals: Counts) -> Counts:
+        """The scores of sums of counts: shape (..., k) to shape (...)."""
+        ...
