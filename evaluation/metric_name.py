@@ -35,7 +35,11 @@ def metric_text(metric: Any) -> Any:
     if not options:
         return name
     text = f"{name}({', '.join(f'{option}={options[option]!r}' for option in sorted(options))})"
-    if split_metric(text) != (name, options):
+    try:
+        same = split_metric(text) == (name, options)
+    except ValueError:
+        same = False
+    if not same:
         raise ValueError(
             f"metric {name!r}: options must be numbers, texts, true, false, null or lists of these"
         )

@@ -116,7 +116,7 @@ def test_a_metric_with_options_has_one_text(stated: object, text: str) -> None:
     [
         ({"tolerance": 0.01}, "needs a `name`"),
         ({"name": ""}, "needs a `name`"),
-        ({"name": "numeric", "tolerance": object()}, "options must be numbers"),
+        ({"name": "numeric", "tolerance": math.nan}, "options must be numbers"),
         ("numeric(tolerance=open('x'))", "options are written as"),
         ("numeric(tolerance=1, **more)", "options are written as"),
     ],

@@ -930,8 +930,9 @@ def test_the_grader_works_in_an_empty_folder_of_its_own(
     monkeypatch.chdir(bench.folder)
     Path("json.py").write_text("raise SystemExit('imported from the working directory')")
     program = [sys.executable, "-P", str(SUPPORT / "grader.py")]
+    shutil.rmtree(bench.run)  # begun with another engine
     left = bench.run / "grader" / "left.txt"
-    left.parent.mkdir()
+    left.parent.mkdir(parents=True)
     left.touch()
     task = bench.task.model_copy(update={"dev": Path("dev.jsonl"), "test": Path("test.jsonl")})
     with GraderClient(task, bench.run, bench.model, command=program) as grader:
