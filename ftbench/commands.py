@@ -89,13 +89,13 @@ def run(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the runs")] = Path("runs/bench"),
 ) -> None:
     """Run tasks one after the other, and make the table. Run it again to go on where it was."""
-    from ..graph.llm.options import model_settings
+    from ..graph.llm.model_settings import parse_model_settings
     from ..graph.run.settings import parse_duration
     from .runner import entries, write_tables
     from .suite import TEN
     from .table import table
 
-    models = model_settings(llm, llm_executor, llm_budget, llm_set or ())
+    models = parse_model_settings(llm, llm_executor, llm_budget, llm_set or ())
     made: list[Path] = []
     failed = 0
     for entry in entries(

@@ -79,7 +79,7 @@ def run(
 ) -> None:
     """Improve a model on TASK by a tree of experiments."""
     from ..api import prepare_run
-    from ..llm.options import model_settings
+    from ..llm.model_settings import parse_model_settings
     from ..run.settings import parse_duration
 
     if keep not in ("best", "all"):
@@ -96,7 +96,7 @@ def run(
         seed=seed,
         trial_examples=examples,
         fresh_seeds=fresh_seeds,
-        llm=model_settings(llm, llm_executor, llm_budget, llm_set or ()),
+        llm=parse_model_settings(llm, llm_executor, llm_budget, llm_set or ()),
         memory=not no_memory,
         diagnosis=not no_diagnosis,
         approve=approve,

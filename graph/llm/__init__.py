@@ -1,1 +1,1 @@
-"""Chat models: one way to call them, whatever they can do; every call is counted, bounded, and recorded."""
+"""Chat models: one interface for every provider. Every call is counted, bounded and recorded."""

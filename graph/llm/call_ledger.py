@@ -1,8 +1,8 @@
-"""The ledger of calls: each is reserved against the budgets before it is made, and settled when it has ended.
+"""The ledger of model calls: a call is reserved against the budgets before it is made, and settled when it has ended.
 
-Both are lines of `calls.jsonl`, written and flushed before anything else happens, so that a process that is killed
-leaves a record of what it may owe. A call that was reserved and never settled is booked as if it had cost all that
-was reserved. What was answered can be replayed: the same request is not paid for twice.
+Each event is a line of `calls.jsonl`, flushed at once, so that a killed process leaves a record of what it may have
+spent. A call that was never settled counts as having used its whole reservation. Answers are replayed from the
+record: the same request is not paid for twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Status = Literal["answered", "failed", "unknown"]
 
 @dataclass(frozen=True)
 class CallRequest:
-    """Who asks what, of which model; `key` is the same for the same question, `mode` how it is asked."""
+    """One call: role, purpose, model and output mode. Equal requests have the same `key`."""
 
     key: str
     role: Role
@@ -36,7 +36,7 @@ class CallRequest:
 
 @dataclass(frozen=True)
 class Reservation:
-    """A call that may be made. `most` is what it may cost."""
+    """A call that may be made. `most` is the upper bound on its usage; `began` is a monotonic clock's time."""
 
     id: str
     request: CallRequest
@@ -46,17 +46,17 @@ class Reservation:
 
 @dataclass(frozen=True)
 class RecordedAnswer:
-    """An answer in the record: the model's message as it was, and the output mode it was given in."""
+    """An answer in the record: the fields of the model's message, and the output mode of the call."""
 
     message: dict[str, Any]
     mode: str
 
 
 class CallLedger:
-    """Calls of one run, in one process; threads may share it.
+    """The calls of one run in one process. Threads may share it.
 
-    `token_budget` (read and written) and `cost_budget_usd` (US dollars) bound the run, all its processes together;
-    None is no bound. `on_call` hears of each call that has ended.
+    `token_budget` (read and written) and `cost_budget_usd` (US dollars) bound the run, over all its processes;
+    None: no bound. `on_call` is called after each call.
     """
 
     def __init__(
@@ -80,28 +80,28 @@ class CallLedger:
 
     @property
     def spent(self) -> Usage:
-        """What is booked by now; calls on their way are not."""
+        """The usage of the calls that have ended."""
         with self._lock:
             return self._spent
 
     def replay(self, key: str) -> RecordedAnswer | None:
-        """The answer to a question that was asked before, by this process or an earlier one."""
+        """The recorded answer to an equal request of this or an earlier process, None if there is none."""
         with self._lock:
             return self._answers.get(key)
 
     def mode(self, role: Role) -> str | None:
-        """The output mode a role went over to, None while it keeps its first."""
+        """The output mode that a role changed to, None if it did not change."""
         with self._lock:
             return self._modes.get(role)
 
     def change_mode(self, role: Role, mode: str, why: str) -> None:
-        """Record that a role goes over to another output mode, and why."""
+        """Record that a role changes its output mode, and why."""
         with self._lock:
             self._modes[role] = mode
             self._write({"event": "mode", "role": role, "mode": mode, "why": why})
 
     def reserve(self, request: CallRequest, most: Usage) -> Reservation:
-        """Set aside what a call may cost. Raises ModelBudgetSpent if less than that is left."""
+        """Reserve `most` for a call. Raises ModelBudgetSpent if less than that is left."""
         with self._lock:
             self._check(most)
             self._calls += 1
@@ -131,7 +131,7 @@ class CallLedger:
         answer: Mapping[str, Any],
         message: dict[str, Any] | None = None,
     ) -> CallRecord:
-        """Book what a call has cost. `message` is what `replay` will give; without it the call is asked anew."""
+        """Record the end and the usage of a call. `message` can be replayed; without it the call is made again."""
         usage = replace(usage, seconds=round(time.monotonic() - reservation.began, 3))
         with self._lock:
             del self._open[reservation.id]
@@ -162,12 +162,12 @@ class CallLedger:
 
     def _write(self, line: Mapping[str, Any]) -> None:
         text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
-        # A surrogate that stands alone is no UTF-8: it must not keep a call from being booked.
+        # A lone surrogate is not valid UTF-8; the call must be recorded all the same.
         with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text + "\n")
 
     def _recover(self) -> None:
-        """Take over what earlier processes of this run recorded; settle what they left open."""
+        """Read the record of earlier processes of this run; settle the calls that they left open."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             _end_last_line(self._path)
@@ -187,16 +187,16 @@ class CallLedger:
             self._write(_unknown(left))
 
 
-def question_key(*parts: object) -> str:
-    """The same for the same question, whatever a model has put into it."""
+def request_key(*parts: object) -> str:
+    """A key that is equal for equal values."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
 def read_calls(path: Path) -> list[CallRecord]:
-    """The record, in the order in which calls were made. One that has not ended shows its whole reservation.
+    """The record, in the order of the calls. A call that has not ended shows its whole reservation.
 
-    A line that a kill has torn is passed over: its call then counts as not ended, or was never made.
+    An incomplete line (from a kill) is skipped: its call then counts as not ended, or as not made.
     """
     reserved: dict[str, dict[str, Any]] = {}
     settled: dict[str, dict[str, Any]] = {}
@@ -236,8 +236,8 @@ def _reserved_fields(reservation: Reservation) -> dict[str, Any]:
 
 
 def _unknown(reserved: Mapping[str, Any]) -> dict[str, Any]:
-    """How a call is settled of which nobody knows how it ended."""
-    problem = "the process ended before the answer came; the whole reservation is booked"
+    """The line that settles a call whose end is not recorded."""
+    problem = "the process ended before the answer; the whole reservation counts as spent"
     return {
         "event": "settled",
         "id": reserved["id"],

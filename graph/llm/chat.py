@@ -1,4 +1,4 @@
-"""A chat model in the hands of one role: asked once for each question, paid for within the budgets, tried again."""
+"""`LLMChat`: a chat model of one role, with recorded calls, budgets, retries and a fallback between output modes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from langchain_core.messages.utils import convert_to_openai_messages
 from langchain_core.tools import BaseTool
 
 from ...keys import redact
-from .call_ledger import CallLedger, CallRequest, question_key
-from .context_window import Window, bytes_of, most_tokens
+from .call_ledger import CallLedger, CallRequest, request_key
+from .context_window import ContextWindow, json_bytes, max_request_tokens
 from .model_settings import ModelSettings
-from .output_modes import MODES, Form, first_mode, next_mode
-from .protocol import Answer, ModelError, Role, ToolRequest, Turn
+from .output_modes import MODES, ModelInput, first_mode, next_mode
+from .output_request import ANSWER, OutputRequest
+from .protocol import Answer, ModelError, ModelTurn, Role, ToolRequest
 from .providers import OpenedModel, open_model
-from .question import ANSWER, Question
-from .responses import CUT, kept, received, reported
-from .retries import CallFailed, Fault, attempts, fault_of
+from .responses import TRUNCATED, message_fields, normalise, reported_usage
+from .retries import CallFailed, CallFault, classify_error, with_retries
 from .usage import Usage
 
-LONGEST_RECORDED = 40_000
-"""Characters of one message that the record keeps."""
+MAX_RECORDED_CHARACTERS = 40_000
+"""Longest text of one message in the record."""
 
-SILENT_TURNS = 2
-"""After so many turns in words alone, a model that should call tools is held to a JSON schema instead."""
+MAX_TURNS_WITHOUT_CALL = 2
+"""After this many turns without a tool call, mode 'auto' changes from tool calls to a JSON schema."""
 
 _ROLES = {"system": "system", "human": "user", "tool": "tool"}
 
@@ -42,18 +42,18 @@ def open_chat(
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> LLMChat:
-    """The model of a role, whose calls go through the ledger of the run. Raises InputError.
+    """The model of a role; its calls are booked in the run's ledger. Raises InputError.
 
-    `transport` takes the place of the network, `sleep` waits between tries.
+    `transport` replaces the network in tests, `sleep` waits between attempts.
     """
     return LLMChat(role, settings, ledger, open_model(settings, role, transport), sleep)
 
 
 @dataclass
-class _Asking(Generic[Answer]):
-    """A question on its way. `new`: its messages that the record does not have yet."""
+class _PendingCall(Generic[Answer]):
+    """A call to be made. `new` are its messages that the record does not have yet."""
 
-    question: Question[Answer]
+    request: OutputRequest[Answer]
     messages: Sequence[BaseMessage]
     purpose: str
     key: str
@@ -76,14 +76,14 @@ class LLMChat:
         self._ledger = ledger
         self._model = model
         self._sleep = sleep
-        self._window = Window(settings.context_tokens, settings.max_tokens)
+        self._window = ContextWindow(settings.context_tokens, settings.max_tokens)
         self._mode = ledger.mode(role) or first_mode(settings.output, dict(model.client.profile or {}))
-        self._silent = 0
-        self._told: dict[str, list[str]] = {}
+        self._without_call = 0
+        self._recorded: dict[str, list[str]] = {}
 
     @property
     def mode(self) -> str:
-        """The output mode that the next question is asked in."""
+        """The output mode of the next call."""
         return self._mode
 
     def turn(
@@ -93,188 +93,192 @@ class LLMChat:
         tools: Sequence[BaseTool] = (),
         *,
         purpose: str,
-    ) -> Turn[Answer]:
+    ) -> ModelTurn[Answer]:
         """See `Chat`."""
-        question = Question(answer, tools)
-        prints = [question_key(_identity(message)) for message in messages]
-        key = question_key(
-            self.role, purpose, prints, answer.__name__, question.answer_schema, question.names
-        )
-        settled = self._ledger.replay(key)
-        if settled is not None:
-            turn = _read(settled.mode, AIMessage(**settled.message), question)
+        request = OutputRequest(answer, tools)
+        keys = [request_key(_identity(message)) for message in messages]
+        key = request_key(self.role, purpose, keys, answer.__name__, request.answer_schema, request.names)
+        recorded = self._ledger.replay(key)
+        if recorded is not None:
+            turn = _parse(recorded.mode, AIMessage(**recorded.message), request)
         else:
-            new = messages[_shared(self._told.get(purpose, []), prints) :]
-            request = _Asking(question, messages, purpose, key, [*map(_recorded, new)])
-            turn = self._ask(request)
-            self._listen(turn)
-        self._told[purpose] = prints
+            new = messages[_common_start(self._recorded.get(purpose, []), keys) :]
+            turn = self._ask(_PendingCall(request, messages, purpose, key, [*map(_message_record, new)]))
+            self._watch_for_calls(turn)
+        self._recorded[purpose] = keys
         return turn
 
     def tool_result(self, request: ToolRequest, text: str) -> BaseMessage:
         """See `Chat`."""
         return ToolMessage(text, tool_call_id=request.id, name=request.name)
 
-    def correction(self, turn: Turn[Any]) -> BaseMessage:
+    def correction(self, turn: ModelTurn[Any]) -> BaseMessage:
         """See `Chat`."""
-        return HumanMessage(f"That will not do: {turn.problem}. Put it right and answer again.")
+        return HumanMessage(f"Invalid answer: {turn.problem}. Correct it.")
 
-    def _ask(self, asking: _Asking[Answer]) -> Turn[Answer]:
-        """Try until there is an answer, in another form or with fewer words where the server wants that."""
-        shrunk = False
+    def _ask(self, call: _PendingCall[Answer]) -> ModelTurn[Answer]:
+        """Call until there is an answer; if the server refuses the mode or the length, change it and call again."""
+        shortened = False
         while True:
             try:
-                return attempts(lambda: self._call(asking), self._settings.attempts, self._sleep)
+                return with_retries(lambda: self._attempt(call), self._settings.attempts, self._sleep)
             except CallFailed as failed:
                 fault = failed.fault
-                if fault.too_long and not shrunk:
+                if fault.context_exceeded and not shortened:
                     self._window.shrink()
-                    shrunk = True
-                elif fault.form and (after := next_mode(failed.mode, self._settings.output, fault.choice)):
+                    shortened = True
+                elif after := self._mode_after(failed):
                     if self._mode == failed.mode:
-                        self._go_over(after, str(fault))
+                        self._change_mode(after, str(fault))
                 else:
-                    raise ModelError(f"{asking.purpose}: {self._model.name}: {_advice(fault)}") from failed
+                    raise ModelError(f"{call.purpose}: {self._model.name}: {_advice(fault)}") from failed
 
-    def _call(self, asking: _Asking[Answer]) -> Turn[Answer]:
-        """One try: reserved, made, settled. Raises CallFailed, ModelError, ModelBudgetSpent."""
-        name, question = self._mode, asking.question  # other threads may go over to another
+    def _mode_after(self, failed: CallFailed) -> str | None:
+        if not failed.fault.format_refused:
+            return None
+        return next_mode(failed.mode, self._settings.output, failed.fault.tool_choice_refused)
+
+    def _attempt(self, call: _PendingCall[Answer]) -> ModelTurn[Answer]:
+        """Reserve, make and settle one call. Raises CallFailed, ModelError, ModelBudgetSpent."""
+        name, request = self._mode, call.request  # another thread may change the mode meanwhile
         mode = MODES[name]
 
         def length(messages: Sequence[BaseMessage]) -> int:
-            return bytes_of(_wire(mode.form(messages, question)))
+            return json_bytes(_tokens_of(mode.prepare(messages, request)))
 
-        form = mode.form(self._window.fit(asking.messages, length), question)
-        most = self._most(form)
+        model_input = mode.prepare(self._window.fit(call.messages, length), request)
+        most = self._max_usage(model_input)
         if self._model.pace is not None:
             self._model.pace.acquire()
-        request = CallRequest(
-            asking.key, self.role, asking.purpose, self._model.name, name, tuple(asking.new)
+        reservation = self._ledger.reserve(
+            CallRequest(call.key, self.role, call.purpose, self._model.name, name, tuple(call.new)), most
         )
-        reservation = self._ledger.reserve(request, most)
-        asking.new = []  # a further try records them no more
+        call.new = []  # the next attempt does not record them again
         try:
-            raw = self._invoke(form)
+            raw = self._invoke(model_input)
         except BaseException as error:
-            # A call that was interrupted is billed like one that has timed out.
-            fault = fault_of(error, redact) if isinstance(error, Exception) else Fault("interrupted")
-            told = {"text": "", "tools": [], "problem": str(fault)}
-            self._ledger.settle(
-                reservation,
-                "unknown" if fault.billed else "failed",
-                most if fault.billed else Usage(calls=1),
-                told,
+            # An interrupted call may be billed, like one that has timed out.
+            fault = (
+                classify_error(error, redact) if isinstance(error, Exception) else CallFault("interrupted")
             )
+            no_answer = {"text": "", "tools": [], "problem": str(fault)}
+            if fault.billed:
+                self._ledger.settle(reservation, "unknown", most, no_answer)
+            else:
+                self._ledger.settle(reservation, "failed", Usage(calls=1), no_answer)
             if isinstance(error, Exception):
                 raise CallFailed(fault, name) from error
             raise
-        message = received(raw, self._settings.max_tokens, reservation.id)
-        turn = _read(name, message, question)
-        cost = reported(raw, self._model.price)
-        self._ledger.settle(
-            reservation, "answered", cost or most, _told(turn, _note(cost, most)), kept(message)
-        )
-        if cost is not None:
-            self._window.learn(bytes_of(_wire(form)), cost.tokens_in)
+        message = normalise(raw, self._settings.max_tokens, reservation.id)
+        turn = _parse(name, message, request)
+        usage = reported_usage(raw, self._model.price)
+        record = _answer_record(turn, _usage_note(usage, most))
+        self._ledger.settle(reservation, "answered", usage or most, record, message_fields(message))
+        if usage is not None:
+            self._window.calibrate(json_bytes(_tokens_of(model_input)), usage.tokens_in)
         return turn
 
-    def _most(self, form: Form) -> Usage:
-        """What a call may take at most."""
-        tokens = most_tokens(_wire(form), len(form.messages), len(form.tools))
+    def _max_usage(self, model_input: ModelInput) -> Usage:
+        """Upper bound on the usage of a call."""
+        count = len(model_input.messages), len(model_input.tools)
+        tokens = max_request_tokens(_tokens_of(model_input), *count)
         price, written = self._model.price, self._settings.max_tokens
         return Usage(1, tokens, written, price.of(tokens, written) if price else 0.0)
 
-    def _invoke(self, form: Form) -> AIMessage:
+    def _invoke(self, model_input: ModelInput) -> AIMessage:
         client = self._model.client
-        if form.tools:
-            choice = {"tool_choice": "any"} if form.forced else {}
-            return client.bind_tools(form.tools, **choice).invoke(form.messages)
-        if form.schema is None:
-            return client.invoke(form.messages)
-        schema = {"title": "step", "description": "A call of a tool, or the answer.", **form.schema}
+        messages = model_input.messages
+        if model_input.tools:
+            choice = {"tool_choice": "any"} if model_input.forced else {}
+            return client.bind_tools(model_input.tools, **choice).invoke(messages)
+        if model_input.schema is None:
+            return client.invoke(messages)
+        schema = {"title": "step", "description": "A tool call or the answer.", **model_input.schema}
         if self._model.openai:
-            # By the body itself: the client would take an answer that was cut off for an error, its cost unknown.
-            wanted = {"type": "json_schema", "json_schema": {"name": "step", "schema": form.schema}}
+            # Sent in the body: the client would raise for an answer that was cut off, and its usage would be lost.
+            wanted = {"type": "json_schema", "json_schema": {"name": "step", "schema": model_input.schema}}
             body = {**(getattr(client, "extra_body", None) or {}), "response_format": wanted}
-            return client.invoke(form.messages, extra_body=body)
+            return client.invoke(messages, extra_body=body)
         structured = client.with_structured_output(schema, method="json_schema", include_raw=True)
-        return cast(AIMessage, cast(dict[str, Any], structured.invoke(form.messages))["raw"])
+        return cast(AIMessage, cast(dict[str, Any], structured.invoke(messages))["raw"])
 
-    def _listen(self, turn: Turn[Any]) -> None:
-        """Notice a server that takes tools and never calls one."""
+    def _watch_for_calls(self, turn: ModelTurn[Any]) -> None:
+        """Change the mode of a model that accepts tools but never calls one."""
         if turn.message.tool_calls or not turn.message.text.strip() or turn.answer is not None:
-            self._silent = 0
+            self._without_call = 0
             return
-        self._silent += 1
+        self._without_call += 1
         if (
             self._settings.output == "auto"
             and self._mode.startswith("tools")
-            and self._silent >= SILENT_TURNS
+            and self._without_call >= MAX_TURNS_WITHOUT_CALL
         ):
-            self._go_over("json_schema", f"{self._silent} turns in words without a call of a tool")
+            self._change_mode("json_schema", f"{self._without_call} turns without a tool call")
 
-    def _go_over(self, mode: str, why: str) -> None:
+    def _change_mode(self, mode: str, why: str) -> None:
         self._mode = mode
-        self._silent = 0
+        self._without_call = 0
         self._ledger.change_mode(self.role, mode, why)
 
 
-def _read(mode: str, message: AIMessage, question: Question[Answer]) -> Turn[Answer]:
-    cut = message.response_metadata.get(CUT)
-    return Turn(message, problem=cut) if cut else MODES[mode].read(message, question)
+def _parse(mode: str, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
+    truncated = message.response_metadata.get(TRUNCATED)
+    return ModelTurn(message, problem=truncated) if truncated else MODES[mode].parse(message, request)
 
 
-def _wire(form: Form) -> dict[str, Any]:
-    """The parts of a request that make tokens."""
+def _tokens_of(model_input: ModelInput) -> dict[str, Any]:
+    """The parts of a request that count as tokens."""
     return {
-        "messages": convert_to_openai_messages(form.messages),
-        "tools": form.tools,
-        "schema": form.schema,
+        "messages": convert_to_openai_messages(model_input.messages),
+        "tools": model_input.tools,
+        "schema": model_input.schema,
     }
 
 
 def _identity(message: BaseMessage) -> dict[str, Any]:
-    """What makes two messages the same."""
+    """The fields by which messages are compared."""
     calls = [(call["name"], call["args"]) for call in getattr(message, "tool_calls", [])]
     return {"role": message.type, "content": message.content, "calls": calls}
 
 
-def _shared(before: Sequence[str], now: Sequence[str]) -> int:
-    """How many messages at the beginning were told before."""
+def _common_start(before: Sequence[str], now: Sequence[str]) -> int:
+    """How many messages at the start are the same."""
     pairs = zip(before, now, strict=False)
     return next((place for place, (was, is_) in enumerate(pairs) if was != is_), min(len(before), len(now)))
 
 
-def _recorded(message: BaseMessage) -> dict[str, str]:
-    text = redact(message.text[:LONGEST_RECORDED])
+def _message_record(message: BaseMessage) -> dict[str, str]:
+    text = redact(message.text[:MAX_RECORDED_CHARACTERS])
     return {"role": _ROLES.get(message.type, "assistant"), "text": text}
 
 
-def _told(turn: Turn[Any], note: str | None) -> dict[str, Any]:
-    """What came back, as records show it: an answer that was called is shown as text."""
+def _answer_record(turn: ModelTurn[Any], note: str | None) -> dict[str, Any]:
+    """The turn as the record shows it. An answer that was given as a tool call is shown as text."""
     text = str(turn.message.text)
     answers = [call["args"] for call in turn.message.tool_calls if call["name"] == ANSWER and not turn.tools]
     text = "\n\n".join(filter(None, [text, *(json.dumps(each, ensure_ascii=False) for each in answers)]))
-    told: dict[str, Any] = {
-        "text": redact(text[:LONGEST_RECORDED]),
+    record: dict[str, Any] = {
+        "text": redact(text[:MAX_RECORDED_CHARACTERS]),
         "tools": [{"name": each.name, "arguments": each.arguments} for each in turn.tools],
         "problem": redact(turn.problem) if turn.problem else None,
     }
-    return {**told, "note": note} if note else told
+    return {**record, "note": note} if note else record
 
 
-def _note(cost: Usage | None, most: Usage) -> str | None:
-    if cost is None:
-        return "the server did not count the tokens: the whole reservation is booked"
-    if cost.tokens_in > most.tokens_in or cost.tokens_out > most.tokens_out:
-        return "the server counted more than the call was allowed: what it counted is booked"
+def _usage_note(usage: Usage | None, most: Usage) -> str | None:
+    if usage is None:
+        return "the server reported no usage: the whole reservation counts as spent"
+    if usage.tokens_in > most.tokens_in or usage.tokens_out > most.tokens_out:
+        return (
+            "the server reported more tokens than the call was allowed: the reported number counts as spent"
+        )
     return None
 
 
-def _advice(fault: Fault) -> str:
-    """The fault, and what a person can do about it."""
+def _advice(fault: CallFault) -> str:
+    """The fault, and what the user can do about it."""
     if fault.status in (401, 403):
         return f"{fault}: check the key in the environment or .env"
-    if fault.form:
-        return f"{fault}: choose another way of output (auto, json_schema or text)"
+    if fault.format_refused:
+        return f"{fault}: choose another output mode (auto, json_schema or text)"
     return str(fault)

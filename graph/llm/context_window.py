@@ -1,4 +1,4 @@
-"""The context window: how long a request is, and what is left out of it if it is too long."""
+"""The context window: estimates the length of a request and shortens old tool results if it is too long."""
 
 from __future__ import annotations
 
@@ -11,58 +11,56 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from .protocol import ModelError
 
 MESSAGE_TOKENS, REQUEST_TOKENS, TOOLS_TOKENS = 16, 256, 1024
-"""What a chat template may add to the words: around a message, around all of them, as an introduction to tools."""
+"""Tokens that a chat template may add: per message, per request, and for the description of tools."""
 
-KEPT = 200
-"""Characters that stay of a tool's result that is left out."""
+KEPT_CHARACTERS = 200
+"""Characters that are kept of a shortened tool result."""
 
-_FIRST_RATIO = (
-    0.4  # tokens a byte, before the server has counted: English has about 0.25, numbers and code more
-)
+_FIRST_RATIO = 0.4  # tokens per byte before the first count; English has about 0.25, numbers and code more
 _MARGIN = 1.15
 
-LEFT_OUT = "[the rest of this result was left out to make room]"
+REMOVED = "[the rest of this result was removed to make room]"
 
 
-def most_tokens(request: Any, messages: int, tools: int) -> int:
-    """An upper bound on the tokens of a request: one a byte of its JSON, and what a chat template may add.
+def max_request_tokens(request: Any, messages: int, tools: int) -> int:
+    """Upper bound on the tokens of a request: one per byte of its JSON, plus what a chat template may add.
 
-    A tokenizer that works on bytes, or falls back on them, makes no more tokens than there are bytes. The bound
-    is about four times what English text takes: it is for money, not for the context window.
+    A byte-level tokenizer, or one with byte fallback, makes at most one token per byte. The bound is about four
+    times the real count for English. It is used to reserve budget, not to fill the context window.
     """
-    return bytes_of(request) + MESSAGE_TOKENS * messages + REQUEST_TOKENS + (TOOLS_TOKENS if tools else 0)
+    return json_bytes(request) + MESSAGE_TOKENS * messages + REQUEST_TOKENS + (TOOLS_TOKENS if tools else 0)
 
 
-def bytes_of(value: Any) -> int:
+def json_bytes(value: Any) -> int:
     """Bytes of a value as JSON in UTF-8."""
     return len(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
 
 
-class Window:
-    """What fits a context window of `context_tokens`, the answer's `max_tokens` included.
+class ContextWindow:
+    """Fits requests into `context_tokens`, of which `max_tokens` are reserved for the answer.
 
-    Lengths are estimated by bytes; what the server counts of each request corrects the estimate.
+    Tokens are estimated from bytes. Each count reported by the server corrects the estimate.
     """
 
     def __init__(self, context_tokens: int, max_tokens: int) -> None:
         self.room = context_tokens - max_tokens
         self._ratio = _FIRST_RATIO
 
-    def learn(self, length: int, tokens: int) -> None:
+    def calibrate(self, length: int, tokens: int) -> None:
         """The server counted `tokens` in a request of `length` bytes."""
         if length > 0 and tokens > 0:
             self._ratio = min(1.0, _MARGIN * tokens / length)
 
     def shrink(self) -> None:
-        """The server found too long what was thought to fit."""
+        """The server refused a request as too long: use less room from now on."""
         self.room = int(self.room * 0.6)
 
     def fit(
         self, messages: Sequence[BaseMessage], length: Callable[[Sequence[BaseMessage]], int]
     ) -> list[BaseMessage]:
-        """The messages, with the oldest results of tools shortened until `length` (bytes) fits.
+        """The messages; the oldest tool results are shortened until `length` (bytes) fits.
 
-        Raises ModelError if that is not enough.
+        Raises ModelError if they still do not fit.
         """
         kept = list(messages)
         shortened = (place for place, message in enumerate(messages) if isinstance(message, ToolMessage))
@@ -70,8 +68,8 @@ class Window:
             place = next(shortened, None)
             if place is None:
                 raise ModelError(
-                    f"the request has about {tokens:,} tokens and there is room for {self.room:,}: raise "
-                    "context_tokens if the model can take more, or lower max_tokens or memory_tokens"
+                    f"the request has about {tokens:,} tokens, but only {self.room:,} fit: raise "
+                    "context_tokens if the model allows more, or lower max_tokens or memory_tokens"
                 )
             kept[place] = _shortened(kept[place])
         return kept
@@ -79,6 +77,6 @@ class Window:
 
 def _shortened(message: BaseMessage) -> BaseMessage:
     text = str(message.content)
-    if len(text) <= KEPT + len(LEFT_OUT):
+    if len(text) <= KEPT_CHARACTERS + len(REMOVED):
         return message
-    return message.model_copy(update={"content": f"{text[:KEPT]}\n{LEFT_OUT}"})
+    return message.model_copy(update={"content": f"{text[:KEPT_CHARACTERS]}\n{REMOVED}"})

@@ -1,45 +1,92 @@
-"""How chat models are used in a run: which, in which way, and how much they may spend."""
+"""Settings of the chat models of a run: which models, output mode, limits and budgets; and how options give them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...errors import InputError, explain
+
+_TOKENS = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)(?:\s*tokens)?")
+_DOLLARS = re.compile(r"\$\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*(?:usd|USD)")
 
 OutputMode = Literal["auto", "tools", "json_schema", "text"]
 
 
 class ModelSettings(BaseModel):
-    """Frozen with the run's settings. Keys are not here: they stay in the environment (or `.env`)."""
+    """Stored with the run's settings. API keys are not part of it: they stay in the environment or `.env`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    researcher: str = Field(description="provider:model, as LangChain's init_chat_model takes it")
-    executor: str | None = Field(default=None, description="The Executor's; None takes the Researcher's")
+    researcher: str = Field(description="provider:model, as in LangChain's init_chat_model")
+    executor: str | None = Field(default=None, description="The Executor's model; None: the Researcher's")
     base_url: str | None = Field(
         default=None,
-        description="Of an OpenAI-compatible server; None takes the provider's (or OPENAI_BASE_URL)",
+        description="Of an OpenAI-compatible server; None: the provider's (or OPENAI_BASE_URL)",
     )
     output: OutputMode = Field(
-        default="auto", description="How typed answers are asked for; auto takes what the model can do"
+        default="auto", description="How typed answers are requested; auto: what the model supports"
     )
-    max_tokens: int = Field(default=4096, ge=64, description="Longest answer of one call")
+    max_tokens: int = Field(default=4096, ge=64, description="Longest answer of one call, in tokens")
     context_tokens: int = Field(
-        default=32_000, ge=2048, description="The model's context window, answer included"
+        default=32_000, ge=2048, description="The model's context window in tokens, answer included"
     )
-    memory_tokens: int = Field(default=3000, ge=200, description="Budget of the memory text in a prompt")
-    timeout_s: float = Field(default=120.0, gt=0, description="Of one call")
-    attempts: int = Field(default=5, ge=1, le=10, description="Tries of one call before it counts as failed")
+    memory_tokens: int = Field(default=3000, ge=200, description="Longest memory text in a prompt, in tokens")
+    timeout_s: float = Field(default=120.0, gt=0, description="Seconds for one call")
+    attempts: int = Field(
+        default=5, ge=1, le=10, description="Attempts at one call before it counts as failed"
+    )
     requests_per_minute: float | None = Field(default=None, gt=0)
     temperature: float | None = Field(default=None, ge=0, le=2)
     token_budget: int | None = Field(
-        default=None, ge=0, description="Input and output tokens of the run, in all"
+        default=None, ge=0, description="Input and output tokens of the whole run"
     )
-    cost_budget_usd: float | None = Field(default=None, ge=0, description="US dollars of the run, in all")
+    cost_budget_usd: float | None = Field(default=None, ge=0, description="US dollars for the whole run")
     outside: bool = Field(
         default=True,
-        description="Research may ask the web, papers and hubs; off, nothing of a task leaves but calls",
+        description="Research may use the web, paper search and hubs; false: only model calls leave this machine",
     )
     reading_turns: int = Field(default=8, ge=1, le=40, description="Turns of open-domain research")
     planning_turns: int = Field(default=6, ge=1, le=40, description="Turns of one plan, corrections included")
     executor_turns: int = Field(default=6, ge=1, le=40, description="Turns of one preparation")
+
+
+def parse_model_settings(
+    llm: str | None, executor: str | None = None, budget: str | None = None, more: Sequence[str] = ()
+) -> ModelSettings | None:
+    """Settings from 'provider:model' and the other options; None without a model.
+
+    `budget` is '200k' (tokens) or '$2' (US dollars); `more` are 'name=value' for other fields of `ModelSettings`.
+    Raises InputError for an invalid option, and for options without `llm`.
+    """
+    if llm is None:
+        if executor or budget or more:
+            raise InputError("options for a chat model need --llm PROVIDER:MODEL")
+        return None
+    given: dict[str, object] = {"researcher": llm}
+    if executor is not None:
+        given["executor"] = executor
+    given |= parse_model_budget(budget) if budget is not None else {}
+    for pair in more:
+        name, equals, value = pair.partition("=")
+        if not equals or name not in ModelSettings.model_fields:
+            known = ", ".join(sorted(ModelSettings.model_fields))
+            raise InputError(f"--llm-set {pair!r}: write NAME=VALUE with one of {known}")
+        given[name] = value if name == "base_url" else yaml.safe_load(value)
+    try:
+        return ModelSettings.model_validate(given)
+    except ValidationError as error:
+        raise InputError(f"invalid settings of a chat model: {explain(error)}") from error
+
+
+def parse_model_budget(text: str) -> dict[str, float | int]:
+    """'200k' or '2M' as tokens, '$2' or '2 usd' as US dollars. Raises InputError."""
+    if match := _DOLLARS.fullmatch(text.strip()):
+        return {"cost_budget_usd": float(match[1] or match[2])}
+    if match := _TOKENS.fullmatch(text.strip()):
+        return {"token_budget": round(float(match[1]) * {"": 1, "k": 1e3, "M": 1e6}[match[2]])}
+    raise InputError(f"--llm-budget {text!r}: write tokens as 200k or 2M, or US dollars as $2")

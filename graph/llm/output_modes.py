@@ -1,7 +1,7 @@
-"""Three ways to ask a model for a tool or a typed answer: calls of tools, a JSON schema, or words alone.
+"""Three output modes: native tool calls, JSON constrained by a schema, or JSON asked for in the prompt.
 
-A conversation is kept in one form: what a model calls are `tool_calls`, what tools return are `ToolMessage`s. A mode
-puts it into the words of its own when it is sent, so a conversation survives a change of mode.
+A conversation is stored in one format: `tool_calls` and `ToolMessage`s. A mode converts it when it is sent, so a
+conversation can continue after a change of mode.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from .parsing import read_calls_of_tools, read_text
-from .protocol import Answer, Turn
-from .question import Question
+from .output_request import OutputRequest
+from .parsing import parse_text, parse_tool_calls
+from .protocol import Answer, ModelTurn
 
-NOT_CARRIED_OUT = "not carried out: see what follows"
-NOTHING = "(nothing)"
-"""In place of an empty message, which providers refuse."""
+NOT_RUN = "not run: see the next message"
+EMPTY = "(empty)"
+"""Replaces an empty message, which providers refuse."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """What is sent: messages, the tools offered, whether one must be called, the schema of what is written."""
+class ModelInput:
+    """What is sent to the model. `forced`: it must call a tool. `schema`: its text must fit this JSON schema."""
 
     messages: list[BaseMessage]
     tools: list[dict[str, Any]] = field(default_factory=list)
@@ -33,68 +33,70 @@ class Form:
 
 
 class Mode(Protocol):
-    """One way to ask."""
+    """One output mode."""
 
     @property
     def name(self) -> str:
-        """As records call it."""
+        """Name in records and settings."""
         ...
 
-    def form(self, messages: Sequence[BaseMessage], question: Question[Any]) -> Form:
-        """How the question is sent."""
+    def prepare(self, messages: Sequence[BaseMessage], request: OutputRequest[Any]) -> ModelInput:
+        """The input that is sent for a request."""
         ...
 
-    def read(self, message: AIMessage, question: Question[Answer]) -> Turn[Answer]:
-        """What the answer means. Never raises."""
+    def parse(self, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
+        """The turn that a response stands for. Never raises."""
         ...
 
 
 @dataclass(frozen=True)
-class CallingMode:
-    """The answer is one more tool. `forced`: the server is told that something must be called."""
+class ToolCallMode:
+    """The answer is given by a tool call. `forced`: the server is told that a tool must be called."""
 
     name: str
     forced: bool
 
-    def form(self, messages: Sequence[BaseMessage], question: Question[Any]) -> Form:
+    def prepare(self, messages: Sequence[BaseMessage], request: OutputRequest[Any]) -> ModelInput:
         """See `Mode`."""
-        return Form(_all_answered(messages), [*question.tool_forms, question.answer_form], self.forced)
+        return ModelInput(_all_answered(messages), [*request.tool_forms, request.answer_form], self.forced)
 
-    def read(self, message: AIMessage, question: Question[Answer]) -> Turn[Answer]:
+    def parse(self, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
         """See `Mode`."""
-        return read_calls_of_tools(message, question)
+        return parse_tool_calls(message, request)
 
 
 @dataclass(frozen=True)
-class WritingMode:
-    """The model writes one JSON object, as the prompt describes it. `held`: the server holds it to the schema."""
+class JsonMode:
+    """The model writes one JSON object. `constrained`: the server enforces the schema, else only the prompt asks."""
 
     name: str
-    held: bool
+    constrained: bool
 
-    def form(self, messages: Sequence[BaseMessage], question: Question[Any]) -> Form:
+    def prepare(self, messages: Sequence[BaseMessage], request: OutputRequest[Any]) -> ModelInput:
         """See `Mode`."""
-        schema = question.step_schema if self.held else None
-        return Form(_with_instruction(_in_words(messages), _instruction(question, self.held)), schema=schema)
+        schema = request.step_schema if self.constrained else None
+        return ModelInput(
+            _with_instruction(_as_text(messages), _instruction(request, self.constrained)), schema=schema
+        )
 
-    def read(self, message: AIMessage, question: Question[Answer]) -> Turn[Answer]:
+    def parse(self, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
         """See `Mode`."""
-        return read_text(message, question)
+        return parse_text(message, request)
 
 
 MODES: dict[str, Mode] = {
     mode.name: mode
     for mode in (
-        CallingMode("tools", forced=True),
-        CallingMode("tools_unforced", forced=False),
-        WritingMode("json_schema", held=True),
-        WritingMode("text", held=False),
+        ToolCallMode("tools", forced=True),
+        ToolCallMode("tools_unforced", forced=False),
+        JsonMode("json_schema", constrained=True),
+        JsonMode("text", constrained=False),
     )
 }
 
 
 def first_mode(output: str, profile: dict[str, Any] | None) -> str:
-    """Where to begin: as the user says, or with the most that the model's profile says it can do."""
+    """The user's mode; for 'auto' the most capable mode that the model's profile lists."""
     if output != "auto":
         return output
     if not profile or profile.get("tool_calling", True):
@@ -103,7 +105,7 @@ def first_mode(output: str, profile: dict[str, Any] | None) -> str:
 
 
 def next_mode(mode: str, output: str, only_choice: bool) -> str | None:
-    """What to try when a server refuses a mode; `only_choice`: it refuses only that something must be called."""
+    """The mode to try after a refusal, None if there is none. `only_choice`: only forced tool calls were refused."""
     if mode == "tools" and only_choice:
         return "tools_unforced"
     if output != "auto":
@@ -112,28 +114,28 @@ def next_mode(mode: str, output: str, only_choice: bool) -> str | None:
 
 
 def _all_answered(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Each call followed by its result: providers refuse a conversation in which one is missing."""
+    """Add a result to each call that has none: providers refuse a conversation with an unanswered call."""
     sent: list[BaseMessage] = []
     for place, message in enumerate(messages):
-        silent = isinstance(message, AIMessage) and not message.tool_calls and not message.text.strip()
-        sent.append(AIMessage(NOTHING) if silent else message)
+        empty = isinstance(message, AIMessage) and not message.tool_calls and not message.text.strip()
+        sent.append(AIMessage(EMPTY) if empty else message)
         if isinstance(message, AIMessage) and message.tool_calls:
             answered = {m.tool_call_id for m in messages[place + 1 :] if isinstance(m, ToolMessage)}
             sent += [
-                ToolMessage(NOT_CARRIED_OUT, tool_call_id=str(call["id"]), name=call["name"])
+                ToolMessage(NOT_RUN, tool_call_id=str(call["id"]), name=call["name"])
                 for call in message.tool_calls
                 if call["id"] not in answered
             ]
     return sent
 
 
-def _in_words(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Calls and results as words; a person's words in a row become one message, as some chat templates want."""
+def _as_text(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Tool calls and results as text. Consecutive user messages are joined, as some chat templates require."""
     sent: list[BaseMessage] = []
     for message in messages:
         if isinstance(message, AIMessage):
-            words = "\n".join([message.text, *map(_called, message.tool_calls)]).strip()
-            sent.append(AIMessage(words or NOTHING))
+            text = "\n".join([message.text, *map(_call_text, message.tool_calls)]).strip()
+            sent.append(AIMessage(text or EMPTY))
             continue
         if isinstance(message, ToolMessage):
             message = HumanMessage(f"Result of {message.name or 'the tool'}:\n{message.text}")
@@ -143,7 +145,7 @@ def _in_words(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     return sent
 
 
-def _called(call: Any) -> str:
+def _call_text(call: Any) -> str:
     return json.dumps({"tool": call["name"], "arguments": call["args"]}, ensure_ascii=False)
 
 
@@ -153,21 +155,21 @@ def _with_instruction(messages: list[BaseMessage], instruction: str) -> list[Bas
     return [SystemMessage(instruction), *messages]
 
 
-def _instruction(question: Question[Any], held: bool) -> str:
-    """What the model may write, and what each tool and the answer are."""
+def _instruction(request: OutputRequest[Any], constrained: bool) -> str:
+    """Describes the JSON object to write, the tools and the answer."""
     call, answer = '{"tool": NAME, "arguments": {...}}', '{"answer": {...}}'
-    if held:
+    if constrained:
         call, answer = f'{{"step": {call}}}', f'{{"step": {answer}}}'
     lines = ["Reply with one JSON object and nothing else."]
-    if question.tools:
+    if request.tools:
         lines += [f"To use a tool: {call}", "You then get its result. The tools:"]
-        for form in question.tool_forms:
+        for form in request.tool_forms:
             function = form["function"]
-            arguments = json.dumps(question.arguments[function["name"]], ensure_ascii=False)
+            arguments = json.dumps(request.arguments[function["name"]], ensure_ascii=False)
             lines.append(f"- {function['name']}: {function.get('description', '')} Arguments: {arguments}")
         lines.append(f"When you are done: {answer}")
     else:
         lines.append(f"No tools can be used now. Reply with {answer}")
-    why = question.answer_form["function"]["description"]
-    schema = json.dumps(question.answer_schema, ensure_ascii=False)
+    why = request.answer_form["function"]["description"]
+    schema = json.dumps(request.answer_schema, ensure_ascii=False)
     return "\n".join([*lines, f"{why} The answer has this JSON schema: {schema}"])

@@ -1,4 +1,4 @@
-"""What a model wrote, read as a turn: a call of a tool, an answer, or what is wrong with it."""
+"""Parses a model's response into a turn: tool calls, an answer, or a problem."""
 
 from __future__ import annotations
 
@@ -12,138 +12,138 @@ from langchain_core.utils.json import parse_partial_json
 
 from ...errors import InputError
 from ...files import fingerprint, parse_yaml
-from .protocol import Answer, ToolRequest, Turn
-from .question import ANSWER, Question
+from .output_request import ANSWER, OutputRequest
+from .protocol import Answer, ModelTurn, ToolRequest
 
-MENDED = 20_000
-"""Characters of a text that is mended if it is no JSON: the effort grows with the square."""
+MAX_REPAIR_CHARACTERS = 20_000
+"""Longest text that is repaired if it is not JSON: the time grows with the square of the length."""
 
-_THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>|^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_REASONING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>|^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _FENCED = re.compile(r"```(?:json|JSON)?\s*\n?(.*?)```", re.DOTALL)
-_STEP = ("step", "tool", ANSWER, "name")
-_MOST_STARTS = 20
+_STEP_KEYS = ("step", "tool", ANSWER, "name")
+_MAX_STARTS = 20
 
 
-def read_calls_of_tools(message: AIMessage, question: Question[Answer]) -> Turn[Answer]:
-    """A turn of a model that calls tools, of which one is the answer. Words alone are read as text."""
+def parse_tool_calls(message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
+    """Parse native tool calls, of which one may be the answer. A message without calls is parsed as text."""
     calls = message.tool_calls
     if not calls:
-        turn = read_text(message, question)
+        turn = parse_text(message, request)
         if turn.answer is not None or turn.tools:
             return turn
-        names = ", ".join([*question.names, ANSWER])
-        said = "wrote words and called nothing" if message.text.strip() else "said nothing"
-        return Turn(message, problem=f"you {said}: call one of {names}")
+        names = ", ".join([*request.names, ANSWER])
+        wrote = "wrote text and called no tool" if message.text.strip() else "wrote nothing"
+        return ModelTurn(message, problem=f"you {wrote}: call one of {names}")
     for call in calls:
-        if call["name"] == ANSWER and ANSWER not in question.names:
-            answer, problem = question.typed(call["args"])
-            return Turn(message, answer=answer, problem=problem)
+        if call["name"] == ANSWER and ANSWER not in request.names:
+            answer, problem = request.validate(call["args"])
+            return ModelTurn(message, answer=answer, problem=problem)
     requests = tuple(ToolRequest(str(call["id"]), call["name"], call["args"]) for call in calls)
-    problem = next((told for each in requests if (told := _unknown(each.name, question))), None)
-    return Turn(message, problem=problem) if problem else Turn(message, tools=requests)
+    problem = next((text for each in requests if (text := _unknown(each.name, request))), None)
+    return ModelTurn(message, problem=problem) if problem else ModelTurn(message, tools=requests)
 
 
-def read_text(message: AIMessage, question: Question[Answer]) -> Turn[Answer]:
-    """A turn of a model that writes JSON, perhaps among other words, perhaps with slips."""
-    text = _THOUGHTS.sub("", message.text).strip()
+def parse_text(message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
+    """Parse JSON that a model wrote, also with other text around it or with small syntax errors."""
+    text = _REASONING.sub("", message.text).strip()
     if not text:
-        return Turn(message, problem="you said nothing: write one JSON object")
+        return ModelTurn(message, problem="you wrote nothing: write one JSON object")
     found = _object_in(text)
     if found is None:
-        return Turn(message, problem="there is no JSON object in what you wrote: write one, and nothing else")
+        return ModelTurn(message, problem="your answer contains no JSON object: write one, and nothing else")
     step = found["step"] if isinstance(found.get("step"), dict) else found
     if step.get(ANSWER) is not None:
-        answer, problem = question.typed(_unpacked(step[ANSWER]))
-        if answer is None and ANSWER in question.answer.model_fields:
-            bare, _ = question.typed(step)
+        answer, problem = request.validate(_unpacked(step[ANSWER]))
+        if answer is None and ANSWER in request.answer.model_fields:
+            bare, _ = request.validate(step)
             answer, problem = (bare, None) if bare is not None else (None, problem)
-        return Turn(message, answer=answer, problem=problem)
+        return ModelTurn(message, answer=answer, problem=problem)
     name = step.get("tool") or (step.get("name") if "arguments" in step else None)
     if not isinstance(name, str):
-        answer, problem = question.typed(step)
-        return Turn(message, answer=answer, problem=problem)
+        answer, problem = request.validate(step)
+        return ModelTurn(message, answer=answer, problem=problem)
     arguments = _unpacked(step.get("arguments") or {})
-    if name == ANSWER and ANSWER not in question.names:
-        answer, problem = question.typed(arguments)
-        return Turn(message, answer=answer, problem=problem)
-    if problem := _unknown(name, question):
-        return Turn(message, problem=problem)
+    if name == ANSWER and ANSWER not in request.names:
+        answer, problem = request.validate(arguments)
+        return ModelTurn(message, answer=answer, problem=problem)
+    if problem := _unknown(name, request):
+        return ModelTurn(message, problem=problem)
     if not isinstance(arguments, dict):
-        return Turn(message, problem=f"the arguments of {name} are no JSON object")
-    return Turn(message, tools=(ToolRequest(f"call_{fingerprint([text], 12)}", name, arguments),))
+        return ModelTurn(message, problem=f"the arguments of {name} are not a JSON object")
+    return ModelTurn(message, tools=(ToolRequest(f"call_{fingerprint([text], 12)}", name, arguments),))
 
 
-def mended(text: str) -> dict[str, Any] | None:
-    """The JSON object that a text is meant to be: quotes and commas forgiven, missing braces closed."""
-    forgiven = _forgiven(text)
-    return forgiven if forgiven is not None else _closed(text)
+def repair_json(text: str) -> dict[str, Any] | None:
+    """The JSON object in a text with small errors (quotes, commas) or without its closing braces; None if unclear."""
+    lenient = _lenient(text)
+    return lenient if lenient is not None else _closed(text)
 
 
-def _forgiven(text: str) -> dict[str, Any] | None:
-    """Single quotes and commas too many, which YAML takes."""
+def _lenient(text: str) -> dict[str, Any] | None:
+    """Read as YAML, which allows single quotes and trailing commas."""
     try:
-        found = parse_yaml(text, "answer") if len(text) <= MENDED else None
+        found = parse_yaml(text, "answer") if len(text) <= MAX_REPAIR_CHARACTERS else None
     except (InputError, RecursionError):
         return None
     return {str(name): value for name, value in found.items()} if isinstance(found, dict) else None
 
 
 def _closed(text: str) -> dict[str, Any] | None:
-    """What was opened is closed at the end."""
+    """Close what is still open at the end of the text."""
     try:
-        found = parse_partial_json(text) if len(text) <= MENDED else None
+        found = parse_partial_json(text) if len(text) <= MAX_REPAIR_CHARACTERS else None
     except (ValueError, RecursionError):
         return None
-    # An empty object is what is left of a text of which nothing could be read.
+    # An empty object means that nothing could be read.
     return found if isinstance(found, dict) and found else None
 
 
-def _unknown(name: str, question: Question[Any]) -> str | None:
-    if name in question.names:
+def _unknown(name: str, request: OutputRequest[Any]) -> str | None:
+    if name in request.names:
         return None
-    if not question.names:
-        return f"no tool can be called any more, {name[:60]!r} neither: give the answer now"
-    return f"there is no tool {name[:60]!r}: there are {', '.join(question.names)}, and the answer"
+    if not request.names:
+        return "no tool can be called in this turn: give the answer now"
+    return f"there is no tool {name[:60]!r}; tools: {', '.join(request.names)}, and the answer"
 
 
 def _unpacked(value: Any) -> Any:
-    """An object that was written as text."""
+    """The value; an object that was written as a string is parsed."""
     if isinstance(value, str):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            return mended(value) if value.lstrip().startswith("{") else value
+            return repair_json(value) if value.lstrip().startswith("{") else value
     return value
 
 
 def _object_in(text: str) -> dict[str, Any] | None:
-    """The first object that looks like a step, as it stands or mended; else the first object of any kind."""
+    """The first object with the keys of a step, as written or repaired; else the first object of any kind."""
     parts = (*_FENCED.findall(text), text)
     found = [each for part in parts for each in _objects(part)]
     if step := next((each for each in found if _is_step(each)), None):
         return step
-    repaired = [whole for part in parts if (whole := _mended_in(part)) is not None]
+    repaired = [whole for part in parts if (whole := _repaired_in(part)) is not None]
     if step := next((each for each in repaired if _is_step(each)), None):
         return step
     return next(iter([*found, *repaired]), None)
 
 
 def _is_step(found: dict[str, Any]) -> bool:
-    return any(name in found for name in _STEP)
+    return any(name in found for name in _STEP_KEYS)
 
 
-def _mended_in(part: str) -> dict[str, Any] | None:
+def _repaired_in(part: str) -> dict[str, Any] | None:
     start, end = part.find("{"), part.rfind("}") + 1
     if start < 0:
         return None
-    # The whole before its beginning: what is cut off must not get lost where it can be kept.
-    return _forgiven(part[start:end]) or _closed(part[start:]) or _closed(part[start:end])
+    # First the whole text: its end is dropped only if there is no other way.
+    return _lenient(part[start:end]) or _closed(part[start:]) or _closed(part[start:end])
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     decoder = json.JSONDecoder(strict=False)
     start = text.find("{")
-    for _ in range(_MOST_STARTS):
+    for _ in range(_MAX_STARTS):
         if start < 0:
             return
         try:

@@ -1,4 +1,4 @@
-"""What a model's tokens cost: a small table, and the user's own beside it."""
+"""Prices of models' tokens: a small built-in table, and the user's own table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ...files import read_yaml
 from ...home import home
 
 OWN_TABLE = "prices.yaml"
-"""The user's table, in TREX_HOME."""
+"""File name of the user's table in TREX_HOME."""
 
-# What may follow the name of a model without making it another one: a date, a revision, 'latest'.
+# Suffixes that name a version of the same model: a date, a revision, 'latest'.
 _VERSION = re.compile(r"[-@:](?:\d{3,}[-\d]*|latest|v\d+(?::\d+)?)")
 
 
@@ -28,12 +28,12 @@ class Price(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
-    read: float = Field(alias="in", ge=0)
-    written: float = Field(alias="out", ge=0)
+    input: float = Field(alias="in", ge=0)
+    output: float = Field(alias="out", ge=0)
 
     def of(self, tokens_in: int, tokens_out: int) -> float:
-        """US dollars of so many tokens read and written."""
-        return (tokens_in * self.read + tokens_out * self.written) / 1e6
+        """US dollars for this many input and output tokens."""
+        return (tokens_in * self.input + tokens_out * self.output) / 1e6
 
 
 FREE = Price.model_validate({"in": 0, "out": 0})
@@ -42,11 +42,10 @@ _Table = TypeAdapter(dict[str, Price])
 
 
 def price_of(model: str, base_url: str | None = None) -> Price | None:
-    """The price of 'provider:model'; None if nobody knows it.
+    """The price of 'provider:model'; None if it is unknown.
 
-    The user's table comes first, then a server on this machine is free, then the built-in table is asked: a
-    server elsewhere has prices of its own, so that table is for the providers themselves. Raises InputError for
-    a table that cannot be read.
+    The user's table comes first. A server on this machine is free. The built-in table is for the providers' own
+    servers only, since other servers have other prices. Raises InputError for a table that cannot be read.
     """
     own = home() / OWN_TABLE
     if own.is_file() and (price := _match(_read(own), model)):
@@ -59,10 +58,10 @@ def price_of(model: str, base_url: str | None = None) -> Price | None:
 
 
 def missing_price(model: str) -> str:
-    """What to do about a model without a price, in one line."""
+    """The error for a model without a price: one line that says what to do."""
     return (
-        f"nobody knows the price of {model}, so a budget in money cannot be kept: add to {home() / OWN_TABLE} a line "
-        f"'{model}: {{in: 1.0, out: 2.0}}' (US dollars per million tokens), or give a budget in tokens"
+        f"the price of {model} is unknown, so a budget in US dollars cannot be kept: add to {home() / OWN_TABLE} "
+        f"the line '{model}: {{in: 1.0, out: 2.0}}' (US dollars per million tokens), or give a budget in tokens"
     )
 
 
@@ -78,15 +77,15 @@ def is_local(url: str) -> bool:
 
 
 def _match(table: Mapping[str, Price], model: str) -> Price | None:
-    """The entry with the longest name that stands for the model."""
-    fitting = [name for name in table if _stands_for(name, model)]
+    """The entry with the longest name that matches the model."""
+    fitting = [name for name in table if _matches(name, model)]
     return table[max(fitting, key=len)] if fitting else None
 
 
-def _stands_for(name: str, model: str) -> bool:
+def _matches(name: str, model: str) -> bool:
     if name.endswith("*"):
         return model.startswith(name[:-1])
-    # No more than a version may follow: 'gpt-5' does not stand for 'gpt-5-pro', which costs twelve times as much.
+    # Only a version may follow: 'gpt-5' does not match 'gpt-5-pro', which costs twelve times as much.
     return model.startswith(name) and (model == name or bool(_VERSION.fullmatch(model[len(name) :])))
 
 

@@ -1,4 +1,4 @@
-"""What agents may ask of a chat model: one turn of a conversation, answered by tool calls or by a typed answer."""
+"""The interface of a chat model: one turn of a conversation gives tool calls or a typed answer."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class ModelError(TrexError):
-    """A model could not be made to answer: what happened, in one line. The run goes on without it."""
+    """A model gave no usable answer; the message says why in one line. The run continues without it."""
 
 
 class ModelBudgetSpent(ModelError):
-    """The next call may cost more than is left of the token or money budget: it was not made."""
+    """The next call may cost more than is left of the token or cost budget: it was not made."""
 
 
 @dataclass(frozen=True)
 class ToolRequest:
-    """A call of a tool that the model asks for. `id` pairs it with its result."""
+    """A tool call that the model asks for. `id` links it to its result."""
 
     id: str
     name: str
@@ -35,11 +35,11 @@ class ToolRequest:
 
 
 @dataclass(frozen=True)
-class Turn(Generic[Answer]):
-    """The model's turn: `message` goes on in the conversation; then tool calls, or the answer, or a problem.
+class ModelTurn(Generic[Answer]):
+    """One turn of the model: its `message`, and either tool calls, an answer or a problem.
 
-    `problem` says in one sentence why the turn is neither (an answer that does not validate, an unknown tool,
-    nothing at all): it goes back to the model with `correction`.
+    `problem` says in one sentence what is wrong (an invalid answer, an unknown tool, an empty message).
+    `Chat.correction` sends it back to the model.
     """
 
     message: AIMessage
@@ -49,7 +49,7 @@ class Turn(Generic[Answer]):
 
 
 class Chat(Protocol):
-    """A chat model in the hands of one role."""
+    """A chat model, used by one role."""
 
     role: Role
 
@@ -60,41 +60,41 @@ class Chat(Protocol):
         tools: Sequence[BaseTool] = (),
         *,
         purpose: str,
-    ) -> Turn[Answer]:
+    ) -> ModelTurn[Answer]:
         """Ask for one turn. `purpose` ('plan e003') names the call in the record.
 
-        A request that was made before in this run, with the same purpose and messages, is answered from the
-        record and costs nothing: nodes run at least once. Raises ModelError, ModelBudgetSpent.
+        A request with the same purpose and messages as an earlier one of this run is answered from the record
+        and costs nothing, since a graph node may run more than once. Raises ModelError, ModelBudgetSpent.
         """
         ...
 
     def tool_result(self, request: ToolRequest, text: str) -> BaseMessage:
-        """The message that carries a tool's result back, in the form that this model's output mode wants."""
+        """The message that gives a tool's result to the model."""
         ...
 
-    def correction(self, turn: Turn[Any]) -> BaseMessage:
-        """The message that carries a turn's problem back."""
+    def correction(self, turn: ModelTurn[Any]) -> BaseMessage:
+        """The message that tells the model the problem of its turn."""
         ...
 
 
 @dataclass(frozen=True)
 class CallRecord:
-    """One call in the record (`calls.jsonl` in the run directory, a line when reserved, a line when settled)."""
+    """One call in the record (`calls.jsonl` in the run directory: a line when reserved, a line when settled)."""
 
     id: str
     role: Role
     purpose: str
     model: str
     status: Literal["answered", "failed", "unknown"]
-    """'unknown': the process ended, or the connection broke, before an answer; its whole reservation is booked."""
+    """'unknown': the process or the connection ended before an answer; the whole reservation counts as spent."""
     tokens_in: int = 0
     tokens_out: int = 0
     cost_usd: float = 0.0
     seconds: float = 0.0
     messages: list[dict[str, str]] = field(default_factory=list)
-    """What was asked: role and text of each message (new ones only, by order)."""
+    """Role and text of each message of the request, without those of earlier requests."""
     answer: dict[str, Any] = field(default_factory=dict)
-    """What came back: 'text', 'tools' [{name, arguments}], 'problem'."""
+    """The response: 'text', 'tools' [{name, arguments}], 'problem'."""
 
     @property
     def usage(self) -> Usage:

@@ -1,4 +1,4 @@
-"""Chat models from their names: through LangChain, with a bounded answer, one try a call, and no streaming."""
+"""Opens chat models by name through LangChain: answers of bounded length, no retries of the client, no streaming."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 NO_KEY = "no-key-needed"
-"""Sent to an OpenAI-compatible server when there is no key: the client will not go without one."""
+"""Sent to an OpenAI-compatible server if there is no key: the client requires one."""
 
-BYTES_A_TOKEN = 64
-"""Most bytes of a response body for each token of the answer, beside a constant share."""
+BYTES_PER_TOKEN = 64
+"""Largest response body: this many bytes per token of the answer, plus a constant."""
 
 _EXTRA = "needs the extra `llm`: pip install 'trex-finetune[llm]'"
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model that can be called, under the name that records and prices know."""
+    """A model that can be called. `name` is 'provider:model'; `pace` limits the requests per minute."""
 
     name: str
     client: BaseChatModel
     price: Price | None
     openai: bool
-    """Whether it speaks OpenAI's own form, so that a schema can be sent as the wire has it."""
+    """Whether the client uses OpenAI's API, so that a JSON schema can be put into the request body."""
     pace: InMemoryRateLimiter | None = None
 
 
@@ -50,11 +50,11 @@ def model_name(settings: ModelSettings, role: Role) -> str:
 
 
 def check_models(settings: ModelSettings) -> None:
-    """Raises InputError for what cannot work: a name, a package, a key, a window, a price that is missing."""
+    """Check names, packages, keys, context window and prices of both models. Raises InputError."""
     if settings.max_tokens + 1024 > settings.context_tokens:
         raise InputError(
             f"max_tokens={settings.max_tokens} leaves less than 1024 of context_tokens={settings.context_tokens} "
-            "for the question: lower it, or raise context_tokens if the model can take more"
+            "for the request: lower it, or raise context_tokens if the model allows more"
         )
     for role in ("researcher", "executor"):
         open_model(settings, role)
@@ -63,7 +63,7 @@ def check_models(settings: ModelSettings) -> None:
 def open_model(
     settings: ModelSettings, role: Role, transport: httpx.BaseTransport | None = None
 ) -> OpenedModel:
-    """The model of a role. Nothing is sent. `transport` takes the place of the network. Raises InputError."""
+    """The model of a role. Nothing is sent. `transport` replaces the network in tests. Raises InputError."""
     name = model_name(settings, role)
     provider, colon, rest = name.partition(":")
     if not colon or not provider or not rest:
@@ -86,7 +86,7 @@ def open_model(
         raise InputError(f"model {name}: {_first_line(error)}") from error
     except ValidationError as error:
         raise InputError(f"model {name} cannot be opened: {redact(explain(error))}") from error
-    except Exception as error:  # each provider has errors of its own, for a missing key above all
+    except Exception as error:  # each provider raises its own errors, mostly for a missing key
         raise InputError(f"model {name} cannot be opened: {_first_line(error)}") from error
     _check_bounded(client, name, settings.max_tokens)
     pace = _pace(name, settings.requests_per_minute) if settings.requests_per_minute else None
@@ -94,12 +94,12 @@ def open_model(
 
 
 def _common(settings: ModelSettings) -> dict[str, Any]:
-    """What every provider's class takes."""
+    """Arguments for the class of every provider."""
     given: dict[str, Any] = {
         "max_tokens": settings.max_tokens,
         "timeout": settings.timeout_s,
-        "max_retries": 0,  # tries are counted, paid and recorded one by one
-        "disable_streaming": True,  # a streamed answer may come without a count of its tokens
+        "max_retries": 0,  # each attempt is counted, paid and recorded
+        "disable_streaming": True,  # a streamed answer may have no token count
         "cache": False,
     }
     if settings.temperature is not None:
@@ -120,11 +120,11 @@ def _openai(
         )
     if not official:
         given["base_url"] = url
-        # The client sends max_completion_tokens, which not every server knows.
+        # The client sends max_completion_tokens, which some servers do not know.
         given["extra_body"] = {"max_tokens": settings.max_tokens}
         if not known.get("OPENAI_API_KEY"):
             given["api_key"] = NO_KEY
-    bounds = _Bounds(BYTES_A_TOKEN * settings.max_tokens + (1 << 20), settings.timeout_s)
+    bounds = _Bounds(BYTES_PER_TOKEN * settings.max_tokens + (1 << 20), settings.timeout_s)
     given["http_client"] = httpx.Client(
         transport=transport,
         verify=_trust(),
@@ -136,7 +136,7 @@ def _openai(
 
 
 def _base_url(settings: ModelSettings, provider: str) -> str | None:
-    """Of the server that will be asked, None for the provider's own. Raises InputError."""
+    """URL of the server, None for the provider's own. Raises InputError."""
     url = settings.base_url
     if url is None and provider == "openai":
         known = environment()
@@ -145,31 +145,33 @@ def _base_url(settings: ModelSettings, provider: str) -> str | None:
         return None
     parts = urlsplit(url)
     if parts.username or parts.password:
-        raise InputError("base_url holds a user name or a password: put a key into OPENAI_API_KEY instead")
+        raise InputError(
+            "base_url contains a user name or a password: put the key into OPENAI_API_KEY instead"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"base_url {url!r}: write an address such as http://localhost:8000/v1")
     return url
 
 
 def _check_bounded(client: BaseChatModel, name: str, max_tokens: int) -> None:
-    """A budget can be kept only if the answer's length is bounded."""
+    """Without a bound on the answer's length no budget can be kept. Raises InputError."""
     fields = ("max_tokens", "max_output_tokens", "max_completion_tokens", "max_tokens_to_sample")
     if max_tokens not in [getattr(client, field, None) for field in fields]:
         raise InputError(
-            f"model {name}: its LangChain class takes no max_tokens, so that no budget can be kept; most such servers "
-            "also speak OpenAI's form: use openai:MODEL with base_url"
+            f"model {name}: its LangChain class has no max_tokens, so that no budget can be kept; most such servers "
+            "also have an OpenAI-compatible API: use openai:MODEL with base_url"
         )
 
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """Certificates, read once."""
+    """The certificates, read once."""
     return httpx.create_ssl_context()
 
 
 @cache
 def _pace(name: str, requests_per_minute: float) -> InMemoryRateLimiter:
-    """One for all who call a model in this process: its provider counts them together."""
+    """One limiter per model in this process: its provider counts all its requests together."""
     return InMemoryRateLimiter(
         requests_per_second=requests_per_minute / 60, check_every_n_seconds=0.02, max_bucket_size=1
     )
@@ -182,13 +184,13 @@ def _first_line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """How large a response may be (bytes) and how long it may take in all (seconds): httpx bounds each read."""
+    """Limits of a whole response in bytes and seconds. httpx itself limits only each read."""
 
     size: int
     seconds: float
 
     def bind(self, response: httpx.Response) -> None:
-        """Hook of an httpx client, called before the body is read."""
+        """Response hook of an httpx client, called before the body is read."""
         if isinstance(response.stream, httpx.SyncByteStream):
             response.stream = _BoundedStream(response.stream, self.size, time.monotonic() + self.seconds)
 
@@ -203,9 +205,9 @@ class _BoundedStream(httpx.SyncByteStream):
         for chunk in self._stream:
             self._left -= len(chunk)
             if self._left < 0:
-                raise httpx.RemoteProtocolError("the answer is far longer than max_tokens allow")
+                raise httpx.RemoteProtocolError("the answer is far longer than max_tokens allows")
             if time.monotonic() > self._deadline:
-                raise httpx.ReadTimeout("the answer came too slowly")
+                raise httpx.ReadTimeout("the answer took too long")
             yield chunk
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What came back from a model, made small and plain enough to be kept, and what it cost."""
+"""A model's response: reduced to what is stored and sent again, and what it cost."""
 
 from __future__ import annotations
 
@@ -8,55 +8,57 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from ...keys import redact
-from .parsing import mended
+from .parsing import repair_json
 from .prices import Price
 from .usage import Usage
 
-CHARACTERS_A_TOKEN = 16
-"""More than any text has; what is longer than max_tokens times this was not bounded by the server."""
+CHARACTERS_PER_TOKEN = 16
+"""More than any text has. A longer answer shows that the server ignored `max_tokens`."""
 
-CUT = "cut"
-"""Where a message's metadata says that it is not whole."""
+TRUNCATED = "cut"
+"""Key of a message's metadata that says why the message is not complete."""
 
-_ENDED_BY_LENGTH = ("length", "max_tokens", "MAX_TOKENS")
-_KEPT_EXTRAS = 16_000
+_LENGTH_REASONS = ("length", "max_tokens", "MAX_TOKENS")
+_MAX_EXTRAS = 16_000  # characters
 _REPEATED = ("tool_calls", "function_call", "parsed", "refusal")
 
 
-def received(message: AIMessage, max_tokens: int, id: str) -> AIMessage:
-    """The message without what only its provider understands: text, calls with readable arguments and ids.
+def normalise(message: AIMessage, max_tokens: int, id: str) -> AIMessage:
+    """The message in a form that does not depend on the provider: text, and tool calls with parsed arguments.
 
-    What a server sent in spite of `max_tokens` is cut, and says so; so does what `max_tokens` cut off.
+    Text beyond `max_tokens` is cut. A message that was cut, here or by the server, says so in its metadata.
     """
     text = message.text or str(message.additional_kwargs.get("refusal") or "")
     calls = [(call["name"], call["args"], call["id"]) for call in message.tool_calls]
     for broken in message.invalid_tool_calls:
-        arguments = mended(broken.get("args") or "{}")
+        arguments = repair_json(broken.get("args") or "{}")
         if arguments is None:
-            text = f"{text}\n(calls {broken.get('name')} with arguments that are no JSON)".strip()
+            text = f"{text}\n(called {broken.get('name')} with arguments that are not JSON)".strip()
         else:
             calls.append((broken.get("name") or "", arguments, broken.get("id")))
-    most = CHARACTERS_A_TOKEN * max_tokens
+    most = CHARACTERS_PER_TOKEN * max_tokens
     length = len(text) + sum(len(json.dumps(arguments, default=str)) for _, arguments, _ in calls)
-    cut = None
+    truncated = None
     if length > most:
         text, calls = text[:most], []
-        cut = f"your answer was {length:,} characters long, far more than {max_tokens:,} tokens: write less"
+        truncated = (
+            f"your answer was {length:,} characters long, far more than {max_tokens:,} tokens: write less"
+        )
     elif _ended_by_length(message):
-        cut = f"your answer was cut off after {max_tokens:,} tokens, before its end: write less"
+        truncated = f"your answer was cut off after {max_tokens:,} tokens: write less"
     plain: dict[str, Any] = _plain(
         {
             "content": text,
             "tool_calls": _with_ids(calls, id),
             "additional_kwargs": _extras(message),
-            "response_metadata": {CUT: cut} if cut else {},
+            "response_metadata": {TRUNCATED: truncated} if truncated else {},
         }
     )
     return AIMessage(**plain)
 
 
-def kept(message: AIMessage) -> dict[str, Any]:
-    """A received message as fields of a record, from which `AIMessage` makes it again."""
+def message_fields(message: AIMessage) -> dict[str, Any]:
+    """A normalised message as JSON fields, from which `AIMessage(**fields)` restores it."""
     return {
         "content": message.content,
         "tool_calls": [
@@ -68,26 +70,26 @@ def kept(message: AIMessage) -> dict[str, Any]:
     }
 
 
-def reported(message: AIMessage, price: Price | None) -> Usage | None:
-    """What the server says the call has taken; None if it does not say, or says what cannot be."""
+def reported_usage(message: AIMessage, price: Price | None) -> Usage | None:
+    """The usage that the server reports; None if it reports none, or impossible numbers."""
     usage = message.usage_metadata
     if not usage:
         return None
     read, written = int(usage["input_tokens"]), int(usage["output_tokens"])
-    written = max(written, int(usage.get("total_tokens") or 0) - read)  # some count thoughts in the sum alone
+    written = max(written, int(usage.get("total_tokens") or 0) - read)  # reasoning may be in the total only
     if read <= 0 or written < 0:
         return None
     return Usage(1, read, written, price.of(read, written) if price else 0.0)
 
 
 def _ended_by_length(message: AIMessage) -> bool:
-    told = message.response_metadata
-    ends = (told.get("finish_reason"), told.get("stop_reason"), told.get("done_reason"))
-    return any(str(end) in _ENDED_BY_LENGTH for end in ends)
+    metadata = message.response_metadata
+    ends = (metadata.get(key) for key in ("finish_reason", "stop_reason", "done_reason"))
+    return any(str(end) in _LENGTH_REASONS for end in ends)
 
 
 def _with_ids(calls: list[tuple[str, dict[str, Any], str | None]], id: str) -> list[dict[str, Any]]:
-    """Calls whose ids differ: a server may give none, or one to all."""
+    """Calls with unique ids: a server may give no id, or the same id to all."""
     made: list[dict[str, Any]] = []
     for place, (name, arguments, given) in enumerate(calls):
         taken = {call["id"] for call in made}
@@ -97,16 +99,16 @@ def _with_ids(calls: list[tuple[str, dict[str, Any], str | None]], id: str) -> l
 
 
 def _extras(message: AIMessage) -> dict[str, Any]:
-    """What a provider wants to have back, such as signatures of thoughts."""
+    """Fields that a provider needs in the next request, such as signatures of its reasoning."""
     extras = {name: value for name, value in message.additional_kwargs.items() if name not in _REPEATED}
     try:
-        return extras if len(json.dumps(extras)) <= _KEPT_EXTRAS else {}
+        return extras if len(json.dumps(extras)) <= _MAX_EXTRAS else {}
     except (TypeError, ValueError):
         return {}
 
 
 def _plain(value: Any) -> Any:
-    """JSON, in characters that can be written, without keys."""
+    """The value as JSON that can be written as UTF-8, without API keys."""
     text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace").decode("utf-8")
     return _redacted(json.loads(text))
 

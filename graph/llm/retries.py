@@ -1,4 +1,4 @@
-"""What went wrong with a call, and whether to try again: the same for the client of every provider."""
+"""Classifies errors of model calls and retries them, in the same way for the clients of all providers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
-LONGEST_WAIT = 120.0
-"""Seconds. A server that asks for a longer wait is not waited for."""
+MAX_WAIT = 120.0
+"""Seconds. If a server asks for a longer wait, the call fails."""
 
 TRANSIENT = frozenset({408, 409, 425, 429})
-"""Error statuses below 500 that may pass."""
+"""HTTP statuses below 500 that are worth a retry."""
 
-# Names of exception classes: clients bring HTTP libraries of their own, whose classes are alike.
+# Names of exception classes: clients use different HTTP libraries, whose classes have the same names.
 _NEVER_SENT = {
     "ConnectError",
     "ConnectTimeout",
@@ -28,106 +28,112 @@ _NEVER_SENT = {
     "ConnectionRefusedError",
 }
 _TIMEOUT = {"TimeoutException", "TimeoutError", "Timeout"}
-_BROKEN = {"TransportError", "ConnectionError"}
+_DISCONNECTED = {"TransportError", "ConnectionError"}
 _QUOTA = re.compile(r"insufficient_quota|billing|credit balance|payment", re.IGNORECASE)
-_TOO_LONG = re.compile(
+_CONTEXT = re.compile(
     r"context[ _]?(length|window|size)|maximum context|too many tokens|prompt is too long|exceed\w* the (max\w* )?"
     r"(input|context)|input is too long|exceed_context",
     re.IGNORECASE,
 )
-_FORM = re.compile(
+_FORMAT = re.compile(
     r"\btools?\b|tool[_ ](use|choice|call)|function[_ ]?call|response_format|json[_ ]?schema|structured|grammar",
     re.IGNORECASE,
 )
-_CHOICE = re.compile(r"tool[_ ]?choice", re.IGNORECASE)
+_TOOL_CHOICE = re.compile(r"tool[_ ]?choice", re.IGNORECASE)
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Fault:
-    """How a call failed. `status` is the server's, None if it gave none; `text` one line, without keys."""
+class CallFault:
+    """How a call failed. `status` is the HTTP status, None without a response; `text` is one line without API keys."""
 
     text: str
     status: int | None = None
     sent: bool = True
     wait: float | None = None
-    """Seconds that the server asks to wait."""
-    unknown_form: bool = False
-    """The client itself cannot ask in this way."""
+    """Seconds that the server asks to wait before a retry."""
+    unsupported_format: bool = False
+    """The client itself does not support the output mode."""
 
     @property
     def billed(self) -> bool:
-        """Whether the call may have to be paid for: it was sent, and no error status came back."""
+        """Whether the call may have been billed: it was sent, and no error status came back."""
         return self.sent and self.status is None
 
     @property
-    def passes(self) -> bool:
-        """Whether another try may succeed."""
-        if self.form or (self.status == 429 and _QUOTA.search(self.text)):
+    def retryable(self) -> bool:
+        """Whether a retry may succeed."""
+        if self.format_refused or (self.status == 429 and _QUOTA.search(self.text)):
             return False
-        if self.wait is not None and self.wait > LONGEST_WAIT:
+        if self.wait is not None and self.wait > MAX_WAIT:
             return False
         return self.status is None or self.status in TRANSIENT or self.status >= 500
 
     @property
-    def too_long(self) -> bool:
+    def context_exceeded(self) -> bool:
         """Whether the request does not fit the model's context window."""
-        return self.status is not None and 400 <= self.status < 500 and bool(_TOO_LONG.search(self.text))
+        return self.status is not None and 400 <= self.status < 500 and bool(_CONTEXT.search(self.text))
 
     @property
-    def form(self) -> bool:
-        """Whether the server refuses the way in which typed answers are asked for."""
-        told = self.status in (400, 404, 405, 422, 500, 501) and not self.too_long
-        return self.unknown_form or (told and bool(_FORM.search(self.text)))
+    def format_refused(self) -> bool:
+        """Whether the server refuses the output mode (tools, JSON schema)."""
+        refused = self.status in (400, 404, 405, 422, 500, 501) and not self.context_exceeded
+        return self.unsupported_format or (refused and bool(_FORMAT.search(self.text)))
 
     @property
-    def choice(self) -> bool:
-        """Whether it refuses only that a tool must be called."""
-        return self.form and bool(_CHOICE.search(self.text))
+    def tool_choice_refused(self) -> bool:
+        """Whether it refuses only forced tool calls."""
+        return self.format_refused and bool(_TOOL_CHOICE.search(self.text))
 
     def __str__(self) -> str:
         return f"the server answered {self.status}: {self.text}" if self.status is not None else self.text
 
 
 class CallFailed(Exception):
-    """One try of a call that failed, asked in the output mode of that name."""
+    """One attempt at a call failed. `mode` is its output mode."""
 
-    def __init__(self, fault: Fault, mode: str = "") -> None:
+    def __init__(self, fault: CallFault, mode: str = "") -> None:
         super().__init__(str(fault))
         self.fault = fault
         self.mode = mode
 
 
-def fault_of(error: BaseException, redact: Callable[[str], str], now: datetime | None = None) -> Fault:
-    """What an exception of a client means. Clients differ; all give a status, or pass on what HTTP raised."""
+def classify_error(
+    error: BaseException, redact: Callable[[str], str], now: datetime | None = None
+) -> CallFault:
+    """The fault behind a client's exception. All clients give an HTTP status or chain the HTTP library's exception."""
     chain = list(_causes(error))
-    text = redact(_line(error))[:500]  # keys first: half a key is one too
+    text = redact(_line(error))[:500]  # redact before cutting: a part of a key must not remain
     status = next((found for each in chain if (found := _status(each)) is not None), None)
     if status is not None and status >= 400:
-        return Fault(text, status, wait=_retry_after(chain, now or datetime.now(UTC)))
+        return CallFault(text, status, wait=_retry_after(chain, now or datetime.now(UTC)))
     kinds = {kind.__name__ for each in chain for kind in type(each).__mro__}
     if "NotImplementedError" in kinds:
-        return Fault(
-            f"its LangChain class knows no such form of output ({text})", sent=False, unknown_form=True
+        return CallFault(
+            f"its LangChain class does not support this output mode ({text})",
+            sent=False,
+            unsupported_format=True,
         )
     if kinds & _NEVER_SENT:
-        return Fault(f"the server cannot be reached ({text})", sent=False)
+        return CallFault(f"the server cannot be reached ({text})", sent=False)
     if kinds & _TIMEOUT:
-        return Fault("no answer in time")
-    if kinds & _BROKEN:
-        return Fault(f"the connection broke ({text})")
-    return Fault(f"the answer cannot be read ({type(error).__name__}: {text})")
+        return CallFault("no answer in time")
+    if kinds & _DISCONNECTED:
+        return CallFault(f"the connection broke ({text})")
+    return CallFault(f"the answer cannot be read ({type(error).__name__}: {text})")
 
 
-def attempts(
+def with_retries(
     call: Callable[[], Result],
     tries: int,
     sleep: Callable[[float], None] | None = None,
     first_wait: float = 1.0,
 ) -> Result:
-    """The result of `call`, tried again while its fault may pass: after the wait the server asks for, or with
-    exponential back-off and jitter from `first_wait` seconds. Raises the last CallFailed.
+    """The result of `call`, with at most `tries` attempts while the fault is retryable.
+
+    Waits as long as the server asks, or with exponential back-off and jitter from `first_wait` seconds. Raises
+    the last CallFailed.
     """
     back_off = wait_random_exponential(multiplier=first_wait, max=30.0)
 
@@ -138,15 +144,15 @@ def attempts(
     return Retrying(
         stop=stop_after_attempt(tries),
         wait=wait,
-        retry=retry_if_exception(lambda error: isinstance(error, CallFailed) and error.fault.passes),
+        retry=retry_if_exception(lambda error: isinstance(error, CallFailed) and error.fault.retryable),
         sleep=sleep or time.sleep,
         reraise=True,
     )(call)
 
 
-def _fault(state: RetryCallState) -> Fault:
+def _fault(state: RetryCallState) -> CallFault:
     error = state.outcome.exception() if state.outcome else None
-    return error.fault if isinstance(error, CallFailed) else Fault("")
+    return error.fault if isinstance(error, CallFailed) else CallFault("")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -189,7 +195,7 @@ def _retry_after(chain: list[BaseException], now: datetime) -> float | None:
 
 
 def _line(error: BaseException) -> str:
-    """Its words and, where the provider gives one, its code."""
+    """The message in one line and, where the provider gives one, its code."""
     text = " ".join(str(error)[:20_000].split()) or type(error).__name__
     code = getattr(error, "code", None)
     return f"{text} ({code})" if isinstance(code, str) and code not in text else text

@@ -7,10 +7,16 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, tool
 from pydantic import BaseModel
 from support.chat import Call, FakeChat
-from trex.graph.llm.agent_loop import LONGEST_RESULT, MOST_CALLS, AgentTask, build_agent, run_agent_task
+from trex.graph.llm.agent_loop import (
+    MAX_RESULT_CHARACTERS,
+    MAX_TOOL_CALLS,
+    AgentTask,
+    build_agent,
+    run_agent_task,
+)
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.protocol import ModelError
-from trex.graph.llm.retries import fault_of
+from trex.graph.llm.retries import classify_error
 from trex.graph.researcher.agent.researcher_tools import nothing_outside
 
 AGENT = build_agent("agent")
@@ -38,22 +44,22 @@ def counting() -> tuple[BaseTool, list[int]]:
 
 def test_of_many_calls_in_a_turn_only_the_first_are_carried_out() -> None:
     count, called = counting()
-    chat = FakeChat([[Call("count", {"number": n}) for n in range(3 * MOST_CALLS)], Sum(value=1)])
+    chat = FakeChat([[Call("count", {"number": n}) for n in range(3 * MAX_TOOL_CALLS)], Sum(value=1)])
     answer = run_agent_task(AGENT, AgentTask(chat, Sum, "add", [count]), [HumanMessage("add")])
     assert answer == Sum(value=1)
-    assert called == list(range(MOST_CALLS))
-    results = [str(message.content) for message in chat.asked[1].messages[-3 * MOST_CALLS :]]
-    assert results[MOST_CALLS - 1] == "x" * (MOST_CALLS - 1)
-    assert all("only the first" in result for result in results[MOST_CALLS:])
+    assert called == list(range(MAX_TOOL_CALLS))
+    results = [str(message.content) for message in chat.asked[1].messages[-3 * MAX_TOOL_CALLS :]]
+    assert results[MAX_TOOL_CALLS - 1] == "x" * (MAX_TOOL_CALLS - 1)
+    assert all("only the first" in result for result in results[MAX_TOOL_CALLS:])
 
 
 def test_a_long_result_is_cut_and_a_failure_is_a_result() -> None:
     count, _ = counting()
-    calls = [Call("count", {"number": 2 * LONGEST_RESULT}), Call("count", {"number": -1})]
+    calls = [Call("count", {"number": 2 * MAX_RESULT_CHARACTERS}), Call("count", {"number": -1})]
     chat = FakeChat([calls, Sum(value=2)])
     run_agent_task(AGENT, AgentTask(chat, Sum, "add", [count]), [HumanMessage("add")])
     long, failed = (str(message.content) for message in chat.asked[1].messages[-2:])
-    assert len(long) < LONGEST_RESULT + 100 and f"cut: {LONGEST_RESULT} more" in long
+    assert len(long) < MAX_RESULT_CHARACTERS + 100 and f"cut: {MAX_RESULT_CHARACTERS} more" in long
     assert failed == "error: no negative numbers"
 
 
@@ -82,8 +88,8 @@ def test_an_answer_that_fails_its_check_is_corrected_or_refused() -> None:
 
 
 def test_a_client_that_cannot_ask_in_a_form_is_not_paid_and_not_tried_again() -> None:
-    fault = fault_of(NotImplementedError("bind_tools"), str)
-    assert fault.form and not fault.billed and not fault.passes and not fault.too_long
+    fault = classify_error(NotImplementedError("bind_tools"), str)
+    assert fault.format_refused and not fault.billed and not fault.retryable and not fault.context_exceeded
 
 
 def test_research_may_be_kept_inside() -> None:

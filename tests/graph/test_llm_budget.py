@@ -21,7 +21,7 @@ from trex.graph.llm.call_ledger import CallLedger, CallRequest, read_calls
 from trex.graph.llm.chat import LLMChat
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.prices import Price
-from trex.graph.llm.protocol import CallRecord, ModelBudgetSpent, ModelError, Turn
+from trex.graph.llm.protocol import CallRecord, ModelBudgetSpent, ModelError, ModelTurn
 from trex.graph.llm.providers import OpenedModel, open_model
 from trex.graph.llm.usage import Usage
 
@@ -64,7 +64,7 @@ def talk(chat: LLMChat, questions: int, length: int = 40) -> list[str | None]:
     words: list[str | None] = []
     for number in range(questions):
         try:
-            turn: Turn[Word] = chat.turn(
+            turn: ModelTurn[Word] = chat.turn(
                 [HumanMessage(f"{number} {'x' * length}")], Word, purpose=f"plan e{number:03d}"
             )
         except ModelBudgetSpent:

@@ -167,7 +167,7 @@ def test_a_server_that_counts_more_than_was_allowed(tmp_path: Path) -> None:
         desk.run()
         exact(desk, server.used)
         assert desk.ledger.spent.tokens_out == 10 * MAX_TOKENS
-        assert "more than the call was allowed" in desk.records[0].answer["note"]
+        assert "more tokens than the call was allowed" in desk.records[0].answer["note"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -263,7 +263,7 @@ def test_a_server_that_knows_less_is_asked_in_another_way(
 
 def test_a_mode_that_was_asked_for_is_kept(tmp_path: Path) -> None:
     with LLMServer(lasting=["no_tools"]) as server:
-        with pytest.raises(ModelError, match="choose another way of output"):
+        with pytest.raises(ModelError, match="choose another output mode"):
             Desk(server, tmp_path, output="tools").run()
         assert len(server.requests) == 1
 
@@ -309,9 +309,9 @@ def test_old_results_make_room(mode: str, tmp_path: Path) -> None:
         desk = Desk(server, tmp_path, output=mode, context_tokens=5000)
         assert desk.run((read,), turns=8).number == 1
         last = talk(server.requests[-1])
-        assert "left out to make room" in last and "page 0" in last
+        assert "removed to make room" in last and "page 0" in last
         assert last.count("lorem") < 1500
-        assert last.index("left out") < last.rindex("lorem")  # the newest is whole
+        assert last.index("removed") < last.rindex("lorem")  # the newest is whole
         exact(desk, server.used)
 
 

@@ -27,8 +27,7 @@ from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.prices import FREE, Price, is_local, price_of
 from trex.graph.llm.protocol import ModelError
 from trex.graph.llm.providers import NO_KEY, check_models, open_model
-from trex.graph.llm.retries import CallFailed, attempts, fault_of
-from trex.graph.llm.retries import Fault as CallFault
+from trex.graph.llm.retries import CallFailed, CallFault, classify_error, with_retries
 from trex.keys import keys_at_hand, redact
 
 LOCAL = "http://localhost:8000/v1"
@@ -58,10 +57,10 @@ def of(researcher: str = "openai:gpt-5-mini", **fields: Any) -> ModelSettings:
         (of(base_url="https://api.openai.com/v1"), "OPENAI_API_KEY is not set"),
         (of("openai:x", base_url=LOCAL, executor="y"), "model 'y'"),
         (of("openai:x", base_url="localhost:8000"), "write an address"),
-        (of("openai:x", base_url="http://me:secret@host/v1"), "put a key into OPENAI_API_KEY"),
+        (of("openai:x", base_url="http://me:secret@host/v1"), "put the key into OPENAI_API_KEY"),
         (
             of("openai:x", base_url="http://far.example/v1", cost_budget_usd=1.0),
-            "nobody knows the price of openai:x",
+            "the price of openai:x is unknown",
         ),
         (of("openai:x", base_url=LOCAL, max_tokens=4096, context_tokens=4096), "max_tokens=4096 leaves less"),
     ],
@@ -203,7 +202,7 @@ def test_pace(tmp_path: Path) -> None:
 )
 def test_the_table_of_prices(model: str, price: tuple[float, float] | None) -> None:
     found = price_of(model)
-    assert (found and (found.read, found.written)) == price
+    assert (found and (found.input, found.output)) == price
 
 
 def test_a_table_of_ones_own(fresh_home: Path) -> None:
@@ -215,8 +214,8 @@ def test_a_table_of_ones_own(fresh_home: Path) -> None:
         "openai:x: {in: 1, out: 2}\nopenai:gpt-*: {in: 3, out: 4}\nopenai:gpt-4.1: {in: 5, out: 6}\n"
     )
     assert price_of("openai:x", LOCAL) == Price.model_validate({"in": 1, "out": 2})
-    assert price_of("openai:gpt-9").written == 4  # type: ignore[union-attr]
-    assert price_of("openai:gpt-4.1", "http://elsewhere.example/v1").written == 6  # type: ignore[union-attr]
+    assert price_of("openai:gpt-9").output == 4  # type: ignore[union-attr]
+    assert price_of("openai:gpt-4.1", "http://elsewhere.example/v1").output == 6  # type: ignore[union-attr]
     assert Price.model_validate({"in": 1, "out": 2}).of(1_000_000, 500_000) == 2.0
     for wrong in ("openai:x: 3", "openai:x: {in: -1, out: 2}", "- a", "openai:x: {in: .inf, out: 2}"):
         own.write_text(wrong)
@@ -263,7 +262,7 @@ def status_error(status: int, text: str = "no", code: str | None = None, **heade
     ],
 )
 def test_retry_after(given: str, wait: float | None) -> None:
-    fault = fault_of(status_error(429, **{"retry-after": given}), redact, NOW)
+    fault = classify_error(status_error(429, **{"retry-after": given}), redact, NOW)
     assert (fault.status, fault.wait, fault.billed) == (429, wait, False)
 
 
@@ -292,8 +291,8 @@ def test_retry_after(given: str, wait: float | None) -> None:
     ids=lambda value: repr(value)[:40],
 )
 def test_faults(error: Exception, passes: bool, billed: bool) -> None:
-    fault = fault_of(error, redact, NOW)
-    assert (fault.passes, fault.billed) == (passes, billed)
+    fault = classify_error(error, redact, NOW)
+    assert (fault.retryable, fault.billed) == (passes, billed)
     assert "\n" not in str(fault)
 
 
@@ -311,8 +310,8 @@ def test_faults(error: Exception, passes: bool, billed: bool) -> None:
     ],
 )
 def test_what_a_server_refuses(text: str, too_long: bool, form: bool) -> None:
-    fault = fault_of(status_error(400, text), redact, NOW)
-    assert (fault.too_long, fault.form) == (too_long, form)
+    fault = classify_error(status_error(400, text), redact, NOW)
+    assert (fault.context_exceeded, fault.format_refused) == (too_long, form)
 
 
 def test_back_off_grows_and_ends() -> None:
@@ -322,7 +321,7 @@ def test_back_off_grows_and_ends() -> None:
         raise CallFailed(CallFault("gone"))
 
     with pytest.raises(CallFailed):
-        attempts(fail, 8, waits.append)
+        with_retries(fail, 8, waits.append)
     assert len(waits) == 7 and all(0 <= wait <= 30 for wait in waits)
     waits.clear()
 
@@ -330,7 +329,7 @@ def test_back_off_grows_and_ends() -> None:
         raise InputError("not a fault of a call")
 
     with pytest.raises(InputError):
-        attempts(other, 8, waits.append)
+        with_retries(other, 8, waits.append)
     assert waits == []
 
 

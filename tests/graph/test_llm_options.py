@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from trex.errors import InputError
-from trex.graph.llm.options import model_settings, parse_model_budget
+from trex.graph.llm.model_settings import parse_model_budget, parse_model_settings
 from trex.graph.run.settings import Settings
 
 
 def test_without_a_model_there_are_no_settings() -> None:
-    assert model_settings(None) is None
+    assert parse_model_settings(None) is None
 
 
 @pytest.mark.parametrize(
@@ -21,12 +21,12 @@ def test_without_a_model_there_are_no_settings() -> None:
 )
 def test_options_of_a_model_need_one(rest: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="--llm PROVIDER:MODEL"):
-        model_settings(None, **rest)
+        parse_model_settings(None, **rest)
 
 
 def test_every_option_arrives() -> None:
     more = ["base_url=http://127.0.0.1:8000/v1", "output=text", "timeout_s=2.5", "attempts=2"]
-    settings = model_settings("openai:big", "openai:small", "200k", more)
+    settings = parse_model_settings("openai:big", "openai:small", "200k", more)
     assert settings is not None
     assert (settings.researcher, settings.executor, settings.token_budget) == (
         "openai:big",
@@ -47,20 +47,20 @@ def test_every_option_arrives() -> None:
         ("0.5 usd", {"cost_budget_usd": 0.5}),
     ],
 )
-def test_budgets_are_tokens_or_money(text: str, limit: dict[str, float]) -> None:
+def test_budgets_are_tokens_or_dollars(text: str, limit: dict[str, float]) -> None:
     assert parse_model_budget(text) == limit
 
 
 @pytest.mark.parametrize("text", ["", "much", "-5", "2€", "k"])
 def test_other_budgets_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="200k or 2M, or money"):
+    with pytest.raises(InputError, match="200k or 2M, or US dollars"):
         parse_model_budget(text)
 
 
 @pytest.mark.parametrize("pair", ["timeout_s", "colour=red", "attempts=many", "attempts=0", "output=poetry"])
 def test_other_settings_are_refused_by_name(pair: str) -> None:
     with pytest.raises(InputError, match=pair.partition("=")[0]):
-        model_settings("openai:x", more=[pair])
+        parse_model_settings("openai:x", more=[pair])
 
 
 def test_a_model_may_be_named_in_one_word() -> None:

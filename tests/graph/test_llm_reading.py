@@ -14,12 +14,12 @@ from pydantic import BaseModel, Field
 from support.llm_model import answer_schema, example, tools_of
 from trex.evaluation.base_models import EMBEDDED_MODEL, resolve_model
 from trex.graph.executor.agent.executor_schemas import Prepared, TrainingChange
-from trex.graph.llm.context_window import Window, bytes_of, most_tokens
-from trex.graph.llm.output_modes import MODES, NOT_CARRIED_OUT, NOTHING, first_mode, next_mode
-from trex.graph.llm.parsing import MENDED, read_calls_of_tools, read_text
+from trex.graph.llm.context_window import ContextWindow, json_bytes, max_request_tokens
+from trex.graph.llm.output_modes import EMPTY, MODES, NOT_RUN, first_mode, next_mode
+from trex.graph.llm.output_request import OutputRequest
+from trex.graph.llm.parsing import MAX_REPAIR_CHARACTERS, parse_text, parse_tool_calls
 from trex.graph.llm.protocol import ModelError
-from trex.graph.llm.question import Question
-from trex.graph.llm.responses import received, reported
+from trex.graph.llm.responses import normalise, reported_usage
 from trex.graph.researcher.agent.researcher_schemas import Findings, Requirement
 
 
@@ -46,11 +46,11 @@ def look(row: int, deep: bool = False) -> str:
     return str(row)
 
 
-QUESTION = Question(Choice, [look])
+REQUEST = OutputRequest(Choice, [look])
 
 
-def read(text: str, question: Question[Any] = QUESTION) -> Any:
-    return read_text(AIMessage(text), question)
+def read(text: str, request: OutputRequest[Any] = REQUEST) -> Any:
+    return parse_text(AIMessage(text), request)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_a_call_in_words(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "you said nothing"),
-        ("<think>hm</think>", "you said nothing"),
+        ("", "you wrote nothing"),
+        ("<think>hm</think>", "you wrote nothing"),
         ("I cannot.", "no JSON object"),
         ("[1, 2]", "no JSON object"),
         ('{"answer": {"number": 0}}', "number: Input should be greater than or equal to 1"),
         ('{"answer": {}}', "number: Field required"),
-        ('{"tool": "rm", "arguments": {}}', "no tool 'rm': there are look"),
-        ('{"tool": "look", "arguments": [2]}', "arguments of look are no JSON object"),
+        ('{"tool": "rm", "arguments": {}}', "no tool 'rm'; tools: look"),
+        ('{"tool": "look", "arguments": [2]}', "arguments of look are not a JSON object"),
         ("{" * 50_000, "no JSON object"),
         ('{"answer": ' + '{"a": ' * 5000 + "1" + "}" * 5001, "no JSON object"),
     ],
@@ -119,13 +119,13 @@ def test_nothing_is_lost_where_an_answer_is_mended() -> None:
 
 
 def test_a_field_that_is_called_answer() -> None:
-    question = Question(Said)
-    assert read('{"answer": {"answer": "yes"}}', question).answer.answer == "yes"
-    assert read('{"answer": "yes"}', question).answer.answer == "yes"
+    request = OutputRequest(Said)
+    assert read('{"answer": {"answer": "yes"}}', request).answer.answer == "yes"
+    assert read('{"answer": "yes"}', request).answer.answer == "yes"
 
 
 def test_no_tool_can_be_called_at_the_end() -> None:
-    turn = read('{"tool": "look", "arguments": {}}', Question(Choice))
+    turn = read('{"tool": "look", "arguments": {}}', OutputRequest(Choice))
     assert "give the answer now" in turn.problem
 
 
@@ -158,7 +158,7 @@ def test_calls_of_tools() -> None:
             {"name": name, "args": args, "id": str(place), "type": "tool_call"}
             for place, (name, args) in enumerate(calls)
         ]
-        return read_calls_of_tools(AIMessage(text, tool_calls=made), QUESTION)
+        return parse_tool_calls(AIMessage(text, tool_calls=made), REQUEST)
 
     assert [call.id for call in turn_of(("look", {"row": 1}), ("look", {"row": 2})).tools] == ["0", "1"]
     assert turn_of(("answer", {"number": 2})).answer == Choice(number=2)
@@ -167,7 +167,7 @@ def test_calls_of_tools() -> None:
     assert "number: Field required" in turn_of(("answer", {})).problem
     assert turn_of(text='{"answer": {"number": 4}}').answer == Choice(number=4)
     assert "call one of look, answer" in turn_of(text="Hello").problem
-    assert "said nothing" in turn_of().problem
+    assert "wrote nothing" in turn_of().problem
 
 
 Mode = Literal["tools", "tools_unforced", "json_schema", "text"]
@@ -189,7 +189,7 @@ CONVERSATION: list[BaseMessage] = [
 
 
 def test_a_conversation_as_calls() -> None:
-    sent = MODES["tools"].form(CONVERSATION, QUESTION)
+    sent = MODES["tools"].prepare(CONVERSATION, REQUEST)
     assert [message.type for message in sent.messages] == [
         "system",
         "human",
@@ -201,15 +201,15 @@ def test_a_conversation_as_calls() -> None:
         "human",
     ]
     results = {m.tool_call_id: m.content for m in sent.messages if isinstance(m, ToolMessage)}
-    assert results == {"a": "blue", "b": NOT_CARRIED_OUT}
-    assert sent.messages[6].content == NOTHING
+    assert results == {"a": "blue", "b": NOT_RUN}
+    assert sent.messages[6].content == EMPTY
     assert [form["function"]["name"] for form in sent.tools] == ["look", "answer"]
-    assert sent.forced and not MODES["tools_unforced"].form(CONVERSATION, QUESTION).forced
+    assert sent.forced and not MODES["tools_unforced"].prepare(CONVERSATION, REQUEST).forced
 
 
 @pytest.mark.parametrize("mode", ["json_schema", "text"])
 def test_a_conversation_in_words(mode: Mode) -> None:
-    sent = MODES[mode].form(CONVERSATION, QUESTION)
+    sent = MODES[mode].prepare(CONVERSATION, REQUEST)
     # Two messages of a person in a row are one: some chat templates refuse them.
     assert [message.type for message in sent.messages] == ["system", "human", "ai", "human", "ai", "human"]
     assert '{"tool": "look", "arguments": {"row": 2}}' in sent.messages[2].text
@@ -222,7 +222,7 @@ def test_a_conversation_in_words(mode: Mode) -> None:
 @pytest.mark.parametrize("answer", [Choice, Requirement, Findings, Prepared, TrainingChange])
 def test_what_is_asked_for_can_be_answered(mode: Mode, answer: type[BaseModel]) -> None:
     """The simplest value that fits the schema that is sent is a valid answer, in every mode, for our own types."""
-    form = MODES[mode].form([HumanMessage("Go.")], Question(answer, [look]))
+    form = MODES[mode].prepare([HumanMessage("Go.")], OutputRequest(answer, [look]))
     request: dict[str, Any] = {"messages": [{"content": form.messages[0].content}], "tools": form.tools}
     if form.schema:
         request["response_format"] = {"json_schema": {"schema": form.schema}}
@@ -230,10 +230,10 @@ def test_what_is_asked_for_can_be_answered(mode: Mode, answer: type[BaseModel]) 
     assert tools_of(request) == ["look"]
     assert "$ref" not in json.dumps(form.tools or form.schema or form.messages[0].content)
     given = {"step": {"answer": value}} if mode == "json_schema" else {"answer": value}
-    turn = Question(answer, [look])
+    turn = OutputRequest(answer, [look])
     said = AIMessage(json.dumps(given))
     called = AIMessage("", tool_calls=[{"name": "answer", "args": value, "id": "1"}])
-    told = MODES[mode].read(called if form.tools else said, turn)
+    told = MODES[mode].parse(called if form.tools else said, turn)
     assert told.problem is None and isinstance(told.answer, answer)
 
 
@@ -261,14 +261,14 @@ def test_what_comes_back_is_made_plain() -> None:
         ],
         additional_kwargs={"refusal": None, "signature": "s", "tool_calls": [1]},
     )
-    plain = received(message, 100, "c00007")
+    plain = normalise(message, 100, "c00007")
     assert [(call["args"], call["id"]) for call in plain.tool_calls] == [
         ({"row": 1}, "x"),
         ({"row": 2}, "c00007_1"),
         ({}, "c00007_2"),
         ({"row": 3}, "y"),
     ]
-    assert "arguments that are no JSON" in plain.text
+    assert "arguments that are not JSON" in plain.text
     assert plain.text.encode("utf-8")
     assert plain.additional_kwargs == {"signature": "s"}
 
@@ -284,14 +284,14 @@ def test_what_comes_back_is_made_plain() -> None:
 )
 def test_what_the_server_counts(usage: tuple[int, int, int], tokens: tuple[int, int] | None) -> None:
     names = ("input_tokens", "output_tokens", "total_tokens")
-    cost = reported(AIMessage("x", usage_metadata=dict(zip(names, usage, strict=True))), None)  # type: ignore[arg-type]
+    cost = reported_usage(AIMessage("x", usage_metadata=dict(zip(names, usage, strict=True))), None)  # type: ignore[arg-type]
     assert (cost and (cost.tokens_in, cost.tokens_out)) == tokens
-    assert reported(AIMessage("x"), None) is None
+    assert reported_usage(AIMessage("x"), None) is None
 
 
 @given(st.text(max_size=200))
 def test_no_text_has_more_tokens_than_its_bound(text: str) -> None:
-    bound = most_tokens({"messages": [{"role": "user", "content": text}]}, 1, 0)
+    bound = max_request_tokens({"messages": [{"role": "user", "content": text}]}, 1, 0)
     assert bound >= len(text.encode("utf-8", "replace")) + 16
 
 
@@ -314,20 +314,20 @@ def test_bound_against_a_real_tokenizer() -> None:
                 messages, add_generation_prompt=True, tokenize=True, return_dict=True
             )["input_ids"]
         )
-        assert tokens <= most_tokens({"messages": messages}, 2, 0)
+        assert tokens <= max_request_tokens({"messages": messages}, 2, 0)
 
 
 def test_the_window_learns() -> None:
-    window = Window(2000, 1000)
+    window = ContextWindow(2000, 1000)
     results: list[BaseMessage] = [ToolMessage("x" * 1500, tool_call_id=str(n)) for n in range(3)]
 
     def length(messages: Any) -> int:
-        return bytes_of([message.content for message in messages])
+        return json_bytes([message.content for message in messages])
 
-    assert sum("left out" in m.text for m in window.fit(results, length)) == 2
-    window.learn(1000, 180)  # 0.18 tokens a byte, not 0.4
+    assert sum("removed" in m.text for m in window.fit(results, length)) == 2
+    window.calibrate(1000, 180)  # 0.18 tokens a byte, not 0.4
     assert window.fit(results, length) == results
-    window.learn(1000, 1000)
+    window.calibrate(1000, 1000)
     window.shrink()
     with pytest.raises(ModelError, match="raise context_tokens"):
         window.fit(results, length)
@@ -335,4 +335,4 @@ def test_the_window_learns() -> None:
 
 
 def test_long_texts_are_not_mended_for_long() -> None:
-    assert "no JSON" in read('{"answer": {"number": ' + "[" * (2 * MENDED)).problem
+    assert "no JSON" in read('{"answer": {"number": ' + "[" * (2 * MAX_REPAIR_CHARACTERS)).problem

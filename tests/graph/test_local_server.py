@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from support.llama import fetch_gguf, llama_server, missing
 from trex.errors import InputError
 from trex.graph.llm.call_ledger import CallLedger, read_calls
-from trex.graph.llm.chat import SILENT_TURNS, LLMChat, open_chat
+from trex.graph.llm.chat import MAX_TURNS_WITHOUT_CALL, LLMChat, open_chat
 from trex.graph.llm.model_settings import ModelSettings, OutputMode
 
 _WHY_NOT = missing()
@@ -176,7 +176,7 @@ def test_a_server_that_passes_over_tools_is_noticed(url: str, tmp_path: Path) ->
     """The embedded model's chat template has no place for tools; some llama.cpp then leave them out, silently."""
     it = line(url, tmp_path, "auto")
     messages, called = QUESTION, False
-    for _ in range(SILENT_TURNS):
+    for _ in range(MAX_TURNS_WITHOUT_CALL):
         turn = it.chat.turn(messages, Verdict, (COUNT,), purpose="ask")
         called = called or bool(turn.message.tool_calls) or turn.answer is not None
         messages = [*messages, turn.message, it.chat.correction(turn)]

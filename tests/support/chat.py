@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ValidationError
 from trex.errors import explain
-from trex.graph.llm.protocol import Answer, Chat, ModelError, Role, ToolRequest, Turn
+from trex.graph.llm.protocol import Answer, Chat, ModelError, ModelTurn, Role, ToolRequest
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class FakeChat:
         tools: Sequence[BaseTool] = (),
         *,
         purpose: str,
-    ) -> Turn[Answer]:
+    ) -> ModelTurn[Answer]:
         asked = Asked(purpose, tuple(messages), answer, tuple(tool.name for tool in tools))
         self.asked.append(asked)
         reply = self._reply(asked)
@@ -79,15 +79,15 @@ class FakeChat:
                 for place, call in enumerate(calls)
             )
             if unknown := [request.name for request in requests if request.name not in asked.tools]:
-                return Turn(AIMessage(f"calls {unknown[0]}"), problem=f"there is no tool {unknown[0]!r}")
-            return Turn(AIMessage(f"calls {', '.join(r.name for r in requests)}"), tools=requests)
+                return ModelTurn(AIMessage(f"calls {unknown[0]}"), problem=f"there is no tool {unknown[0]!r}")
+            return ModelTurn(AIMessage(f"calls {', '.join(r.name for r in requests)}"), tools=requests)
         return _typed(reply, answer)
 
     def tool_result(self, request: ToolRequest, text: str) -> BaseMessage:
         return ToolMessage(text, tool_call_id=request.id, name=request.name)
 
-    def correction(self, turn: Turn[Any]) -> BaseMessage:
-        return HumanMessage(f"Not yet: {turn.problem}")
+    def correction(self, turn: ModelTurn[Any]) -> BaseMessage:
+        return HumanMessage(f"Invalid answer: {turn.problem}")
 
     def of(self, purpose: str) -> list[Asked]:
         """The requests whose purpose begins so."""
@@ -105,13 +105,13 @@ class FakeChat:
         return reply if isinstance(reply, BaseModel | Exception) or not callable(reply) else reply(asked)
 
 
-def _typed(reply: BaseModel | dict[str, Any], answer: type[Answer]) -> Turn[Answer]:
+def _typed(reply: BaseModel | dict[str, Any], answer: type[Answer]) -> ModelTurn[Answer]:
     fields = reply.model_dump(mode="json") if isinstance(reply, BaseModel) else reply
     try:
         typed = answer.model_validate(fields)
     except ValidationError as error:
-        return Turn(AIMessage(str(fields)), problem=explain(error))
-    return Turn(AIMessage(typed.model_dump_json()), answer=typed)
+        return ModelTurn(AIMessage(str(fields)), problem=explain(error))
+    return ModelTurn(AIMessage(typed.model_dump_json()), answer=typed)
 
 
 def down(asked: Asked) -> Reply:

@@ -12,7 +12,7 @@ import httpx
 
 from support.llm_model import Model, Reply, answer_by_schema, call_with, shortened, written
 
-CHARACTERS_A_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 
 Kind = Literal[
     *("rate_limit", "error", "refused", "timeout", "dropped", "truncated", "no_json", "no_usage", "slow"),
@@ -91,10 +91,10 @@ class Wire:
         if fault is not None and (refusal := _refusal(fault)) is not None:
             return refusal
         kind = fault.kind if fault else None
-        read = len(json.dumps([request["messages"], request.get("tools")])) // CHARACTERS_A_TOKEN
+        read = len(json.dumps([request["messages"], request.get("tools")])) // CHARACTERS_PER_TOKEN
         reply = _spoilt(self.model(request), request, kind)
         bound = request.get("max_tokens") or request.get("max_completion_tokens") or 1 << 30
-        whole = reply if kind == "huge" else shortened(reply, bound * CHARACTERS_A_TOKEN)
+        whole = reply if kind == "huge" else shortened(reply, bound * CHARACTERS_PER_TOKEN)
         used = Usage(read, _tokens(whole))
         if kind == "overcounted":
             used = Usage(10 * read + 10_000, 10 * bound)
@@ -168,12 +168,12 @@ def _spoilt(reply: Reply, request: dict[str, Any], kind: str | None) -> Reply:
         return Reply()
     if kind == "words":
         return Reply("I would rather talk about it.")
-    return Reply("word " * (200_000 * CHARACTERS_A_TOKEN // 5)) if kind == "huge" else reply
+    return Reply("word " * (200_000 * CHARACTERS_PER_TOKEN // 5)) if kind == "huge" else reply
 
 
 def _tokens(reply: Reply) -> int:
     characters = len(reply.text) + sum(len(written(arguments)) for _, arguments in reply.tools)
-    return -(-characters // CHARACTERS_A_TOKEN)
+    return -(-characters // CHARACTERS_PER_TOKEN)
 
 
 def _completion(request: dict[str, Any], reply: Reply, usage: Usage | None, cut: bool) -> dict[str, Any]:

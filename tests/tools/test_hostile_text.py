@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from langchain_core.tools import BaseTool
 from support.web import PUBLIC, Handler, Web, answer, page, recorded, redirect
-from trex.graph.llm.agent_loop import LONGEST_RESULT, use
+from trex.graph.llm.agent_loop import MAX_RESULT_CHARACTERS, run_tool
 from trex.graph.llm.protocol import ToolRequest
 from trex.tools.hub.hub_tools import hub_tools
 from trex.tools.hub.local_folder import FolderHub
@@ -164,8 +164,8 @@ OUTSIDE = re.compile(
 
 def call(tools: dict[str, BaseTool], name: str, arguments: dict[str, object]) -> str:
     """A tool's result as the agent's loop passes it on."""
-    result = use(tools, ToolRequest("1", name, arguments))
-    assert len(result) <= LONGEST_RESULT + 40
+    result = run_tool(tools, ToolRequest("1", name, arguments))
+    assert len(result) <= MAX_RESULT_CHARACTERS + 40
     assert not any(secret in result for secret in SECRETS.values())
     return result
 

@@ -1,4 +1,4 @@
-"""What a turn is asked for: one of some tools, or a typed answer, as JSON schemas that a model reads."""
+"""What a model is asked for in one turn: a call of one of the tools, or a typed answer. Given as JSON schemas."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ...errors import explain
 from .protocol import Answer
 
 ANSWER = "answer"
-"""What the answer is called where tools have names."""
+"""Name of the tool by which the answer is given."""
 
 
 @dataclass(frozen=True)
-class Question(Generic[Answer]):
-    """Answer with an `answer`, or call one of `tools` first."""
+class OutputRequest(Generic[Answer]):
+    """Give an `answer`, or call one of `tools` first."""
 
     answer: type[Answer]
     tools: Sequence[BaseTool] = ()
 
     @cached_property
     def tool_forms(self) -> list[dict[str, Any]]:
-        """The tools as functions in OpenAI's form, the answer not among them."""
+        """The tools as functions in OpenAI's format, without the answer."""
         return [_plain(convert_to_openai_tool(tool)) for tool in self.tools]
 
     @cached_property
@@ -40,7 +40,7 @@ class Question(Generic[Answer]):
 
     @cached_property
     def answer_form(self) -> dict[str, Any]:
-        """The answer as one more function."""
+        """The answer as a function in OpenAI's format."""
         why = " ".join((self.answer.__doc__ or "").split()) or "The answer."
         return {
             "type": "function",
@@ -58,13 +58,13 @@ class Question(Generic[Answer]):
 
     @cached_property
     def step_schema(self) -> dict[str, Any]:
-        """One JSON object that is either a call of a tool or the answer."""
+        """Schema of one JSON object that is either a tool call or the answer."""
         choices = [
             _object(tool={"type": "string", "enum": [name]}, arguments=arguments)
             for name, arguments in self.arguments.items()
         ]
         choices.append(_object(answer=self.answer_schema))
-        # Providers want an object at the root, not a choice.
+        # Providers require an object at the root; `anyOf` is not allowed there.
         return _object(step={"anyOf": choices} if len(choices) > 1 else choices[0])
 
     @cached_property
@@ -73,8 +73,8 @@ class Question(Generic[Answer]):
         forms = [form["function"] for form in self.tool_forms]
         return {form["name"]: form.get("parameters") or _object() for form in forms}
 
-    def typed(self, value: Any) -> tuple[Answer | None, str | None]:
-        """The answer, or what is wrong with it in one line."""
+    def validate(self, value: Any) -> tuple[Answer | None, str | None]:
+        """The validated answer, or one line that says what is wrong with it."""
         try:
             return self.answer.model_validate(value), None
         except ValidationError as error:
@@ -93,12 +93,12 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 def _plain(schema: Any) -> Any:
-    """A schema without what says nothing to a model: titles, definitions that were put in their places."""
+    """A schema without titles and resolved definitions, which only cost tokens."""
     if isinstance(schema, list):
         return [_plain(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    if isinstance(schema.get("properties"), dict):  # names of fields, which may be 'title' too
+    if isinstance(schema.get("properties"), dict):  # a field may itself be named 'title'
         fields = {name: _plain(value) for name, value in schema["properties"].items()}
         rest = {name: value for name, value in schema.items() if name != "properties"}
         return {**_plain(rest), "properties": fields}
