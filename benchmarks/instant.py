@@ -121,12 +121,12 @@ class InstantExecutor(Executor):
         card = DatasetCard(fingerprint="instant", rows=self._settings.trial_examples)
         recipe = self._settings.path / "datasets" / card.fingerprint / RECIPE
         if not recipe.exists():
-            write_atomic(recipe, recipe_to_yaml(plan.recipe))
+            write_atomic(recipe, recipe_to_yaml(next(iter(plan.recipes.values()))))
         trials = [
             TrialRecord(index=index, status="planned", training=trial.training, note=trial.note)
             for index, trial in enumerate(plan.trials)
         ]
-        return Preparation(trials, card)
+        return Preparation(trials, dict.fromkeys(plan.recipes, card))
 
     def run_rung(
         self, trial: TrialRecord, dataset: DatasetCard, rung: int, experiment: str = ""

@@ -168,20 +168,19 @@ class Nodes:
         ready = runtime.executor.prepare(experiment.plan, experiment.id)
         repairs = [*experiment.repairs, *ready.repairs]
         patch: dict[str, Any] = {"repairs": repairs, "failure": ready.failure}
-        if ready.dataset is not None:
-            patch["dataset"] = ready.dataset.model_dump(mode="json")
-        if ready.plan is not None:  # as it was carried out
-            patch |= {"plan": ready.plan.model_dump(mode="json"), "strategy": ready.plan.strategy}
-        emit("prepared", id=experiment.id, rows=ready.dataset.rows if ready.dataset else 0,
+        patch["datasets"] = {name: card.model_dump(mode="json") for name, card in ready.datasets.items()}
+        if ready.plan is not None:
+            patch |= {"executed_plan": ready.plan.model_dump(mode="json"), "strategy": ready.plan.strategy}
+        emit("prepared", id=experiment.id, rows=[card.rows for card in ready.datasets.values()],
              repairs=repairs, failure=ready.failure)  # fmt: skip
         return {"tree": {experiment.id: patch}, "running": _dump(ready.trials), "hints_used": used}
 
     def fan_out(self, state: RunState) -> list[Send] | Literal["diagnose"]:
         """One job for each trial that goes on; none left, or nothing to train on: diagnose."""
         experiment = state["tree"][state["current"]]
-        dataset = experiment.get("dataset")
+        datasets = experiment.get("datasets", {})
         going = [trial for trial in state["running"] if trial["status"] in ("planned", "running")]
-        if experiment.get("failure") or dataset is None or not going:
+        if experiment.get("failure") or not datasets or not going:
             return "diagnose"
         return [
             Send(
@@ -189,7 +188,7 @@ class Nodes:
                 RungTask(
                     settings=state["settings"],
                     reserve_seconds=state["reserve_seconds"],
-                    dataset=dataset,
+                    dataset=datasets[TrialRecord.model_validate(trial).recipe],
                     trial=trial,
                     rung=state["rung"],
                     experiment=state["current"],

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from ..training.data.operators import operators
 from ..training.data.recipe import DataRecipe, Stream
-from ..training.plan import TrainingPlan
+from ..training.methods import METHODS
+from ..training.weights import WEIGHTS
 
 _EXAMPLE = (
     '{"streams": [{"source": "movies", "steps": [{"op": "threshold", "column": "rating", "below": -1, '
@@ -35,10 +36,21 @@ def recipe_guide() -> str:
 
 
 def training_guide() -> str:
-    """Every setting of a training plan with its default and bounds, in one line."""
-    schemas = TrainingPlan.model_json_schema()["properties"]
+    """Every setting of a training plan with its default and bounds: weights by kind, stages by method."""
+    kinds = [f"kind={kind}: {_settings(WEIGHTS.load(kind).settings)}" for kind in WEIGHTS.names()]
+    methods = [f"method={name}: {_settings(METHODS.load(name).stage)}" for name in METHODS.names()]
+    return (
+        'An object {"weights": {…}, "stages": [{…}]} with one stage, which names the recipe it trains on. '
+        f"weights, {' | '.join(kinds)}. A stage, {' | '.join(methods)}"
+    )
+
+
+def _settings(kind: type[BaseModel]) -> str:
+    schemas: dict[str, dict[str, Any]] = kind.model_json_schema()["properties"]
     return "; ".join(
-        f"{name}={json.dumps(schema['default'])}{_range(schema)}" for name, schema in schemas.items()
+        f"{name}={json.dumps(schema['default'])}{_range(schema)}"
+        for name, schema in schemas.items()
+        if name not in ("kind", "method") and "default" in schema
     )
 
 

@@ -6,7 +6,7 @@ something, whether a configuration was tried before, and whether it fits the bud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any
@@ -18,7 +18,9 @@ from ..errors import TrexError
 from ..evaluation.task import Task
 from ..training.data.build import MAX_ROWS, preview
 from ..training.data.recipe import DataRecipe
-from ..training.data.render import Contents, describe
+from ..training.data.render import describe
+from ..training.methods import method_of
+from ..training.methods.protocol import RecipeName
 from ..training.plan import TrainingPlan
 from .agent_tool import agent_tool
 from .excerpt import brief, fitting
@@ -29,14 +31,10 @@ from .untrusted import quoted
 ALIKE = 1.25
 """Two values of a setting whose ratio is smaller can't be told apart by a noisy score."""
 
-FEWEST_STEPS = 5
-"""Optimiser steps below which hardly anything is learnt."""
+_NEAR = 0.02  # of settings that lie in [0, 1] and may be zero: their difference counts, not their ratio
 
-_SPARE = 1.05  # epochs and shares are rounded: a little over the budget is no fault
-_NEAR = 0.02  # settings that lie in [0, 1] and may be zero: their difference counts, not their ratio
-_ABSOLUTE = {"warmup_ratio", "weight_decay", "lora_dropout"}
-
-PlanCheck = Callable[[DataRecipe, Sequence[TrainingPlan]], Sequence[str]]
+Recipes = Mapping[str, DataRecipe]
+PlanCheck = Callable[[Recipes, Sequence[TrainingPlan]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -51,22 +49,23 @@ class Tried:
 class PlanArguments(BaseModel):
     """Input of the tool `check_plan`."""
 
-    recipe: RecipeArgument = Field(description="The plan's whole data recipe, as for preview_recipe")
+    recipes: dict[RecipeName, RecipeArgument] = Field(
+        min_length=1, max_length=4, description="The plan's data recipes by name, each as for preview_recipe"
+    )
     trainings: Annotated[
         list[TrainingPlan], WithJsonSchema({"type": "array", "items": {"type": "object"}})
     ] = Field(
         min_length=1,
         max_length=8,
-        description="An object of training settings for every trial; what is left out has its default: "
-        + training_guide(),
+        description="The training plan of every trial; what is left out has its default. " + training_guide(),
     )
 
 
 def plan_check_tool(check: PlanCheck) -> BaseTool:
     """The tool `check_plan`, around whatever says what is wrong with a plan, e.g. `plan_problems`."""
 
-    def check_plan(recipe: DataRecipe, trainings: Sequence[TrainingPlan]) -> str:
-        problems = check(recipe, trainings)
+    def check_plan(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> str:
+        problems = check(recipes, trainings)
         if not problems:
             return "nothing is wrong with this plan"
         listed = [f"{number}. {brief(problem, 600)}" for number, problem in enumerate(problems, start=1)]
@@ -82,7 +81,7 @@ def plan_check_tool(check: PlanCheck) -> BaseTool:
 
 
 def plan_problems(
-    recipe: DataRecipe,
+    recipes: Recipes,
     trainings: Sequence[TrainingPlan],
     task: Task,
     *,
@@ -99,26 +98,34 @@ def plan_problems(
     if trials is not None and len(trainings) != trials:
         problems.append(f"{len(trainings)} trials are planned, {trials} are wanted")
     problems += _alike(trainings)
-    problems += _repeated(recipe, trainings, tried)
-    try:
-        contents = describe(preview(recipe, task, MAX_ROWS).rows)
-    except TrexError as error:
-        return [f"the recipe cannot be carried out: {error}", *problems]
-    for number, training in enumerate(trainings, start=1):
-        problems += [f"trial {number}: {fault}" for fault in _faults(training, contents, examples)]
-    return problems
+    problems += _unknown(recipes, trainings)
+    problems += _repeated(recipes, trainings, tried)
+    faults = []
+    for name, recipe in recipes.items():
+        try:
+            contents = describe(preview(recipe, task, MAX_ROWS).rows)
+        except TrexError as error:
+            faults.append(f"{_named(name, recipes)} cannot be carried out: {error}")
+            continue
+        for number, training in enumerate(trainings, start=1):
+            if (stage := training.stage).recipe == name:
+                found = method_of(stage).plan_faults(stage, contents, examples)
+                problems += [f"trial {number}: {fault}" for fault in found]
+    return [*faults, *problems]
 
 
-def effective(training: TrainingPlan) -> dict[str, Any]:
-    """The settings that have an effect: those that others switch off are left out."""
-    settings = training.model_dump()
-    if training.max_steps is not None:
-        del settings["epochs"]
-    if training.lr_scheduler_type == "constant":
-        del settings["warmup_ratio"]
-    settings["neftune_noise_alpha"] = training.neftune_noise_alpha or None
-    settings["target_modules"] = sorted(set(training.target_modules))
-    return settings
+def _named(name: str, recipes: Recipes) -> str:
+    return "the recipe" if len(recipes) == 1 else f"the recipe {name!r}"
+
+
+def _unknown(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> Iterator[str]:
+    """Recipes that are named but not given, and those that no trial names."""
+    names = [stage.recipe for training in trainings for stage in training.stages]
+    for number, name in enumerate(names, start=1):
+        if name not in recipes:
+            yield f"trial {number} trains on the recipe {name!r}, but the recipes are {', '.join(recipes)}"
+    for name in recipes.keys() - set(names):
+        yield f"no trial trains on the recipe {name!r}: leave it out, or name it in a stage"
 
 
 def _alike(trainings: Sequence[TrainingPlan]) -> Iterator[str]:
@@ -126,13 +133,13 @@ def _alike(trainings: Sequence[TrainingPlan]) -> Iterator[str]:
         differing = _differing(first, second)
         if not differing:
             yield f"trials {one} and {other} are the same: change one setting of one of them clearly"
-        elif all(_is_near(name, values) for name, values in differing.items()):
+        elif all(_is_near(first, name, values) for name, values in differing.items()):
             told = ", ".join(f"{name} {a:g} and {b:g}" for name, (a, b) in differing.items())
             yield f"trials {one} and {other} are too alike ({told}): use factors of about two"
 
 
 def _differing(first: TrainingPlan, second: TrainingPlan) -> dict[str, tuple[Any, Any]]:
-    one, other = effective(first), effective(second)
+    one, other = first.effective(), second.effective()
     return {
         name: (one.get(name), other.get(name))
         for name in sorted(one.keys() | other.keys())
@@ -140,21 +147,28 @@ def _differing(first: TrainingPlan, second: TrainingPlan) -> dict[str, tuple[Any
     }
 
 
-def _is_near(name: str, values: tuple[Any, Any]) -> bool:
+def _is_near(training: TrainingPlan, name: str, values: tuple[Any, Any]) -> bool:
     """Whether two values of a setting are numbers that hardly differ."""
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return False
     low, high = sorted(values)
-    if name in _ABSOLUTE:
+    if _may_be_zero(training, name):
         return bool(high - low < _NEAR)
     return bool(low > 0 and high / low < ALIKE)
 
 
-def _repeated(recipe: DataRecipe, trainings: Sequence[TrainingPlan], tried: Sequence[Tried]) -> Iterator[str]:
-    known = [(past.experiment, effective(past.training)) for past in tried if past.recipe == recipe]
+def _may_be_zero(training: TrainingPlan, name: str) -> bool:
+    """Whether a setting lies in [0, 1], zero included."""
+    settings = training.weights if name.startswith("weights.") else training.stage
+    bounds = type(settings).model_json_schema()["properties"].get(name.removeprefix("weights."), {})
+    return bool(bounds.get("minimum") == 0 and bounds.get("maximum", 2) <= 1)
+
+
+def _repeated(recipes: Recipes, trainings: Sequence[TrainingPlan], tried: Sequence[Tried]) -> Iterator[str]:
+    known = [(past.experiment, past.recipe, _settings(past.training)) for past in tried]
     for number, training in enumerate(trainings, start=1):
-        settings = effective(training)
-        earlier = [experiment for experiment, past in known if past == settings]
+        recipe, settings = recipes.get(training.stage.recipe), _settings(training)
+        earlier = [experiment for experiment, *past in known if past == [recipe, settings]]
         if earlier:
             yield (
                 f"trial {number} repeats {earlier[0]}: the same recipe and training; its score is known, "
@@ -162,24 +176,6 @@ def _repeated(recipe: DataRecipe, trainings: Sequence[TrainingPlan], tried: Sequ
             )
 
 
-def _faults(training: TrainingPlan, contents: Contents, examples: int) -> Iterator[str]:
-    steps = training.total_steps(contents.rows)
-    step = training.batch_size * training.gradient_accumulation
-    # The last step of a pass may be a smaller one, so passes are counted in rows and not in steps.
-    used = steps * step if training.max_steps is not None else round(contents.rows * training.epochs)
-    if used > examples * _SPARE:
-        name = "epochs" if training.max_steps is None else "max_steps"
-        fits = (
-            f"{examples / contents.rows:.3g}" if training.max_steps is None else f"{max(1, examples // step)}"
-        )
-        yield (
-            f"{used} examples would be consumed ({contents.rows} rows, {steps} steps of {step}), {examples} "
-            f"are allowed: set {name} to {fits}, or take fewer rows"
-        )
-    if steps < FEWEST_STEPS:
-        yield f"only {steps} optimiser steps of {step} rows: lower batch_size, or take more rows or epochs"
-    if contents.words.max > training.max_length:
-        yield (
-            f"the longest row has {contents.words.max} words, more than max_length {training.max_length} "
-            "tokens: raise max_length, or filter by max_words"
-        )
+def _settings(training: TrainingPlan) -> dict[str, Any]:
+    """All settings that have an effect but the name of the recipe: recipes are compared by content."""
+    return {name: value for name, value in training.effective().items() if name != "recipe"}

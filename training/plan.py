@@ -1,59 +1,105 @@
 """A training plan: every choice an agent may make about training, declared and bounded.
 
-The seed is not here on purpose: choosing among seeds is choosing among noise.
+The seed is not part of a plan: choosing among seeds is choosing among noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    WithJsonSchema,
+    field_validator,
+)
 
-Layers = Literal["all", "upper_half", "upper_quarter"]
-Module = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+from ..errors import InputError
+from ..registry import Registry
+from .methods import METHODS, method_of
+from .methods.protocol import Stage
+from .methods.sft import SftStage
+from .weights import WEIGHTS, weights_of
+from .weights.lora import LoraWeights
+from .weights.protocol import WeightsSettings
+
+MOST_STAGES = 1
+"""Stages of one plan that can be carried out today."""
+
+
+def _read_stage(value: Any) -> Any:
+    """A stage by its `method`; without one it is `sft`."""
+    if not isinstance(value, dict):
+        return value
+    return _known(METHODS, value.get("method", "sft")).stage.model_validate(value)
+
+
+def _read_weights(value: Any) -> Any:
+    """Settings of weights by their `kind`; without one they are `lora`."""
+    if not isinstance(value, dict):
+        return value
+    return _known(WEIGHTS, value.get("kind", "lora")).settings.model_validate(value)
+
+
+def _known(registry: Registry[Any], name: object) -> Any:
+    try:
+        return registry.load(str(name))
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+_Object = WithJsonSchema({"type": "object"})
+AnyStage = Annotated[SerializeAsAny[Stage], BeforeValidator(_read_stage), _Object]
+AnyWeights = Annotated[SerializeAsAny[WeightsSettings], BeforeValidator(_read_weights), _Object]
 
 
 class TrainingPlan(BaseModel):
-    """LoRA supervised fine-tuning, loss on the completion only.
+    """What one trial trains: where it starts, which weights, and in which stages."""
 
-    Fields follow the names of `transformers.TrainingArguments` and `peft.LoraConfig`.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    start: Literal["base"] = Field(default="base", description="The base model as it comes")
+    weights: AnyWeights = Field(default=LoraWeights(), description="What is trained, discriminated by `kind`")
+    stages: tuple[AnyStage, ...] = Field(
+        default=(SftStage(),),
+        min_length=1,
+        description="What is done one after the other, discriminated by `method`",
+    )
 
-    learning_rate: float = Field(default=1e-3, gt=0, le=1e-1)
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    warmup_ratio: float = Field(default=0.05, ge=0, le=0.5)
-    epochs: float = Field(
-        default=1.0, gt=0, le=20, description="Passes over the data set; ignored with max_steps"
-    )
-    max_steps: int | None = Field(
-        default=None, ge=1, le=100_000, description="Full schedule in optimiser steps"
-    )
-    batch_size: int = Field(default=16, ge=1, le=512)
-    gradient_accumulation: int = Field(default=1, ge=1, le=128)
-    max_length: int = Field(
-        default=256, ge=16, le=32_768, description="Tokens; longer rows are repaired or refused"
-    )
-    weight_decay: float = Field(default=0.0, ge=0, le=1)
-    max_grad_norm: float = Field(default=1.0, gt=0, le=100)
-    neftune_noise_alpha: float | None = Field(default=None, ge=0, le=50)
-    lora_rank: int = Field(default=8, ge=1, le=256)
-    lora_alpha: int = Field(default=16, ge=1, le=512)
-    lora_dropout: float = Field(default=0.0, ge=0, le=0.9)
-    target_modules: tuple[Module, ...] = Field(default=("q_proj", "v_proj"), min_length=1)
-    append_eos: bool = Field(default=False, description="For chat templates that leave the end marker out")
-    layers: Layers = Field(
-        default="all", description="Where LoRA sits; nothing flows back through layers below"
-    )
+    @field_validator("stages", mode="after")
+    @classmethod
+    def _not_too_many(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if len(stages) > MOST_STAGES:
+            raise ValueError(f"{len(stages)} stages are planned, at most {MOST_STAGES} can be carried out")
+        return stages
+
+    @property
+    def stage(self) -> Stage:
+        """The only stage; to be replaced by a loop where plans have several."""
+        (stage,) = self.stages
+        return stage
+
+    def with_stage(self, **changes: Any) -> TrainingPlan:
+        """The plan with other settings of its only stage, not validated again."""
+        return self.model_copy(update={"stages": (self.stage.model_copy(update=changes),)})
+
+    def with_weights(self, **changes: Any) -> TrainingPlan:
+        """The plan with other settings of its weights, not validated again."""
+        return self.model_copy(update={"weights": self.weights.model_copy(update=changes)})
 
     def total_steps(self, rows: int) -> int:
         """Optimiser steps of the full schedule on a data set of that many rows."""
-        if self.max_steps is not None:
-            return self.max_steps
-        per_epoch = -(-rows // (self.batch_size * self.gradient_accumulation))
-        return max(1, round(per_epoch * self.epochs))
+        return method_of(self.stage).total_steps(self.stage, rows)
+
+    def effective(self) -> dict[str, Any]:
+        """The settings that have an effect: those of the stage, and those of the weights as 'weights.rank'."""
+        weights = weights_of(self.weights).effective(self.weights)
+        stage: dict[str, Any] = method_of(self.stage).effective(self.stage)
+        return stage | {f"weights.{name}": value for name, value in weights.items()}
 
 
 def rung_steps(total_steps: int, fractions: Sequence[float]) -> list[int]:

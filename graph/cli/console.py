@@ -108,7 +108,7 @@ class RunConsole:
         repairs = "".join(f"\n       repaired: {escape(repair)}" for repair in event["repairs"])
         if event["failure"]:
             return f"[red]{event['id']} failed: {escape(event['failure'])}[/red]{repairs}"
-        return f"{event['id']} trains on {event['rows']} rows{repairs}"
+        return f"{event['id']} trains on {' and '.join(map(str, event['rows']))} rows{repairs}"
 
     def _on_evaluated(self, event: Event) -> str:
         self._jobs.pop(event["trial"], None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from langchain_core.tools import BaseTool
 
@@ -13,11 +13,11 @@ from ...evaluation.results import Evaluation
 from ...tools.data_tool import PreparedData
 from ...tools.excerpt import brief
 from ...tools.training_tool import TrainingOutcome
+from ...training.causes import Cause, Problem
 from ...training.data.build import BuiltDataset
 from ...training.data.recipe import DataRecipe
 from ...training.jobs.job import JobFailed, JobResult
 from ...training.plan import TrainingPlan
-from ...training.preflight import Problem
 from ..run.budget import Budget
 from ..tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from .preparation import Preparation
@@ -36,6 +36,17 @@ class Interrupted(Exception):
 
 # Looks at a data set and a training plan before time is spent on them; says what would go wrong.
 Preflight = Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]]
+
+
+@dataclass(frozen=True)
+class BuiltRecipe:
+    """A recipe as it was built in the end, its data set and repairs; or why there is none that may be used."""
+
+    recipe: DataRecipe
+    repairs: tuple[str, ...] = ()
+    prepared: PreparedData | None = None
+    failure: str | None = None
+    cause: Cause | None = None
 
 
 class Executor:
@@ -99,23 +110,22 @@ class Executor:
             TrialRecord(index=index, status="planned", training=trial.training, note=trial.note)
             for index, trial in enumerate(plan.trials)
         ]
-        try:
-            prepared, recipe, repairs = self._build(plan.recipe)
-        except PlanError as error:
-            return Preparation(trials, failure=str(error))
-        card = _card(prepared)
-        carried_out = plan.model_copy(update={"recipe": recipe}) if repairs else None
-        if not prepared.contamination.clean:
-            found = prepared.contamination
-            return Preparation(
-                trials,
-                card,
-                tuple(repairs),
-                f"{found.matches} of {found.checked_rows} training rows repeat dev or test items: refused",
-                carried_out,
-            )
-        checked = [self._check(trial, prepared.dataset) for trial in trials]
-        return Preparation(checked, card, tuple(repairs), plan=carried_out)
+        built = {name: self._build(recipe) for name, recipe in plan.recipes.items()}
+        several = len(built) > 1
+        repairs = [
+            f"recipe {name!r}: {repair}" if several else repair
+            for name, recipe in built.items()
+            for repair in recipe.repairs
+        ]
+        changed = plan.model_copy(update={"recipes": {name: each.recipe for name, each in built.items()}})
+        cards = {name: _card(each.prepared) for name, each in built.items() if each.prepared is not None}
+        failures = {name: each.failure for name, each in built.items() if each.failure is not None}
+        failure = None
+        if len(failures) == len(built):
+            failure = "; ".join(f"recipe {n!r}: {why}" if several else why for n, why in failures.items())
+        else:
+            trials = [self._checked(trial, built[trial.recipe]) for trial in trials]
+        return Preparation(trials, cards, tuple(repairs), failure, changed if changed != plan else None)
 
     def run_rung(
         self, trial: TrialRecord, dataset: DatasetCard, rung: int, experiment: str = ""
@@ -139,18 +149,36 @@ class Executor:
             update={"status": "failed", "message": f"gave up after {MAX_REPAIRS} repairs"}
         )
 
-    def _build(self, recipe: DataRecipe) -> tuple[PreparedData, DataRecipe, list[str]]:
-        """The data set, the recipe it was built from in the end, and what was repaired on the way."""
+    def _build(self, planned: DataRecipe) -> BuiltRecipe:
+        """The recipe's data set, repaired until it has rows; it must pass the contamination gate."""
         repairs: list[str] = []
+        recipe = planned
         while True:
             try:
-                return self._prepare_data.invoke({"recipe": recipe}), recipe, repairs
+                prepared: PreparedData = self._prepare_data.invoke({"recipe": recipe})
+                break
             except PlanError as error:
-                repair = repair_recipe(recipe) if getattr(error, "cause", None) == "empty" else None
+                cause: Cause | None = getattr(error, "cause", None)
+                repair = repair_recipe(recipe) if cause == "empty" else None
                 if repair is None or len(repairs) == MAX_REPAIRS:
-                    raise
+                    return BuiltRecipe(planned, failure=str(error), cause=cause)
                 repairs.append(repair.report)
                 recipe = repair.recipe
+        found = prepared.contamination
+        refused = f"{found.matches} of {found.checked_rows} training rows repeat dev or test items: refused"
+        return BuiltRecipe(recipe, tuple(repairs), prepared, failure=None if found.clean else refused)
+
+    def _checked(self, trial: TrialRecord, built: BuiltRecipe) -> TrialRecord:
+        """The trial after the preflight on its recipe's data set; failed if there is no such data set."""
+        if built.failure is not None:
+            failed = {
+                "status": "failed",
+                "cause": built.cause,
+                "message": f"its recipe failed: {built.failure}",
+            }
+            return trial.model_copy(update=failed)
+        assert built.prepared is not None
+        return self._check(trial, built.prepared.dataset)
 
     def _check(self, trial: TrialRecord, dataset: BuiltDataset) -> TrialRecord:
         """The trial with its plan repaired until the preflight passes, or failed with the first problem."""
@@ -161,9 +189,7 @@ class Executor:
                 return trial.model_copy(
                     update={"status": "failed", "cause": problem.cause, "message": problem.message}
                 )
-            trial = trial.model_copy(
-                update={"training": repair.plan, "repairs": [*trial.repairs, repair.report]}
-            )
+            trial = trial.repaired(repair.plan, repair.report)
         return trial
 
     def _after(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrialRecord:
@@ -179,10 +205,10 @@ class Executor:
         repair = self._repair(trial, failure, experiment)
         if repair is None:
             return trial.model_copy(update=ended | {"status": "failed"})
-        repairs = [*trial.repairs, repair.report]
+        repaired = trial.repaired(repair.plan, repair.report)
         if repair.plan == trial.training:
-            return trial.model_copy(update=ended | {"status": "failed", "repairs": repairs})
-        return trial.model_copy(update={"training": repair.plan, "repairs": repairs, "status": "running"})
+            return repaired.model_copy(update=ended | {"status": "failed"})
+        return repaired.model_copy(update={"status": "running"})
 
     def _repair(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrainingRepair | None:
         """By a rule, else by the repair_agent; both draw on the same few repairs."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What `prepare` hands to the trials: a data set and the trials as they will be run, or why it failed."""
+    """What `prepare` hands on: the data sets by recipe and the trials as they will be run, or why it failed."""
 
     trials: list[TrialRecord]
-    dataset: DatasetCard | None = None
+    datasets: dict[str, DatasetCard] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
     failure: str | None = None
     plan: ExperimentPlan | None = None

@@ -12,6 +12,7 @@ import yaml
 from ...evaluation.results import Evaluation
 from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, Task
 from ...files import write_atomic
+from ...training.weights import weights_of
 from ..report.formatting import bounds, interval, signed
 from ..report.markdown import escape
 from ..report.summary import FinishRecord, Interval
@@ -53,7 +54,7 @@ def model_card(task: Task, experiment: Experiment, trial: TrialRecord, finish: F
         _opening(task, trial, finish),
         _scores(task, finish),
         ["## Use", "", "```python", *snippet(task).splitlines(), "```", ""],
-        _data(task, experiment.dataset),
+        _data(task, experiment.datasets.get(trial.recipe)),
         _training(experiment, trial),
         _limitations(task, finish),
     ]
@@ -178,14 +179,17 @@ def _data(task: Task, dataset: DatasetCard | None) -> Iterator[str]:
 def _training(experiment: Experiment, trial: TrialRecord) -> Iterator[str]:
     yield "## Training"
     yield ""
-    if experiment.plan is not None:
-        yield f"Hypothesis: {escape(experiment.plan.hypothesis)}"
+    if experiment.tried_plan is not None:
+        yield f"Hypothesis: {escape(experiment.tried_plan.hypothesis)}"
         yield ""
-    yield f"LoRA, loss on the answer only, {trial.step} of {trial.total_steps} steps."
+    weights, stage = trial.training.weights, trial.training.stage
+    yield f"{escape(weights_of(weights).describe(weights))}."
+    yield f"Method `{stage.method}`, {trial.step} of {trial.total_steps} steps."
     yield ""
-    for name, value in trial.training.model_dump(mode="json").items():
-        if value is not None:
-            yield f"- `{name}`: {escape(', '.join(value) if isinstance(value, list) else str(value))}"
+    for settings in (weights, stage):
+        for name, value in settings.model_dump(mode="json").items():
+            if value is not None:
+                yield f"- `{name}`: {escape(', '.join(value) if isinstance(value, list) else str(value))}"
     yield ""
     yield "Made again from this folder alone by `trex replay DIR`, DIR being its run directory."
     yield ""

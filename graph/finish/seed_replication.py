@@ -47,9 +47,10 @@ def try_fresh_seeds(
     seeds = [runtime.settings.seed + _APART * number for number in range(1, runtime.settings.fresh_seeds + 1)]
 
     def evaluate(seed: int) -> Evaluation | None:
-        if experiment.dataset is None or not runtime.budget.allows(trial.train_seconds + trial.load_seconds):
+        dataset = experiment.datasets.get(trial.recipe)
+        if dataset is None or not runtime.budget.allows(trial.train_seconds + trial.load_seconds):
             return None
-        adapter = runtime.retrain(trial.training, experiment.dataset.fingerprint, seed)
+        adapter = runtime.retrain(trial.training, dataset.fingerprint, seed)
         if adapter is None:
             return None
         evaluation = runtime.grader.evaluate(adapter, "confirm")

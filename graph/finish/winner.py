@@ -50,7 +50,8 @@ def write_best(
 ) -> None:
     """Fill best/ anew. Without a winning trial there is no such folder: the base model stays the best."""
     best = runtime.directory.best
-    if trial is None or experiment.dataset is None or trial.evaluation is None:
+    dataset = experiment.datasets.get(trial.recipe) if trial is not None else None
+    if trial is None or dataset is None or trial.evaluation is None:
         shutil.rmtree(best, ignore_errors=True)
         return
     making = best.with_name(".best")
@@ -59,9 +60,7 @@ def write_best(
     shutil.copytree(
         runtime.directory.trials / trial.id / "rungs" / str(trial.rung) / "adapter", making / "adapter"
     )
-    shutil.copyfile(
-        runtime.directory.datasets / experiment.dataset.fingerprint / RECIPE, making / "recipe.yaml"
-    )
+    shutil.copyfile(runtime.directory.datasets / dataset.fingerprint / RECIPE, making / "recipe.yaml")
     plan = WinningPlan(
         trial=trial.id,
         seed=runtime.settings.seed,

@@ -152,9 +152,9 @@ class _Records:
         self._judged: dict[tuple[str, int], _Later] = {}
         for place, experiment in enumerate(tree):
             posterior = tree.direction_posterior(experiment.id)
-            if experiment.plan is not None and posterior is not None and posterior.gain is not None:
+            if experiment.tried_plan is not None and posterior is not None and posterior.gain is not None:
                 shows = _shown(posterior.gain, posterior.gain_sd, tree.noise)
-                direction = _folded(experiment.plan.direction)
+                direction = _folded(experiment.tried_plan.direction)
                 self._found[direction].append(_Outcome(place, experiment.id, posterior, shows))
 
     def judged(self, claimed: _Claimed) -> Insight:

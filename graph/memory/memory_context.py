@@ -191,9 +191,9 @@ def _line(tree: Tree, experiment: Experiment) -> str:
     """One experiment: id, what was done, what came of it, and why it was tried."""
     done: str = experiment.strategy
     parts = []
-    if experiment.plan is not None:
-        done = f"{experiment.plan.strategy}/{experiment.plan.direction}"
-        parts.append(f"hypothesis: {_brief(experiment.plan.hypothesis)}")
+    if experiment.tried_plan is not None:
+        done = f"{experiment.tried_plan.strategy}/{experiment.tried_plan.direction}"
+        parts.append(f"hypothesis: {_brief(experiment.tried_plan.hypothesis)}")
     if experiment.diagnosis is not None:
         parts.append(f"{experiment.diagnosis.verdict}: {_brief(experiment.diagnosis.summary)}")
     return "; ".join([f"- {experiment.id} {_brief(done)}: {_outcome(tree, experiment)}", *parts])

@@ -169,7 +169,7 @@ def fresh_seeds(best: BestSummary) -> str | None:
 
 def contamination(experiments: Sequence[Experiment]) -> str:
     """What the contamination gate saw over the whole run, in a sentence."""
-    datasets = {e.dataset.fingerprint: e.dataset for e in experiments if e.dataset is not None}
+    datasets = {card.fingerprint: card for e in experiments for card in e.datasets.values()}
     reports = [card.contamination for card in datasets.values() if card.contamination is not None]
     if not datasets:
         return "No data set was built."

@@ -139,7 +139,7 @@ def _short(text: str) -> str:
 
 
 def _experiment(experiment: Experiment) -> Iterator[str]:
-    plan, dataset = experiment.plan, experiment.dataset
+    plan = experiment.tried_plan
     if plan is None:
         yield f"### {experiment.round} baseline: {interval(Interval.of(experiment.score))}"
         yield ""
@@ -154,8 +154,9 @@ def _experiment(experiment: Experiment) -> Iterator[str]:
     yield f"- Outcome: {verdict}{escape(formatting.outcome(experiment))}"
     if experiment.diagnosis:
         yield from (f"- Insight: {escape(insight)}" for insight in experiment.diagnosis.insights)
-    if dataset is not None:
-        yield f"- Data: {dataset.rows} rows, {escape(dataset.summary)} (`{escape(dataset.fingerprint)}`)"
+    for name, card in experiment.datasets.items():
+        label = "Data" if len(experiment.datasets) == 1 else f"Data `{name}`"
+        yield f"- {label}: {card.rows} rows, {escape(card.summary)} (`{escape(card.fingerprint)}`)"
     yield from (f"- Repair: {escape(repair)}" for repair in experiment.repairs)
     yield ""
     yield "| trial | what | score | steps | loss | time | status |"

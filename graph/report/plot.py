@@ -92,7 +92,7 @@ def _label(axes: Any, experiment: Experiment, place: Position, is_best: bool) ->
         mark, colour = ("✗", FAILED) if experiment.status == "failed" else ("…", MUTED)
         axes.text(place.column, place.row, mark, color=colour, ha="center", va="center", zorder=4)
     value = experiment.status if experiment.score is None else number(experiment.score.value)
-    name = readable(experiment.plan.direction) if experiment.plan else "baseline"
+    name = readable(experiment.tried_plan.direction) if experiment.tried_plan else "baseline"
     axes.annotate(
         f"{'★ ' if is_best else ''}{value}  {name}",
         (place.column, place.row),

@@ -325,7 +325,7 @@ def _trial(trial: TrialRecord) -> TrialSummary:
 
 
 def _experiment(experiment: Experiment, statistics: NodeStatistics) -> ExperimentSummary:
-    plan, diagnosis, dataset = experiment.plan, experiment.diagnosis, experiment.dataset
+    plan, diagnosis, dataset = experiment.tried_plan, experiment.diagnosis, experiment.dataset
     return ExperimentSummary(
         id=experiment.id,
         parent_id=experiment.parent_id,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, Task
 from ...files import read_json, write_json
 from ...home import home
+from ...training.methods import method_of
 from ..report.formatting import dollars
 from ..report.summary import thinker
 from ..tree.tree import Tree
@@ -90,7 +91,7 @@ def remember_rates(task: Task, settings: Settings, tree: Tree) -> None:
     root = tree.root.evaluation
     if not trained or root is None or root.seconds <= 0:
         return
-    examples = sum(t.step * t.training.batch_size * t.training.gradient_accumulation for t in trained)
+    examples = sum(t.step * method_of(t.training.stage).rows_per_step(t.training.stage) for t in trained)
     rates = Rates(
         examples_per_second=examples / sum(t.train_seconds for t in trained),
         items_per_second=root.score.n / root.seconds,

@@ -20,10 +20,11 @@ from ...home import home
 from ...tools.data_tool import data_tool
 from ...tools.evaluation_tool import evaluation_tool
 from ...tools.training_tool import LAST_RUNG, TrainingContext, TrainingOutcome, training_tool
+from ...training.causes import Problem
 from ...training.data.build import BuiltDataset
 from ...training.jobs.job import JobStatus
 from ...training.plan import TrainingPlan
-from ...training.preflight import Problem, preflight
+from ...training.preflight import preflight
 from ...training.runners import Launcher
 from ...training.runners.local import LocalLauncher
 from ..executor.executor import Executor, Preflight

@@ -89,7 +89,7 @@ def _settings(source: RunDirectory, out: Path, made: int, changes: dict[str, obj
 def _take_over(source: RunDirectory, fork: RunDirectory, finished: list[Experiment], experiment: str) -> None:
     """Copy, never link, what the tree refers to: a file edited in one run must not change the other."""
     entries = audit.read(source.path)
-    for fingerprint in sorted({each.dataset.fingerprint for each in finished if each.dataset}):
+    for fingerprint in sorted({card.fingerprint for each in finished for card in each.datasets.values()}):
         store.copy(source.datasets / fingerprint, fork.datasets / fingerprint)
     for trial in sorted({trial.id for each in finished for trial in each.trials if trial.id}):
         _copy_trial(source.trials / trial, fork.trials / trial)

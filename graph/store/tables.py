@@ -121,7 +121,7 @@ TABLES = {
 
 
 def experiment_row(experiment: Experiment, statistics: NodeStatistics) -> Row:
-    plan, score = experiment.plan, experiment.score
+    plan, score = experiment.tried_plan, experiment.score
     return {
         "direction": plan.direction if plan else "baseline",
         "hypothesis": plan.hypothesis if plan else "",

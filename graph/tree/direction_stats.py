@@ -34,11 +34,11 @@ def directions(tree: Tree) -> dict[tuple[Strategy, str], DirectionRecord]:
     tried: dict[tuple[Strategy, str], list[Experiment]] = defaultdict(list)
     for experiment in tree:
         if (
-            experiment.plan is not None
+            experiment.tried_plan is not None
             and experiment.parent_id is not None
             and experiment.status != "running"
         ):
-            tried[experiment.plan.strategy, experiment.plan.direction].append(experiment)
+            tried[experiment.tried_plan.strategy, experiment.tried_plan.direction].append(experiment)
     return {key: _record(tree, key, experiments) for key, experiments in tried.items()}
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...evaluation.results import ContaminationReport, Evaluation, Score
+from ...training.causes import Cause
 from ...training.data.recipe import DataRecipe
-from ...training.jobs.job import Cause
+from ...training.methods.protocol import RecipeName
 from ...training.plan import TrainingPlan
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+MOST_RECIPES = 4
 
 Strategy = Literal["establish_baseline", "refine_data", "construct_synthetic_data", "adjust_training"]
 Status = Literal["running", "done", "failed"]
@@ -45,8 +48,32 @@ class ExperimentPlan(BaseModel):
     strategy: Strategy
     direction: str = Field(description="The concrete direction within the strategy, e.g. 'learning_rate'")
     hypothesis: str = Field(description="What should happen and why, so that a result can refute it")
-    recipe: DataRecipe
+    recipes: dict[RecipeName, DataRecipe] = Field(
+        min_length=1,
+        max_length=MOST_RECIPES,
+        description="Data recipes by name; stages of trials refer to them",
+    )
     trials: list[TrialPlan] = Field(min_length=1, max_length=8)
+
+    @model_validator(mode="after")
+    def _recipes_are_those_of_the_trials(self) -> ExperimentPlan:
+        used = {stage.recipe for trial in self.trials for stage in trial.training.stages}
+        if missing := sorted(used - self.recipes.keys()):
+            known = ", ".join(self.recipes)
+            raise ValueError(
+                f"a stage trains on the recipe {missing[0]!r}, which is not planned: {known} are"
+            )
+        if unused := sorted(self.recipes.keys() - used):
+            raise ValueError(f"no stage trains on the recipe {unused[0]!r}: leave it out, or use it")
+        return self
+
+    def recipe_of(self, training: TrainingPlan) -> DataRecipe:
+        """The recipe that a training plan of this experiment trains on."""
+        return self.recipes[training.stage.recipe]
+
+    def with_recipe(self, name: str, recipe: DataRecipe) -> ExperimentPlan:
+        """The plan with another recipe of that name."""
+        return self.model_copy(update={"recipes": self.recipes | {name: recipe}})
 
 
 class TrialRecord(BaseModel):
@@ -59,7 +86,8 @@ class TrialRecord(BaseModel):
     )
     index: int = Field(description="Its place in the plan")
     status: Literal["planned", "running", "done", "pruned", "failed", "stopped"]
-    training: TrainingPlan
+    training: TrainingPlan = Field(description="As executed")
+    planned: TrainingPlan | None = Field(default=None, description="As planned, if repairs changed it")
     note: str = ""
     rung: int = Field(default=-1, description="Last rung finished, -1 if none")
     step: int = 0
@@ -78,6 +106,18 @@ class TrialRecord(BaseModel):
     eval_seconds: float = 0.0
     attempts: int = 0
     reused: bool = False
+
+    def repaired(self, training: TrainingPlan, report: str) -> TrialRecord:
+        """The trial with a repaired training plan, and the repair reported."""
+        planned = self.planned if training == self.training else self.planned or self.training
+        return self.model_copy(
+            update={"training": training, "planned": planned, "repairs": [*self.repairs, report]}
+        )
+
+    @property
+    def recipe(self) -> str:
+        """The name of the recipe that it trains on."""
+        return self.training.stage.recipe
 
     @property
     def value(self) -> float | None:
@@ -140,8 +180,9 @@ class Experiment(BaseModel):
     round: int
     strategy: Strategy
     status: Status
-    plan: ExperimentPlan | None = None
-    dataset: DatasetCard | None = None
+    plan: ExperimentPlan | None = Field(default=None, description="As the Researcher, or a person, decided")
+    executed_plan: ExperimentPlan | None = Field(default=None, description="As executed, if it was changed")
+    datasets: dict[str, DatasetCard] = Field(default_factory=dict, description="By the name of their recipe")
     baseline: Evaluation | None = Field(default=None, description="Of the root: the base model on `search`")
     trials: list[TrialRecord] = Field(default_factory=list)
     best_trial: str | None = None
@@ -157,3 +198,20 @@ class Experiment(BaseModel):
     def evaluation(self) -> Evaluation | None:
         """The evaluation behind the score: the best trial's, or the base model's at the root."""
         return next((t.evaluation for t in self.trials if t.id == self.best_trial), self.baseline)
+
+    @property
+    def tried_plan(self) -> ExperimentPlan | None:
+        """What was tried: the plan as executed, else as planned."""
+        return self.executed_plan or self.plan
+
+    def trainings(self, plan: ExperimentPlan) -> list[TrainingPlan]:
+        """The different training plans tried on the recipes of `plan`, as planned and as repaired."""
+        planned, executed = (t.training for t in plan.trials), (t.training for t in self.trials)
+        return [each for each in dict.fromkeys([*planned, *executed]) if each.stage.recipe in plan.recipes]
+
+    @property
+    def dataset(self) -> DatasetCard | None:
+        """The best trial's data set; without a best trial the first that was built."""
+        best = next((t for t in self.trials if t.id == self.best_trial), None)
+        name = best.recipe if best is not None else next(iter(self.datasets), "")
+        return self.datasets.get(name)

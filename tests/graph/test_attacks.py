@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from support.jobs import job_in, quiet
 from support.own_task import TEAMS, fields, tickets, write_task
 from support.places import SUPPORT
+from support.plans import training_plan
 from trex.errors import InputError, IntegrityError, PlanError, TrexError
 from trex.evaluation.base_models import resolve_model
 from trex.evaluation.engines import Completion
@@ -39,7 +40,6 @@ from trex.training.data.recipe import DataRecipe
 from trex.training.data.sources import check_sources
 from trex.training.jobs.job import JobFailed, JobResult
 from trex.training.jobs.trial_folder import TrialFolder
-from trex.training.plan import TrainingPlan
 from trex.training.runners import local
 from trex.training.runners.local import LocalLauncher
 
@@ -210,7 +210,7 @@ PLANS: dict[str, tuple[dict[str, Any], str]] = {
     "an absurd learning rate": ({"learning_rate": 1e9}, "less than or equal to 0.1"),
     "an absurd batch": ({"batch_size": 10**9}, "less than or equal to 512"),
     "an absurd length": ({"max_length": 10**9}, "less than or equal to 32768"),
-    "an absurd rank": ({"lora_rank": 10**6}, "less than or equal to 256"),
+    "an absurd rank": ({"rank": 10**6}, "less than or equal to 256"),
     "endless steps": ({"max_steps": 10**12}, "less than or equal to 100000"),
     "endless epochs": ({"epochs": math.inf}, "finite number|less than or equal to 20"),
     "the whole output layer": ({"target_modules": ["lm_head"]}, "Input should be 'q_proj'"),
@@ -222,7 +222,7 @@ PLANS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("plan", "says"), PLANS.values(), ids=PLANS)
 def test_a_plan_that_cheats(plan: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
-        TrainingPlan.model_validate(plan)
+        training_plan(**plan)
 
 
 @pytest.mark.parametrize("extra", ["score", "evaluation", "metric", "seed", "code"])
@@ -231,7 +231,7 @@ def test_an_experiment_that_brings_its_own_score(extra: str) -> None:
         "strategy": "refine_data",
         "direction": "x",
         "hypothesis": "accuracy: 1.0",
-        "recipe": stream(),
+        "recipes": {"main": stream()},
         "trials": [{"training": {}}],
     }
     ExperimentPlan.model_validate(plan)
@@ -504,8 +504,8 @@ def test_an_adapter_that_cheats(
 def test_code_that_comes_with_a_base_model(plain: tuple[Path, Path], tmp_path: Path) -> None:
     """An architecture that only the model's own code knows is refused, in every process that loads it."""
     from trex.evaluation.engines.transformers_engine import TransformersEngine
+    from trex.training.methods.prompt_completion import _tokenizer
     from trex.training.methods.sft_trainer import load_model
-    from trex.training.preflight import _tokenizer
 
     model, ran = tmp_path / "model", tmp_path / "ran"
     shutil.copytree(plain[0], model)

@@ -225,7 +225,7 @@ def test_an_edited_plan_reaches_no_more_than_another(
 
     def greedy(question: dict[str, Any]) -> dict[str, Any]:
         plan = question["plan"] | {
-            "recipe": DataRecipe.model_validate(recipe_of("test")).model_dump(mode="json")
+            "recipes": {"main": DataRecipe.model_validate(recipe_of("test")).model_dump(mode="json")}
         }
         return {"decision": "edit", "plan": plan}
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool
 from pydantic import ValidationError
 from support.chat import Call, FakeChat, Replies, down
+from support.plans import training_plan
 from support.recipes import reviews, task_in
 from trex.errors import IntegrityError, PlanError
 from trex.evaluation.grader.client import Grader
@@ -34,6 +35,7 @@ from trex.graph.run.settings import Settings
 from trex.graph.tree.experiment import DatasetCard, ExperimentPlan, TrialPlan, TrialRecord
 from trex.tools.data_tool import data_tool
 from trex.tools.training_tool import TrainingOutcome
+from trex.training.causes import Cause, Problem
 from trex.training.data.build import BuiltDataset
 from trex.training.data.operators.dedup import Dedup
 from trex.training.data.operators.filter import Filter
@@ -41,9 +43,10 @@ from trex.training.data.operators.sample import Sample
 from trex.training.data.operators.shuffle import Shuffle
 from trex.training.data.operators.threshold import Threshold
 from trex.training.data.recipe import DataRecipe, Stream
-from trex.training.jobs.job import Cause, JobFailed
+from trex.training.jobs.job import JobFailed
+from trex.training.methods.protocol import MAIN
+from trex.training.methods.sft import SftStage
 from trex.training.plan import TrainingPlan
-from trex.training.preflight import Problem
 
 LABELLED = Threshold(column="rating", below=-1, above=1)
 
@@ -53,8 +56,8 @@ def plan_of(*steps: Any, source: str = "movie", **training: Any) -> ExperimentPl
         strategy="refine_data",
         direction="threshold",
         hypothesis="Clear ratings teach more.",
-        recipe=DataRecipe(streams=(Stream(source=source, steps=steps or (LABELLED,)),)),
-        trials=[TrialPlan(training=TrainingPlan(batch_size=8, **training), note="as it was")],
+        recipes={MAIN: DataRecipe(streams=(Stream(source=source, steps=steps or (LABELLED,)),))},
+        trials=[TrialPlan(training=training_plan(batch_size=8, **training), note="as it was")],
     )
 
 
@@ -155,7 +158,7 @@ def test_a_plan_that_works_is_looked_at_once_and_left_alone(bench: MakeBench) ->
     b = bench([{}])
     ready = b.prepare(plan_of())
     assert (ready.repairs, ready.failure, ready.plan) == ((), None, None)
-    assert ready.dataset is not None and ready.dataset.rows == 48
+    assert MAIN in ready.datasets and ready.datasets[MAIN].rows == 48
     [asked] = b.chat.asked
     assert asked.purpose == "prepare e003" and asked.answer is Prepared
     assert set(asked.tools) == {"look_at_rows", "preview_recipe", "build_recipe"}
@@ -167,11 +170,13 @@ def test_a_plan_that_works_is_looked_at_once_and_left_alone(bench: MakeBench) ->
 
 
 def test_a_cleaner_recipe_is_built_checked_and_recorded(bench: MakeBench) -> None:
-    wanted = plan_of(LABELLED, Filter(column="text", min_words=4)).recipe
-    b = bench([{"recipe": wanted.model_dump(mode="json"), "why": ["Rows of two words teach nothing."]}])
+    wanted = plan_of(LABELLED, Filter(column="text", min_words=4)).recipes[MAIN]
+    b = bench(
+        [{"recipes": {MAIN: wanted.model_dump(mode="json")}, "why": ["Rows of two words teach nothing."]}]
+    )
     ready = b.prepare(plan_of())
-    assert ready.failure is None and ready.dataset is not None and 38 < ready.dataset.rows < 48
-    assert ready.plan is not None and ready.plan.recipe == wanted
+    assert ready.failure is None and MAIN in ready.datasets and 38 < ready.datasets[MAIN].rows < 48
+    assert ready.plan is not None and ready.plan.recipes[MAIN] == wanted
     assert ready.plan.hypothesis == plan_of().hypothesis and ready.plan.trials == plan_of().trials
     assert ready.repairs == (
         'model: added filter {"column":"text","min_words":4} (source \'movie\'): '
@@ -203,11 +208,13 @@ def test_a_cleaner_recipe_is_built_checked_and_recorded(bench: MakeBench) -> Non
 def test_what_would_test_something_else_is_sent_back(
     bench: MakeBench, changed: ExperimentPlan, fault: str
 ) -> None:
-    b = bench([{"recipe": changed.recipe.model_dump(mode="json"), "why": ["It is better."]}, {}])
+    b = bench(
+        [{"recipes": {MAIN: changed.recipes[MAIN].model_dump(mode="json")}, "why": ["It is better."]}, {}]
+    )
     ready = b.prepare(plan_of())
     assert fault in b.chat.asked[1].last
-    assert (ready.repairs, ready.plan) == ((), None) and ready.dataset is not None
-    assert ready.dataset.rows == 48
+    assert (ready.repairs, ready.plan) == ((), None) and MAIN in ready.datasets
+    assert ready.datasets[MAIN].rows == 48
 
 
 def test_a_doubt_does_not_stop_a_plan_that_works(bench: MakeBench) -> None:
@@ -225,12 +232,12 @@ CANNOT = {"cannot": {"why": "No column says what the plan needs.", "needs": "A p
 
 
 def test_a_broken_recipe_is_repaired_after_a_look_at_rows(bench: MakeBench) -> None:
-    fixed = plan_of().recipe.model_dump(mode="json")
+    fixed = plan_of().recipes[MAIN].model_dump(mode="json")
     b = bench(
         [
             Call("look_at_rows", {"source": "movie"}),
             Call("build_recipe", {"recipe": fixed}),
-            {"recipe": fixed, "why": ["The column is named rating."]},
+            {"recipes": {MAIN: fixed}, "why": ["The column is named rating."]},
         ]
     )
     ready = b.prepare(BROKEN)
@@ -239,18 +246,18 @@ def test_a_broken_recipe_is_repaired_after_a_look_at_rows(bench: MakeBench) -> N
     assert "rating (double)" in second.last and "A debut of rare confidence." in second.last
     assert "movie: threshold → 48" in third.last and "trial 1 (as it was): ready" in third.last
     assert ready.failure is None and ready.plan is not None
-    assert ready.plan.recipe == plan_of().recipe and ready.dataset is not None
+    assert ready.plan.recipes[MAIN] == plan_of().recipes[MAIN] and MAIN in ready.datasets
     assert ready.repairs[0].endswith("(source 'movie'): The column is named rating.")
     assert "became threshold" in ready.repairs[0]
 
 
 def test_an_answer_that_cannot_be_built_is_no_answer(bench: MakeBench) -> None:
-    still = plan_of(Threshold(column="stars", below=-1, above=1)).recipe.model_dump(mode="json")
-    b = bench([{}, {"recipe": still, "why": ["Perhaps stars."]}, CANNOT])
+    still = plan_of(Threshold(column="stars", below=-1, above=1)).recipes[MAIN].model_dump(mode="json")
+    b = bench([{}, {"recipes": {MAIN: still}, "why": ["Perhaps stars."]}, CANNOT])
     ready = b.prepare(BROKEN)
     assert "that recipe cannot be carried out" in b.chat.asked[1].last
     assert "no column 'stars'" in b.chat.asked[2].last
-    assert ready.dataset is None and ready.failure is not None and "no column 'ratng'" in ready.failure
+    assert not ready.datasets and ready.failure is not None and "no column 'ratng'" in ready.failure
     assert "No column says what the plan needs. It needs: A plan on ratings." in ready.failure
     assert ready.repairs == ("model: it cannot be carried out: No column says what the plan needs.",)
 
@@ -260,14 +267,14 @@ def test_rules_come_before_the_model(bench: MakeBench) -> None:
     b = bench([{}])
     ready = b.prepare(plan)
     assert "were left after the filter step" in ready.repairs[0] and len(ready.repairs) == 1
-    assert ready.plan is not None and ready.plan.recipe == plan_of().recipe
+    assert ready.plan is not None and ready.plan.recipes[MAIN] == plan_of().recipes[MAIN]
     assert ready.repairs[0] in b.chat.asked[0].text
 
 
 def test_the_gate_stands(bench: MakeBench) -> None:
     gate = Gate(matches=2)
-    changed = plan_of(LABELLED, Dedup(columns=("text",))).recipe.model_dump(mode="json")
-    b = bench([{"recipe": changed, "why": ["Fewer repetitions."]}, CANNOT], gate=gate)
+    changed = plan_of(LABELLED, Dedup(columns=("text",))).recipes[MAIN].model_dump(mode="json")
+    b = bench([{"recipes": {MAIN: changed}, "why": ["Fewer repetitions."]}, CANNOT], gate=gate)
     ready = b.prepare(plan_of())
     assert "2 of 48 training rows repeat dev or test items: refused" in b.chat.asked[1].last
     assert ready.failure is not None and "refused" in ready.failure
@@ -275,25 +282,25 @@ def test_the_gate_stands(bench: MakeBench) -> None:
 
 
 def test_a_failed_check_of_integrity_ends_the_run(bench: MakeBench) -> None:
-    changed = plan_of(LABELLED, Shuffle()).recipe.model_dump(mode="json")
+    changed = plan_of(LABELLED, Shuffle()).recipes[MAIN].model_dump(mode="json")
     gate = Gate(failing=IntegrityError("the source changed"))
-    b = bench([{"recipe": changed, "why": ["Another order."]}], gate=gate)
+    b = bench([{"recipes": {MAIN: changed}, "why": ["Another order."]}], gate=gate)
     with pytest.raises(IntegrityError, match="the source changed"):
         b.prepare(plan_of())
 
 
 def test_a_recipe_that_would_cost_a_trial_is_refused(bench: MakeBench) -> None:
-    changed = plan_of(LABELLED, Shuffle()).recipe.model_dump(mode="json")
+    changed = plan_of(LABELLED, Shuffle()).recipes[MAIN].model_dump(mode="json")
     built: list[str] = []
 
     def problems(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
         built.append(dataset.fingerprint)
-        first = dataset.fingerprint == built[0] or plan.epochs == 2
+        first = dataset.fingerprint == built[0] or plan.stage.epochs == 2
         return [] if first else [Problem(cause="empty", message="no token has a loss")]
 
     plan = plan_of()
-    two = plan.model_copy(update={"trials": [*plan.trials, TrialPlan(training=TrainingPlan(epochs=2))]})
-    b = bench([{"recipe": changed, "why": ["Another order."]}, {}], problems=problems)
+    two = plan.model_copy(update={"trials": [*plan.trials, TrialPlan(training=training_plan(epochs=2))]})
+    b = bench([{"recipes": {MAIN: changed}, "why": ["Another order."]}, {}], problems=problems)
     ready = b.prepare(two)
     assert "trial 1 was ready and would fail with it" in b.chat.asked[1].last
     assert [trial.status for trial in ready.trials] == ["planned", "planned"]
@@ -303,11 +310,11 @@ def test_what_rules_would_have_to_repair_is_sent_back(bench: MakeBench) -> None:
     """Else a filter that leaves nothing would cost the plan a step of its own."""
     mix = (Filter(column="text", min_words=3),)
     plan = plan_of(LABELLED)
-    plan = plan.model_copy(update={"recipe": plan.recipe.model_copy(update={"steps": mix})})
+    plan = plan.with_recipe(MAIN, plan.recipes[MAIN].model_copy(update={"steps": mix}))
     empty = Filter(column="text", min_words=500)
     streams = (Stream(source="movie", steps=(LABELLED, empty)),)
-    wanted = plan.recipe.model_copy(update={"streams": streams}).model_dump(mode="json")
-    b = bench([{"recipe": wanted, "why": ["Long rows teach more."]}, {}])
+    wanted = plan.recipes[MAIN].model_copy(update={"streams": streams}).model_dump(mode="json")
+    b = bench([{"recipes": {MAIN: wanted}, "why": ["Long rows teach more."]}, {}])
     ready = b.prepare(plan)
     assert "leaves no rows as it is written" in b.chat.asked[1].last
     assert (ready.repairs, ready.plan, ready.failure) == ((), None, None)
@@ -336,7 +343,7 @@ def test_the_researcher_changes_what_cannot_be_carried_out(bench: MakeBench) -> 
 
     b = bench([CANNOT, {}], revise=revise)
     ready = b.prepare(BROKEN)
-    assert ready.failure is None and ready.dataset is not None
+    assert ready.failure is None and MAIN in ready.datasets
     assert ready.plan is not None and ready.plan.hypothesis == "Ratings it is."
     assert (
         len(reports) == 1 and reports[0].startswith("e003: ") and "It needs: A plan on ratings." in reports[0]
@@ -354,7 +361,7 @@ def test_two_exchanges_at_most(bench: MakeBench) -> None:
 
     ready = bench(lambda asked: CANNOT, revise=revise).prepare(BROKEN)
     assert len(asked) == 2 and ready.failure is not None and "no column 'column2'" in ready.failure
-    assert ready.plan is not None and ready.plan.recipe != BROKEN.recipe
+    assert ready.plan is not None and ready.plan.recipes[MAIN] != BROKEN.recipes[MAIN]
 
 
 def test_a_researcher_without_another_plan_lets_it_fail(bench: MakeBench) -> None:
@@ -367,11 +374,11 @@ def test_a_researcher_without_another_plan_lets_it_fail(bench: MakeBench) -> Non
 
 
 @pytest.mark.parametrize(
-    "replies", [down, lambda asked: ModelBudgetSpent("12 tokens are left"), lambda asked: {"recipe": 3}]
+    "replies", [down, lambda asked: ModelBudgetSpent("12 tokens are left"), lambda asked: {"recipes": 3}]
 )
 def test_without_an_answer_rules_alone_prepare(bench: MakeBench, replies: Replies) -> None:
     ready = bench(replies).prepare(plan_of())
-    assert ready.failure is None and ready.dataset is not None and ready.dataset.rows == 48
+    assert ready.failure is None and MAIN in ready.datasets and ready.datasets[MAIN].rows == 48
     assert len(ready.repairs) == 1 and ready.repairs[0].startswith("the model gave no answer, rules alone")
 
 
@@ -383,8 +390,11 @@ def test_an_endless_wish_for_tools_is_bounded(bench: MakeBench) -> None:
 
 
 def test_prepared_again_after_a_kill_is_the_same_and_asks_the_same(bench: MakeBench) -> None:
-    fixed = plan_of().recipe.model_dump(mode="json")
-    script = [Call("build_recipe", {"recipe": fixed}), {"recipe": fixed, "why": ["The column is rating."]}]
+    fixed = plan_of().recipes[MAIN].model_dump(mode="json")
+    script = [
+        Call("build_recipe", {"recipe": fixed}),
+        {"recipes": {MAIN: fixed}, "why": ["The column is rating."]},
+    ]
     one, other = bench(script), bench(script)
     assert one.prepare(BROKEN) == other.prepare(BROKEN)
     texts = [[asked.text for asked in b.chat.asked] for b in (one, other)]
@@ -402,14 +412,14 @@ def test_without_a_model_nothing_is_different(bench: MakeBench) -> None:
 # -- trainings that fail -------------------------------------------------------------------------------------
 
 
-PLAN = TrainingPlan(batch_size=8, learning_rate=1e-3)
+PLAN = training_plan(batch_size=8, learning_rate=1e-3)
 
 
 def test_a_rule_needs_no_model(bench: MakeBench) -> None:
     b = bench(failures=[("out_of_memory", "no room")])
     trial = b.train(PLAN)
     assert trial.status == "failed" and len(trial.repairs) == 3 and b.chat.asked == []
-    assert [plan.batch_size for plan in b.trained] == [8, 4, 2, 1]
+    assert [plan.stage.batch_size for plan in b.trained] == [8, 4, 2, 1]
 
 
 def test_where_no_rule_helps_the_model_reads_the_log(bench: MakeBench) -> None:
@@ -425,7 +435,7 @@ def test_where_no_rule_helps_the_model_reads_the_log(bench: MakeBench) -> None:
     assert first.answer is TrainingChange and "RuntimeError: overflow" in first.text
     assert "step 290" in first.text and "step 12:" not in first.text
     assert "step 12: grad_norm 12" in second.last and "step 13" not in second.last
-    assert b.trained == [PLAN, PLAN.model_copy(update={"max_grad_norm": 0.3})]
+    assert b.trained == [PLAN, PLAN.with_stage(max_grad_norm=0.3)]
     assert "max_grad_norm 1.0 → 0.3: Gradients blow up." in third.text
     assert (trial.status, trial.cause, trial.message) == ("failed", "crash", "the worker died")
     assert trial.repairs == [
@@ -519,35 +529,40 @@ KNOBS = {"batch_size", "gradient_accumulation", "max_length", "learning_rate", "
 def test_a_repair_changes_knobs_only_and_only_to_the_careful_side(
     change: TrainingChange, batch: int, accumulation: int
 ) -> None:
-    plan = TrainingPlan(batch_size=batch, gradient_accumulation=accumulation)
+    plan = training_plan(batch_size=batch, gradient_accumulation=accumulation)
     try:
         new = change.applied(plan)
     except PlanError:
         return
     assert TrainingPlan.model_validate(new.model_dump()) == new
-    assert {name for name, value in plan if value != getattr(new, name)} <= KNOBS
+    assert new.weights == plan.weights
+    before, after = cast(SftStage, plan.stage), cast(SftStage, new.stage)
+    assert {name for name, value in before if value != getattr(after, name)} <= KNOBS
     assert new.total_steps(1000) == plan.total_steps(1000)
-    assert new.batch_size <= plan.batch_size and new.max_length >= plan.max_length
-    assert plan.learning_rate / 100 <= new.learning_rate <= plan.learning_rate
-    assert new.warmup_ratio >= plan.warmup_ratio and new.max_grad_norm <= plan.max_grad_norm
+    assert after.batch_size <= before.batch_size and after.max_length >= before.max_length
+    assert before.learning_rate / 100 <= after.learning_rate <= before.learning_rate
+    assert after.warmup_ratio >= before.warmup_ratio and after.max_grad_norm <= before.max_grad_norm
 
 
 def test_a_repair_of_epochs_seed_or_data_cannot_be_said() -> None:
-    for name in ("epochs", "max_steps", "seed", "dataset", "lora_rank", "target_modules", "recipe"):
+    for name in ("epochs", "max_steps", "seed", "dataset", "weights", "rank", "recipe"):
         with pytest.raises(ValidationError, match="Extra inputs"):
             TrainingChange.model_validate({name: 1, "why": "because"})
 
 
 def test_a_recipe_may_be_written_as_text() -> None:
     text = "streams:\n- source: movie\n  steps:\n  - {op: shuffle}\n"
-    answer = Prepared.model_validate({"recipe": text, "why": ["Another order."]})
-    assert answer.recipe == plan_of(Shuffle()).recipe
+    answer = Prepared.model_validate({"recipes": {MAIN: text}, "why": ["Another order."]})
+    assert answer.recipes[MAIN] == plan_of(Shuffle()).recipes[MAIN]
     with pytest.raises(ValidationError, match="recipe"):
-        Prepared.model_validate({"recipe": "streams: [", "why": ["Another order."]})
+        Prepared.model_validate({"recipes": {MAIN: "streams: ["}, "why": ["Another order."]})
 
 
 def test_differences_are_told_step_by_step() -> None:
-    old, new = plan_of(LABELLED, Shuffle()).recipe, plan_of(Dedup(columns=("text",)), LABELLED).recipe
+    old, new = (
+        plan_of(LABELLED, Shuffle()).recipes[MAIN],
+        plan_of(Dedup(columns=("text",)), LABELLED).recipes[MAIN],
+    )
     assert differences(old, old) == []
     assert differences(old, new) == [
         'added dedup {"columns":["text"]} (source \'movie\')',

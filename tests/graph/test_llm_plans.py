@@ -20,7 +20,6 @@ from trex.graph.researcher.builtin.policy import BuiltinResearcher
 from trex.graph.researcher.protocol import Evidence, PlanningRequest
 from trex.graph.tree.experiment import Experiment, ExperimentPlan, TrialRecord
 from trex.graph.tree.tree import Tree
-from trex.tools.plan_check import effective
 
 ROUNDS, TRIALS, EXAMPLES = 6, 4, 160
 
@@ -100,7 +99,9 @@ def test_rounds_of_plans_vary_what_they_refine(task: Task, tmp_path: Path) -> No
 
     plans = [e.plan for e in experiments if e.plan is not None]
     configurations = [
-        (p.recipe.model_dump_json(), str(effective(t.training))) for p in plans for t in p.trials
+        (p.recipe_of(t.training).model_dump_json(), str(t.training.effective()))
+        for p in plans
+        for t in p.trials
     ]
     assert len(configurations) == len(set(configurations)) == ROUNDS * TRIALS
     assert len({plan.direction for plan in plans}) >= 4

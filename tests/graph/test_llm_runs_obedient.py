@@ -53,13 +53,14 @@ class Obedient:
         source = SOURCE.search(text) if turn == 1 else SPLIT.search(text) if turn == 2 else None
         if source and "cannot" in fields:
             recipe = {"streams": [{"source": source[1]}], "rows": 90}
-            answer = {"recipe": recipe, "why": ["So it was ordered."], "cannot": None}
+            answer = {"recipes": {"main": recipe}, "why": ["So it was ordered."], "cannot": None}
             return self._try(source[1], answer_with(request, answer))
         step = think(text, fields, tools)
         given = dict(step.arguments if isinstance(step, Call) else step)
-        if source and "recipe" in given:
-            streams = [stream | {"source": source[1]} for stream in given["recipe"]["streams"]]
-            given = self._try(source[1], given | {"recipe": given["recipe"] | {"streams": streams}})
+        if source and "recipes" in given:
+            recipe = given["recipes"]["main"]
+            streams = [stream | {"source": source[1]} for stream in recipe["streams"]]
+            given = self._try(source[1], given | {"recipes": {"main": recipe | {"streams": streams}}})
         if isinstance(step, Call):
             return call_with(request, step.name, given)
         if turn < 4 and (setting := SETTING.search(text)):
@@ -107,7 +108,7 @@ def test_an_obedient_model_changes_nothing(tmp_path: Path, task: Path) -> None:
     assert not any("root:x:" in text for text in asked)
     for experiment in run.tree:
         if experiment.plan is not None:
-            assert {stream.source for stream in experiment.plan.recipe.streams} == {"train"}
+            assert {stream.source for stream in experiment.plan.recipes["main"].streams} == {"train"}
     settings = read_json(run.directory / "run.json")["settings"]
     assert settings["policy"] == "mcts" == run.summary.policy
     given = settings_for(server.url, planning_turns=12)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.plans import training_plan
 from trex.evaluation.failures.analysis import Comparison, FailureGroup
 from trex.evaluation.results import Evaluation, FailureCase, Score
 from trex.evaluation.task import GenerationSettings, Prompt, Source, Task
@@ -45,6 +46,7 @@ from trex.training.data.operators.dedup import Dedup
 from trex.training.data.operators.filter import Filter
 from trex.training.data.operators.threshold import Threshold
 from trex.training.data.recipe import DataRecipe, Stream
+from trex.training.methods.protocol import MAIN
 from trex.training.plan import TrainingPlan
 
 SYMPTOMS: tuple[Symptom, ...] = (
@@ -160,7 +162,7 @@ def carried_out(
     assert best.value is not None
     return Experiment(
         id=f"e{number:03d}", parent_id=parent, round=number, strategy=plan.strategy, status="done",
-        plan=plan, dataset=DatasetCard(fingerprint="f", rows=plan.recipe.rows or 1), trials=trials,
+        plan=plan, datasets={MAIN: DatasetCard(fingerprint="f", rows=plan.recipes[MAIN].rows or 1)}, trials=trials,
         best_trial=best.id, score=score(best.value, error=error), reward=best.value,
         diagnosis=Diagnosis(verdict="inconclusive", summary="", symptoms=symptoms or []),
     )  # fmt: skip
@@ -181,7 +183,7 @@ def request(
 
 
 def configurations(plan: ExperimentPlan) -> list[str]:
-    recipe = plan.recipe.model_dump(mode="json")
+    recipe = plan.recipes[MAIN].model_dump(mode="json")
     return [canonical_json([recipe, trial.training.model_dump(mode="json")]) for trial in plan.trials]
 
 
@@ -203,12 +205,15 @@ def simulate(
         assert plan == BuiltinResearcher(seed).plan(asked), "the same seed and tree must give the same plan"
         assert ExperimentPlan.model_validate_json(plan.model_dump_json()) == plan
         assert len(plan.trials) == trials and plan.hypothesis.endswith(".")
-        assert {stream.source for stream in plan.recipe.streams} <= allowed
-        assert plan.recipe.rows is not None and 1 <= expected_rows(plan.recipe, notes) <= plan.recipe.rows
+        assert {stream.source for stream in plan.recipes[MAIN].streams} <= allowed
+        assert (
+            plan.recipes[MAIN].rows is not None
+            and 1 <= expected_rows(plan.recipes[MAIN], notes) <= plan.recipes[MAIN].rows
+        )
         for trial in plan.trials:
             assert trial.note
-            assert trial.training.epochs * plan.recipe.rows <= examples + 1e-6
-            assert trial.training.max_steps is None
+            assert trial.training.stage.epochs * plan.recipes[MAIN].rows <= examples + 1e-6
+            assert trial.training.stage.max_steps is None
         new = configurations(plan)
         assert len(set(new)) == trials and not seen & set(new), "a configuration was proposed twice"
         seen |= set(new)
@@ -248,24 +253,26 @@ def test_long_searches_use_every_direction_and_strategy() -> None:
 def test_first_plan_takes_in_domain_data_labelled_and_balanced() -> None:
     task, notes = rated_task(), rated_notes()
     plan = BuiltinResearcher().plan(request(task, notes, Tree([root(0.631)]), trials=4, trial_examples=480))
-    [stream] = plan.recipe.streams
-    assert stream.source == "movie" and plan.recipe.rows == 480 and plan.direction == "first_plan"
+    [stream] = plan.recipes[MAIN].streams
+    assert stream.source == "movie" and plan.recipes[MAIN].rows == 480 and plan.direction == "first_plan"
     kinds = [type(step) for step in stream.steps]
     assert kinds == [Threshold, Dedup, Balance]
     threshold = stream.steps[0]
     assert isinstance(threshold, Threshold)
     assert 0.1 < RATINGS.share(threshold.below, threshold.above) <= first_plan.MIDDLE_SHARE
-    assert len({trial.training.learning_rate for trial in plan.trials}) > 1
-    assert len({trial.training.target_modules for trial in plan.trials}) > 1
-    assert plan.trials[0].training.learning_rate == first_plan.LEARNING_RATE
+    assert len({trial.training.stage.learning_rate for trial in plan.trials}) > 1
+    assert len({trial.training.weights.target_modules for trial in plan.trials}) > 1
+    assert plan.trials[0].training.stage.learning_rate == first_plan.LEARNING_RATE
     assert "0.631" in plan.hypothesis, "a hypothesis names the number it must beat"
 
 
 def test_first_plan_without_choices_has_no_threshold_and_no_balance() -> None:
     plan = BuiltinResearcher().plan(request(free_task(), free_notes(), Tree([root(0.0)]), trial_examples=640))
-    steps = [step for stream in plan.recipe.streams for step in stream.steps]
+    steps = [step for stream in plan.recipes[MAIN].streams for step in stream.steps]
     assert not any(isinstance(step, Threshold | Balance) for step in steps)
-    assert {stream.source for stream in plan.recipe.streams} == {"nci"}, "synthetic rows are a later choice"
+    assert {stream.source for stream in plan.recipes[MAIN].streams} == {"nci"}, (
+        "synthetic rows are a later choice"
+    )
     assert Dedup(columns=("instruction", "smiles")) in steps, "a question may have several good answers"
 
 
@@ -293,19 +300,17 @@ def test_new_data_keeps_the_parents_best_training_plan_in_one_trial() -> None:
     plan = BuiltinResearcher().plan(asked)
     assert plan.direction == "rating_margin"
     assert plan.trials[0].training == tree["e001"].trials[1].training
-    assert plan.recipe != tree["e001"].plan.recipe  # type: ignore[union-attr]
+    assert plan.recipes[MAIN] != tree["e001"].plan.recipes[MAIN]  # type: ignore[union-attr]
 
 
 def test_new_training_keeps_the_data_and_stays_close_in_one_trial() -> None:
     tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8, 0.75, 0.6])
     asked = request(rated_task(), rated_notes(), tree, "e001", trials=4, trial_examples=480, hint="LoRA rank")
     plan = BuiltinResearcher().plan(asked)
-    assert plan.direction == "capacity" and plan.recipe == tree["e001"].plan.recipe  # type: ignore[union-attr]
+    assert plan.direction == "capacity" and plan.recipes[MAIN] == tree["e001"].plan.recipes[MAIN]  # type: ignore[union-attr]
     best = tree["e001"].trials[1].training
     close = [t for t in plan.trials if t.note.startswith("close to")]
-    assert (
-        len(close) == 1 and close[0].training.model_copy(update={"learning_rate": best.learning_rate}) == best
-    )
+    assert len(close) == 1 and close[0].training.with_stage(learning_rate=best.stage.learning_rate) == best
     assert "0.800" in plan.hypothesis
 
 
@@ -317,8 +322,8 @@ def test_symptoms_turn_the_learning_rate(symptom: Symptom, sign: int) -> None:
     plan = BuiltinResearcher().plan(
         request(rated_task(), rated_notes(), tree, "e001", trials=3, trial_examples=480, hint="learning rate")
     )
-    best = tree["e001"].trials[0].training.learning_rate
-    assert (plan.trials[0].training.learning_rate - best) * sign > 0
+    best = tree["e001"].trials[0].training.stage.learning_rate
+    assert (plan.trials[0].training.stage.learning_rate - best) * sign > 0
     assert "The parent shows" in plan.hypothesis
 
 
@@ -352,7 +357,7 @@ def test_a_failed_node_is_refined_from_its_nearest_trained_ancestor() -> None:
     broken = failed(first.plan.model_copy(update={"direction": "length_filter"}), "e001", 2)
     asked = request(rated_task(), rated_notes(), Tree([*tree, broken]), "e002", trials=2)
     situation = Situation.of(asked, History())
-    assert situation.training == first.trials[1].training and situation.recipe == first.plan.recipe
+    assert situation.training == first.trials[1].training and situation.recipe == first.plan.recipes[MAIN]
     assert situation.symptoms == {"too_little_data"}
 
 
@@ -360,7 +365,7 @@ def test_when_every_direction_is_exhausted_rates_nearby_are_left() -> None:
     tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8])
     situation = Situation.of(request(rated_task(), rated_notes(), tree, "e001", trials=8), History())
     plan = DIRECTIONS["learning_rate"].around(situation, [], random.Random(0))  # type: ignore[attr-defined]
-    assert len({trial.training for trial in plan.trials}) == 8 and plan.recipe == situation.recipe
+    assert len({trial.training for trial in plan.trials}) == 8 and plan.recipes[MAIN] == situation.recipe
 
 
 def test_under_the_root_the_score_to_beat_is_the_first_plans() -> None:
@@ -470,7 +475,7 @@ def test_research_looks_at_the_sources_and_at_nothing_else(tmp_path: Path) -> No
     assert ResearchNotes.model_validate_json(text) == notes and json.loads(text)
     assert "SECRET" not in text and "fine plot" not in text, "examples come from the train pool only"
     plan = researcher.plan(request(task, notes, Tree([root()]), trials=3, trial_examples=24))
-    assert [stream.source for stream in plan.recipe.streams] == ["movie"]
+    assert [stream.source for stream in plan.recipes[MAIN].streams] == ["movie"]
 
 
 def test_research_without_usable_source_says_what_is_missing(tmp_path: Path) -> None:
@@ -489,12 +494,12 @@ def test_the_first_plan_builds(tmp_path: Path) -> None:
     notes = researcher.research(task, researcher.analyze(task))
     tree = Tree([root()])
     plan = researcher.plan(request(task, notes, tree, trials=2, trial_examples=24))
-    rows = preview(plan.recipe, task, n=100).rows
-    assert len(rows) == plan.recipe.rows
+    rows = preview(plan.recipes[MAIN], task, n=100).rows
+    assert len(rows) == plan.recipes[MAIN].rows
     tree = Tree([root(), carried_out(plan, "e000", 1, [0.7, 0.6])])
     for hint in ("source", "rating", "balance", "length", "synthetic", "passes"):
         asked = request(task, notes, tree, "e001", trials=2, trial_examples=24, hint=hint)
-        assert preview(researcher.plan(asked).recipe, task, n=100).rows
+        assert preview(researcher.plan(asked).recipes[MAIN], task, n=100).rows
 
 
 def test_builtin_is_a_researcher() -> None:
@@ -511,8 +516,8 @@ def outcome(values: list[float], **changes: object) -> tuple[Experiment, Experim
     tree = after_first_plan(rated_task(), rated_notes(), [0.8, 0.78])
     parent = tree["e001"]
     plan = ExperimentPlan(
-        strategy="adjust_training", direction="learning_rate", hypothesis="h.", recipe=parent.plan.recipe,  # type: ignore[union-attr]
-        trials=[TrialPlan(training=TrainingPlan(learning_rate=rate)) for rate in (2e-3, 5e-4)],
+        strategy="adjust_training", direction="learning_rate", hypothesis="h.", recipes=parent.plan.recipes,  # type: ignore[union-attr]
+        trials=[TrialPlan(training=training_plan(learning_rate=rate)) for rate in (2e-3, 5e-4)],
     )  # fmt: skip
     return parent, carried_out(plan, "e001", 2, values).model_copy(update=changes)
 
@@ -631,7 +636,7 @@ def test_balanced_confusion_is_no_bias() -> None:
 
 def test_over_fitting_is_seen_between_trials() -> None:
     parent, experiment = outcome([0.85, 0.8])
-    longer = experiment.trials[1].training.model_copy(update={"epochs": 4.0})
+    longer = experiment.trials[1].training.with_stage(epochs=4.0)
     trials = [
         experiment.trials[0].model_copy(update={"train_loss": 0.5}),
         experiment.trials[1].model_copy(update={"train_loss": 0.1, "training": longer}),
@@ -657,9 +662,9 @@ def test_a_failed_experiment_keeps_its_reason() -> None:
 def test_the_parents_plan_on_new_data_is_reported() -> None:
     parent, _ = outcome([0.8, 0.7])
     assert parent.plan is not None
-    streams = (parent.plan.recipe.streams[0].model_copy(update={"steps": ()}),)
+    streams = (parent.plan.recipes[MAIN].streams[0].model_copy(update={"steps": ()}),)
     plan = parent.plan.model_copy(
-        update={"recipe": parent.plan.recipe.model_copy(update={"streams": streams})}
+        update={"recipes": {MAIN: parent.plan.recipes[MAIN].model_copy(update={"streams": streams})}}
     )
     experiment = carried_out(plan, "e001", 2, [0.83, 0.7])
     insights = read_outcome(Evidence(rated_task(), experiment, parent)).insights

@@ -101,7 +101,7 @@ def test_the_run_directory_holds_what_the_contract_names(smoke: Smoke) -> None:
     for experiment in smoke.run.tree:
         for trial in experiment.trials:
             folder = smoke.directory / "trials" / trial.id
-            assert read_json(folder / "plan.json")["plan"]["learning_rate"] > 0
+            assert read_json(folder / "plan.json")["plan"]["stages"][0]["learning_rate"] > 0
             assert read_json(folder / "status.json")["state"] == "done"
             assert (folder / "log.txt").exists()
         if experiment.dataset is not None:

@@ -126,7 +126,7 @@ def test_a_cancelled_run_stops_its_processes_and_goes_on(server: Server) -> None
     answer = {"resume": {"decision": "reject", "hint": "less data"}}
     assert nodes(list(server.stream(thread, None, command=answer))) == ["approve", "plan"]
     [task] = server.client.threads.get_state(thread)["tasks"]
-    assert set(task["interrupts"][0]["value"]["plan"]) >= {"hypothesis", "recipe", "trials"}
+    assert set(task["interrupts"][0]["value"]["plan"]) >= {"hypothesis", "recipes", "trials"}
 
 
 def test_ctrl_c_leaves_no_process(server: Server) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from trex.training.jobs.job import Job, JobStatus, Trial
-from trex.training.plan import TrainingPlan
+
+from support.plans import training_plan
 
 
 def quiet(status: JobStatus) -> None:
@@ -14,7 +15,7 @@ def quiet(status: JobStatus) -> None:
 
 def job_in(folder: Path, steps: int = 30, seed: int = 1, rung: int = 0, stop_step: int | None = None) -> Job:
     trial = Trial(
-        plan=TrainingPlan(max_steps=steps),
+        plan=training_plan(max_steps=steps),
         base_model="anywhere",
         base_model_hash="m",
         dataset="anywhere",

@@ -16,7 +16,7 @@ from support.chat import Asked, Call, Reply
 
 RATES = (1.0, 2.0, 0.5, 4.0, 0.25, 8.0, 0.125, 16.0)
 LOWEST, HIGHEST = 2e-5, 2e-2
-WAYS = ("learning_rate", "lora_rank", "epochs", "schedule", "batch_size")
+WAYS = ("learning_rate", "rank", "epochs", "schedule", "batch_size")
 
 
 def model(asked: Asked) -> Reply:
@@ -74,23 +74,25 @@ def _details(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
     assert found is not None
     trials = [_trial(training, text, place, refused) for place in range(int(found[1]))]
     if "check_plan" in tools and refused == 0 and "nothing is wrong" not in text:
-        return Call("check_plan", {"recipe": recipe, "trainings": [trial["training"] for trial in trials]})
+        return Call(
+            "check_plan", {"recipes": {"main": recipe}, "trainings": [trial["training"] for trial in trials]}
+        )
     return {
         "hypothesis": f"Another {way_of(text)} than that of {node_of(text)} lifts the score.",
-        "recipe": recipe,
+        "recipes": {"main": recipe},
         "trials": trials,
     }
 
 
 def _trial(start: dict[str, Any], text: str, place: int, refused: int) -> dict[str, Any]:
-    training, way = dict(start), way_of(text)
+    training, weights, way = dict(*start.get("stages", [{}])), dict(start.get("weights", {})), way_of(text)
     rate = training.get("learning_rate", 1e-3)
     rate *= RATES[place] * 1.7**refused
     while not LOWEST <= rate <= HIGHEST:  # what leaves the band comes in again at its other end
         rate *= LOWEST / HIGHEST if rate > HIGHEST else HIGHEST / LOWEST
     training["learning_rate"] = round(rate, 8)
-    if way == "lora_rank":
-        training["lora_rank"] = (4, 16, 32, 2)[place % 4]
+    if way == "rank":
+        weights["rank"] = (4, 16, 32, 2)[place % 4]
     if way == "schedule":
         training["lr_scheduler_type"] = ("cosine", "constant", "linear")[place % 3]
     if way == "batch_size":
@@ -101,7 +103,8 @@ def _trial(start: dict[str, Any], text: str, place: int, refused: int) -> dict[s
         training["epochs"] = min(float(epochs) for epochs in allowed)
     if long := re.findall(r"more than max_length (\d+)", text):
         training["max_length"] = 2 * max(map(int, long))
-    return {"note": f"{way}, learning rate {training['learning_rate']:g}", "training": training}
+    note = f"{way}, learning rate {training['learning_rate']:g}"
+    return {"note": note, "training": {"weights": weights, "stages": [training]}}
 
 
 def _reading(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
@@ -117,14 +120,14 @@ def _reading(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
 
 
 def _prepared(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
-    found = re.search(r"^recipe: (\{.*\})$", text, re.MULTILINE)
+    found = re.search(r"^recipe main: (\{.*\})$", text, re.MULTILINE)
     assert found is not None, "the prompt holds no recipe"
     recipe = json.loads(found[1])
     if "look_at_rows" in tools and "from rows of the source" not in text:
         return Call("look_at_rows", {"source": recipe["streams"][0]["source"], "sample": 2})
     if "preview_recipe" in tools and "from a preview of the recipe's rows" not in text:
         return Call("preview_recipe", {"recipe": recipe})
-    return {"recipe": None, "why": [], "cannot": None}
+    return {"recipes": {}, "why": [], "cannot": None}
 
 
 def node_of(text: str) -> str:
@@ -142,7 +145,7 @@ def way_of(text: str) -> str:
 def start_of(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The recipe and the training settings to start from. They are quoted, as JSON in a line each."""
     found = re.search(
-        r"from the configuration to start from;.*?\]\nrecipe: (\{.*\})\ntraining: (\{.*\})\n", text
+        r"from the configuration to start from;.*?\]\nrecipe main: (\{.*\})\ntraining: (\{.*\})\n", text
     )
     assert found is not None, "the prompt holds no configuration to start from"
     return json.loads(found[1]), json.loads(found[2])

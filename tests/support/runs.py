@@ -24,7 +24,8 @@ from trex.graph.tree.experiment import (
 from trex.training.data.operators.sample import Sample
 from trex.training.data.operators.threshold import Threshold
 from trex.training.data.recipe import DataRecipe, Stream
-from trex.training.plan import TrainingPlan
+
+from support.plans import training_plan
 
 DIRECTIONS: list[tuple[Strategy, str, str]] = [
     (
@@ -151,7 +152,7 @@ def _baseline() -> Experiment:
 def _trials(rng: random.Random, round_: int, level: float, count: int) -> list[TrialRecord]:
     records = []
     for index in range(count):
-        plan = TrainingPlan(learning_rate=round(4e-4 * 2**index, 6), lora_rank=4 * 2 ** (index % 3))
+        plan = training_plan(learning_rate=round(4e-4 * 2**index, 6), rank=4 * 2 ** (index % 3))
         value = min(0.98, max(0.02, level - 0.03 * rng.random() - 0.015 * index))
         curve = [
             (s, round(0.75 * math.exp(-s / (14 + 6 * index)) + 0.18 + rng.gauss(0, 0.012), 4))
@@ -165,7 +166,7 @@ def _trials(rng: random.Random, round_: int, level: float, count: int) -> list[T
                 index=index,
                 status="pruned" if pruned else "done",
                 training=plan,
-                note=f"learning rate {plan.learning_rate:g}, rank {plan.lora_rank}",
+                note=f"learning rate {round(4e-4 * 2**index, 6):g}, rank {4 * 2 ** (index % 3)}",
                 rung=0 if pruned else 1,
                 step=curve[-1][0],
                 total_steps=40,
@@ -208,16 +209,20 @@ def _experiment(rng: random.Random, round_: int, parent: Experiment, trials: int
             strategy=strategy,
             direction=direction,
             hypothesis=hypothesis,
-            recipe=recipe,
+            recipes={"main": recipe},
             trials=[TrialPlan(training=r.training, note=r.note) for r in records],
         ),
-        dataset=DatasetCard(
-            fingerprint=fingerprint(["dataset", round_]),
-            rows=600,
-            summary="movies, |rating| above 1",
-            steps=["movies: 7604 rows", "threshold: 4210", "sample: 600"],
-            contamination=ContaminationReport(checked_rows=600, against_items=1500, matches=0, clean=True),
-        ),
+        datasets={
+            "main": DatasetCard(
+                fingerprint=fingerprint(["dataset", round_]),
+                rows=600,
+                summary="movies, |rating| above 1",
+                steps=["movies: 7604 rows", "threshold: 4210", "sample: 600"],
+                contamination=ContaminationReport(
+                    checked_rows=600, against_items=1500, matches=0, clean=True
+                ),
+            )
+        },
         trials=records,
         best_trial=best.id,
         score=evaluation.score,

@@ -24,9 +24,9 @@ from trex.graph.api import Run, prepare_run, reopen
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.runtime import Runtime, RuntimeRegistry, assemble
 from trex.graph.run.settings import Settings
+from trex.training.causes import Problem
 from trex.training.data.build import BuiltDataset
 from trex.training.plan import TrainingPlan
-from trex.training.preflight import Problem
 from trex.training.runners.local import LocalLauncher
 
 HERE = Path(__file__).parent

@@ -38,7 +38,7 @@ def experiment(
         strategy="adjust_training",
         direction=direction,
         hypothesis=hypothesis,
-        recipe=DataRecipe(streams=(Stream(source="reviews"),)),
+        recipes={"main": DataRecipe(streams=(Stream(source="reviews"),))},
         trials=[TrialPlan(training=TrainingPlan())],
     )
     return Experiment(

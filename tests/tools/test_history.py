@@ -69,7 +69,9 @@ def test_what_was_tried_is_answered_in_numbers(tool: BaseTool, folders: Path) ->
     )
     assert best.score is not None
     assert rows[0] == [best.id, f"{best.score.value:.6g}", best.strategy]
-    rates = ask(tool, "SELECT DISTINCT (plan->>'$.learning_rate')::DOUBLE AS r FROM trials ORDER BY r")
+    rates = ask(
+        tool, "SELECT DISTINCT (plan->>'$.stages[0].learning_rate')::DOUBLE AS r FROM trials ORDER BY r"
+    )
     assert [float(row[0]) for row in rates] == [0.0004, 0.0008, 0.0016]
     assert ask(tool, "SELECT sum(seconds) > 0 FROM spend WHERE kind = 'training'") == [["True"]]
 

@@ -17,6 +17,7 @@ import pytest
 from support.cli import on_the_torch_free_runtime
 from support.own_task import write_task
 from support.places import SUPPORT
+from support.plans import training_plan
 from trex import landlock, run
 from trex.errors import TrexError
 from trex.graph.report.integrity import confinement_of
@@ -26,7 +27,6 @@ from trex.training.jobs import worker_session as sessions
 from trex.training.jobs.confinement import REQUIRE, confine
 from trex.training.jobs.job import Job, JobResult, JobStatus, Trial
 from trex.training.jobs.trial_folder import TrialFolder, read_result
-from trex.training.plan import TrainingPlan
 from trex.training.runners.local import LocalLauncher
 from trex.training.runners.worker_starter import default_starter
 
@@ -43,7 +43,7 @@ def quiet(status: JobStatus) -> None:
 
 def trial_in(run_dir: Path, model: Path) -> Trial:
     return Trial(
-        plan=TrainingPlan(max_steps=4),
+        plan=training_plan(max_steps=4),
         base_model=str(model),
         base_model_hash="m",
         dataset=str(run_dir / "datasets" / "mine"),

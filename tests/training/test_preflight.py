@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.plans import training_plan
 from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
 from trex.files import write_jsonl
 from trex.training import preflight as preflight_module
-from trex.training.plan import TrainingPlan
+from trex.training.methods import prompt_completion
 from trex.training.preflight import Limits, preflight
 
-PLAN = TrainingPlan(batch_size=4)
+PLAN = training_plan(batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -78,21 +79,20 @@ def test_the_counts_are_those_of_trl(tiny: Path, tmp_path: Path) -> None:
     ]
     report = preflight(folder, PLAN, tiny)
     assert (report.tokens.p50, report.tokens.max) == (min(totals), max(totals))
-    between = PLAN.model_copy(update={"max_length": max(prompts)})
-    assert preflight(folder, between, tiny).without_loss == 1
-    assert (
-        preflight(folder, between.model_copy(update={"max_length": max(prompts) + 1}), tiny).without_loss == 0
-    )
+    between = PLAN.with_stage(max_length=max(prompts))
+    assert preflight(folder, between, tiny).unfit["without_loss"] == 1
+    longer = between.with_stage(max_length=max(prompts) + 1)
+    assert preflight(folder, longer, tiny).unfit["without_loss"] == 0
 
 
 def test_long_rows_are_a_problem(tiny: Path, tmp_path: Path) -> None:
     folder = data(tmp_path / "d", ["good film " * 200, "good film"])
     report = preflight(folder, PLAN, tiny)
-    assert causes(report) == ["too_long"] and report.too_long == report.without_loss == 1
+    assert causes(report) == ["too_long"] and report.unfit["too_long"] == report.unfit["without_loss"] == 1
     assert f"1 of 2 rows are longer than max_length 256; the longest has {report.tokens.max} tokens" in (
         report.problems[0].message
     )
-    longer = PLAN.model_copy(update={"max_length": report.tokens.max})
+    longer = PLAN.with_stage(max_length=report.tokens.max)
     assert preflight(folder, longer, tiny).problems == []
 
 
@@ -103,8 +103,8 @@ def test_answers_that_do_not_end_are_a_problem(tiny: Path, tmp_path: Path) -> No
     endless = without(tiny, tmp_path / "endless", lambda template: template.replace(end, ""))
     folder = data(tmp_path / "d", ["good", "fine"])
     report = preflight(folder, PLAN, endless)
-    assert causes(report) == ["no_eos"] and report.without_eos == 2
-    appended = preflight(folder, PLAN.model_copy(update={"append_eos": True}), endless)
+    assert causes(report) == ["no_eos"] and report.unfit["without_eos"] == 2
+    appended = preflight(folder, PLAN.with_stage(append_eos=True), endless)
     assert appended.problems == [] and appended.tokens.max == report.tokens.max + 1
 
 
@@ -119,7 +119,7 @@ def test_time_and_disk_are_problems(tiny: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_more_adapted_weights_need_more_disk(tiny: Path, tmp_path: Path) -> None:
     folder = data(tmp_path / "d", ["good"])
-    plans = [PLAN.model_copy(update={"lora_rank": rank}) for rank in (4, 8)]
+    plans = [PLAN.with_weights(rank=rank) for rank in (4, 8)]
     small, large = (preflight(folder, plan, tiny).disk_bytes for plan in plans)
     assert large - preflight_module._FIXED_BYTES == 2 * (small - preflight_module._FIXED_BYTES)
 
@@ -127,13 +127,13 @@ def test_more_adapted_weights_need_more_disk(tiny: Path, tmp_path: Path) -> None
 def test_a_large_data_set_is_sampled_with_its_longest_rows(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight_module, "MAX_MEASURED", 20)
-    monkeypatch.setattr(preflight_module, "_LONGEST", 5)
+    monkeypatch.setattr(prompt_completion, "MAX_MEASURED", 20)
+    monkeypatch.setattr(prompt_completion, "_LONGEST", 5)
     texts = [f"film {n}" for n in range(300)]
     texts[111] = "film " * 500
     report = preflight(data(tmp_path / "d", texts), PLAN, tiny)
     assert report.sampled and (report.rows, report.measured_rows) == (300, 20)
-    assert report.too_long == 1 and report.tokens.max > 500 > report.tokens.p95
+    assert report.unfit["too_long"] == 1 and report.tokens.max > 500 > report.tokens.p95
     assert "1 of 20 rows looked at are longer" in report.problems[0].message
 
 

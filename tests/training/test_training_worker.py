@@ -19,6 +19,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.plans import training_plan
 from support.worker import make_rows, trial_of, write_rows
 from trex.evaluation.base_models import resolve_model
 from trex.landlock import abi, describe
@@ -27,15 +28,14 @@ from trex.training.jobs.identity import AUTOCAST, FLOAT32, environment_hash
 from trex.training.jobs.job import Job, JobFailed, JobResult, JobStatus, Trial
 from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.methods.row_order import training_order
-from trex.training.plan import TrainingPlan
 from trex.training.runners.local import LocalLauncher
 from trex.training.runners.worker_starter import ForkServer
 
-NOISY = TrainingPlan(
+NOISY = training_plan(
     max_steps=16,
     batch_size=4,
     gradient_accumulation=2,
-    lora_dropout=0.2,
+    dropout=0.2,
     neftune_noise_alpha=5.0,
     weight_decay=0.01,
     lr_scheduler_type="cosine",
@@ -180,7 +180,7 @@ def test_it_learns_and_the_adapter_loads(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    plan = TrainingPlan(max_steps=40, batch_size=8, learning_rate=2e-2, layers="upper_half", lora_rank=16)
+    plan = training_plan(max_steps=40, batch_size=8, learning_rate=2e-2, layers="upper_half", rank=16)
     result = run(runner, trial_of(model, dataset, plan), tmp_path)
     assert result.train_loss < 0.5 * result.curve[0][1]
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), tmp_path / "adapter")
@@ -230,7 +230,7 @@ def test_rows_that_are_too_long(runner: LocalLauncher, model: Path, tmp_path: Pa
     for row in rows[:4]:
         row["prompt"] = [{"role": "user", "content": "film " * 60}]
     dataset = write_rows(tmp_path / "some", rows)
-    plan = TrainingPlan(max_steps=2, batch_size=2, max_length=64)
+    plan = training_plan(max_steps=2, batch_size=2, max_length=64)
     assert run(runner, trial_of(model, dataset, plan, rows=10), tmp_path / "a").rows_without_loss == 4
     dataset = write_rows(tmp_path / "all", rows[:4])
     assert fails(runner, trial_of(model, dataset, plan, rows=4), tmp_path / "b").cause == "too_long"
@@ -254,7 +254,7 @@ def test_the_selected_loss_is_trls_own(model: Path, dataset: Path, tmp_path: Pat
     import torch
     from trex.training.methods import sft_trainer as module
 
-    plan = TrainingPlan(max_steps=2, batch_size=6, max_length=128)
+    plan = training_plan(max_steps=2, batch_size=6, max_length=128)
     trial = trial_of(model, dataset, plan).model_copy(update={"dtype": dtype})
     session: Any = SimpleNamespace(
         job=SimpleNamespace(trial=trial, stop_step=2), folder=SimpleNamespace(path=tmp_path)

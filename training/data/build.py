@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...errors import IntegrityError, PlanError
 from ...evaluation.task import Prompt, Task
 from ...files import fingerprint, hash_file, hash_folder, read_json, write_atomic, write_json, write_jsonl
-from ..jobs.job import Cause
+from ..causes import Cause
 from .mix import mix
 from .operators import operators, outside_sources
 from .operators.protocol import OperatorContext

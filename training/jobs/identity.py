@@ -6,12 +6,15 @@ import functools
 import platform
 import shutil
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ...errors import TrexError
-from ...files import fingerprint, hash_folder
+from ...files import fingerprint, hash_file, hash_folder
+from ..methods import method_of
 from ..plan import TrainingPlan
+from ..weights import weights_of
 from .job import Trial
 
 FLOAT32 = "float32"
@@ -47,7 +50,7 @@ def make_trial(
         threads=threads,
         device=device,
         dtype=choose_dtype(device),
-        environment=environment_hash(device),
+        environment=environment_hash(device, plan),
     )
 
 
@@ -59,12 +62,18 @@ def choose_dtype(device: str) -> str:
     return AUTOCAST if capability >= 8.0 else FLOAT32
 
 
-@functools.cache
-def environment_hash(device: str) -> str:
+def environment_hash(device: str, plan: TrainingPlan | None = None) -> str:
     """Hash of the training room's own modules, the libraries' versions and the kind of processor.
 
-    Imports none of the libraries. Raises TrexError if one is not installed.
+    With a plan, also of the installed packages that bring its method or its kind of weights. Imports none of the
+    libraries. Raises TrexError if one is not installed.
     """
+    installed = _installed_sources(plan) if plan is not None else []
+    return fingerprint([_own_hash(device), *installed]) if installed else _own_hash(device)
+
+
+@functools.cache
+def _own_hash(device: str) -> str:
     try:
         versions = {package: version(package) for package in _PACKAGES}
     except PackageNotFoundError as error:
@@ -74,6 +83,25 @@ def environment_hash(device: str) -> str:
     hardware = sorted(_cpu_flags()) if device == "cpu" else list(_gpu())
     sources = hash_folder(Path(__file__).parents[1], "**/*.py")
     return fingerprint([sources, versions, platform.machine(), hardware])
+
+
+def _installed_sources(plan: TrainingPlan) -> list[str]:
+    """Hashes of the packages, other than ours, that bring a plan's method and weights: they determine weights too."""
+    used = [weights_of(plan.weights), *(method_of(stage) for stage in plan.stages)]
+    names = {_outermost(type(each).__module__) for each in used} - {_outermost(__name__)}
+    return [_package_hash(name) for name in sorted(names)]
+
+
+def _outermost(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _package_hash(name: str) -> str:
+    file = sys.modules[name].__file__
+    if file is None:
+        raise TrexError(f"the package {name} has no file, so that its trials cannot be told apart")
+    path = Path(file)
+    return hash_folder(path.parent, "**/*.py") if path.name == "__init__.py" else hash_file(path)
 
 
 @functools.cache

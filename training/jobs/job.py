@@ -25,11 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...files import fingerprint
 from ...landlock import NOT_CONFINED
+from ..causes import Cause
 from ..plan import TrainingPlan
-
-Cause = Literal[
-    "too_long", "empty", "out_of_memory", "nan_loss", "no_eos", "timeout", "cancelled", "crash", "disk_full"
-]
 
 
 class Trial(BaseModel):
@@ -52,8 +49,11 @@ class Trial(BaseModel):
 
     @property
     def id(self) -> str:
-        """A hash over all but where things lie."""
-        return fingerprint(self.model_dump(mode="json", exclude={"base_model", "dataset"}))
+        """A hash of the whole trial. Left out: where things lie, and the names of recipes, which change no weights."""
+        names = {"stages": {"__all__": {"recipe"}}}
+        return fingerprint(
+            self.model_dump(mode="json", exclude={"base_model": True, "dataset": True, "plan": names})
+        )
 
 
 class Job(BaseModel):

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...errors import IntegrityError
 from ...files import hash_folder, read_json, try_lock, write_atomic
-from .job import Cause, Job, JobResult, JobStatus, Trial
+from ..causes import Cause
+from .job import Job, JobResult, JobStatus, Trial
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

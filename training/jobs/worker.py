@@ -6,15 +6,17 @@ The trial's plan.json says what to train; the result, or the reason there is non
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from ...files import read_json, write_json
+from ...files import read_json
+from ..methods import method_of
+from ..weights import weights_of
 from .checkpoints import checkpoint_folder, remove_unsealed
 from .identity import environment_hash
-from .job import JobFailed, Trial
+from .job import JobFailed
 from .worker_session import WorkerSession, work
 
 _CURVE_POINTS = 200
@@ -28,15 +30,14 @@ def main(folder: Path, rung: int, stop_step: int) -> int:
 
 def _train(session: WorkerSession) -> None:
     trial, folder = session.job.trial, session.folder.path
-    if environment_hash(trial.device) != trial.environment:
+    if environment_hash(trial.device, trial.plan) != trial.environment:
         raise JobFailed(
             "crash",
             "the trial was planned with another version of TREX or its libraries, or on another processor, "
             "and would give other weights than its id says: start a new run",
         )
     remove_unsealed(folder)
-    from ..methods.sft_trainer import train
-
+    train = resolve_name(method_of(trial.plan.stage).trainer)
     try:
         outcome = train(session)
     except BaseException:
@@ -44,24 +45,10 @@ def _train(session: WorkerSession) -> None:
         raise
     session.update(state="saving")
     checkpoint = checkpoint_folder(folder, session.job.stop_step)
-    adapter = _export(checkpoint, session.folder.rung(session.job.rung) / ".adapter", trial)
-    session.finish(adapter, **_read_training(checkpoint), **outcome)
-
-
-def _export(checkpoint: Path, target: Path, trial: Trial) -> Path:
-    """The checkpoint's adapter, with a configuration that is the same on every machine."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    shutil.copyfile(checkpoint / "adapter_model.safetensors", target / "adapter_model.safetensors")
-    config = read_json(checkpoint / "adapter_config.json")
-    # PEFT keeps target modules as a set and the base model as a path.
-    config = {
-        key: sorted(value) if isinstance(value, list) else value for key, value in sorted(config.items())
-    }
-    write_json(
-        target / "adapter_config.json", config | {"base_model_name_or_path": Path(trial.base_model).name}
-    )
-    return target
+    weights, exported = weights_of(trial.plan.weights), session.folder.rung(session.job.rung) / ".adapter"
+    weights.export(checkpoint, exported, Path(trial.base_model))
+    weights.verify(exported)
+    session.finish(exported, **_read_training(checkpoint), **outcome)
 
 
 def _read_training(checkpoint: Path) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from typing import IO, Any
 from ...errors import TrexError
 from ...files import hash_folder, try_lock, write_atomic
 from ...landlock import NOT_CONFINED
+from ..causes import Cause
 from .confinement import SCRATCH, confine
-from .job import Cause, Job, JobFailed, JobResult, JobStatus
+from .job import Job, JobFailed, JobResult, JobStatus
 from .trial_folder import Failure, TrialFolder
 
 LOCK_TAKEN = 75

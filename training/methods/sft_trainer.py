@@ -1,4 +1,4 @@
-"""LoRA fine-tuning by `trl.SFTTrainer`, made resumable to the bit. Importing this loads torch and TRL."""
+"""Supervised fine-tuning by `trl.SFTTrainer`, resumable to the bit. Importing this loads torch and TRL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import datasets
 import torch
 import transformers
 import trl
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
 
@@ -21,8 +20,9 @@ from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before, 
 from ..jobs.identity import AUTOCAST
 from ..jobs.job import JobFailed, Trial
 from ..jobs.worker_session import WorkerSession
-from ..plan import Layers
+from ..weights import weights_of
 from .row_order import training_order
+from .sft import SftStage
 
 CHECKPOINT_SECONDS = float(os.environ.get("TREX_CHECKPOINT_SECONDS", "30"))
 """A killed worker loses at most about this much training."""
@@ -42,6 +42,7 @@ class CompletionTrainer(trl.SFTTrainer):
 
     def __init__(self, trial: Trial, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._settings = trial.plan.weights
         self._autocast = trial.dtype == AUTOCAST
         causal = self.model.get_base_model()
         plain = not any(getattr(causal.config, name, None) for name in _LOGIT_TRANSFORMS)
@@ -73,8 +74,9 @@ class CompletionTrainer(trl.SFTTrainer):
         return total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        # The adapter alone: no tokenizer, and not the Trainer's pickled arguments.
-        self.model.save_pretrained(output_dir, state_dict=state_dict, save_embedding_layers=False)
+        # The trained weights alone: no tokenizer, and not the Trainer's pickled arguments.
+        folder = Path(output_dir or self.args.output_dir)
+        weights_of(self._settings).save(self.model, folder, state_dict)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Past SFTTrainer's own, which adds a model card.
@@ -142,57 +144,47 @@ def train(session: WorkerSession) -> dict[str, Any]:
     }
 
 
-def target_layers(layers: Layers, count: int) -> list[int]:
-    """The indices of a model's `count` layers that carry LoRA."""
-    size = {"all": count, "upper_half": count // 2, "upper_quarter": count // 4}[layers]
-    return list(range(count - max(1, size), count))
-
-
 def attention(device: str, max_length: int) -> str:
     """The attention kernel: on a CPU the fused one's backward pass costs short rows an eighth of a step."""
     return "eager" if device == "cpu" and max_length <= _SHORT else "sdpa"
 
 
-def load_model(trial: Trial) -> PeftModel:
-    """The base model in float32 with fresh LoRA weights drawn from the trial's seed."""
-    plan = trial.plan
+def stage_of(trial: Trial) -> SftStage:
+    """The trial's stage, which this trainer carries out."""
+    stage = trial.plan.stage
+    assert isinstance(stage, SftStage)
+    return stage
+
+
+def load_model(trial: Trial) -> Any:
+    """The base model in float32 with fresh trainable weights drawn from the trial's seed."""
     base = AutoModelForCausalLM.from_pretrained(
         trial.base_model,
         dtype=torch.float32,
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
-        attn_implementation=attention(trial.device, plan.max_length),
+        attn_implementation=attention(trial.device, stage_of(trial).max_length),
     )
     base.config.use_cache = False
-    count = base.config.get_text_config().num_hidden_layers
-    transformers.set_seed(trial.seed)
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=plan.lora_rank,
-        lora_alpha=plan.lora_alpha,
-        lora_dropout=plan.lora_dropout,
-        target_modules=sorted(plan.target_modules),
-        layers_to_transform=None if plan.layers == "all" else target_layers(plan.layers, count),
-    )
-    return get_peft_model(base, lora)
+    return weights_of(trial.plan.weights).make(trial.plan.weights, base, trial.seed)
 
 
 def configure(trial: Trial, folder: Path) -> trl.SFTConfig:
     """The plan in TRL's words. The schedule always spans the whole trial; rungs only interrupt it."""
-    plan = trial.plan
+    stage = stage_of(trial)
     return trl.SFTConfig(
         output_dir=str(folder),
         max_steps=trial.total_steps,
-        per_device_train_batch_size=plan.batch_size,
-        gradient_accumulation_steps=plan.gradient_accumulation,
-        learning_rate=plan.learning_rate,
-        lr_scheduler_type=plan.lr_scheduler_type,
-        warmup_steps=math.ceil(plan.warmup_ratio * trial.total_steps),
-        weight_decay=plan.weight_decay,
-        max_grad_norm=plan.max_grad_norm,
-        neftune_noise_alpha=plan.neftune_noise_alpha,
-        max_length=plan.max_length,
+        per_device_train_batch_size=stage.batch_size,
+        gradient_accumulation_steps=stage.gradient_accumulation,
+        learning_rate=stage.learning_rate,
+        lr_scheduler_type=stage.lr_scheduler_type,
+        warmup_steps=math.ceil(stage.warmup_ratio * trial.total_steps),
+        weight_decay=stage.weight_decay,
+        max_grad_norm=stage.max_grad_norm,
+        neftune_noise_alpha=stage.neftune_noise_alpha,
+        max_length=stage.max_length,
         completion_only_loss=True,
         packing=False,
         seed=trial.seed,
@@ -223,10 +215,11 @@ def _prepare_torch(trial: Trial) -> None:
 def _build(session: WorkerSession) -> tuple[CompletionTrainer, int]:
     """The trainer with its rows in order, and how many rows had no token with a loss within `max_length`."""
     trial = session.job.trial
+    stage = stage_of(trial)
     tokenizer = AutoTokenizer.from_pretrained(
         trial.base_model, local_files_only=True, trust_remote_code=False
     )
-    ending = tokenizer.eos_token if trial.plan.append_eos else ""
+    ending = tokenizer.eos_token if stage.append_eos else ""
     rows = [
         {"prompt": row["prompt"], "completion": _ended(row["completion"], ending)}
         for row in read_jsonl(Path(trial.dataset) / "train.jsonl")
@@ -247,12 +240,10 @@ def _build(session: WorkerSession) -> tuple[CompletionTrainer, int]:
     )
     kept = trainer.train_dataset
     if not len(kept):
-        raise JobFailed(
-            "too_long", f"no row's completion begins within max_length={trial.plan.max_length} tokens"
-        )
+        raise JobFailed("too_long", f"no row's completion begins within max_length={stage.max_length} tokens")
     lengths = [len(ids) for ids in kept["input_ids"]]
-    batches = trial.total_steps * trial.plan.gradient_accumulation
-    trainer.train_dataset = kept.select(training_order(lengths, batches, trial.plan.batch_size, trial.seed))
+    batches = trial.total_steps * stage.gradient_accumulation
+    trainer.train_dataset = kept.select(training_order(lengths, batches, stage.batch_size, trial.seed))
     return trainer, len(rows) - len(kept)
 
 
@@ -262,7 +253,7 @@ def _ended(completion: list[dict[str, str]], ending: str) -> list[dict[str, str]
     return [*before, {**last, "content": last["content"] + ending}]
 
 
-def _check_weights(model: PeftModel) -> None:
+def _check_weights(model: torch.nn.Module) -> None:
     for name, weights in model.named_parameters():
         if weights.requires_grad and not torch.isfinite(weights).all():
             raise JobFailed("nan_loss", f"the trained weights {name} are not finite: lower the learning rate")

@@ -9,10 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from ....errors import PlanError
 from ....training.data.recipe import DataRecipe
 from ....training.data.recipe_file import recipe_from_yaml
+from ....training.methods import method_of
+from ....training.methods.protocol import RecipeName
+from ....training.methods.sft import LOWEST_RATE
 from ....training.plan import TrainingPlan
-
-LOWEST_RATE = 100
-"""A learning rate is lowered to one part in so many at most: below, a trial would hardly learn."""
 
 
 def _read(value: Any) -> Any:
@@ -37,21 +37,21 @@ class CannotCarryOut(BaseModel):
 
 
 class Prepared(BaseModel):
-    """The end of a preparation: the plan as it stands, a changed recipe, or why there is none."""
+    """The end of a preparation: the plan as it stands, changed recipes, or why there are none."""
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: Recipe | None = Field(
-        default=None,
-        description="The whole recipe to be carried out, if it differs from the one you were given; null: that one",
+    recipes: dict[RecipeName, Recipe] = Field(
+        default_factory=dict,
+        description="The recipes that you change, each whole and by its name; the others stay as they are",
     )
     why: list[Sentence] = Field(
         default_factory=list,
         max_length=4,
-        description="With a recipe: one sentence a change, what was changed and why it keeps the hypothesis",
+        description="With recipes: one sentence a change, what was changed and why it keeps the hypothesis",
     )
     cannot: CannotCarryOut | None = Field(
-        default=None, description="Only if no recipe that keeps the hypothesis can be built; else null"
+        default=None, description="Only if no recipes that keep the hypothesis can be built; else null"
     )
 
 
@@ -84,18 +84,5 @@ class TrainingChange(BaseModel):
         the schedule does.
         """
         given = {name: value for name, value in self if name != "why" and value is not None}
-        changed = {name: value for name, value in given.items() if value != getattr(plan, name)}
-        lower = ("batch_size", "learning_rate", "max_grad_norm")
-        for name, value in changed.items():
-            old = getattr(plan, name)
-            if (value > old) == (name in lower):
-                raise PlanError(f"{name} may only go {'down' if name in lower else 'up'} from {old:g}")
-        if self.learning_rate is not None and self.learning_rate < plan.learning_rate / LOWEST_RATE:
-            raise PlanError(f"learning_rate may go down to {plan.learning_rate / LOWEST_RATE:g}, no lower")
-        if "batch_size" in changed:
-            rows = plan.batch_size * plan.gradient_accumulation
-            accumulation, rest = divmod(rows, int(changed["batch_size"]))
-            if rest or accumulation > 128:
-                raise PlanError(f"batch_size must divide the {rows} rows of a step, into 128 parts at most")
-            changed["gradient_accumulation"] = accumulation
-        return plan.model_copy(update=changed)
+        stage = method_of(plan.stage).adjusted(plan.stage, given)
+        return plan.model_copy(update={"stages": (stage,)})

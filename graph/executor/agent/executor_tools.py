@@ -8,12 +8,14 @@ from pathlib import Path
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
+from ....errors import PlanError
 from ....files import canonical_json, read_jsonl
 from ....tools.agent_tool import agent_tool
 from ....tools.excerpt import brief, cut, fitting
 from ....tools.untrusted import quoted
 from ....training.data.recipe import DataRecipe
 from ....training.data.sealed_folder import TRAIN
+from ....training.methods.protocol import MAIN, RecipeName
 from ...tree.experiment import ExperimentPlan
 from ..preparation import Preparation
 from ..protocol import Attempt
@@ -29,8 +31,10 @@ _CELL = 600
 def report(preparation: Preparation) -> str:
     """Rows after each step, the gate's verdict, and how each trial stands."""
     lines = [f"repaired: {repair}" for repair in preparation.repairs]
-    if card := preparation.dataset:
-        lines += ["rows after each step:", *(f"  {step}" for step in card.steps), card.summary]
+    several = len(preparation.datasets) > 1
+    for name, card in preparation.datasets.items():
+        of = f" of the recipe {name}" if several else ""
+        lines += [f"rows after each step{of}:", *(f"  {step}" for step in card.steps), card.summary]
         if found := card.contamination:
             lines.append(f"rows that repeat dev or test items: {found.matches} of {found.checked_rows}")
     if preparation.failure:
@@ -62,14 +66,17 @@ def built_rows(dataset: Path) -> str:
 class BuildArguments(BaseModel):
     """Input of the tool `build_recipe`."""
 
+    name: RecipeName = Field(default=MAIN, description="The name that the recipe has in the plan")
     recipe: Recipe = Field(description="The whole recipe, as for preview_recipe")
 
 
 def build_tool(plan: ExperimentPlan, attempt: Attempt) -> BaseTool:
     """The tool `build_recipe`: another recipe for this plan, built and checked; it decides nothing."""
 
-    def build_recipe(recipe: DataRecipe) -> str:
-        return report(attempt(plan.model_copy(update={"recipe": recipe})))
+    def build_recipe(recipe: DataRecipe, name: str = MAIN) -> str:
+        if name not in plan.recipes:
+            raise PlanError(f"the plan has no recipe {name!r}: it has {', '.join(plan.recipes)}")
+        return report(attempt(plan.with_recipe(name, recipe)))
 
     return agent_tool(
         build_recipe,
@@ -117,18 +124,21 @@ def log_end(log: Path, last: int = LAST_LINES, contains: str | None = None) -> s
 
 
 def plan_text(plan: ExperimentPlan) -> str:
-    """The plan as the Executor's model reads it, the recipe as JSON."""
+    """The plan as the Executor's model reads it, recipes as JSON."""
     trials = [
         f"trial {number}: {brief(trial.note, 120)}: "
         + canonical_json(trial.training.model_dump(mode="json", exclude_defaults=True))
         for number, trial in enumerate(plan.trials, start=1)
     ]
-    recipe = canonical_json(plan.recipe.model_dump(mode="json", exclude_none=True))
+    recipes = [
+        f"recipe {name}: {canonical_json(recipe.model_dump(mode='json', exclude_none=True))}"
+        for name, recipe in plan.recipes.items()
+    ]
     return "\n".join(
         [
             f"direction: {plan.strategy}, {brief(plan.direction, 80)}",
             f"hypothesis: {cut(plan.hypothesis, 1500)}",
-            f"recipe: {recipe}",
+            *recipes,
             *trials,
         ]
     )

@@ -22,6 +22,7 @@ from ....tools.excerpt import brief
 from ....tools.preview import preview_tool
 from ....tools.rows_tool import rows_tool
 from ....tools.untrusted import defanged, quoted
+from ....training.data.recipe import DataRecipe
 from ....training.jobs.job import JobFailed
 from ....training.jobs.trial_folder import TrialFolder
 from ....training.plan import TrainingPlan
@@ -85,7 +86,9 @@ class ExecutorAgent:
             requirement=self.requirement,
             plan=defanged(plan_text(base)),
             report=report(first),
-            rows=built_rows(self.datasets / first.dataset.fingerprint) if works and first.dataset else "",
+            rows="\n".join(built_rows(self.datasets / card.fingerprint) for card in first.datasets.values())
+            if works
+            else "",
             works=works,
             most_changes=MOST_CHANGES,
             most_lost=MOST_ROWS_LOST,
@@ -140,17 +143,21 @@ class _Review:
 
     def problem(self, answer: Prepared) -> str | None:
         """What is wrong with the answer, in a sentence; a recipe must have been built to be right."""
-        recipe, works = answer.recipe, self.first.problem is None
-        if recipe is not None and answer.cannot is not None:
-            return "give a recipe or `cannot`, not both"
+        works = self.first.problem is None
+        if answer.recipes and answer.cannot is not None:
+            return "give recipes or `cannot`, not both"
         if answer.cannot is not None:
             return None
-        if recipe is None or recipe == self.plan.recipe:
+        if unknown := sorted(answer.recipes.keys() - self.plan.recipes.keys()):
+            return f"the plan has no recipe {unknown[0]!r}: it has {', '.join(self.plan.recipes)}"
+        changed = self._changed(answer)
+        if not changed:
             return None if works else "that recipe cannot be carried out: give another one, or `cannot`"
         if not answer.why:
             return "say in `why` what you changed and why it keeps the hypothesis"
-        if fault := departure(self.plan.recipe, recipe, works):
-            return fault
+        for name, recipe in changed.items():
+            if fault := departure(self.plan.recipes[name], recipe, works):
+                return fault
         ready = self._with(answer)
         if ready.plan is not None:
             # A rule may take out a step of the plan's to save one of the model's.
@@ -169,23 +176,37 @@ class _Review:
             told = f"{first.problem}; the Executor: {_plain(cannot.why, 400)} It needs: {_plain(cannot.needs, 400)}"
             said = f"model: it cannot be carried out: {_plain(cannot.why, 400)}"
             return replace(first, repairs=(*first.repairs, said), failure=told)
-        if answer.recipe is None or answer.recipe == self.plan.recipe:
+        changed = self._changed(answer)
+        if not changed:
             return first
         ready = self._with(answer)
         why = " ".join(_plain(each, 400) for each in answer.why)
-        changes = "; ".join(_plain(each, 200) for each in differences(self.plan.recipe, answer.recipe))
-        plan = self.plan.model_copy(update={"recipe": answer.recipe})
-        return replace(ready, repairs=(*first.repairs, f"model: {changes}: {why}"), plan=plan)
+        changes = "; ".join(
+            _plain(each, 200)
+            for name, recipe in changed.items()
+            for each in differences(self.plan.recipes[name], recipe)
+        )
+        return replace(
+            ready, repairs=(*first.repairs, f"model: {changes}: {why}"), plan=self._changed_plan(answer)
+        )
+
+    def _changed(self, answer: Prepared) -> dict[str, DataRecipe]:
+        """The recipes of the answer that differ from the plan's."""
+        recipes = self.plan.recipes
+        return {name: recipe for name, recipe in answer.recipes.items() if recipe != recipes[name]}
+
+    def _changed_plan(self, answer: Prepared) -> ExperimentPlan:
+        return self.plan.model_copy(update={"recipes": self.plan.recipes | answer.recipes})
 
     def _with(self, answer: Prepared) -> Preparation:
-        return self.attempt(self.plan.model_copy(update={"recipe": answer.recipe}))
+        return self.attempt(self._changed_plan(answer))
 
     def _loss(self, ready: Preparation) -> str | None:
         """Whether a cleaner recipe costs too many rows, or trials that were ready."""
-        assert ready.dataset is not None and self.first.dataset is not None
-        before, after = self.first.dataset.rows, ready.dataset.rows
-        if after < (1 - MOST_ROWS_LOST) * before:
-            return f"it leaves {after} of {before} rows: at most {MOST_ROWS_LOST:.0%} may be lost"
+        for name, card in self.first.datasets.items():
+            before, after = card.rows, ready.datasets[name].rows if name in ready.datasets else 0
+            if after < (1 - MOST_ROWS_LOST) * before:
+                return f"it leaves {after} of {before} rows: at most {MOST_ROWS_LOST:.0%} may be lost"
         lost = [
             old.index + 1
             for old, new in zip(self.first.trials, ready.trials, strict=True)
@@ -209,7 +230,8 @@ def _plain(text: object, most: int) -> str:
 
 def _changes(plan: TrainingPlan, changed: TrainingPlan) -> str:
     """'batch_size 16 → 4, gradient_accumulation 1 → 4: ', or nothing."""
-    told = [f"{name} {old} → {getattr(changed, name)}" for name, old in plan if old != getattr(changed, name)]
+    old, new = plan.effective(), changed.effective()
+    told = [f"{name} {old.get(name)} → {new[name]}" for name in new if old.get(name) != new[name]]
     return f"{', '.join(told)}: " if told else ""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ....tools.excerpt import brief, cut, fitting
 from ....tools.untrusted import MOST_QUOTED, quoted
 from ....training.data.recipe import DataRecipe
+from ....training.methods.protocol import MAIN
 from ....training.plan import TrainingPlan
 from ...memory.token_count import token_count
 from ...tree.experiment import Diagnosis, Experiment, ExperimentPlan, TrialRecord
@@ -93,10 +94,12 @@ def portrait(node: Experiment, *, diagnosis: bool) -> str:
         if score is not None
         else f"no score: {brief(node.failure or 'it did not finish', _LINE)}"
     ]
-    if node.plan is None:
+    if node.tried_plan is None:
         lines.append("it is the base model as it came, not trained")
     else:
-        lines.append(f"{node.plan.strategy}/{node.plan.direction}: {brief(node.plan.hypothesis, _LINE)}")
+        lines.append(
+            f"{node.tried_plan.strategy}/{node.tried_plan.direction}: {brief(node.tried_plan.hypothesis, _LINE)}"
+        )
     lines += trials(node.trials)
     lines += [f"repaired by the Executor: {brief(repair, 200)}" for repair in node.repairs[:4]]
     if diagnosis and node.diagnosis is not None:
@@ -141,13 +144,13 @@ def recipe(written: DataRecipe) -> str:
 def start(written: DataRecipe, training: TrainingPlan) -> str:
     """The configuration that a plan changes: a recipe and the settings of one trial on it."""
     return quoted(
-        f"recipe: {recipe(written)}\ntraining: {settings(training)}", "the configuration to start from"
+        f"recipe {MAIN}: {recipe(written)}\ntraining: {settings(training)}", "the configuration to start from"
     )
 
 
 def plan(written: ExperimentPlan) -> str:
-    """A whole plan's recipe and trials."""
-    lines = [f"recipe: {recipe(written.recipe)}"]
+    """A whole plan's recipes and trials."""
+    lines = [f"recipe {name}: {recipe(each)}" for name, each in written.recipes.items()]
     lines += [f"trial {n}: {settings(t.training)} ({t.note})" for n, t in enumerate(written.trials)]
     return "\n".join(lines)
 

@@ -18,10 +18,9 @@ from pydantic import BaseModel
 
 from ....evaluation.task import Task
 from ....tools.excerpt import brief
-from ....tools.plan_check import Tried, plan_problems
+from ....tools.plan_check import Recipes, Tried, plan_problems
 from ....tools.provenance import Provenance
 from ....tools.untrusted import defanged, quoted
-from ....training.data.recipe import DataRecipe
 from ....training.plan import TrainingPlan
 from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
 from ...llm.model_settings import ModelSettings
@@ -150,9 +149,9 @@ class ResearcherAgent:
             unknown = [name for name in direction.rests_on if name not in known] if self._memory else []
             return f"there is no experiment {brief(unknown[0], 40)}" if unknown else None
 
-        def problems(recipe: DataRecipe, trainings: Sequence[TrainingPlan]) -> list[str]:
+        def problems(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> list[str]:
             return plan_problems(
-                recipe,
+                recipes,
                 trainings,
                 task,
                 examples=request.trial_examples,
@@ -161,7 +160,7 @@ class ResearcherAgent:
             )
 
         def will_do(details: Details) -> str | None:
-            return _told(problems(details.recipe, [trial.training for trial in details.trials]))
+            return _told(problems(details.recipes, [trial.training for trial in details.trials]))
 
         values = self._situation(request)
         direction = self._send(
@@ -213,7 +212,7 @@ class ResearcherAgent:
         if not self._diagnosis:
             return verdict_only(evidence)
         reading = self._builtin.diagnose(evidence)
-        experiment, plan = evidence.experiment, evidence.experiment.plan
+        experiment, plan = evidence.experiment, evidence.experiment.tried_plan
         if experiment.score is None or plan is None:
             return reading
         turns = self._settings.planning_turns
@@ -246,16 +245,16 @@ class ResearcherAgent:
         """
         task = self._tools.task
 
-        def problems(recipe: DataRecipe, trainings: Sequence[TrainingPlan]) -> list[str]:
-            return plan_problems(recipe, trainings, task, examples=self._examples)
+        def problems(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> list[str]:
+            return plan_problems(recipes, trainings, task, examples=self._examples)
 
         def will_do(revision: Revision) -> str | None:
             if revision.give_up:
                 return None
             changed = revision.applied(plan)
             if changed == plan:
-                return "nothing was changed: change the recipe or the trials, or give up"
-            return _told(problems(changed.recipe, [trial.training for trial in changed.trials]))
+                return "nothing was changed: change the recipes or the trials, or give up"
+            return _told(problems(changed.recipes, [trial.training for trial in changed.trials]))
 
         messages = opening(
             "revise", task=task, plan=plan, hypothesis=_hypothesis(plan), written=briefing.plan(plan),
@@ -351,10 +350,8 @@ def _tried(experiments: Iterable[Experiment]) -> list[Tried]:
     """Every configuration of these experiments, as planned and as repaired."""
     found = []
     for experiment in experiments:
-        if experiment.plan is None:
-            continue
-        trainings = [t.training for t in experiment.plan.trials] + [t.training for t in experiment.trials]
-        found += [Tried(experiment.id, experiment.plan.recipe, each) for each in dict.fromkeys(trainings)]
+        for plan in filter(None, (experiment.plan, experiment.executed_plan)):
+            found += [Tried(experiment.id, plan.recipe_of(each), each) for each in experiment.trainings(plan)]
     return found
 
 

@@ -13,8 +13,9 @@ from ....tools.excerpt import brief
 from ....tools.guide import recipe_guide, training_guide
 from ....tools.preview import RecipeArgument
 from ....tools.untrusted import defanged
+from ....training.methods.protocol import RecipeName
 from ....training.plan import TrainingPlan
-from ...tree.experiment import Claim, ExperimentPlan, TrialPlan
+from ...tree.experiment import MOST_RECIPES, Claim, ExperimentPlan, TrialPlan
 
 LONGEST_LINE = 500
 """Characters of one sentence of an answer that are kept."""
@@ -33,6 +34,11 @@ def _name(text: str) -> str:
 
 Line = Annotated[str, AfterValidator(_line)]
 TrainingArgument = Annotated[TrainingPlan, WithJsonSchema({"type": "object"})]
+Recipes = Annotated[
+    dict[RecipeName, RecipeArgument],
+    Field(min_length=1, max_length=MOST_RECIPES),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "object"}}),
+]
 
 
 class _Answer(BaseModel):
@@ -105,17 +111,20 @@ class TrialAnswer(_Answer):
 
     note: Line = Field(description="What sets this trial apart, in a few words")
     training: TrainingArgument = Field(
-        description="Settings that differ from the defaults, as an object: " + training_guide()
+        description="Settings that differ from the defaults. " + training_guide()
     )
 
 
 class Details(_Answer):
-    """The plan in full: one recipe, and trials that differ on purpose."""
+    """The plan in full: recipes by name, and trials that differ on purpose."""
 
     hypothesis: Line = Field(
         description="What should happen and why, with the score to beat, so that a result can refute it"
     )
-    recipe: RecipeArgument = Field(description=recipe_guide())
+    recipes: Recipes = Field(
+        description="Data recipes by name, e.g. main; trials that name different ones compare data. "
+        + recipe_guide()
+    )
     trials: list[TrialAnswer] = Field(min_length=1, max_length=8)
 
     def plan(self, direction: Direction) -> ExperimentPlan:
@@ -124,7 +133,7 @@ class Details(_Answer):
             strategy=direction.strategy,
             direction=direction.direction,
             hypothesis=self.hypothesis,
-            recipe=self.recipe,
+            recipes=self.recipes,
             trials=[TrialPlan(training=trial.training, note=trial.note) for trial in self.trials],
         )
 
@@ -137,9 +146,7 @@ class Revision(_Answer):
         description="True if no change would keep the idea of the plan; then leave out the rest",
     )
     why: Line = Field(description="What you changed, or why you give up")
-    recipe: RecipeArgument | None = Field(
-        default=None, description="The whole changed recipe; none: as it was"
-    )
+    recipes: Recipes | None = Field(default=None, description="All recipes, changed; none: as they were")
     trials: list[TrialAnswer] | None = Field(
         default=None, min_length=1, max_length=8, description="All trials, changed; none: as they were"
     )
@@ -147,8 +154,8 @@ class Revision(_Answer):
     def applied(self, plan: ExperimentPlan) -> ExperimentPlan:
         """The plan with what was changed."""
         changed: dict[str, Any] = {}
-        if self.recipe is not None:
-            changed["recipe"] = self.recipe
+        if self.recipes is not None:
+            changed["recipes"] = self.recipes
         if self.trials is not None:
             changed["trials"] = [TrialPlan(training=t.training, note=t.note) for t in self.trials]
         return plan.model_copy(update=changed)

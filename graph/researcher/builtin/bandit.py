@@ -42,12 +42,12 @@ def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
     failed = ObservedGain(FAILURE_GAIN * scale(tree), 0.0)
     for experiment in tree:
         reference = tree.reference(experiment.id)
-        if experiment.plan is None or experiment.status == "running" or reference is None:
+        if experiment.tried_plan is None or experiment.status == "running" or reference is None:
             continue
         gain = tree.gains.get(experiment.id)
         if reference.id != experiment.parent_id and reference.score and experiment.score:
             gain = ObservedGain.between(reference.score, experiment.score)
-        found[experiment.plan.direction].append(gain or failed)
+        found[experiment.tried_plan.direction].append(gain or failed)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ....evaluation.metrics import metric
 from ....evaluation.statistics.comparison import paired_gain
+from ....training.methods.sft import SftStage
 from ....training.plan import TrainingPlan
 from ...tree.experiment import Claim, Diagnosis, Experiment, Symptom, TrialRecord
 from ..protocol import Evidence
@@ -30,8 +31,9 @@ FEW_VALID = 0.9
 MANY_MALFORMED = 0.1
 FEW_ROWS = 50
 
-_NAMES = {"lr_scheduler_type": "schedule", "neftune_noise_alpha": "NEFTune", "lora_rank": "rank"}
-_SILENT = {"lora_alpha", "max_length", "max_steps"}
+_NAMES = {"lr_scheduler_type": "schedule", "neftune_noise_alpha": "NEFTune"}
+_SILENT = {"alpha", "max_length", "max_steps"}
+_LENGTH = {"epochs", "max_steps", "recipe"}
 
 Shape = Literal["falling", "settled", "diverged", "too short"]
 
@@ -128,8 +130,8 @@ def _claims(evidence: Evidence, read: Diagnosis) -> list[Claim]:
 
     Over the baseline any training gains, which says nothing of a direction; nor does a gain within noise.
     """
-    plan, parent = evidence.experiment.plan, evidence.parent
-    if plan is None or parent is None or parent.plan is None:
+    plan, parent = evidence.experiment.tried_plan, evidence.parent
+    if plan is None or parent is None or parent.tried_plan is None:
         return []
     if read.verdict == "supported":
         text = f"{plan.direction} improved on its parent beyond noise: more of it may pay"
@@ -149,7 +151,7 @@ def _failure(experiment: Experiment, verdict: Diagnosis) -> Diagnosis:
     if "empty" in causes or (experiment.dataset is None and "empty" in reason):
         symptoms.add("too_little_data")
     ended = [f"{count} of {len(experiment.trials)} trials: {cause}" for cause, count in causes.most_common()]
-    direction = experiment.plan.direction if experiment.plan is not None else "?"
+    direction = experiment.tried_plan.direction if experiment.tried_plan is not None else "?"
     return verdict.model_copy(
         update={
             "symptoms": sorted(symptoms),
@@ -237,7 +239,9 @@ def _overfits(trials: Sequence[TrialRecord], best: TrialRecord) -> bool:
         if trial.rung != best.rung or trial.train_loss is None or trial.evaluation is None:
             continue
         lost = best.evaluation.score.value - trial.evaluation.score.value
-        by_heart = trial.train_loss < OVERFIT_LOSS_RATIO * best.train_loss and trial.training.epochs > 1
+        stage = trial.training.stage
+        again = isinstance(stage, SftStage) and stage.epochs > 1
+        by_heart = again and trial.train_loss < OVERFIT_LOSS_RATIO * best.train_loss
         if by_heart and lost > best.evaluation.score.standard_error:
             return True
     return False
@@ -277,13 +281,17 @@ def _contrast(trials: Sequence[TrialRecord]) -> str:
 
 def _difference(one: TrainingPlan, other: TrainingPlan) -> str:
     """'learning rate 0.002 against 0.0005'."""
-    ours, theirs = one.model_dump(exclude=_SILENT), other.model_dump(exclude=_SILENT)
+    ours, theirs = _settings(one), _settings(other)
     parts = [
-        f"{_NAMES.get(name, name.replace('_', ' '))} {_brief(value)} against {_brief(theirs[name])}"
+        f"{_NAMES.get(name, name.replace('_', ' '))} {_brief(value)} against {_brief(theirs.get(name))}"
         for name, value in ours.items()
-        if value != theirs[name]
+        if value != theirs.get(name)
     ]
     return ", ".join(parts) or "equal plans"
+
+
+def _settings(training: TrainingPlan) -> dict[str, object]:
+    return training.stage.model_dump(exclude=_SILENT) | training.weights.model_dump(exclude=_SILENT)
 
 
 def _brief(value: object) -> str:
@@ -295,19 +303,25 @@ def _brief(value: object) -> str:
 def _data_alone(evidence: Evidence, best: TrialRecord) -> str:
     """What the new data did with the parent's training plan, where that trial came as far as the best one."""
     parent, experiment = evidence.parent, evidence.experiment
-    if parent is None or parent.score is None or parent.plan is None or experiment.plan is None:
-        return ""
-    if parent.plan.recipe == experiment.plan.recipe:
+    if parent is None or parent.score is None or parent.tried_plan is None or experiment.tried_plan is None:
         return ""
     before = next((t.training for t in parent.trials if t.id == parent.best_trial), None)
-    same = {"epochs", "max_steps"}
+    if before is None:
+        return ""
+    recipe = parent.tried_plan.recipe_of(before)
     for trial in experiment.trials:
-        if before is None or trial.value is None or trial.rung != best.rung:
+        if trial.value is None or trial.rung != best.rung:
             continue
-        if trial.training.model_dump(exclude=same) == before.model_dump(exclude=same):
+        new = experiment.tried_plan.recipe_of(trial.training) != recipe
+        if new and _same_but_for_length(trial.training, before):
             scores = f"{trial.value:.3f} after {parent.score.value:.3f}"
             return f"the parent's training plan on the new data: {scores}"
     return ""
+
+
+def _same_but_for_length(one: TrainingPlan, other: TrainingPlan) -> bool:
+    ours, theirs = one.stage.model_dump(exclude=_LENGTH), other.stage.model_dump(exclude=_LENGTH)
+    return one.weights == other.weights and ours == theirs
 
 
 def _curve_line(best: TrialRecord, reading: CurveReading) -> str:

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 
 from ....training.data.expected_rows import expected_rows
 from ....training.data.recipe import DataRecipe
+from ....training.methods.protocol import MAIN
+from ....training.methods.sft import SFT
 from ....training.plan import TrainingPlan
 from ...tree.experiment import ExperimentPlan, Strategy, Symptom, TrialPlan
 from . import first_plan
 from .first_plan import MAX_ROWS
-from .situation import Situation, recipe_key
+from .situation import Situation, lora_weights, recipe_key, sft_stage
 
 MIN_ROWS = 8
 """A recipe that yields fewer rows than this is not proposed."""
@@ -28,7 +30,6 @@ DATA_RATES = (1.0, 1.5, 0.67, 2.2, 0.45, 3.0, 0.3, 1.2)
 
 NUDGE = 1.25
 SPREAD = 4.0
-RATE_LIMITS = (1e-6, 2e-2)
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,7 @@ class DataDirection(Direction):
         base = situation.fitted(
             situation.training, edit.recipe.rows or expected_rows(edit.recipe, situation.notes)
         )
-        variants = [
-            Variant(with_rate(base, base.learning_rate * factor), _rate_note(base, factor))
-            for factor in DATA_RATES
-        ]
+        variants = [Variant(scaled_rate(base, factor), _rate_note(base, factor)) for factor in DATA_RATES]
         chosen = untried(situation, edit.recipe, variants, rng)
         hypothesis = (
             f"{situation.symptom_phrase(self.remedies)}{edit.change}: {edit.because}. Expected: "
@@ -194,8 +192,13 @@ def training_direction(
 
 def with_rate(training: TrainingPlan, rate: float, digits: int = 3) -> TrainingPlan:
     """The plan with that learning rate, rounded and within sane limits."""
-    low, high = RATE_LIMITS
-    return training.model_copy(update={"learning_rate": float(f"{min(high, max(low, rate)):.{digits}g}")})
+    low, high = SFT.search_space["learning_rate"]
+    return training.with_stage(learning_rate=float(f"{min(high, max(low, rate)):.{digits}g}"))
+
+
+def scaled_rate(training: TrainingPlan, factor: float, digits: int = 3) -> TrainingPlan:
+    """The plan with its learning rate times `factor`; see `with_rate`."""
+    return with_rate(training, sft_stage(training).learning_rate * factor, digits)
 
 
 def with_rows(recipe: DataRecipe, situation: Situation) -> DataRecipe:
@@ -234,7 +237,7 @@ def plan(
         strategy=direction.strategy,
         direction=direction.name,
         hypothesis=hypothesis[:1].upper() + hypothesis[1:],
-        recipe=DataRecipe.model_validate(recipe.model_dump()),
+        recipes={MAIN: DataRecipe.model_validate(recipe.model_dump())},
         trials=[
             TrialPlan(training=TrainingPlan.model_validate(v.training.model_dump()), note=v.note)
             for v in chosen
@@ -245,21 +248,21 @@ def plan(
 def _near(base: TrainingPlan, situation: Situation, rng: random.Random) -> Variant:
     """An untried learning rate within `NUDGE` of the parent's best, on the promising side if there is one."""
     tried = situation.tried(recipe_key(situation.recipe))
-    near = with_rate(base, base.learning_rate * NUDGE ** (situation.rate_lean or rng.choice((-1, 1))))
+    near = scaled_rate(base, NUDGE ** (situation.rate_lean or rng.choice((-1, 1))))
     while near in tried:
-        near = with_rate(base, base.learning_rate * NUDGE ** rng.uniform(-1, 1), digits=6)
-    return Variant(near, f"close to the parent's best: learning rate {near.learning_rate:g}")
+        near = scaled_rate(base, NUDGE ** rng.uniform(-1, 1), digits=6)
+    return Variant(near, f"close to the parent's best: learning rate {sft_stage(near).learning_rate:g}")
 
 
 def _stray(base: TrainingPlan, rng: random.Random) -> Variant:
     """Another learning rate and rank near the base: there are enough of them for any search."""
-    rate = base.learning_rate * math.exp(rng.uniform(-1, 1) * math.log(SPREAD))
-    rank = rng.choice(sorted({base.lora_rank, 4, 8, 16, 32}))
-    near = with_rate(base, rate).model_copy(update={"lora_rank": rank, "lora_alpha": 2 * rank})
-    return Variant(near, f"learning rate {near.learning_rate:g}, rank {rank}")
+    near = scaled_rate(base, math.exp(rng.uniform(-1, 1) * math.log(SPREAD)))
+    rank = rng.choice(sorted({lora_weights(base).rank, 4, 8, 16, 32}))
+    note = f"learning rate {sft_stage(near).learning_rate:g}, rank {rank}"
+    return Variant(near.with_weights(rank=rank, alpha=2 * rank), note)
 
 
 def _rate_note(base: TrainingPlan, factor: float) -> str:
     if factor == 1.0:
         return "the parent's training plan on the new data"
-    return f"learning rate {with_rate(base, base.learning_rate * factor).learning_rate:g}"
+    return f"learning rate {sft_stage(scaled_rate(base, factor)).learning_rate:g}"

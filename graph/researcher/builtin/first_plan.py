@@ -6,7 +6,9 @@ from ....evaluation.task import Task
 from ....training.data.expected_rows import expected_rows
 from ....training.data.operators.shuffle import Shuffle
 from ....training.data.recipe import DataRecipe
-from ....training.plan import Module, TrainingPlan
+from ....training.methods.sft import SftStage
+from ....training.plan import TrainingPlan
+from ....training.weights.lora import LoraWeights, Module
 from ..protocol import ResearchNotes, SourceNotes
 from .recipe_edits import is_usable, new_stream
 
@@ -47,15 +49,14 @@ MAX_ROWS = 50_000
 
 def training(task: Task, trial_examples: int) -> TrainingPlan:
     """The training plan to start from; a row may be as long as what evaluation lets through."""
-    return TrainingPlan(
+    longest = task.generation.max_prompt_tokens + task.generation.max_new_tokens
+    stage = SftStage(
         learning_rate=LEARNING_RATE,
         batch_size=max(1, min(BATCH_SIZE, trial_examples // FEWEST_STEPS)),
-        lora_rank=LORA_RANK,
-        lora_alpha=LORA_ALPHA,
-        target_modules=EVERY_LINEAR,
-        layers="upper_half",
-        max_length=min(32_768, max(256, task.generation.max_prompt_tokens + task.generation.max_new_tokens)),
+        max_length=min(32_768, max(256, longest)),
     )
+    weights = LoraWeights(rank=LORA_RANK, alpha=LORA_ALPHA, target_modules=EVERY_LINEAR, layers="upper_half")
+    return TrainingPlan(weights=weights, stages=(stage,))
 
 
 def variants(base: TrainingPlan) -> list[tuple[TrainingPlan, str]]:
@@ -64,7 +65,7 @@ def variants(base: TrainingPlan) -> list[tuple[TrainingPlan, str]]:
     for factor, modules in VARIANTS:
         rate = LEARNING_RATE * factor
         names = NAMES[modules]
-        plan = base.model_copy(update={"learning_rate": rate, "target_modules": modules})
+        plan = base.with_stage(learning_rate=rate).with_weights(target_modules=modules)
         found.append((plan, f"learning rate {rate:g} on {names}"))
     return found
 

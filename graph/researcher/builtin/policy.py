@@ -95,7 +95,9 @@ class BuiltinResearcher:
         size, seen = scale(situation.tree), outcomes(situation.tree)
         arms = {name: arm(d.optimism, size, seen.get(name, ())) for name, d in DIRECTIONS.items()}
         asked = asked_for(request.hint, DIRECTIONS.values()) if request.hint else set()
-        here = [child.plan.direction for child in request.context.children if child.plan is not None]
+        here = [
+            child.tried_plan.direction for child in request.context.children if child.tried_plan is not None
+        ]
         bonus = {
             name: size
             * (

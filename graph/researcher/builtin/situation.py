@@ -11,7 +11,10 @@ from ....evaluation.task import Task
 from ....files import fingerprint
 from ....training.data.expected_rows import expected_rows
 from ....training.data.recipe import DataRecipe
+from ....training.methods.protocol import MAIN
+from ....training.methods.sft import SftStage
 from ....training.plan import TrainingPlan
+from ....training.weights.lora import LoraWeights
 from ...tree.experiment import Experiment, Symptom, TrialRecord
 from ...tree.tree import Tree
 from ..protocol import PlanningRequest, ResearchNotes
@@ -41,25 +44,44 @@ def recipe_key(recipe: DataRecipe) -> str:
     return fingerprint([recipe.model_dump(mode="json", exclude={"streams": {"__all__": {"weight"}}}), shares])
 
 
+def sft_stage(training: TrainingPlan) -> SftStage:
+    """The stage of a plan that this policy can vary. Raises TypeError for another method."""
+    if not isinstance(training.stage, SftStage):
+        raise TypeError(f"the built-in policy varies stages of method sft, not {training.stage.method}")
+    return training.stage
+
+
+def lora_weights(training: TrainingPlan) -> LoraWeights:
+    """The weights of a plan that this policy can vary. Raises TypeError for another kind."""
+    if not isinstance(training.weights, LoraWeights):
+        raise TypeError(f"the built-in policy varies weights of kind lora, not {training.weights.kind}")
+    return training.weights
+
+
+def on_main(training: TrainingPlan) -> TrainingPlan:
+    """The plan with its data called 'main': the name of a recipe makes no difference."""
+    return training.with_stage(recipe=MAIN)
+
+
 class History:
     """Which configurations a growing tree tried: an experiment that did not change isn't read again."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Experiment, str]] = {}
-        self._tried: dict[str, dict[str, set[TrainingPlan]]] = defaultdict(dict)
+        self._known: dict[str, Experiment] = {}
+        self._tried: dict[str, dict[str, set[TrainingPlan]]] = defaultdict(lambda: defaultdict(set))
 
     def read(self, tree: Tree) -> None:
         """Take in what changed."""
         for experiment in tree:
-            known = self._known.get(experiment.id)
-            if experiment.plan is None or (known is not None and known[0] is experiment):
+            if self._known.get(experiment.id) is experiment:
                 continue
-            if known is not None:
-                del self._tried[known[1]][experiment.id]
-            key = recipe_key(experiment.plan.recipe)
-            self._known[experiment.id] = experiment, key
-            planned = {trial.training for trial in experiment.plan.trials}
-            self._tried[key][experiment.id] = planned | {trial.training for trial in experiment.trials}
+            self._known[experiment.id] = experiment
+            for nodes in self._tried.values():
+                nodes.pop(experiment.id, None)
+            for plan in filter(None, (experiment.plan, experiment.executed_plan)):
+                keys = {name: recipe_key(recipe) for name, recipe in plan.recipes.items()}
+                for training in experiment.trainings(plan):
+                    self._tried[keys[training.stage.recipe]][experiment.id].add(on_main(training))
 
     def tried(self, tree: Tree, key: str) -> set[TrainingPlan]:
         """The training plans that a tree tried on the recipe with that key, as proposed and as repaired."""
@@ -97,15 +119,15 @@ class Situation:
         source = next((e for e in reversed(tree.path(node.id)) if _best(e) is not None), None)
         rows, records = 0, tuple[TrialRecord, ...]()
         history.read(tree)
-        if source is None or source.plan is None:
+        if source is None or source.tried_plan is None:
             recipe = first_plan.recipe(request.task, request.notes, request.trial_examples)
             training = first_plan.training(request.task, request.trial_examples)
         else:
             best = _best(source)
             assert best is not None
-            recipe, training = source.plan.recipe, best.training
-            records = tuple(t for t in source.trials if t.evaluation is not None)
-            rows = source.dataset.rows if source.dataset is not None else 0
+            recipe, training = source.tried_plan.recipe_of(best.training), on_main(best.training)
+            records = tuple(t for t in source.trials if t.evaluation is not None and _can_vary(t.training))
+            rows = source.datasets[best.recipe].rows if best.recipe in source.datasets else 0
         return cls(
             task=request.task,
             notes=request.notes,
@@ -120,8 +142,18 @@ class Situation:
             symptoms=_symptoms(request),
             records=records,
             hint=request.hint,
-            untouched=not any(e.plan is not None for e in tree),
+            untouched=not any(e.tried_plan is not None for e in tree),
         )
+
+    @property
+    def stage(self) -> SftStage:
+        """The stage of the parent's best training plan."""
+        return sft_stage(self.training)
+
+    @property
+    def weights(self) -> LoraWeights:
+        """The weights of the parent's best training plan."""
+        return lora_weights(self.training)
 
     def tried(self, key: str) -> set[TrainingPlan]:
         """The training plans that were tried on the recipe with that key (`recipe_key`)."""
@@ -154,7 +186,7 @@ class Situation:
 
     def fitted(self, training: TrainingPlan, rows: int) -> TrainingPlan:
         """The training plan with its length fitted to the examples a trial may consume."""
-        return training.model_copy(update={"epochs": self.epochs(rows), "max_steps": None})
+        return training.with_stage(epochs=self.epochs(rows), max_steps=None)
 
     @property
     def rate_lean(self) -> int:
@@ -172,17 +204,24 @@ class Situation:
             return -1
         if "under_fitting" in self.symptoms:
             return 1
-        rates = [trial.training.learning_rate for trial in self.records]
+        rates = [sft_stage(trial.training).learning_rate for trial in self.records]
         best = max(self.records, key=lambda t: (t.rung, t.value or 0.0, -t.index), default=None)
         if best is None or len(set(rates)) < 2:
             return 0
-        return (best.training.learning_rate == max(rates)) - (best.training.learning_rate == min(rates))
+        rate = sft_stage(best.training).learning_rate
+        return (rate == max(rates)) - (rate == min(rates))
 
 
 def _best(experiment: Experiment) -> TrialRecord | None:
-    if experiment.plan is None:
+    """The experiment's best trial, if this policy can vary its training plan."""
+    if experiment.tried_plan is None:
         return None
-    return next((trial for trial in experiment.trials if trial.id == experiment.best_trial), None)
+    best = next((trial for trial in experiment.trials if trial.id == experiment.best_trial), None)
+    return best if best is not None and _can_vary(best.training) else None
+
+
+def _can_vary(training: TrainingPlan) -> bool:
+    return isinstance(training.stage, SftStage) and isinstance(training.weights, LoraWeights)
 
 
 def _symptoms(request: PlanningRequest) -> frozenset[Symptom]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ....training.plan import Module
-from .directions import Edit, Variant, data_direction, training_direction, with_rate
+from ....training.weights.lora import LoraWeights, Module
+from .directions import Edit, Variant, data_direction, scaled_rate, training_direction
 from .first_plan import ATTENTION, EVERY_LINEAR, QUERY_VALUE
-from .situation import MAX_PASSES, Situation
+from .situation import MAX_PASSES, Situation, lora_weights, sft_stage
 
 FEED_FORWARD: tuple[Module, ...] = ("gate_proj", "up_proj", "down_proj")
 
@@ -17,8 +17,12 @@ DOWN = (0.5, 0.67, 0.33, 1.4, 0.2, 0.8, 2.0)
 AROUND = (0.5, 2.0, 0.7, 1.5, 3.0, 0.33, 1.25)
 
 
-def _variant(situation: Situation, note: str, **changes: Any) -> Variant:
-    return Variant(situation.training.model_copy(update=changes), note)
+def _of_stage(situation: Situation, note: str, **changes: Any) -> Variant:
+    return Variant(situation.training.with_stage(**changes), note)
+
+
+def _of_weights(situation: Situation, note: str, **changes: Any) -> Variant:
+    return Variant(situation.training.with_weights(**changes), note)
 
 
 @training_direction(
@@ -31,8 +35,8 @@ def learning_rate(situation: Situation) -> list[Variant]:
     """Upwards where training was cut short or larger rates won, downwards where it was too much."""
     found = []
     for factor in {1: UP, -1: DOWN, 0: AROUND}[situation.rate_lean]:
-        changed = with_rate(situation.training, situation.training.learning_rate * factor)
-        found.append(Variant(changed, f"learning rate {changed.learning_rate:g}"))
+        changed = scaled_rate(situation.training, factor)
+        found.append(Variant(changed, f"learning rate {sft_stage(changed).learning_rate:g}"))
     return found
 
 
@@ -51,16 +55,21 @@ def capacity(situation: Situation) -> list[Variant]:
         ("q+v", QUERY_VALUE),
         ("the feed-forward layers", FEED_FORWARD),
     ):
-        if modules != situation.training.target_modules:
-            found.append(_variant(situation, f"LoRA on {name}", target_modules=modules))
+        if modules != situation.weights.target_modules:
+            found.append(_of_weights(situation, f"LoRA on {name}", target_modules=modules))
     for rank in (16, 32, 4, 64):
-        if rank != situation.training.lora_rank:
-            found.append(_variant(situation, f"rank {rank}", lora_rank=rank, lora_alpha=2 * rank))
-    size = situation.training.lora_rank * len(situation.training.target_modules)
-    sizes = {id(v): v.training.lora_rank * len(v.training.target_modules) for v in found}
+        if rank != situation.weights.rank:
+            found.append(_of_weights(situation, f"rank {rank}", rank=rank, alpha=2 * rank))
+    now = _size(situation.weights)
+    sizes = {id(v): _size(lora_weights(v.training)) for v in found}
     if "over_fitting" in situation.symptoms:
-        return sorted(found, key=lambda v: (sizes[id(v)] >= size, -sizes[id(v)]))
-    return sorted(found, key=lambda v: (sizes[id(v)] <= size, sizes[id(v)]))
+        return sorted(found, key=lambda v: (sizes[id(v)] >= now, -sizes[id(v)]))
+    return sorted(found, key=lambda v: (sizes[id(v)] <= now, sizes[id(v)]))
+
+
+def _size(weights: LoraWeights) -> int:
+    """Trained weights in units of one adapted matrix at rank 1."""
+    return weights.rank * len(weights.target_modules)
 
 
 @training_direction(
@@ -75,10 +84,10 @@ def layers(situation: Situation) -> list[Variant]:
     found = []
     for factor in (1.0, 0.6, 1.6):
         for value, name in names.items():
-            if value != situation.training.layers:
-                changed = with_rate(situation.training, situation.training.learning_rate * factor)
-                note = f"LoRA on {name}, learning rate {changed.learning_rate:g}"
-                found.append(Variant(changed.model_copy(update={"layers": value}), note))
+            if value != situation.weights.layers:
+                changed = scaled_rate(situation.training, factor).with_weights(layers=value)
+                note = f"LoRA on {name}, learning rate {sft_stage(changed).learning_rate:g}"
+                found.append(Variant(changed, note))
     return found
 
 
@@ -90,16 +99,16 @@ def layers(situation: Situation) -> list[Variant]:
 )
 def batch_size(situation: Situation) -> list[Variant]:
     """Half and double batches; the learning rate as it is, or scaled with the square root of the size."""
-    base = situation.training
+    base = situation.stage
     factors = (2.0, 4.0, 0.5) if "divergence" in situation.symptoms else (0.5, 0.25, 2.0)
     found = []
     for factor in factors:
         size = round(base.batch_size * factor)
         if not 1 <= size <= min(512, max(1, situation.rows // 2)) or size == base.batch_size:
             continue
-        found.append(_variant(situation, f"batch {size}", batch_size=size))
-        scaled = with_rate(found[-1].training, base.learning_rate * math.sqrt(factor))
-        found.append(Variant(scaled, f"batch {size}, learning rate {scaled.learning_rate:g}"))
+        found.append(_of_stage(situation, f"batch {size}", batch_size=size))
+        scaled = scaled_rate(found[-1].training, math.sqrt(factor))
+        found.append(Variant(scaled, f"batch {size}, learning rate {sft_stage(scaled).learning_rate:g}"))
     return found
 
 
@@ -115,10 +124,11 @@ def schedule(situation: Situation) -> list[Variant]:
     for name in ("cosine", "constant_with_warmup", "linear"):
         for warmup in (0.05, 0.15, 0.0):
             changes = {"lr_scheduler_type": name, "warmup_ratio": warmup}
-            if changes != situation.training.model_dump(include=set(changes)):
-                found.append(_variant(situation, f"{name}, warm-up {warmup:g}", **changes))
+            if changes != situation.stage.model_dump(include=set(changes)):
+                found.append(_of_stage(situation, f"{name}, warm-up {warmup:g}", **changes))
+    now = situation.stage.lr_scheduler_type
     # A different shape before a different warm-up: the larger change says more.
-    return sorted(found, key=lambda v: v.training.lr_scheduler_type == situation.training.lr_scheduler_type)
+    return sorted(found, key=lambda v: sft_stage(v.training).lr_scheduler_type == now)
 
 
 @training_direction(
@@ -129,20 +139,20 @@ def schedule(situation: Situation) -> list[Variant]:
 )
 def regularisation(situation: Situation) -> list[Variant]:
     """NEFTune, dropout, weight decay, and two of them together."""
-    options: list[tuple[str, dict[str, Any]]] = [
-        ("NEFTune 5", {"neftune_noise_alpha": 5.0}),
-        ("dropout 0.05", {"lora_dropout": 0.05}),
-        ("weight decay 0.05", {"weight_decay": 0.05}),
-        ("NEFTune 5, dropout 0.05", {"neftune_noise_alpha": 5.0, "lora_dropout": 0.05}),
-        ("NEFTune 10", {"neftune_noise_alpha": 10.0}),
-        ("dropout 0.1, weight decay 0.05", {"lora_dropout": 0.1, "weight_decay": 0.05}),
-        ("no regularisation", {"neftune_noise_alpha": None, "lora_dropout": 0.0, "weight_decay": 0.0}),
+    options: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        ("NEFTune 5", {"neftune_noise_alpha": 5.0}, {}),
+        ("dropout 0.05", {}, {"dropout": 0.05}),
+        ("weight decay 0.05", {"weight_decay": 0.05}, {}),
+        ("NEFTune 5, dropout 0.05", {"neftune_noise_alpha": 5.0}, {"dropout": 0.05}),
+        ("NEFTune 10", {"neftune_noise_alpha": 10.0}, {}),
+        ("dropout 0.1, weight decay 0.05", {"weight_decay": 0.05}, {"dropout": 0.1}),
+        ("no regularisation", {"neftune_noise_alpha": None, "weight_decay": 0.0}, {"dropout": 0.0}),
     ]
-    return [
-        _variant(situation, note, **changes)
-        for note, changes in options
-        if changes != situation.training.model_dump(include=set(changes))
+    changed = [
+        Variant(situation.training.with_stage(**stage).with_weights(**weights), note)
+        for note, stage, weights in options
     ]
+    return [variant for variant in changed if variant.training != situation.training]
 
 
 @data_direction(

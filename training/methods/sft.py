@@ -1,0 +1,247 @@
+"""Supervised fine-tuning: cross entropy on the completion's tokens, by `trl.SFTTrainer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ...errors import PlanError
+from ..causes import Cause, Problem
+from ..data.render import Contents
+from .prompt_completion import RowTokens, measure_rows
+from .protocol import Measured, RowSchema, Stage, StageRepair
+
+LOWEST_RATE = 100
+"""A repair lowers the learning rate to one part in so many at most: below, a trial would hardly learn."""
+
+FEWEST_STEPS = 5
+"""Optimiser steps below which hardly anything is learnt."""
+
+_SPARE = 1.05  # epochs and shares are rounded: a little over the budget is no fault
+_LONGEST = 32_768
+_MOST_ACCUMULATION = 128
+
+
+class SftStage(Stage):
+    """Supervised fine-tuning, loss on the completion only. Fields follow `transformers.TrainingArguments`."""
+
+    method: Literal["sft"] = "sft"
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e-1, description="Peak learning rate of AdamW")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
+        default="linear", description="How the learning rate falls after the warm-up"
+    )
+    warmup_ratio: float = Field(default=0.05, ge=0, le=0.5, description="Share of the steps that warm up")
+    epochs: float = Field(
+        default=1.0, gt=0, le=20, description="Passes over the data set; ignored with max_steps"
+    )
+    max_steps: int | None = Field(
+        default=None, ge=1, le=100_000, description="Full schedule in optimiser steps"
+    )
+    batch_size: int = Field(default=16, ge=1, le=512, description="Rows of one forward pass")
+    gradient_accumulation: int = Field(
+        default=1, ge=1, le=_MOST_ACCUMULATION, description="Forward passes of one optimiser step"
+    )
+    max_length: int = Field(
+        default=256, ge=16, le=_LONGEST, description="Tokens; longer rows are repaired or refused"
+    )
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay of AdamW")
+    max_grad_norm: float = Field(default=1.0, gt=0, le=100, description="Gradients are clipped to this norm")
+    neftune_noise_alpha: float | None = Field(
+        default=None, ge=0, le=50, description="NEFTune noise on the embeddings (Jain et al., 2023)"
+    )
+    append_eos: bool = Field(
+        default=False, description="For chat templates that leave the end-of-sequence token out"
+    )
+
+
+class Sft:
+    """See `protocol.Method`."""
+
+    name = "sft"
+    stage = SftStage
+    row_schema: RowSchema = "prompt_completion"
+    trainer = f"{__package__}.sft_trainer:train"
+    search_space: Mapping[str, tuple[float, float]] = {"learning_rate": (1e-6, 2e-2), "batch_size": (1, 512)}
+    repairable: Mapping[str, Literal["up", "down"]] = {
+        "batch_size": "down",
+        "max_length": "up",
+        "learning_rate": "down",
+        "warmup_ratio": "up",
+        "max_grad_norm": "down",
+        "append_eos": "up",
+    }
+
+    def total_steps(self, stage: SftStage, rows: int) -> int:
+        """See `protocol.Method`."""
+        if stage.max_steps is not None:
+            return stage.max_steps
+        per_epoch = -(-rows // self.rows_per_step(stage))
+        return max(1, round(per_epoch * stage.epochs))
+
+    def rows_per_step(self, stage: SftStage) -> int:
+        """See `protocol.Method`."""
+        return stage.batch_size * stage.gradient_accumulation
+
+    def trained_tokens(self, stage: SftStage, mean_tokens: float, rows: int) -> float:
+        """See `protocol.Method`."""
+        tokens = min(mean_tokens, stage.max_length)
+        return self.total_steps(stage, rows) * self.rows_per_step(stage) * tokens
+
+    def measure(self, stage: SftStage, dataset: Path, base_model: Path) -> Measured:
+        """See `protocol.Method`."""
+        rows, sample, longest = measure_rows(str(dataset), str(base_model))
+        measured = [*sample, *longest]
+        unfit = {
+            "too_long": sum(_length(row, stage) > stage.max_length for row in measured),
+            "without_loss": sum(
+                not row.prompt < min(_length(row, stage), stage.max_length) for row in measured
+            ),
+            "without_eos": 0 if stage.append_eos else sum(not row.ends for row in measured),
+        }
+        of = f"of {len(measured)} rows" + (" looked at" if len(measured) < rows else "")
+        most = max(_length(row, stage) for row in measured)
+        return Measured(
+            rows=rows,
+            measured_rows=len(measured),
+            lengths=[_length(row, stage) for row in sample],
+            longest=most,
+            unfit=unfit,
+            problems=_problems(stage, unfit, of, most),
+        )
+
+    def plan_faults(self, stage: SftStage, contents: Contents, examples: int) -> list[str]:
+        """See `protocol.Method`."""
+        rows, faults = contents.rows, list[str]()
+        steps, step = self.total_steps(stage, rows), self.rows_per_step(stage)
+        # The last step of a pass may be a smaller one, so passes are counted in rows and not in steps.
+        used = steps * step if stage.max_steps is not None else round(rows * stage.epochs)
+        if used > examples * _SPARE:
+            name = "epochs" if stage.max_steps is None else "max_steps"
+            fits = f"{examples / rows:.3g}" if stage.max_steps is None else f"{max(1, examples // step)}"
+            faults.append(
+                f"{used} examples would be consumed ({rows} rows, {steps} steps of {step}), {examples} "
+                f"are allowed: set {name} to {fits}, or take fewer rows"
+            )
+        if steps < FEWEST_STEPS:
+            faults.append(
+                f"only {steps} optimiser steps of {step} rows: lower batch_size, or take more rows or epochs"
+            )
+        if contents.words.max > stage.max_length:
+            faults.append(
+                f"the longest row has {contents.words.max} words, more than max_length {stage.max_length} "
+                "tokens: raise max_length, or filter by max_words"
+            )
+        return faults
+
+    def effective(self, stage: SftStage) -> dict[str, Any]:
+        """See `protocol.Method`."""
+        settings = stage.model_dump()
+        if stage.max_steps is not None:
+            del settings["epochs"]
+        if stage.lr_scheduler_type == "constant":
+            del settings["warmup_ratio"]
+        settings["neftune_noise_alpha"] = stage.neftune_noise_alpha or None
+        return settings
+
+    def repair(self, stage: SftStage, cause: Cause) -> StageRepair | None:
+        """One rule for a cause, a small change that keeps the hypothesis; see `protocol.Method`."""
+        match cause:
+            case "too_long":
+                return _raise_max_length(stage)
+            case "out_of_memory":
+                return _halve_batch(stage)
+            case "nan_loss":
+                return _lower_learning_rate(stage)
+            case "no_eos":
+                return _append_eos(stage)
+        return None
+
+    def adjusted(self, stage: SftStage, changes: Mapping[str, Any]) -> SftStage:
+        """See `protocol.Method`."""
+        changed = {name: value for name, value in changes.items() if value != getattr(stage, name)}
+        for name, value in changed.items():
+            old = getattr(stage, name)
+            if (value > old) == (self.repairable[name] == "down"):
+                raise PlanError(f"{name} may only go {self.repairable[name]} from {old:g}")
+        lowest = stage.learning_rate / LOWEST_RATE
+        if changed.get("learning_rate", lowest) < lowest:
+            raise PlanError(f"learning_rate may go down to {lowest:g}, no lower")
+        if "batch_size" in changed:
+            rows = self.rows_per_step(stage)
+            accumulation, rest = divmod(rows, int(changed["batch_size"]))
+            if rest or accumulation > _MOST_ACCUMULATION:
+                raise PlanError(
+                    f"batch_size must divide the {rows} rows of a step, into {_MOST_ACCUMULATION} parts at most"
+                )
+            changed["gradient_accumulation"] = accumulation
+        return stage.model_copy(update=changed)
+
+
+SFT = Sft()
+
+
+def _length(row: RowTokens, stage: SftStage) -> int:
+    return row.total + (stage.append_eos and not row.ends)
+
+
+def _problems(stage: SftStage, unfit: Mapping[str, int], of: str, longest: int) -> list[Problem]:
+    found: list[Problem] = []
+    if unfit["too_long"]:
+        message = (
+            f"{unfit['too_long']} {of} are longer than max_length {stage.max_length}; the longest has "
+            f"{longest} tokens: raise max_length, or filter long rows out"
+        )
+        found.append(Problem(cause="too_long", message=message))
+    elif unfit["without_loss"]:
+        message = f"{unfit['without_loss']} {of} have no token with a loss: look at their answers"
+        found.append(Problem(cause="empty", message=message))
+    if unfit["without_eos"]:
+        message = (
+            f"the answers of {unfit['without_eos']} {of} lack the end-of-sequence token, so the model would "
+            "not learn to stop: set append_eos"
+        )
+        found.append(Problem(cause="no_eos", message=message))
+    return found
+
+
+def _raise_max_length(stage: SftStage) -> StageRepair | None:
+    if stage.max_length >= _LONGEST:
+        return None
+    length = min(stage.max_length * 2, _LONGEST)
+    return StageRepair(
+        stage.model_copy(update={"max_length": length}),
+        f"rows were longer than max_length {stage.max_length}: raised to {length}",
+    )
+
+
+def _halve_batch(stage: SftStage) -> StageRepair | None:
+    if stage.batch_size == 1:
+        return None
+    batch = stage.batch_size // 2
+    accumulation = min(stage.gradient_accumulation * stage.batch_size // batch, _MOST_ACCUMULATION)
+    return StageRepair(
+        stage.model_copy(update={"batch_size": batch, "gradient_accumulation": accumulation}),
+        f"out of memory at batch size {stage.batch_size}: {batch} with {accumulation}× accumulation instead",
+    )
+
+
+def _lower_learning_rate(stage: SftStage) -> StageRepair | None:
+    if stage.learning_rate < 1e-6:
+        return None
+    rate = stage.learning_rate / 3
+    return StageRepair(
+        stage.model_copy(update={"learning_rate": rate, "warmup_ratio": max(stage.warmup_ratio, 0.1)}),
+        f"the loss became NaN at learning rate {stage.learning_rate:g}: {rate:g} with warm-up instead",
+    )
+
+
+def _append_eos(stage: SftStage) -> StageRepair | None:
+    if stage.append_eos:
+        return None
+    return StageRepair(
+        stage.model_copy(update={"append_eos": True}),
+        "answers did not end with the end-of-sequence token: it is appended",
+    )

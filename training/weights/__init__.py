@@ -1,0 +1,19 @@
+"""Kinds of weights: what a training produces, one file a kind; see `protocol.Weights`.
+
+To add one: an object in a file here and a line in `WEIGHTS`, or in another package by an entry point of the group
+`trex.weights` whose name is the kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...registry import Registry
+from .protocol import Weights, WeightsSettings
+
+WEIGHTS = Registry[Weights[Any]]("kind of weights", "trex.weights", {"lora": f"{__name__}.lora:LORA"})
+
+
+def weights_of(settings: WeightsSettings) -> Weights[Any]:
+    """The kind of weights that these settings describe. Raises InputError if its package is not installed."""
+    return WEIGHTS.load(settings.kind)

@@ -1,0 +1,70 @@
+"""The protocol of a kind of weights: how trainable weights are made on a base model, saved and checked.
+
+A kind is one object in a file of its own, registered in `training/weights/__init__.py` or by an entry point
+`trex.weights`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class WeightsSettings(BaseModel):
+    """What a training plan says of the weights it trains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: str
+
+
+W = TypeVar("W", bound=WeightsSettings)
+
+
+class Weights(Protocol[W]):
+    """A kind of weights. Only `make` and `save` may import torch."""
+
+    kind: str
+    settings: type[W]
+    """The settings: a pydantic model whose fields have bounds and descriptions."""
+
+    def describe(self, settings: W) -> str:
+        """The kind and its settings in a few words, for reports."""
+        ...
+
+    def effective(self, settings: W) -> dict[str, Any]:
+        """The settings that have an effect. Equal effective settings make the same weights."""
+        ...
+
+    def make(self, settings: W, base: Any, seed: int) -> Any:
+        """A model with fresh trainable weights on `base`, a `PreTrainedModel` in float32.
+
+        The values that are drawn depend on `seed` alone.
+        """
+        ...
+
+    def save(self, model: Any, folder: Path, state_dict: dict[str, Any] | None = None) -> None:
+        """Write the trainable weights of a model made by `make` into a checkpoint."""
+        ...
+
+    def export(self, checkpoint: Path, target: Path, base_model: Path) -> None:
+        """Copy the weights of a checkpoint into `target`, the same bytes on every machine."""
+        ...
+
+    def hash(self, folder: Path) -> str:
+        """The hash of exported weights."""
+        ...
+
+    def verify(self, folder: Path) -> None:
+        """Raise IntegrityError unless the folder holds complete exported weights of this kind."""
+        ...
+
+    def parameters(self, settings: W, base_model: Path) -> int:
+        """About how many numbers are trained, from the base model's configuration."""
+        ...
+
+    def disk_bytes(self, settings: W, base_model: Path) -> int:
+        """Disk space that the checkpoints and exports of one trial need at most."""
+        ...
