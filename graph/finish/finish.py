@@ -19,6 +19,7 @@ from ..report.summary import Ending, FinishRecord, Spend, summarise, tally
 from ..report.write_report import write_report
 from ..run.budget import Reading
 from ..run.estimate import remember_rates
+from ..run.migration import migrated
 from ..run.runtime import Runtime
 from ..steering.lineage import saw_test_split
 from ..tree.experiment import Experiment, TrialRecord
@@ -192,4 +193,4 @@ def _measured(rows: Sequence[dict[str, Any]]) -> Measured:
 
 def read_finish(path: Path) -> FinishRecord | None:
     """finish.json, None while the run has not ended."""
-    return FinishRecord.model_validate(read_json(path)) if path.exists() else None
+    return FinishRecord.model_validate(migrated("finish", read_json(path))) if path.exists() else None

@@ -22,6 +22,7 @@ from ...training.runners import OnProgress
 from ...training.runners.local import LocalLauncher
 from ..report.summary import FinishRecord
 from ..run.machine import Machine
+from ..run.migration import migrated
 from ..run.runtime import Runtime
 from ..run.settings import Settings
 from ..tree.experiment import Experiment, TrialRecord
@@ -132,7 +133,7 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
 def _read(best: Path) -> tuple[WinningPlan, DataRecipe, Task]:
     try:
         return (
-            WinningPlan.model_validate(read_yaml(best / "plan.yaml")),
+            WinningPlan.model_validate(migrated("winner", read_yaml(best / "plan.yaml"))),
             DataRecipe.model_validate(read_yaml(best / "recipe.yaml")),
             Task.model_validate(read_json(best / "task.json")),
         )

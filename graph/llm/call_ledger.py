@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..run.migration import migrated
 from .protocol import CallRecord, ModelBudgetSpent, Role
 from .usage import Usage
 
@@ -274,4 +275,4 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError:
                 continue
             if isinstance(line, dict) and "event" in line:
-                yield line
+                yield migrated("call", line)

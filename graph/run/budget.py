@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...files import read_json, write_json
+from .migration import migrated
 
 _SAVE_EVERY_S = 5.0
 
@@ -25,7 +26,7 @@ class Reading(BaseModel):
 
 def read_clock(path: Path) -> Reading:
     """The clock file of a run; zeros before the first."""
-    return Reading.model_validate(read_json(path)) if path.exists() else Reading()
+    return Reading.model_validate(migrated("clock", read_json(path))) if path.exists() else Reading()
 
 
 class Clock:

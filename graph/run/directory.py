@@ -17,6 +17,7 @@ from ...evaluation.task import Task
 from ...files import read_json, try_lock, write_json
 from ..report.integrity import confinement_of
 from ..report.summary import RunInfo
+from .migration import migrated
 from .settings import SCHEMA_VERSION, Settings
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "langgraph", "duckdb")
@@ -102,6 +103,7 @@ class RunDirectory:
             raise InputError(f"{self.run_file} cannot be read ({error}): the run cannot be opened") from error
         if not isinstance(info, dict):
             raise InputError(f"{self.run_file} is damaged: it holds no JSON object")
+        info = migrated("run", info)
         if info.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
                 f"{self.run_file} has schema version {info.get('schema_version')}, this TREX reads "

@@ -39,6 +39,7 @@ from .agents import open_agents
 from .budget import Budget, Clock
 from .directory import RunDirectory
 from .events import emit
+from .migration import migrated
 from .settings import Settings
 
 _INSIGHTS = TypeAdapter(tuple[Insight, ...])
@@ -220,7 +221,9 @@ class RuntimeRegistry:
             if self._closed:
                 raise TrexError("the run was stopped")
             if directory not in self._runtimes:
-                self._runtimes[directory] = self._open_runtime(Settings.model_validate(settings))
+                self._runtimes[directory] = self._open_runtime(
+                    Settings.model_validate(migrated("settings", settings))
+                )
             return self._runtimes[directory]
 
     def interrupt(self) -> None:

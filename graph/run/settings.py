@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ...errors import InputError
 from ..llm.model_settings import ModelSettings
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PolicyName = Literal["mcts", "gbfs", "ses", "random"]
 DEFAULT_ROUNDS = 2

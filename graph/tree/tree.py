@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...errors import TrexError
 from ...evaluation.results import Score
+from ..run.migration import migrated
 from .experiment import Experiment
 from .posterior import Posterior, estimate_gain_variance, first_posterior, refined_posterior
 
@@ -370,7 +371,7 @@ class TreeReader:
         known = self._known.get(node)
         if known is not None and known[0] is fields:
             return known[1]
-        experiment = Experiment.model_validate(fields)
+        experiment = Experiment.model_validate(migrated("experiment", fields))
         if experiment.id != node:
             raise TrexError(f"the state keeps experiment {experiment.id!r} under the key {node!r}")
         return experiment
