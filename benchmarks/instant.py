@@ -26,7 +26,7 @@ from trex.graph.run.runtime import Runtime
 from trex.graph.run.settings import Settings
 from trex.graph.store.projection import Projector
 from trex.graph.tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
-from trex.graph.tree.policies import policy
+from trex.graph.tree.policies import POLICIES
 from trex.graph.tree.tree import TreeReader
 from trex.training.data.build import RECIPE
 from trex.training.data.recipe_file import recipe_to_yaml
@@ -183,7 +183,7 @@ def open_instant_runtime(settings: Settings) -> Runtime:
         executor=InstantExecutor(grader, settings, directory.trials),
         grader=grader,
         runner=runner,
-        policy=policy(settings.policy, settings.seed),
+        policy=POLICIES.load(settings.policy)(settings.seed),
         budget=Budget(settings.budget_seconds, Clock(directory.clock)),
         projector=Projector(directory.experiments, directory.path),
         reader=TreeReader(),

@@ -76,7 +76,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--trials", type=int, default=3)
-    parser.add_argument("--policy", default="mcts", choices=["mcts", "gbfs", "ses", "random"])
+    parser.add_argument("--policy", default="mcts")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     figures = measure(given.rounds, given.trials, given.policy)

@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 from trex.evaluation.results import Score
 from trex.graph.tree.experiment import Experiment
-from trex.graph.tree.policies import POLICIES, SearchPolicy, policy
+from trex.graph.tree.policies import POLICIES
+from trex.graph.tree.policies.protocol import SearchPolicy
 from trex.graph.tree.tree import Tree
 
 
@@ -111,11 +112,11 @@ def _experiment(
 
 def compare(repetitions: int, rounds: int, seed: int) -> dict[str, list[Outcome]]:
     """Every policy on the same landscapes, one outcome a repetition."""
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in POLICIES}
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in POLICIES.names()}
     for repetition in range(repetitions):
         landscape = Landscape(f"table-{seed}-{repetition}")
-        for name in POLICIES:
-            outcomes[name].append(search(landscape, policy(name, seed + repetition), rounds))
+        for name in POLICIES.names():
+            outcomes[name].append(search(landscape, POLICIES.load(name)(seed + repetition), rounds))
     return outcomes
 
 

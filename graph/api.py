@@ -23,7 +23,7 @@ from .run.directory import RunDirectory
 from .run.events import Follow
 from .run.runtime import RuntimeRegistry
 from .run.session import Approve, Session, connect, saver
-from .run.settings import PolicyName, Settings, parse_duration
+from .run.settings import Settings, parse_duration
 from .run.setup import check_settings, choose_settings, default_directory, name_task, resolve_task
 from .store.projection import Projector, connect_readonly
 from .tree.tree import Tree, TreeReader
@@ -143,11 +143,12 @@ def run(
     rounds: int | None = None,
     trials: int | None = None,
     budget: str | float | None = None,
-    policy: PolicyName = "mcts",
+    policy: str = "mcts",
     seed: int = 0,
     out: str | Path | None = None,
     fresh_seeds: int = 0,
     llm: str | ModelSettings | None = None,
+    researcher: str | None = None,
     memory: bool = True,
     diagnosis: bool = True,
     smoke: bool = False,
@@ -159,8 +160,9 @@ def run(
     """Improve a model on a task by a tree of experiments, and return the finished run.
 
     `task` is a name, the path of a task file, or a `Task`. `budget` limits active time ('10m' or seconds).
-    `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `memory` and `diagnosis`
-    switch off what plans know of the tree, and what is read from failures.
+    `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `researcher` names another
+    Researcher than these two. `memory` and `diagnosis` switch off what plans know of the tree, and what is read from
+    failures.
     `approve` is asked about every plan; `follow` is told of every event. Raises InputError for bad input,
     TrexError if the run fails; after an interruption `resume` goes on.
     """
@@ -176,6 +178,7 @@ def run(
         seed=seed,
         fresh_seeds=fresh_seeds,
         llm=llm,
+        researcher=researcher,
         memory=memory,
         diagnosis=diagnosis,
         reuse=reuse,

@@ -17,7 +17,7 @@ from ..errors import explain
 from ..files import write_json
 from .finish import finish as conclude
 from .memory.memory_context import context, without_memory
-from .researcher.protocol import PlanningRequest
+from .researcher.protocol import Analysis, PlanningRequest
 from .rounds import assess, evidence, promoted, root_experiment
 from .run.events import emit
 from .run.runtime import Runtime, RuntimeRegistry
@@ -45,6 +45,7 @@ class Nodes:
         if hint := state.get("hint", "").strip():
             runtime.control.hint(hint, "form")
         analysis = runtime.researcher.analyze(runtime.task).model_dump(mode="json")
+        write_json(runtime.directory.analysis, analysis)  # a fork takes it over
         emit("analysis", task=runtime.task.name, **analysis)
         return {"settings": settings, "status": "running", "analysis": analysis, "hint": ""}
 
@@ -61,7 +62,7 @@ class Nodes:
         """Look at the data (and literature) there is; notes are kept in the run directory."""
         runtime = self._open(state)
         if not runtime.directory.research.exists():  # a fork takes over the notes of the run it comes from
-            notes = runtime.researcher.research(runtime.task, runtime.researcher.analyze(runtime.task))
+            notes = runtime.researcher.research(runtime.task, Analysis.model_validate(state["analysis"]))
             write_json(runtime.directory.research, notes.model_dump(mode="json"))
         runtime.look_back()
         emit(
@@ -98,6 +99,7 @@ class Nodes:
         plan = runtime.researcher.plan(
             PlanningRequest(
                 task=runtime.task,
+                analysis=Analysis.model_validate(state["analysis"]),
                 notes=runtime.notes,
                 context=seen if runtime.settings.memory else without_memory(seen),
                 round=number,
@@ -219,8 +221,7 @@ class Nodes:
         if runtime.control.stops_now():
             trials = [stopped(trial) for trial in trials]
         emit("promoted", rung=state["rung"], going=[t.index for t in trials if t.status == "running"])
-        changed = [trial for trial, known in zip(trials, before, strict=True) if trial is not known]
-        return {"running": _dump(changed), "rung": state["rung"] + 1}
+        return {"running": _dump(trials), "rung": state["rung"] + 1}
 
     def diagnose(self, state: RunState) -> RunState:
         """The Researcher reads the outcome: verdict, causes of failures, insights."""

@@ -57,7 +57,7 @@ def run(
     rounds: Annotated[int | None, typer.Option(help="Experiments after the baseline [2]")] = None,
     trials: Annotated[int | None, typer.Option(help="Configurations of one experiment [3]")] = None,
     budget: Annotated[str | None, typer.Option(help="Limit on active time: 90s, 10m, 1.5h")] = None,
-    policy: Annotated[str, typer.Option(help="mcts, gbfs, ses or random")] = "mcts",
+    policy: Annotated[str, typer.Option(help="mcts, gbfs, ses, random, or an installed one")] = "mcts",
     seed: Annotated[int, typer.Option(help="Of everything random")] = 0,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Run directory [runs/TASK-TIME]")] = None,
     examples: Annotated[int | None, typer.Option(help="Training examples a trial may consume")] = None,
@@ -69,6 +69,9 @@ def run(
     llm_budget: Annotated[str | None, typer.Option(help="Of all calls: tokens (200k) or money ($2)")] = None,
     llm_set: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="More of a model: docs/models.md")
+    ] = None,
+    researcher: Annotated[
+        str | None, typer.Option(help="builtin, agent, or an installed one [by --llm]")
     ] = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Plans see only what they refine")] = False,
     no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Failures are not read")] = False,
@@ -97,6 +100,7 @@ def run(
         trial_examples=examples,
         fresh_seeds=fresh_seeds,
         llm=parse_model_settings(llm, llm_executor, llm_budget, llm_set or ()),
+        researcher=researcher,
         memory=not no_memory,
         diagnosis=not no_diagnosis,
         approve=approve,

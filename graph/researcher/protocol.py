@@ -1,4 +1,4 @@
-"""What a Researcher is: four questions the graph asks, and the typed answers it gets.
+"""What a Researcher is: the questions the graph asks, and the typed answers it gets.
 
 The built-in policy and an LLM answer the same questions with the same records.
 """
@@ -136,6 +136,8 @@ class PlanningRequest:
     """Everything a plan may be based on."""
 
     task: Task
+    analysis: Analysis
+    """Of the requirement, as `analyze` made it."""
     notes: ResearchNotes
     context: MemoryContext
     round: int

@@ -1,22 +1,27 @@
-"""Who thinks on a run: the built-in policy, or chat models."""
+"""The agents of a run: the Researcher that its settings name, and with a chat model the Executor's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...evaluation.task import Task
 from ..executor.protocol import RepairAgent, Revise
 from ..llm.model_settings import ModelSettings
-from ..researcher.builtin.policy import BuiltinResearcher
+from ..researcher import RESEARCHERS
+from ..researcher.context import ResearcherContext
 from ..researcher.protocol import Researcher
 from .directory import RunDirectory
 from .events import emit
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from ..llm.call_ledger import CallLedger
+
 
 @dataclass(frozen=True)
 class Agents:
-    """The Researcher, and with chat models what helps the Executor where rules end."""
+    """The Researcher, and with a chat model the agent that helps the Executor where rules end."""
 
     researcher: Researcher
     repair_agent: RepairAgent | None = None
@@ -24,29 +29,28 @@ class Agents:
 
 
 def open_agents(settings: Settings, task: Task, directory: RunDirectory) -> Agents:
-    """The mind that a run's settings name. Raises InputError where a model cannot be called."""
-    builtin = BuiltinResearcher(settings.seed, diagnosis=settings.diagnosis)
+    """The agents that the settings of a run name. Raises InputError where a model cannot be called."""
+    open_researcher = RESEARCHERS.load(settings.researcher)
     if settings.llm is None:
-        return Agents(builtin)
-    return _with_models(settings.llm, settings, task, directory, builtin)
-
-
-def _with_models(
-    llm: ModelSettings, settings: Settings, task: Task, directory: RunDirectory, builtin: BuiltinResearcher
-) -> Agents:
+        return Agents(open_researcher(ResearcherContext(settings, task, directory)))
     # A run without a model needs none of these libraries.
     from ..executor.agent.repair_agent import open_repair_agent
-    from ..llm.call_ledger import CallLedger
     from ..llm.chat import open_chat
-    from ..report.call_totals import event_of
-    from ..researcher.agent.researcher_agent import open_researcher
 
-    ledger = CallLedger(
+    ledger = _open_ledger(settings.llm, directory)
+    chat = open_chat("researcher", settings.llm, ledger)
+    researcher = open_researcher(ResearcherContext(settings, task, directory, chat))
+    repair_agent = open_repair_agent(open_chat("executor", settings.llm, ledger), settings, task, directory)
+    return Agents(researcher, repair_agent, getattr(researcher, "revise", None))
+
+
+def _open_ledger(llm: ModelSettings, directory: RunDirectory) -> CallLedger:
+    from ..llm.call_ledger import CallLedger
+    from ..report.call_totals import event_of
+
+    return CallLedger(
         directory.calls,
         llm.token_budget,
         llm.cost_budget_usd,
         on_call=lambda call: emit("called", **event_of(call)),
     )
-    researcher = open_researcher(open_chat("researcher", llm, ledger), settings, task, directory, builtin)
-    repair_agent = open_repair_agent(open_chat("executor", llm, ledger), settings, task, directory)
-    return Agents(researcher, repair_agent, researcher.revise)

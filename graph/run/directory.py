@@ -34,6 +34,7 @@ class RunDirectory:
         self.experiments = path / "experiments.duckdb"
         self.datasets = path / "datasets"
         self.trials = path / "trials"
+        self.analysis = path / "analysis.json"
         self.research = path / "research.json"
         self.earlier_insights = path / "offered.json"
         self.calls = path / "calls.jsonl"

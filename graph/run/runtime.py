@@ -33,7 +33,8 @@ from ..memory.insights import Insight
 from ..researcher.protocol import Researcher, ResearchNotes
 from ..steering.control import Control, RequestPoller
 from ..store.projection import Projector
-from ..tree.policies import SearchPolicy, policy
+from ..tree.policies import POLICIES
+from ..tree.policies.protocol import SearchPolicy
 from ..tree.tree import TreeReader
 from .agents import open_agents
 from .budget import Budget, Clock
@@ -193,7 +194,7 @@ def assemble(
         executor=executor,
         grader=grader,
         runner=runner,
-        policy=policy(settings.policy, settings.seed),
+        policy=POLICIES.load(settings.policy)(settings.seed),
         budget=budget,
         projector=Projector(directory.experiments, directory.path),
         reader=TreeReader(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import logging
 import os
 import signal
@@ -66,11 +65,7 @@ class Session:
         self._control.go_on()
         pause = interrupt_main_thread if _in_main_thread() else self._runtimes.interrupt
         try:
-            with (
-                _stopping(self._runtimes),
-                _collector.eased(),
-                closing(RequestPoller(self._control.pauses, pause)),
-            ):
+            with _stopping(self._runtimes), closing(RequestPoller(self._control.pauses, pause)):
                 self._drive(approve, follow or (lambda event: None))
         except Interrupted:
             raise KeyboardInterrupt from None
@@ -164,37 +159,6 @@ def saver(connection: sqlite3.Connection) -> SqliteSaver:
     """A checkpointer that revives plain data only: no pickles, no classes."""
     serde = JsonPlusSerializer(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
     return SqliteSaver(connection, serde=serde)
-
-
-class _Collector:
-    """Has Python look for cyclic garbage 20 times less often than by itself, while any session is at work.
-
-    A round leaves a few hundred such objects; looking for them among all that the libraries hold would take
-    a tenth of TREX's own time.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sessions = 0
-        self._before = gc.get_threshold()
-
-    @contextmanager
-    def eased(self) -> Iterator[None]:
-        with self._lock:
-            self._sessions += 1
-            if self._sessions == 1:
-                self._before = young, *old = gc.get_threshold()
-                gc.set_threshold(20 * young, *old)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._sessions -= 1
-                if self._sessions == 0:
-                    gc.set_threshold(*self._before)
-
-
-_collector = _Collector()
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from ..llm.model_settings import ModelSettings
 
 SCHEMA_VERSION = 2
 
-PolicyName = Literal["mcts", "gbfs", "ses", "random"]
 DEFAULT_ROUNDS = 2
 DEFAULT_TRIALS = 3
 
@@ -35,11 +34,15 @@ class Settings(BaseModel):
     rounds: int = Field(default=DEFAULT_ROUNDS, ge=0, le=1000, description="Experiments after the baseline")
     trials: int = Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Configurations of one experiment")
     budget_seconds: float | None = Field(default=None, gt=0, description="Limit on active wall time")
-    policy: PolicyName = "mcts"
+    policy: str = Field(default="mcts", description="A search policy by name (entry points `trex.policies`)")
     seed: int = Field(default=0, ge=0, lt=2**31)
     smoke: bool = False
     llm: Annotated[ModelSettings | None, BeforeValidator(_model_by_name)] = Field(
         default=None, description="Chat models, or 'provider:model' for both; None: the built-in policy"
+    )
+    researcher: str = Field(
+        default_factory=lambda known: "agent" if known.get("llm") else "builtin",
+        description="A Researcher by name (entry points `trex.researchers`); by default 'agent' with a chat model",
     )
     memory: bool = Field(default=True, description="Plans see the tree; off, only the node they refine")
     diagnosis: bool = Field(default=True, description="Failures are read; off, only scores are compared")

@@ -13,7 +13,9 @@ from ...errors import InputError, explain
 from ...evaluation.task import Task
 from ...evaluation.task_file import check_task
 from ...training.data.sources import check_sources
+from ..researcher import RESEARCHERS
 from ..state import RunInput, RunState
+from ..tree.policies import POLICIES
 from .directory import RunDirectory
 from .machine import Machine
 from .settings import DEFAULT_TRIALS, Settings
@@ -54,7 +56,11 @@ def choose_settings(task: str, directory: Path, *, smoke: bool = False, **asked:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raises InputError where the models of a run cannot be called: an unknown provider, no key."""
+    """Raises InputError for a name that is not installed, and for a model that cannot be called: no key."""
+    POLICIES.check(settings.policy)
+    RESEARCHERS.check(settings.researcher)
+    if settings.researcher == "agent" and settings.llm is None:
+        raise InputError("the Researcher 'agent' needs a chat model: give --llm PROVIDER:MODEL")
     if settings.llm is not None:
         from ..llm.providers import check_models
 

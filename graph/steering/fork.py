@@ -93,7 +93,7 @@ def _take_over(source: RunDirectory, fork: RunDirectory, finished: list[Experime
         store.copy(source.datasets / fingerprint, fork.datasets / fingerprint)
     for trial in sorted({trial.id for each in finished for trial in each.trials if trial.id}):
         _copy_trial(source.trials / trial, fork.trials / trial)
-    for name in (source.research.name, source.earlier_insights.name, "grader.json"):
+    for name in (source.analysis.name, source.research.name, source.earlier_insights.name, "grader.json"):
         if (source.path / name).exists():
             shutil.copyfile(source.path / name, fork.path / name)
     _copy_evaluations(source.path, fork.path, entries)
@@ -146,7 +146,10 @@ def _begin(
 
 
 def _analysis(source: RunDirectory) -> dict[str, Any]:
-    """What the source made of the requirement, where its checkpoint lies beside it."""
+    """The source's analysis of the requirement; older runs keep it in their checkpoint alone."""
+    if source.analysis.exists():
+        analysis: dict[str, Any] = read_json(source.analysis)
+        return analysis
     if not source.checkpoints.exists():
         return {}
     with closing(connect(source)) as connection:

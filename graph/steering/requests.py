@@ -8,7 +8,7 @@ from ...errors import InputError
 from ..executor.executor import Interrupted
 from ..run.runtime import Runtime
 from ..tree.experiment import TrialRecord
-from ..tree.policies import refinable
+from ..tree.policies.protocol import refinable
 from ..tree.tree import Tree
 from .control import Control
 

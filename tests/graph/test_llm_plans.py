@@ -72,7 +72,8 @@ def test_rounds_of_plans_vary_what_they_refine(task: Task, tmp_path: Path) -> No
     tools = ResearcherTools(task, tmp_path, tmp_path / "experiments.duckdb", outside=lambda visited: ())
     settings = ModelSettings(researcher="fake:model")
     mind = ResearcherAgent(chat, BuiltinResearcher(), tools, settings, trial_examples=EXAMPLES)
-    notes = mind.research(task, mind.analyze(task))
+    analysis = mind.analyze(task)
+    notes = mind.research(task, analysis)
     assert notes.findings and not any(note.source.startswith("unverified") for note in notes.findings)
 
     base = evaluation(0.5)
@@ -84,8 +85,8 @@ def test_rounds_of_plans_vary_what_they_refine(task: Task, tmp_path: Path) -> No
     for round_ in range(1, ROUNDS + 1):
         parent = experiments[-1].id
         given = PlanningRequest(
-            task=task, notes=notes, context=context(Tree(experiments), parent), round=round_, trials=TRIALS,
-            trial_examples=EXAMPLES,
+            task=task, analysis=analysis, notes=notes, context=context(Tree(experiments), parent), round=round_,
+            trials=TRIALS, trial_examples=EXAMPLES,
         )  # fmt: skip
         plan = mind.plan(given)
         assert "built-in policy" not in plan.hypothesis and parent in plan.hypothesis

@@ -179,7 +179,14 @@ def failed(plan: ExperimentPlan, parent: str, number: int) -> Experiment:
 def request(
     task: Task, notes: ResearchNotes, tree: Tree, node: str = "e000", **given: object
 ) -> PlanningRequest:
-    return PlanningRequest(task=task, notes=notes, context=context(tree, node), round=len(tree), **given)  # type: ignore[arg-type]
+    return PlanningRequest(
+        task=task,
+        analysis=BuiltinResearcher().analyze(task),
+        notes=notes,
+        context=context(tree, node),
+        round=len(tree),
+        **given,
+    )  # type: ignore[arg-type]
 
 
 def configurations(plan: ExperimentPlan) -> list[str]:

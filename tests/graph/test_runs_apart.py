@@ -19,6 +19,7 @@ from trex.graph.researcher.agent import researcher_tools as toolbox
 from trex.graph.researcher.agent.researcher_agent import open_researcher
 from trex.graph.researcher.builtin.policy import BuiltinResearcher
 from trex.graph.researcher.builtin.source_notes import look_at_sources
+from trex.graph.researcher.context import ResearcherContext
 from trex.graph.researcher.protocol import PlanningRequest
 from trex.graph.run import runtime as runtime
 from trex.graph.run.directory import RunDirectory
@@ -52,19 +53,15 @@ def history_asked_for(task: Task, run: Path, monkeypatch: pytest.MonkeyPatch, **
     root = Experiment(id="e000", parent_id=None, round=0, strategy="establish_baseline", status="done")
     asked = PlanningRequest(
         task=task,
+        analysis=BuiltinResearcher().analyze(task),
         notes=look_at_sources(task),
         context=context(Tree([root]), "e000"),
         round=1,
         trials=1,
         trial_examples=100,
     )
-    researcher = open_researcher(
-        FakeChat(lambda asked: "nothing"),
-        settings(run, **switches),
-        task,
-        RunDirectory(run),
-        BuiltinResearcher(),
-    )
+    chat = FakeChat(lambda asked: "nothing")
+    researcher = open_researcher(ResearcherContext(settings(run, **switches), task, RunDirectory(run), chat))
     researcher.plan(asked)
     return opened[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import threading
 import time
@@ -164,14 +163,12 @@ def test_nobody_is_asked_where_nobody_was_to_be(tmp_path: Path) -> None:
     assert Nodes().ask(state) == "approve"
 
 
-def test_sessions_side_by_side_leave_the_collector_as_it_was(quick_runtime: None, tmp_path: Path) -> None:
-    before, seen = gc.get_threshold(), set()
+def test_sessions_run_side_by_side_in_one_process(quick_runtime: None, tmp_path: Path) -> None:
     meeting = threading.Barrier(2, timeout=60)
 
     def follow(event: dict[str, Any]) -> None:
         if event["event"] == "planned":
             meeting.wait()
-        seen.add(gc.get_threshold())
 
     runs = [
         threading.Thread(target=start, args=(tmp_path / name, 1), kwargs={"follow": follow})
@@ -182,7 +179,6 @@ def test_sessions_side_by_side_leave_the_collector_as_it_was(quick_runtime: None
     for each in runs:
         each.join()
     assert all(load_run(tmp_path / name).summary.status == "done" for name in ("one", "other"))
-    assert seen == {(20 * before[0], *before[1:])} and gc.get_threshold() == before
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,13 @@ from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
 from ...llm.model_settings import ModelSettings
 from ...llm.protocol import Chat, ModelError
 from ...memory.memory_context import condense
-from ...run.directory import RunDirectory
-from ...run.settings import Settings
 from ...tree.experiment import Diagnosis, Experiment, ExperimentPlan
 from ..builtin.diagnosis import verdict_only
 from ..builtin.directions import DIRECTIONS
-from ..builtin.policy import BuiltinResearcher
+from ..builtin.policy import BuiltinResearcher, open_builtin
 from ..builtin.situation import History, Situation
 from ..builtin.source_notes import look_at_sources
+from ..context import ResearcherContext
 from ..protocol import Analysis, Candidate, Evidence, Note, PlanningRequest, ResearchNotes
 from . import prompt_parts as briefing
 from .prompt_files import opening
@@ -84,15 +83,9 @@ class ResearcherAgent:
         self._diagnosis = diagnosis
         self._agent = agent
         self._history = History()
-        self._analyses: dict[str, Analysis] = {}
 
     def analyze(self, task: Task) -> Analysis:
         """The task's own fields, and what the model adds to goal and constraints: it takes nothing away."""
-        if task.name not in self._analyses:
-            self._analyses[task.name] = self._analysis(task)
-        return self._analyses[task.name]
-
-    def _analysis(self, task: Task) -> Analysis:
         given = self._builtin.analyze(task)
         prompt = "\n".join(filter(None, [task.prompt.system, task.prompt.user]))
         messages = opening("analyze", task=task, analysis=given, prompt=prompt)
@@ -189,7 +182,7 @@ class ResearcherAgent:
         text = condense(request.context, tokens - briefing.FENCE) if self._memory else ""
         return {
             "task": request.task,
-            "analysis": self.analyze(request.task),
+            "analysis": request.analysis,
             "round": request.round,
             "hint": request.hint,
             "sources": briefing.sources(request.notes),
@@ -297,11 +290,10 @@ class ResearcherAgent:
         return run_agent_task(self._agent, agent_task, messages)
 
 
-def open_researcher(
-    chat: Chat, settings: Settings, task: Task, directory: RunDirectory, builtin: BuiltinResearcher
-) -> ResearcherAgent:
+def open_researcher(context: ResearcherContext) -> ResearcherAgent:
     """The Researcher of a run. With `reuse`, runs beside its directory can be asked for their history."""
-    assert settings.llm is not None
+    settings, task, directory = context.settings, context.task, context.directory
+    assert settings.llm is not None and context.chat is not None, "checked when the run was set up"
     stores = directory.path.parent.glob(f"*/{directory.experiments.name}") if settings.reuse else ()
     beside = sorted(path.parent for path in stores)
     tools = ResearcherTools(
@@ -312,8 +304,8 @@ def open_researcher(
         outside=open_outside if settings.llm.outside else nothing_outside,
     )
     return ResearcherAgent(
-        chat,
-        builtin,
+        context.chat,
+        open_builtin(context),
         tools,
         settings.llm,
         trial_examples=settings.trial_examples,

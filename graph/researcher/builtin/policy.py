@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from ....errors import InputError
 from ....evaluation.task import Task
 from ...tree.experiment import Diagnosis, ExperimentPlan
+from ..context import ResearcherContext
 from ..protocol import Analysis, Evidence, PlanningRequest, ResearchNotes
 from . import data_directions, training_directions  # noqa: F401 - importing them registers directions
 from .bandit import arm, choose, outcomes, scale
@@ -30,6 +31,11 @@ TRIED_HERE = -0.5
 
 ASKED_FOR = 100.0
 """The same if a person's hint names it."""
+
+
+def open_builtin(context: ResearcherContext) -> BuiltinResearcher:
+    """The built-in Researcher of a run."""
+    return BuiltinResearcher(context.settings.seed, diagnosis=context.settings.diagnosis)
 
 
 class BuiltinResearcher:
