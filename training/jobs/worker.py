@@ -9,18 +9,13 @@ import os
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
 
-from ...files import read_json
 from ..methods import method_of
 from ..weights import weights_of
 from .checkpoints import checkpoint_folder, remove_unsealed
 from .identity import environment_hash
 from .job import JobFailed
 from .worker_session import WorkerSession, work
-
-_CURVE_POINTS = 200
-_LAST_STEPS = 10
 
 
 def main(folder: Path, rung: int, stop_step: int) -> int:
@@ -48,20 +43,7 @@ def _train(session: WorkerSession) -> None:
     weights, exported = weights_of(trial.plan.weights), session.folder.rung(session.job.rung) / ".adapter"
     weights.export(checkpoint, exported, Path(trial.base_model))
     weights.verify(exported)
-    session.finish(exported, **_read_training(checkpoint), **outcome)
-
-
-def _read_training(checkpoint: Path) -> dict[str, Any]:
-    """Loss curve and token count since step 0, which the Trainer carries from checkpoint to checkpoint."""
-    state = read_json(checkpoint / "trainer_state.json")
-    curve = [(int(entry["step"]), float(entry["loss"])) for entry in state["log_history"] if "loss" in entry]
-    last = [loss for _, loss in curve[-_LAST_STEPS:]]
-    stride = -(-len(curve) // _CURVE_POINTS)
-    return {
-        "curve": curve[::-1][::stride][::-1],
-        "train_loss": sum(last) / len(last),
-        "tokens": int(state["num_input_tokens_seen"]),
-    }
+    session.finish(exported, **outcome)
 
 
 if __name__ == "__main__":

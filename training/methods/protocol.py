@@ -72,7 +72,8 @@ class Method(Protocol[S]):
     row_schema: RowSchema
     trainer: str
     """'module:function'. Only the worker imports it. The function takes a `WorkerSession`, trains up to the job's
-    stop step, leaves a sealed checkpoint there, and returns fields of `JobResult` that the checkpoint lacks."""
+    stop step, leaves a sealed checkpoint there, and returns fields of `JobResult`: `curve`, `train_loss`, and what
+    else it knows of `tokens`, `rows_without_loss`, `load_seconds`, `train_seconds` and `peak_memory_mb`."""
     search_space: Mapping[str, tuple[float, float]]
     """Lowest and highest value of the settings that the built-in Researcher may vary."""
     repairable: Mapping[str, Literal["up", "down"]]

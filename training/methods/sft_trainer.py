@@ -15,7 +15,7 @@ import trl
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
 
-from ...files import read_jsonl
+from ...files import read_json, read_jsonl
 from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before, seal
 from ..jobs.identity import AUTOCAST
 from ..jobs.job import JobFailed, Trial
@@ -27,6 +27,8 @@ from .sft import SftStage
 CHECKPOINT_SECONDS = float(os.environ.get("TREX_CHECKPOINT_SECONDS", "30"))
 """A killed worker loses at most about this much training."""
 
+_CURVE_POINTS = 200
+_LAST_STEPS = 10
 _SHORT = 512  # tokens; beyond, the whole attention matrix costs more than the fused kernel's backward pass
 
 # Configuration fields by which an architecture changes its logits after the output layer.
@@ -119,11 +121,7 @@ class Progress(TrainerCallback):
 
 
 def train(session: WorkerSession) -> dict[str, Any]:
-    """Train the session's trial up to its stop step, from the newest sealed checkpoint on.
-
-    Leaves a sealed checkpoint at the stop step. Returns what the checkpoint does not know:
-    rows_without_loss, load_seconds, train_seconds, peak_memory_mb. Raises JobFailed.
-    """
+    """See `protocol.Method.trainer`. Goes on from the newest sealed checkpoint. Raises JobFailed."""
     session.update(state="loading")
     trial, folder = session.job.trial, session.folder.path
     _prepare_torch(trial)
@@ -136,11 +134,24 @@ def train(session: WorkerSession) -> dict[str, Any]:
             resume_from_checkpoint=None if resumed is None else str(checkpoint_folder(folder, resumed))
         )
         _check_weights(trainer.model)
-    return {
+    return read_training(checkpoint_folder(folder, session.job.stop_step)) | {
         "rows_without_loss": dropped,
         "load_seconds": round(loaded - session.started, 3),
         "train_seconds": round(time.monotonic() - loaded, 3),
         "peak_memory_mb": _peak_memory_mb(trial.device),
+    }
+
+
+def read_training(checkpoint: Path) -> dict[str, Any]:
+    """Loss curve and token count since step 0, which the Trainer carries from checkpoint to checkpoint."""
+    state = read_json(checkpoint / "trainer_state.json")
+    curve = [(int(entry["step"]), float(entry["loss"])) for entry in state["log_history"] if "loss" in entry]
+    last = [loss for _, loss in curve[-_LAST_STEPS:]]
+    stride = -(-len(curve) // _CURVE_POINTS)
+    return {
+        "curve": curve[::-1][::stride][::-1],
+        "train_loss": sum(last) / len(last),
+        "tokens": int(state["num_input_tokens_seen"]),
     }
 
 

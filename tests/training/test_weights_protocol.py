@@ -1,0 +1,116 @@
+"""Every kind of weights keeps the protocol, one from an installed package as well."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from support.toy_package import write_toy_package
+from trex.errors import IntegrityError
+from trex.evaluation.base_models import resolve_model
+from trex.files import canonical_json
+from trex.tools.guide import training_guide
+from trex.training.plan import TrainingPlan
+from trex.training.weights import WEIGHTS, weights_of
+from trex.training.weights.protocol import Weights
+
+KINDS = [*WEIGHTS.names(), "number"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of an installed package, on the path."""
+    place = write_toy_package(tmp_path_factory.mktemp("toy"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(place))
+        yield place
+    for name in [name for name in sys.modules if name.partition(".")[0] == "toy_trex"]:
+        del sys.modules[name]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, place: Path) -> Weights[Any]:
+    return WEIGHTS.load(request.param)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TREX_HOME", str(tmp_path_factory.mktemp("home")))
+        return resolve_model("tiny")
+
+
+def saved(kind: Weights[Any], tiny: Path, folder: Path, seed: int = 1) -> Path:
+    """Fresh weights on the tiny model, saved in a checkpoint."""
+    from transformers import AutoModelForCausalLM
+
+    folder.mkdir()
+    base = AutoModelForCausalLM.from_pretrained(tiny, local_files_only=True)
+    kind.save(kind.make(kind.settings(), base, seed), folder)
+    return folder
+
+
+def test_settings_are_a_bounded_model_that_explains_itself(kind: Weights[Any]) -> None:
+    settings = kind.settings()
+    assert settings.kind == kind.kind and weights_of(settings) is kind
+    for name, field in kind.settings.model_fields.items():
+        assert field.description or name == "kind", f"{name} has no description"
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        kind.settings(seed=1)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.kind = "other"
+    plan = TrainingPlan.model_validate({"weights": {"kind": kind.kind}})
+    assert plan.weights == settings and hash(plan) == hash(plan.model_copy())
+    assert TrainingPlan.model_validate_json(plan.model_dump_json()) == plan
+    assert canonical_json(kind.effective(settings)) == canonical_json(kind.effective(settings.model_copy()))
+    assert kind.describe(settings)
+
+
+def test_their_size_is_estimated(kind: Weights[Any], tiny: Path) -> None:
+    settings = kind.settings()
+    assert kind.parameters(settings, tiny) >= 1
+    assert kind.disk_bytes(settings, tiny) >= kind.parameters(settings, tiny)
+
+
+def test_the_seed_alone_decides_fresh_weights(kind: Weights[Any], tiny: Path, tmp_path: Path) -> None:
+    one, same, other = (
+        saved(kind, tiny, tmp_path / name, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    exports = [tmp_path / f"export-{place.name}" for place in (one, same, other)]
+    for checkpoint, target in zip((one, same, other), exports, strict=True):
+        kind.export(checkpoint, target, tiny)
+    hashes = [kind.hash(target) for target in exports]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_an_export_is_complete_and_the_same_everywhere(
+    kind: Weights[Any], tiny: Path, tmp_path: Path
+) -> None:
+    checkpoint, target = saved(kind, tiny, tmp_path / "checkpoint"), tmp_path / "export"
+    kind.export(checkpoint, target, tiny)
+    kind.verify(target)
+    first = kind.hash(target)
+    kind.export(checkpoint, target, Path("/elsewhere") / tiny.name)
+    assert kind.hash(target) == first, "where the base model lies must not show"
+    for file in sorted(target.iterdir()):
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(IntegrityError):
+            kind.verify(target)
+        file.write_bytes(content)
+    kind.verify(target)
+
+
+def test_agents_are_told_of_it(kind: Weights[Any]) -> None:
+    guide = training_guide()
+    assert f"kind={kind.kind}: " in guide
+    assert all(f"{name}=" in guide for name in kind.settings.model_fields.keys() - {"kind"})
+
+
+def test_an_unknown_kind_is_named(place: Path) -> None:
+    with pytest.raises(ValidationError, match="no kind of weights 'qlora'; there are: lora, number"):
+        TrainingPlan.model_validate({"weights": {"kind": "qlora"}})
