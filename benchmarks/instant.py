@@ -30,8 +30,11 @@ from trex.graph.tree.policies import POLICIES
 from trex.graph.tree.tree import TreeReader
 from trex.training.data.build import RECIPE
 from trex.training.data.recipe_file import recipe_to_yaml
+from trex.training.jobs.job import Job
+from trex.training.jobs.job_store import JobStore
 from trex.training.plan import rung_steps
-from trex.training.runners import Launcher
+from trex.training.runners.job_runner import JobRunner
+from trex.training.runners.protocol import JobState
 
 
 def _score(value: float, n: int) -> Score:
@@ -160,11 +163,17 @@ class InstantExecutor(Executor):
 class InstantLauncher:
     """Has nothing to run."""
 
-    def run(self, *arguments: object) -> None: ...
+    def start(self) -> None: ...
 
-    def cancel(self) -> None: ...
+    def submit(self, job: Job) -> None: ...
 
-    def prune(self, folder: Path, keep_adapter: bool) -> None: ...
+    def poll(self, job: Job) -> JobState:
+        return "ended"
+
+    def logs(self, job: Job) -> str:
+        return ""
+
+    def cancel(self, job: Job) -> None: ...
 
     def close(self) -> None: ...
 
@@ -174,7 +183,6 @@ def open_instant_runtime(settings: Settings) -> Runtime:
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     grader = InstantGrader(task, directory.path)
-    runner: Launcher = InstantLauncher()  # type: ignore[assignment]
     return Runtime(
         settings=settings,
         task=task,
@@ -182,7 +190,7 @@ def open_instant_runtime(settings: Settings) -> Runtime:
         researcher=BuiltinResearcher(settings.seed),
         executor=InstantExecutor(grader, settings, directory.trials),
         grader=grader,
-        runner=runner,
+        runner=JobRunner(InstantLauncher(), JobStore()),
         policy=POLICIES.load(settings.policy)(settings.seed),
         budget=Budget(settings.budget_seconds, Clock(directory.clock)),
         projector=Projector(directory.experiments, directory.path),

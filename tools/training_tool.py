@@ -13,7 +13,7 @@ from ..training.data.build import BuiltDataset
 from ..training.jobs.identity import make_trial
 from ..training.jobs.job import Job, JobFailed, JobResult, Trial
 from ..training.plan import TrainingPlan, rung_steps
-from ..training.runners import Launcher, OnProgress
+from ..training.runners.job_runner import JobRunner, OnProgress
 
 LAST_RUNG = 1_000
 """A rung past the end of every schedule: the whole of it."""
@@ -44,7 +44,7 @@ class TrainingOutcome(BaseModel):
 class TrainingContext:
     """What training needs beside a plan; fixed for a run, out of an agent's reach."""
 
-    runner: Launcher
+    runner: JobRunner
     model: Path
     model_hash: str
     trials: Path

@@ -74,7 +74,9 @@ def keep_record(runtime: Runtime, tree: Tree, closed: Experiment) -> None:
         needed = {experiment.best_trial for experiment in tree}
         for trial in closed.trials:
             if trial.id:
-                runtime.runner.prune(runtime.directory.trials / trial.id, keep_adapter=trial.id in needed)
+                runtime.runner.store.prune(
+                    runtime.directory.trials / trial.id, keep_adapter=trial.id in needed
+                )
 
 
 def finish(runtime: Runtime, tree: Tree) -> FinishRecord:

@@ -55,7 +55,7 @@ def try_fresh_seeds(
             return None
         evaluation = runtime.grader.evaluate(adapter, "confirm")
         if not runtime.settings.keep_all:
-            runtime.runner.prune(adapter.parents[2], keep_adapter=False)
+            runtime.runner.store.prune(adapter.parents[2], keep_adapter=False)
         return evaluation
 
     with ThreadPoolExecutor(max_workers=runtime.settings.slots) as pool:

@@ -17,9 +17,11 @@ from ...training.data.build import RECIPE, build
 from ...training.data.recipe import DataRecipe
 from ...training.jobs.identity import make_trial
 from ...training.jobs.job import Job, JobFailed
+from ...training.jobs.job_store import JobStore
 from ...training.plan import TrainingPlan
-from ...training.runners import OnProgress
-from ...training.runners.local import LocalLauncher
+from ...training.runners import DEFAULT_LAUNCHER, LAUNCHERS
+from ...training.runners.job_runner import JobRunner, OnProgress
+from ...training.runners.protocol import LauncherOptions
 from ..report.summary import FinishRecord
 from ..run.machine import Machine
 from ..run.migration import migrated
@@ -97,13 +99,13 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     """
     plan, recipe, task = _read(best)
     model = resolve_model(task.base_model)
-    runner = LocalLauncher(
+    options = LauncherOptions(
         slots=1,
         threads=plan.threads,
         memory_limit_mb=int(Machine.here().memory_mb * 0.8),
         timeout_s=Settings.model_fields["job_timeout_s"].default,
-        reuse=None,
     )
+    runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
     grader = GraderClient(task, workspace, model, threads=plan.grader_threads)
     try:
         dataset = build(recipe, task, workspace / "datasets")

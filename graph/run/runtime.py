@@ -23,10 +23,12 @@ from ...tools.training_tool import LAST_RUNG, TrainingContext, TrainingOutcome, 
 from ...training.causes import Problem
 from ...training.data.build import BuiltDataset
 from ...training.jobs.job import JobStatus
+from ...training.jobs.job_store import JobStore
 from ...training.plan import TrainingPlan
 from ...training.preflight import preflight
-from ...training.runners import Launcher
-from ...training.runners.local import LocalLauncher
+from ...training.runners import LAUNCHERS
+from ...training.runners.job_runner import JobRunner
+from ...training.runners.protocol import LauncherOptions
 from ..executor.executor import Executor, Preflight
 from ..memory.insight_store import InsightStore
 from ..memory.insights import Insight
@@ -59,7 +61,7 @@ class Runtime:
     researcher: Researcher
     executor: Executor
     grader: Grader
-    runner: Launcher
+    runner: JobRunner
     policy: SearchPolicy
     budget: Budget
     projector: Projector
@@ -115,21 +117,23 @@ OpenRuntime = Callable[[Settings], Runtime]
 
 
 def open_runtime(settings: Settings) -> Runtime:
-    """The runtime of a run on this machine: TRL jobs by the local runner, the grader in a process of its own."""
+    """The runtime of a run: jobs on the launcher of its settings, the grader in a process of its own."""
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     model = resolve_model(task.base_model)
     grader = GraderClient(task, directory.path, model, threads=settings.grader_threads)
-    runner = LocalLauncher(
-        slots=settings.slots,
-        threads=settings.threads,
-        memory_limit_mb=settings.memory_limit_mb,
-        timeout_s=settings.job_timeout_s,
-        reuse=_store("trials") if settings.reuse else None,
-        gpus=settings.device == "cuda",
+    launcher = LAUNCHERS.load(settings.launcher)(
+        LauncherOptions(
+            slots=settings.slots,
+            threads=settings.threads,
+            memory_limit_mb=settings.memory_limit_mb,
+            timeout_s=settings.job_timeout_s,
+            gpus=settings.device == "cuda",
+        )
     )
+    runner = JobRunner(launcher, JobStore(_store("trials") if settings.reuse else None))
     grader.start()
-    runner.start()
+    launcher.start()
 
     def check(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
         return preflight(dataset.folder, plan, model).problems
@@ -149,7 +153,7 @@ def assemble(
     task: Task,
     model: Path,
     grader: Grader,
-    runner: Launcher,
+    runner: JobRunner,
     check: Preflight,
 ) -> Runtime:
     """Put a runtime together around a grader, a runner and a preflight check."""

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from support.jobs import job_in, quiet
+from support.launchers import FAKE, local_runner
 from support.own_task import TEAMS, fields, tickets, write_task
 from support.places import SUPPORT
 from support.plans import training_plan
@@ -40,10 +41,8 @@ from trex.training.data.recipe import DataRecipe
 from trex.training.data.sources import check_sources
 from trex.training.jobs.job import JobFailed, JobResult
 from trex.training.jobs.trial_folder import TrialFolder
-from trex.training.runners import local
-from trex.training.runners.local import LocalLauncher
+from trex.training.runners import job_runner
 
-FAKE = [sys.executable, str(SUPPORT / "fake_worker.py")]
 Change = Callable[["Bench"], object]
 
 
@@ -822,12 +821,12 @@ def test_more_evaluations_than_a_run_can_need(bench: Bench) -> None:
 
 
 def test_a_worker_that_ends_well_without_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_DEATHS_WITHOUT_PROGRESS", 2)
+    monkeypatch.setattr(job_runner, "_DEATHS_WITHOUT_PROGRESS", 2)
     job = job_in(tmp_path)
     script = tmp_path / "worker.py"
     script.write_text("print('accuracy: 1.0'); print('{\"score\": 1.0}')")
     with pytest.raises(JobFailed) as failed:
-        LocalLauncher(1, 1, command=[sys.executable, str(script)]).run(job, None, quiet)
+        local_runner(command=[sys.executable, str(script)]).run(job, None, quiet)
     assert failed.value.cause == "crash" and "died 3 times" in failed.value.message
     assert not job.result_file.exists()
     assert "accuracy: 1.0" in TrialFolder(job.folder).log_file.read_text(), "it was said, and nobody listened"
@@ -844,7 +843,7 @@ RESULTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("lie", RESULTS.values(), ids=RESULTS)
 def test_a_result_that_is_forged(tmp_path: Path, lie: dict[str, Any]) -> None:
     job = job_in(tmp_path)
-    runner = LocalLauncher(1, 1, command=FAKE)
+    runner = local_runner(command=FAKE)
     true = runner.run(job, None, quiet)
     assert runner.run(job, None, quiet).attempts == 1
     job.result_file.write_text(json.dumps(true.model_dump(mode="json") | lie))
@@ -855,7 +854,7 @@ def test_a_result_that_is_forged(tmp_path: Path, lie: dict[str, Any]) -> None:
 
 def test_an_adapter_that_is_replaced_after_its_training(tmp_path: Path) -> None:
     job = job_in(tmp_path)
-    runner = LocalLauncher(1, 1, command=FAKE)
+    runner = local_runner(command=FAKE)
     true = runner.run(job, None, quiet)
     adapter = TrialFolder(job.folder).adapter(0)
     (adapter / "adapter_model.safetensors").write_text("trained on the test split")

@@ -27,6 +27,7 @@ from trex.graph.run.settings import Settings
 from trex.graph.tree.experiment import Experiment
 from trex.graph.tree.tree import Tree
 from trex.tools.history_tool import history_tool
+from trex.training.runners import LAUNCHERS
 from typer.testing import CliRunner
 
 
@@ -131,8 +132,9 @@ def test_what_was_started_is_closed_if_no_mind_can_be_opened(
     def no_key(*given: Any) -> Any:
         raise InputError("OPENAI_API_KEY is not set")
 
-    for name, stand_in in (("GraderClient", Service), ("LocalLauncher", Service), ("open_agents", no_key)):
+    for name, stand_in in (("GraderClient", Service), ("open_agents", no_key)):
         monkeypatch.setattr(runtime, name, stand_in)
+    monkeypatch.setattr(LAUNCHERS, "load", lambda name: Service)
     monkeypatch.setattr(runtime, "resolve_model", lambda name: tmp_path)
     monkeypatch.setattr(runtime, "model_hash", lambda path: "hash")
     run = settings(tmp_path / "run")

@@ -18,10 +18,12 @@ from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.runtime import Runtime, RuntimeRegistry, assemble
 from trex.graph.run.settings import Settings
-from trex.training.jobs.job import Job, JobResult
+from trex.training.jobs.job import Job
+from trex.training.jobs.job_store import JobStore
 from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.jobs.worker_session import WorkerSession
-from trex.training.runners import OnProgress
+from trex.training.runners.job_runner import JobRunner
+from trex.training.runners.protocol import JobState
 
 from support.chat import Call
 from support.fake_worker import train
@@ -38,25 +40,25 @@ def mind(request: dict[str, Any]) -> Reply:
     return answer_with(request, step)
 
 
-class HereRunner:
-    """Trains in the thread that asks, at once: see `trex.training.runners.Launcher`."""
+class HereLauncher:
+    """Trains in the thread that submits, at once: see `trex.training.runners.protocol.Launcher`."""
 
-    def run(self, job: Job, deadline: float | None, on_progress: OnProgress) -> JobResult:
+    def start(self) -> None:
+        """Nothing takes long."""
+
+    def submit(self, job: Job) -> None:
         folder = TrialFolder(job.folder)
-        folder.write_plan(job.trial)
-        if (known := folder.read_result(job)) is not None:
-            return known
         with WorkerSession(folder, job.rung, job.stop_step) as session:
             train(session, step_seconds=0.0, checkpoint_every=1000, misbehave="")
-        result = folder.read_result(job)
-        assert result is not None
-        return result
 
-    def cancel(self) -> None:
+    def poll(self, job: Job) -> JobState:
+        return "ended"
+
+    def logs(self, job: Job) -> str:
+        return ""
+
+    def cancel(self, job: Job) -> None:
         """Nothing runs."""
-
-    def prune(self, folder: Path, keep_adapter: bool) -> None:
-        """Everything is small."""
 
     def close(self) -> None:
         """Nothing is open."""
@@ -72,7 +74,7 @@ def open_runtime(settings: Settings) -> Runtime:
     command = [sys.executable, str(HERE / "torch_free.py"), "grader"]
     grader = GraderClient(task, directory.path, model, command=command)
     grader.start()
-    return assemble(settings, directory, task, model, grader, HereRunner(), fine)
+    return assemble(settings, directory, task, model, grader, JobRunner(HereLauncher(), JobStore()), fine)
 
 
 def settings_for(url: str | None, **more: Any) -> ModelSettings | None:

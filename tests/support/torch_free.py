@@ -26,8 +26,11 @@ from trex.graph.run.runtime import Runtime, RuntimeRegistry, assemble
 from trex.graph.run.settings import Settings
 from trex.training.causes import Problem
 from trex.training.data.build import BuiltDataset
+from trex.training.jobs.job_store import JobStore
 from trex.training.plan import TrainingPlan
+from trex.training.runners.job_runner import JobRunner
 from trex.training.runners.local import LocalLauncher
+from trex.training.runners.protocol import LauncherOptions
 
 HERE = Path(__file__).parent
 STEP_SECONDS = "0.5" if "slowly" in sys.argv else "0.03"
@@ -85,9 +88,10 @@ def open_runtime(settings: Settings) -> Runtime:
     grader = GraderClient(task, directory.path, model, command=[sys.executable, __file__, "grader"])
     program = str(HERE / "fake_worker.py")
     worker = [sys.executable, program, "--step-seconds", STEP_SECONDS, *WORKER_OPTIONS]
-    runner = LocalLauncher(
-        slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, reuse=None, command=worker
+    options = LauncherOptions(
+        slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, command=tuple(worker)
     )
+    runner = JobRunner(LocalLauncher(options), JobStore())
     grader.start()
     return assemble(settings, directory, task, model, grader, runner, fine)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from support.cli import on_the_torch_free_runtime
+from support.jobs import quiet
+from support.launchers import FAKE, local_runner
 from support.own_task import write_task
-from support.places import SUPPORT
 from support.plans import training_plan
 from trex import landlock, run
 from trex.errors import TrexError
@@ -25,20 +26,14 @@ from trex.graph.run.doctor import check_machine
 from trex.training.jobs import confinement
 from trex.training.jobs import worker_session as sessions
 from trex.training.jobs.confinement import REQUIRE, confine
-from trex.training.jobs.job import Job, JobResult, JobStatus, Trial
+from trex.training.jobs.job import Job, JobResult, Trial
 from trex.training.jobs.trial_folder import TrialFolder, read_result
-from trex.training.runners.local import LocalLauncher
 from trex.training.runners.worker_starter import default_starter
 
-FAKE = [sys.executable, str(SUPPORT / "fake_worker.py")]
 ABI = landlock.abi()
 needs_landlock = pytest.mark.skipif(
     not ABI, reason="this kernel has no Landlock (Linux 5.13 or later), so nothing is confined here"
 )
-
-
-def quiet(status: JobStatus) -> None:
-    return None
 
 
 def trial_in(run_dir: Path, model: Path) -> Trial:
@@ -238,7 +233,7 @@ def test_a_worker_signals_nobody_outside(seen: dict[str, Any]) -> None:
 def test_status_and_result_say_what_held(house: House, tmp_path: Path) -> None:
     trial = trial_in(house.run, house.model)
     job = Job(trial=trial, rung=0, stop_step=4, folder=tmp_path / "trials" / trial.id)
-    result = LocalLauncher(1, 1, command=FAKE).run(job, None, quiet)
+    result = local_runner(command=FAKE).run(job, None, quiet)
     status = TrialFolder(job.folder).read_status()
     assert status is not None
     assert result.confinement == status.confinement == f"Landlock ABI {ABI}"

@@ -16,15 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 from support.jobs import job_in, quiet
+from support.launchers import FAKE, local_runner
 from support.places import SUPPORT
 from trex.errors import IntegrityError
 from trex.training.jobs.job import Job, JobFailed, JobResult, JobStatus
 from trex.training.jobs.trial_folder import Failure, TrialFolder
 from trex.training.jobs.worker_session import LOCK_TAKEN
-from trex.training.runners import local
-from trex.training.runners.local import LocalLauncher
+from trex.training.runners import job_runner
+from trex.training.runners.worker_watch import WorkerLimits, WorkerWatch
 
-FAKE = [sys.executable, str(SUPPORT / "fake_worker.py")]
 Progress = Callable[[JobStatus], None]
 
 
@@ -57,13 +57,13 @@ def at_step(job: Job, step: int) -> Callable[[], bool]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     job = job_in(tmp_path_factory.mktemp("undisturbed"))
-    LocalLauncher(1, 1, command=FAKE).run(job, None, quiet)
+    local_runner(command=FAKE).run(job, None, quiet)
     return weights(job)
 
 
 def test_a_job_runs_once_and_answers_again_from_disk(tmp_path: Path, undisturbed: str) -> None:
     job, seen = job_in(tmp_path), list[JobStatus]()
-    runner = LocalLauncher(1, 1, command=[*FAKE, "--step-seconds", "0.02"])
+    runner = local_runner(command=[*FAKE, "--step-seconds", "0.02"])
     result = runner.run(job, None, seen.append)
     assert (result.step, result.attempts, result.reused) == (30, 1, False)
     assert len({status.step for status in seen}) > 1 and seen[-1].state == "done"
@@ -74,7 +74,7 @@ def test_a_job_runs_once_and_answers_again_from_disk(tmp_path: Path, undisturbed
 
 
 def test_a_damaged_result_is_made_again(tmp_path: Path, undisturbed: str) -> None:
-    job, runner = job_in(tmp_path), LocalLauncher(1, 1, command=FAKE)
+    job, runner = job_in(tmp_path), local_runner(command=FAKE)
     runner.run(job, None, quiet)
     (job.folder / "adapter" / "adapter.json").write_text("{}")
     assert runner.run(job, None, quiet).attempts == 2
@@ -82,7 +82,7 @@ def test_a_damaged_result_is_made_again(tmp_path: Path, undisturbed: str) -> Non
 
 
 def test_rungs_go_on_from_the_checkpoint(tmp_path: Path, undisturbed: str) -> None:
-    runner = LocalLauncher(1, 1, command=FAKE)
+    runner = local_runner(command=FAKE)
     runner.run(job_in(tmp_path, stop_step=12), None, quiet)
     assert runner.run(job_in(tmp_path, rung=1), None, quiet).attempts == 1
     assert weights(job_in(tmp_path)) == undisturbed
@@ -92,7 +92,7 @@ def test_it_attaches_to_a_running_worker(tmp_path: Path) -> None:
     job, seen = job_in(tmp_path, steps=60), list[JobStatus]()
     child = start_by_hand(job, "--step-seconds", "0.02")
     wait_for(at_step(job, 3))
-    result = LocalLauncher(1, 1, command=FAKE).run(job, None, seen.append)
+    result = local_runner(command=FAKE).run(job, None, seen.append)
     child.wait()
     assert (result.attempts, TrialFolder(job.folder).attempts(0)) == (1, 1)
     assert seen
@@ -121,7 +121,7 @@ def test_two_runners_share_one_worker(tmp_path: Path) -> None:
     job, results = job_in(tmp_path, steps=60), list[JobResult]()
 
     def run() -> None:
-        runner = LocalLauncher(1, 1, command=[*FAKE, "--step-seconds", "0.01"])
+        runner = local_runner(command=[*FAKE, "--step-seconds", "0.01"])
         results.append(runner.run(job, None, quiet))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
@@ -148,7 +148,7 @@ def test_a_worker_killed_at_random_moments_ends_with_the_same_weights(
 
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()
-    result = LocalLauncher(1, 1, command=[*FAKE, "--step-seconds", "0.03"]).run(job, None, quiet)
+    result = local_runner(command=[*FAKE, "--step-seconds", "0.03"]).run(job, None, quiet)
     ended.set()
     killer.join()
     assert killed > 1
@@ -159,8 +159,9 @@ def test_a_worker_killed_at_random_moments_ends_with_the_same_weights(
 def test_a_killed_runner_leaves_its_job_to_the_next(tmp_path: Path) -> None:
     job = job_in(tmp_path, steps=60)
     script = (
-        "import sys; from trex.training.jobs.job import Job; from trex.training.runners.local import LocalLauncher\n"
-        f"runner = LocalLauncher(1, 1, command={[*FAKE, '--step-seconds', '0.03']!r})\n"
+        f"import sys; sys.path.insert(0, {str(SUPPORT.parent)!r})\n"
+        "from trex.training.jobs.job import Job; from support.launchers import local_runner\n"
+        f"runner = local_runner(command={[*FAKE, '--step-seconds', '0.03']!r})\n"
         "runner.run(Job.model_validate_json(sys.argv[1]), None, lambda status: None)"
     )
     graph = subprocess.Popen([sys.executable, "-c", script, job.model_dump_json()])
@@ -168,13 +169,13 @@ def test_a_killed_runner_leaves_its_job_to_the_next(tmp_path: Path) -> None:
     graph.kill()
     graph.wait()
     assert TrialFolder(job.folder).locked()
-    assert LocalLauncher(1, 1, command=FAKE).run(job, None, quiet).attempts == 1
+    assert local_runner(command=FAKE).run(job, None, quiet).attempts == 1
 
 
 def test_a_worker_that_always_dies_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_DEATHS_WITHOUT_PROGRESS", 2)
+    monkeypatch.setattr(job_runner, "_DEATHS_WITHOUT_PROGRESS", 2)
     job = job_in(tmp_path)
-    runner = LocalLauncher(1, 1, command=[*FAKE, "--misbehave", "die"])
+    runner = local_runner(command=[*FAKE, "--misbehave", "die"])
     with pytest.raises(JobFailed, match="died 3 times in a row") as failed:
         runner.run(job, None, quiet)
     assert failed.value.cause == "crash"
@@ -182,7 +183,7 @@ def test_a_worker_that_always_dies_is_given_up(tmp_path: Path, monkeypatch: pyte
 
 def test_a_stopped_worker_is_replaced(tmp_path: Path, undisturbed: str) -> None:
     job = job_in(tmp_path)
-    runner = LocalLauncher(1, 1, command=[*FAKE, "--misbehave", "stop"], stale_s=3)
+    runner = local_runner(command=[*FAKE, "--misbehave", "stop"], stale_s=3)
     assert runner.run(job, None, quiet).attempts == 2
     assert weights(job) == undisturbed
 
@@ -202,14 +203,14 @@ def test_a_lasting_failure_is_the_answer_to_every_submission(
     command = [*FAKE, "--step-seconds", "0.05", "--misbehave", behaviour]
     for _ in range(2):
         with pytest.raises(JobFailed) as failed:
-            LocalLauncher(1, 1, command=command, **limits).run(job, None, quiet)  # type: ignore[arg-type]
+            local_runner(command=command, **limits).run(job, None, quiet)  # type: ignore[arg-type]
         assert failed.value.cause == cause and "\n" not in failed.value.message
     assert TrialFolder(job.folder).attempts(0) == 1
     assert not TrialFolder(job.folder).locked()
 
 
 def test_a_full_disk_is_tried_again(tmp_path: Path, undisturbed: str) -> None:
-    job, runner = job_in(tmp_path), LocalLauncher(1, 1, command=[*FAKE, "--misbehave", "disk"])
+    job, runner = job_in(tmp_path), local_runner(command=[*FAKE, "--misbehave", "disk"])
     with pytest.raises(JobFailed) as failed:
         runner.run(job, None, quiet)
     assert failed.value.cause == "disk_full"
@@ -219,13 +220,13 @@ def test_a_full_disk_is_tried_again(tmp_path: Path, undisturbed: str) -> None:
 
 def test_the_end_of_the_runs_time_is_not_the_trials_fault(tmp_path: Path, undisturbed: str) -> None:
     job = job_in(tmp_path)
-    runner = LocalLauncher(1, 1, command=[*FAKE, "--step-seconds", "0.1"])
+    runner = local_runner(command=[*FAKE, "--step-seconds", "0.1"])
     with pytest.raises(JobFailed) as failed:
         runner.run(job, time.time() + 1.5, quiet)
     assert failed.value.cause == "timeout" and not TrialFolder(job.folder).locked()
     with pytest.raises(JobFailed, match="before the job started"):
         runner.run(job, time.time() - 1, quiet)
-    LocalLauncher(1, 1, command=FAKE).run(job, None, quiet)
+    local_runner(command=FAKE).run(job, None, quiet)
     assert weights(job) == undisturbed
 
 
@@ -236,14 +237,14 @@ def test_a_cause_written_before_a_crash_of_the_runner_is_carried_out(tmp_path: P
     cause = Failure.of(0, "out_of_memory", "the job used 9 MB, the limit is 1 MB")
     TrialFolder(job.folder).cause_file.write_text(cause.model_dump_json())
     with pytest.raises(JobFailed) as failed:
-        LocalLauncher(1, 1, command=FAKE).run(job, None, quiet)
+        local_runner(command=FAKE).run(job, None, quiet)
     assert failed.value.cause == "out_of_memory"
     assert child.wait(5) == -signal.SIGKILL
 
 
 def test_cancel_stops_waiting_and_running_jobs_and_they_can_go_on(tmp_path: Path, undisturbed: str) -> None:
     jobs = [job_in(tmp_path, seed=seed) for seed in (1, 2)]
-    runner, causes = LocalLauncher(1, 1, command=[*FAKE, "--step-seconds", "0.1"]), list[str]()
+    runner, causes = local_runner(command=[*FAKE, "--step-seconds", "0.1"]), list[str]()
 
     def run(job: Job) -> None:
         with pytest.raises(JobFailed) as failed:
@@ -259,7 +260,7 @@ def test_cancel_stops_waiting_and_running_jobs_and_they_can_go_on(tmp_path: Path
         thread.join()
     assert causes == ["cancelled", "cancelled"]
     assert not any(TrialFolder(job.folder).locked() for job in jobs)
-    resumed = LocalLauncher(1, 1, command=FAKE)
+    resumed = local_runner(command=FAKE)
     for job in jobs:
         resumed.run(job, None, quiet)
     assert weights(jobs[0]) == undisturbed
@@ -267,7 +268,7 @@ def test_cancel_stops_waiting_and_running_jobs_and_they_can_go_on(tmp_path: Path
 
 def test_an_interrupted_watch_is_still_known_to_cancel(tmp_path: Path) -> None:
     job = job_in(tmp_path, steps=4000)
-    runner = LocalLauncher(1, 1, command=FAKE)
+    runner = local_runner(command=FAKE)
 
     def interrupt(status: JobStatus) -> None:
         raise KeyboardInterrupt
@@ -286,8 +287,7 @@ def test_somebody_elses_process_is_never_hit(tmp_path: Path) -> None:
     wait_for(at_step(job, 1))
     innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     TrialFolder(job.folder).lock_file.write_text(str(innocent.pid))
-    local_kill = local.Watch(job, None, local.Limits(), lambda: False)
-    local_kill._signal(signal.SIGKILL)
+    WorkerWatch(job, None, WorkerLimits())._signal(signal.SIGKILL)
     time.sleep(0.1)
     assert innocent.poll() is None
     for process in (innocent, child):
@@ -296,7 +296,7 @@ def test_somebody_elses_process_is_never_hit(tmp_path: Path) -> None:
 
 
 def test_slots_bound_the_jobs_at_work(tmp_path: Path) -> None:
-    runner, busy, most = LocalLauncher(2, 1, command=[*FAKE, "--step-seconds", "0.01"]), set[str](), 0
+    runner, busy, most = local_runner(2, command=[*FAKE, "--step-seconds", "0.01"]), set[str](), 0
     guard = threading.Lock()
 
     def run(job: Job) -> None:
@@ -320,7 +320,7 @@ def test_slots_bound_the_jobs_at_work(tmp_path: Path) -> None:
 
 def test_an_identical_trial_in_another_run_is_reused(tmp_path: Path, undisturbed: str) -> None:
     store, first, second = tmp_path / "store", job_in(tmp_path / "a"), job_in(tmp_path / "b", rung=1)
-    runner = LocalLauncher(1, 1, reuse=store, command=FAKE)
+    runner = local_runner(reuse=store, command=FAKE)
     runner.run(first, None, quiet)
     result = runner.run(second, None, quiet)
     assert (result.reused, result.attempts, result.rung) == (True, 0, 1)
@@ -334,7 +334,7 @@ def test_an_identical_trial_in_another_run_is_reused(tmp_path: Path, undisturbed
 
 
 def test_a_reused_rung_goes_on_from_the_start(tmp_path: Path, undisturbed: str) -> None:
-    runner = LocalLauncher(1, 1, reuse=tmp_path / "store", command=FAKE)
+    runner = local_runner(reuse=tmp_path / "store", command=FAKE)
     runner.run(job_in(tmp_path / "a", stop_step=12), None, quiet)
     assert runner.run(job_in(tmp_path / "b", stop_step=12), None, quiet).reused
     assert not runner.run(job_in(tmp_path / "b", rung=1), None, quiet).reused
@@ -342,21 +342,21 @@ def test_a_reused_rung_goes_on_from_the_start(tmp_path: Path, undisturbed: str) 
 
 
 def test_pruning_keeps_the_result_and_what_is_asked_for(tmp_path: Path, undisturbed: str) -> None:
-    job, runner = job_in(tmp_path), LocalLauncher(1, 1, command=FAKE)
+    job, runner = job_in(tmp_path), local_runner(command=FAKE)
     runner.run(job, None, quiet)
-    runner.prune(job.folder, keep_adapter=True)
+    runner.store.prune(job.folder, keep_adapter=True)
     assert not list(job.folder.glob("checkpoint-*"))
     assert runner.run(job, None, quiet).attempts == 1
-    runner.prune(job.folder, keep_adapter=False)
+    runner.store.prune(job.folder, keep_adapter=False)
     assert not (job.folder / "adapter").is_symlink() and job.result_file.exists()
-    runner.prune(job.folder, keep_adapter=False)
+    runner.store.prune(job.folder, keep_adapter=False)
     assert runner.run(job, None, quiet).attempts == 2
     assert weights(job) == undisturbed
 
 
 def test_a_folder_belongs_to_one_trial(tmp_path: Path) -> None:
     job, other = job_in(tmp_path), job_in(tmp_path, seed=2)
-    runner = LocalLauncher(1, 1, command=FAKE)
+    runner = local_runner(command=FAKE)
     runner.run(job, None, quiet)
     with pytest.raises(IntegrityError, match="belongs to trial"):
         runner.run(other.model_copy(update={"folder": job.folder}), None, quiet)

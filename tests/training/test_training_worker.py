@@ -19,16 +19,18 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.jobs import quiet
+from support.launchers import local_runner
 from support.plans import training_plan
 from support.worker import make_rows, trial_of, write_rows
 from trex.evaluation.base_models import resolve_model
 from trex.landlock import abi, describe
 from trex.training.jobs.checkpoints import newest_sealed, remove_unsealed, seal
 from trex.training.jobs.identity import AUTOCAST, FLOAT32, environment_hash
-from trex.training.jobs.job import Job, JobFailed, JobResult, JobStatus, Trial
+from trex.training.jobs.job import Job, JobFailed, JobResult, Trial
 from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.methods.row_order import training_order
-from trex.training.runners.local import LocalLauncher
+from trex.training.runners.job_runner import JobRunner
 from trex.training.runners.worker_starter import ForkServer
 
 NOISY = training_plan(
@@ -41,10 +43,6 @@ NOISY = training_plan(
     lr_scheduler_type="cosine",
     max_length=128,
 )
-
-
-def quiet(status: JobStatus) -> None:
-    return None
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +58,17 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[LocalLauncher]:
+def runner() -> Iterator[JobRunner]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_CHECKPOINT_SECONDS", "0.05")
-        runner = LocalLauncher(2, 1)
-    runner.start()
+        runner = local_runner(2, command=None)
+    runner._launcher.start()
     yield runner
     runner.close()
 
 
 def run(
-    runner: LocalLauncher, trial: Trial, folder: Path, stop_step: int | None = None, rung: int = 0
+    runner: JobRunner, trial: Trial, folder: Path, stop_step: int | None = None, rung: int = 0
 ) -> JobResult:
     job = Job(trial=trial, rung=rung, stop_step=stop_step or trial.total_steps, folder=folder)
     return runner.run(job, None, quiet)
@@ -78,14 +76,14 @@ def run(
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    runner: LocalLauncher, model: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory
+    runner: JobRunner, model: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[JobResult, Path]:
     folder = tmp_path_factory.mktemp("undisturbed")
     return run(runner, trial_of(model, dataset, NOISY), folder), folder
 
 
 def test_the_same_trial_gives_the_same_bits(
-    runner: LocalLauncher, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
+    runner: JobRunner, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
 ) -> None:
     again = run(runner, trial_of(model, dataset, NOISY), tmp_path / "again")
     other = run(runner, trial_of(model, dataset, NOISY, seed=4), tmp_path / "other")
@@ -96,7 +94,7 @@ def test_the_same_trial_gives_the_same_bits(
 
 
 def test_rungs_do_not_change_the_weights(
-    runner: LocalLauncher, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
+    runner: JobRunner, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
 ) -> None:
     trial = trial_of(model, dataset, NOISY)
     first = run(runner, trial, tmp_path, stop_step=3)
@@ -111,7 +109,7 @@ def test_rungs_do_not_change_the_weights(
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_moments_it_gives_the_same_bits(
     seed: int,
-    runner: LocalLauncher,
+    runner: JobRunner,
     model: Path,
     dataset: Path,
     undisturbed: tuple[JobResult, Path],
@@ -146,9 +144,9 @@ def test_killed_at_random_moments_it_gives_the_same_bits(
 
 
 def test_a_job_starts_fast_and_a_dead_fork_server_is_replaced(
-    runner: LocalLauncher, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
+    runner: JobRunner, model: Path, dataset: Path, undisturbed: tuple[JobResult, Path], tmp_path: Path
 ) -> None:
-    starter = runner._starter
+    starter = runner._launcher._starter
     assert isinstance(starter, ForkServer) and starter._server is not None
     # A fork copies no threads: any lock one of them holds would stay locked in the worker for ever.
     assert psutil.Process(starter._server.pid).num_threads() == 1
@@ -175,7 +173,7 @@ def test_what_lies_in_the_folder(undisturbed: tuple[JobResult, Path], model: Pat
 
 
 def test_it_learns_and_the_adapter_loads(
-    runner: LocalLauncher, model: Path, dataset: Path, tmp_path: Path
+    runner: JobRunner, model: Path, dataset: Path, tmp_path: Path
 ) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -202,16 +200,14 @@ def test_a_damaged_checkpoint_does_not_count(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
 
 
-def fails(runner: LocalLauncher, trial: Trial, folder: Path) -> JobFailed:
+def fails(runner: JobRunner, trial: Trial, folder: Path) -> JobFailed:
     with pytest.raises(JobFailed) as failed:
         run(runner, trial, folder)
     assert "\n" not in failed.value.message
     return failed.value
 
 
-def test_a_loss_that_is_not_a_number(
-    runner: LocalLauncher, model: Path, dataset: Path, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_not_a_number(runner: JobRunner, model: Path, dataset: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     broken = tmp_path / "broken"
@@ -225,7 +221,7 @@ def test_a_loss_that_is_not_a_number(
     assert failure.cause == "nan_loss" and "step 1" in failure.message
 
 
-def test_rows_that_are_too_long(runner: LocalLauncher, model: Path, tmp_path: Path) -> None:
+def test_rows_that_are_too_long(runner: JobRunner, model: Path, tmp_path: Path) -> None:
     rows = make_rows(10)
     for row in rows[:4]:
         row["prompt"] = [{"role": "user", "content": "film " * 60}]
@@ -239,7 +235,7 @@ def test_rows_that_are_too_long(runner: LocalLauncher, model: Path, tmp_path: Pa
 
 
 def test_other_failures_are_a_crash_with_a_log(
-    runner: LocalLauncher, model: Path, dataset: Path, tmp_path: Path
+    runner: JobRunner, model: Path, dataset: Path, tmp_path: Path
 ) -> None:
     failure = fails(runner, trial_of(model, tmp_path / "nowhere", NOISY), tmp_path / "a")
     assert failure.cause == "crash" and "nowhere" in failure.message

@@ -1,8 +1,8 @@
-"""Results that outlive a run: the adapter of every finished rung, kept under trial and step.
+"""Results of jobs: in the run's own trial folders, and in a store shared between runs. Every launcher uses it.
 
-`<store>/<trial id>/step-<n>/{adapter/, result.json}`. The key is the step, not the rung's number, because
-runs cut one schedule into different rungs. Checkpoints are not kept: a trial that goes on from a reused rung
-is trained from its first step, which gives the same weights.
+The shared store holds `<trial id>/step-<n>/{adapter/, result.json}` for every finished rung. The key is the step, not
+the rung's number, because runs cut one schedule into different rungs. Checkpoints are not kept: a trial that goes on
+from a reused rung is trained from its first step, which gives the same weights.
 """
 
 from __future__ import annotations
@@ -12,53 +12,84 @@ import tempfile
 from pathlib import Path
 
 from ...files import hash_folder, try_lock, write_atomic
-from .job import Job, JobResult
+from .checkpoints import remove_all
+from .job import Job, JobFailed, JobResult
 from .trial_folder import TrialFolder
 from .worker_session import point_to_adapter
 
 
-def publish(job: Job, result: JobResult, store: Path) -> None:
-    """Put a finished rung into the store, whole or not at all. What is there already stays."""
-    place = _place(job, store)
-    if place.exists() or result.reused:
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=place.parent, prefix=".draft-"))
-    try:
-        shutil.copytree(TrialFolder(job.folder).adapter(job.rung), draft / "adapter")
-        write_atomic(draft / "result.json", result.model_dump_json() + "\n")
-        draft.rename(place)
-    except FileExistsError:
-        return  # another run published the same
-    except OSError as error:
-        if not place.exists():
-            raise error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+class JobStore:
+    """Results of jobs. `reuse` is the folder of the store shared between runs; None keeps to this run."""
 
+    def __init__(self, reuse: Path | None = None) -> None:
+        self._reuse = reuse
 
-def take(job: Job, store: Path) -> JobResult | None:
-    """Copy a rung from the store into the job's folder; None if absent, damaged, or a worker is busy."""
-    place = _place(job, store)
-    if not (place / "result.json").exists():
+    def result(self, job: Job) -> JobResult | None:
+        """The result in the job's own folder, if there is one. Raises JobFailed for a lasting failure."""
+        folder = TrialFolder(job.folder)
+        result = folder.read_result(job)
+        if result is not None:
+            return result
+        for failure in (folder.read_cause(job.rung), folder.read_failure(job.rung)):
+            if failure is not None and failure.lasting:
+                raise JobFailed(failure.cause, failure.message)
         return None
-    result = JobResult.model_validate_json((place / "result.json").read_bytes())
-    if result.trial != job.trial.id or hash_folder(place / "adapter") != result.adapter_hash:
-        shutil.rmtree(place)  # damaged: the job is run, and published afresh
-        return None
-    folder = TrialFolder(job.folder)
-    lock = try_lock(folder.lock_file)
-    if lock is None:
-        return None
-    with lock:
-        adapter = folder.adapter(job.rung)
-        shutil.rmtree(adapter, ignore_errors=True)
-        shutil.copytree(place / "adapter", adapter)
-        point_to_adapter(folder, job.rung)
-        reused = result.model_copy(update={"rung": job.rung, "reused": True, "attempts": 0})
-        write_atomic(job.result_file, reused.model_dump_json() + "\n")
-    return reused
 
+    def publish(self, job: Job, result: JobResult) -> None:
+        """Put a finished rung into the shared store, whole or not at all. What is there already stays."""
+        place = self._place(job)
+        if place is None or place.exists() or result.reused:
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=place.parent, prefix=".draft-"))
+        try:
+            shutil.copytree(TrialFolder(job.folder).adapter(job.rung), draft / "adapter")
+            write_atomic(draft / "result.json", result.model_dump_json() + "\n")
+            draft.rename(place)
+        except FileExistsError:
+            return  # another run published the same
+        except OSError as error:
+            if not place.exists():
+                raise error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
-def _place(job: Job, store: Path) -> Path:
-    return store / job.trial.id / f"step-{job.stop_step}"
+    def take(self, job: Job) -> JobResult | None:
+        """Copy a rung from the shared store into the job's folder.
+
+        None if it is not there, if it is damaged (it is then removed), or if a worker is busy in the job's folder.
+        """
+        place = self._place(job)
+        if place is None or not (place / "result.json").exists():
+            return None
+        result = JobResult.model_validate_json((place / "result.json").read_bytes())
+        if result.trial != job.trial.id or hash_folder(place / "adapter") != result.adapter_hash:
+            shutil.rmtree(place)
+            return None
+        folder = TrialFolder(job.folder)
+        lock = try_lock(folder.lock_file)
+        if lock is None:
+            return None
+        with lock:
+            adapter = folder.adapter(job.rung)
+            shutil.rmtree(adapter, ignore_errors=True)
+            shutil.copytree(place / "adapter", adapter)
+            point_to_adapter(folder, job.rung)
+            reused = result.model_copy(update={"rung": job.rung, "reused": True, "attempts": 0})
+            write_atomic(job.result_file, reused.model_dump_json() + "\n")
+        return reused
+
+    def prune(self, folder: Path, keep_adapter: bool) -> None:
+        """Remove a trial's checkpoints, and its adapters unless they are kept, once its outcome is recorded.
+
+        A pruned rung that is submitted again is taken from the shared store, or trained again.
+        """
+        remove_all(folder)
+        if keep_adapter:
+            return
+        (folder / "adapter").unlink(missing_ok=True)
+        for adapter in sorted(folder.glob("rungs/*/adapter")):
+            shutil.rmtree(adapter)
+
+    def _place(self, job: Job) -> Path | None:
+        return None if self._reuse is None else self._reuse / job.trial.id / f"step-{job.stop_step}"

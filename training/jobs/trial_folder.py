@@ -1,4 +1,4 @@
-"""A trial's folder as its readers see it: the runner, a resumed run, a person. Layout: see `job`."""
+"""A trial's folder as its readers see it: the job runner, a resumed run, a person. Layout: see `job`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .job import Job, JobResult, JobStatus, Trial
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-# What a later start may well survive. Every other cause belongs to the trial and is returned again.
+# Causes that a later start may survive. Every other cause belongs to the trial and is returned again.
 _PASSING: frozenset[Cause] = frozenset({"cancelled", "disk_full"})
 
 
 class Failure(BaseModel):
-    """Why a rung has no result: `rungs/<n>/failure.json` by the worker, `cause.json` by the runner.
+    """Why a rung has no result: `rungs/<n>/failure.json` by the worker, `cause.json` by who stopped the worker.
 
     A lasting failure answers every later submission of the job, so that a resumed run repairs the trial just
     as the run before it would have; one that does not last is forgotten when the job is started again.
@@ -101,9 +101,13 @@ class TrialFolder:
         return failure if failure is not None and failure.rung == rung else None
 
     def read_cause(self, rung: int) -> Failure | None:
-        """Why a runner killed that rung's worker, or was about to."""
+        """Why that rung's worker was stopped, or was about to be."""
         cause = _read(self.cause_file, Failure)
         return cause if cause is not None and cause.rung == rung else None
+
+    def write_cause(self, failure: Failure) -> None:
+        """Write why a worker is stopped, before it is."""
+        write_atomic(self.cause_file, failure.model_dump_json(indent=1) + "\n")
 
     def read_result(self, job: Job) -> JobResult | None:
         """The job's result if it is whole: the right trial and step, an adapter with the hash it names."""
@@ -140,6 +144,31 @@ class TrialFolder:
             return int(self.lock_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
+
+
+class StatusReader:
+    """Notices when a worker writes a new status of a job."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._folder = TrialFolder(job.folder)
+        self._stamp = 0
+        self._heartbeat = 0.0
+
+    def new(self) -> JobStatus | None:
+        """The status, if it is of this job and newer than the one returned before."""
+        try:
+            stamp = self._folder.status_file.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        status = self._folder.read_status()
+        if status is None or status.rung != self._job.rung or status.heartbeat == self._heartbeat:
+            return None
+        self._heartbeat = status.heartbeat
+        return status
 
 
 def read_result(path: Path) -> JobResult | None:

@@ -1,31 +1,13 @@
-"""Job runners: where a training job runs. One protocol; `local` is the runner of one machine."""
+"""Launchers: where a training job runs.
+
+To add one: a module here and a line in `LAUNCHERS`, or in another package an entry point of the group `trex.runners`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
+from ...registry import Registry
+from .protocol import OpenLauncher
 
-from ..jobs.job import Job, JobResult, JobStatus
+DEFAULT_LAUNCHER = "local"
 
-OnProgress = Callable[[JobStatus], None]
-
-
-class Launcher(Protocol):
-    """Runs jobs, idempotently: the same job again attaches to the running one or returns its result."""
-
-    def run(self, job: Job, deadline: float | None, on_progress: OnProgress) -> JobResult:
-        """Block until the job is done; `deadline` is in Unix time. Raises JobFailed. Safe to call from threads."""
-        ...
-
-    def cancel(self) -> None:
-        """Stop every running job of this runner; checkpoints stay, so that a later `run` goes on from them."""
-        ...
-
-    def prune(self, folder: Path, keep_adapter: bool) -> None:
-        """Remove what a trial that ended no longer needs: its checkpoints, and its adapters unless kept."""
-        ...
-
-    def close(self) -> None:
-        """Release helpers; running jobs are left alone."""
-        ...
+LAUNCHERS = Registry[OpenLauncher]("launcher", "trex.runners", {"local": f"{__name__}.local:LocalLauncher"})
