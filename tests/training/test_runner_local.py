@@ -193,7 +193,7 @@ def test_a_stopped_worker_is_replaced(tmp_path: Path, undisturbed: str) -> None:
     [
         ("nan", {}, "nan_loss"),
         ("hoard", {"memory_limit_mb": 400.0}, "out_of_memory"),
-        ("", {"timeout_s": 1.0}, "timeout"),
+        ("", {"timeout_s": 5.0}, "timeout"),
     ],
 )
 def test_a_lasting_failure_is_the_answer_to_every_submission(
