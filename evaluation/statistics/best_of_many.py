@@ -1,9 +1,9 @@
-"""The best of many: is it truly better, given that it was picked on the items it is judged by?
+"""The best of many candidates: is it better than the baseline, although it was selected on the same items?
 
-The best of 60 equal configurations looks better than the baseline nearly always. What counts is whether it
-is further ahead than the best of 60 would be if none were better (White 2000, Econometrica 68:1097, the
-"reality check"; Romano & Wolf 2005, Econometrica 73:1237). All candidates are drawn or swapped together, item
-by item, so that candidates which answer alike count for less than their number.
+The best of 60 equal configurations looks better than the baseline nearly always. What counts is whether it is further
+ahead than the best of 60 would be if none were better (White 2000, Econometrica 68:1097, the "reality check"; Romano &
+Wolf 2005, Econometrica 73:1237). All candidates are resampled or swapped together, item by item, so that candidates
+with the same answers count for less than their number.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import numpy as np
 from ...errors import TrexError
 from ..metrics.measure import Measured
 from ..metrics.protocol import Counts, Metric
-from .resampling import Sums, estimate_of, item_draws, of_values, product, same_items, sign_draws
+from .resampling import Sums, estimate_of, item_draws, product, same_items, sign_draws
 
-SIGNIFICANT = 0.05
 DRAWS = 10_000
-"""With as many draws the 5 % level is known to within 0.2 points; it is asked for once or twice a run."""
+"""With this many draws the 5 % level is known to within 0.2 points; the test is made once or twice a run."""
 
 LEAST_SPREAD = 0.25
-"""A draw's variance isn't taken below this share of the sample's: of a candidate that differs from the baseline
-on three items, one draw in twenty has no such item, thus no variance."""
+"""The least variance of a draw, as a share of the sample's: if a candidate differs from the baseline on three items,
+one draw in twenty has none of them, and thus no variance."""
 
 _TINY = 1e-12
 
@@ -34,7 +33,7 @@ class Improvement:
     """The candidate with the highest score against the baseline, one-sided.
 
     `p_value` is for "no candidate is better than the baseline". `at_least` is the end of a one-sided 95 %
-    interval for the picked candidate's true gain, corrected for the picking, in units of the score.
+    interval for the selected candidate's true gain, corrected for the selection, in units of the score.
     """
 
     best: int
@@ -42,27 +41,6 @@ class Improvement:
     at_least: float
     p_value: float
     candidates: int
-
-    @property
-    def is_real(self) -> bool:
-        """Whether the gain is more than the best of as many equal candidates would show, at the 5 % level."""
-        return self.p_value <= SIGNIFICANT
-
-
-def improvement(
-    baseline: Sequence[float],
-    candidates: Sequence[Sequence[float]],
-    *,
-    seed: int = 0,
-    resamples: int = DRAWS,
-) -> Improvement:
-    """Whether the candidate with the highest mean is better than the baseline, values paired by position.
-
-    Raises TrexError as `improvement_measured` does.
-    """
-    return _tested(
-        of_mean("baseline", baseline), [of_mean("candidate", c) for c in candidates], seed, resamples
-    )
 
 
 def improvement_measured(
@@ -87,13 +65,6 @@ def improvement_measured(
     if len(sums) < len(estimates):
         raise TrexError(f"{metric.name}: only means and pooled scores can be tested for the best of many")
     return _tested(sums[0], sums[1:], seed, resamples)
-
-
-def of_mean(name: str, values: Sequence[float]) -> Sums:
-    """The mean of values as sums. Raises TrexError for no values, or one that isn't finite."""
-    estimate = of_values(name, values)
-    assert isinstance(estimate, Sums)
-    return estimate
 
 
 def _tested(baseline: Sums, candidates: Sequence[Sums], seed: int, resamples: int) -> Improvement:

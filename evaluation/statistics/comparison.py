@@ -1,4 +1,4 @@
-"""Two systems on the same items, or the best of many: what of the gain is more than noise.
+"""Two systems on the same items: their difference with its interval, and a p-value.
 
 p-values come from swapping the two systems' answers item by item (Fisher's randomisation; for scores that
 are no mean Noreen 1989, Yeh 2000): if the systems are equal, no swap changes anything but the noise. Intervals
@@ -140,17 +140,3 @@ def paired_permutation(a: Sequence[float], b: Sequence[float], *, seed: int = 0)
         return float(np.mean(np.abs((1 - 2 * bits) @ sizes) >= observed))
     hits = sum(int((np.abs(signs @ sizes) >= observed).sum()) for signs in sign_draws(m, SIGN_FLIPS, seed))
     return (hits + 1) / (SIGN_FLIPS + 1)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected so that one false discovery among all has at most the stated probability.
-
-    Holm (1979, Scandinavian Journal of Statistics 6:65): valid however the tests depend on each other, and
-    never weaker than Bonferroni. For when the items of all candidates are not at hand; see `improvement`.
-    """
-    m = len(p_values)
-    corrected, so_far = [0.0] * m, 0.0
-    for rank, index in enumerate(sorted(range(m), key=lambda i: p_values[i])):
-        so_far = max(so_far, min(1.0, (m - rank) * p_values[index]))
-        corrected[index] = so_far
-    return corrected

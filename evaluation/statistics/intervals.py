@@ -1,4 +1,4 @@
-"""Noise as a number: scores with 95 % intervals that cover the truth in 95 % of cases.
+"""Scores with 95 % intervals that cover the true value in 95 % of cases.
 
 One method a kind of score, chosen for its coverage in `benchmarks/intervals.py`. A percentile bootstrap
 covers too seldom near the ends of the scale, for skewed values and for macro-F1 (91 to 93 % at 150 items).
@@ -12,26 +12,22 @@ covers too seldom near the ends of the scale, for skewed values and for macro-F1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 
 from ...errors import TrexError
-from ..metrics.measure import Measured, mean
+from ..metrics.measure import Measured
 from ..metrics.protocol import Counts, Metric
 from ..results import Score
 from .resampling import (
     RESAMPLES,
-    Aggregate,
     Estimate,
     Sums,
     estimate_of,
     is_binary,
     item_draws,
-    of_counts,
-    of_values,
     product,
     replicates,
 )
@@ -41,44 +37,13 @@ Z_95 = _NORMAL.inv_cdf(0.975)
 _TAILS = (0.025, 0.975)
 
 
-def score(
-    name: str,
-    values: Sequence[float],
-    aggregate: Callable[[Sequence[float]], float] = mean,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Score:
-    """The aggregate of per-item values with its interval over items.
+def score_measured(metric: Metric, measured: Measured, *, seed: int = 0, resamples: int = RESAMPLES) -> Score:
+    """A metric's score of what it measured, with its interval over items: pooled where the metric pools.
 
-    Of values that are all equal and not 0 or 1 the interval is empty. Raises TrexError for no values or a
-    value that isn't finite.
+    Of values that are all equal and not 0 or 1 the interval is empty. Raises TrexError for no items, and for a value or
+    a score that isn't finite.
     """
-    return _scored(name, of_values(name, values, aggregate), seed, resamples)
-
-
-def score_measured(metric: Metric, measured: Measured, *, seed: int = 0) -> Score:
-    """A metric's score of what it measured: pooled where the metric pools, else its aggregate of values."""
-    return _scored(metric.name, estimate_of(metric, measured), seed, RESAMPLES)
-
-
-def pooled_score(
-    name: str,
-    counts: Counts,
-    pooled: Callable[[Counts], Counts],
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Score:
-    """The score of counts summed over items, with its interval over items.
-
-    `counts` has shape (n, k), one row an item; `pooled` maps (..., k) to (...). Raises TrexError for no items
-    and for a score that isn't finite.
-    """
-    return _scored(name, of_counts(name, counts, pooled), seed, resamples)
-
-
-def _scored(name: str, estimate: Sums | Aggregate, seed: int, resamples: int) -> Score:
+    estimate = estimate_of(metric, measured)
     value = estimate.value
     if isinstance(estimate, Sums) and estimate.slope is not None:
         column = estimate.rows[:, 0]
@@ -96,10 +61,10 @@ def _scored(name: str, estimate: Sums | Aggregate, seed: int, resamples: int) ->
         try:
             drawn = replicates([estimate], seed=seed, resamples=resamples)[0]
         except TrexError as problem:
-            raise TrexError(f"{name}: {problem}") from problem
+            raise TrexError(f"{metric.name}: {problem}") from problem
         low, high = bca(estimate, drawn)
         error = float(drawn.std(ddof=1)) * small_sample(estimate.n)
-    return Score(name=name, value=value, n=estimate.n, ci_low=low, ci_high=high, standard_error=error)
+    return Score(name=metric.name, value=value, n=estimate.n, ci_low=low, ci_high=high, standard_error=error)
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

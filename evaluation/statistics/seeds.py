@@ -25,23 +25,13 @@ from .intervals import student_interval
 from .resampling import estimate_of
 
 
-def seeds_and_items(name: str, values: Sequence[Sequence[float]] | Counts) -> Score:
-    """The mean of values of shape (k seeds, n items), with an interval over seeds and items.
-
-    The interval is kept within the values. Raises TrexError for fewer than two seeds or items, for unequal
-    numbers of items, and for a value that isn't finite.
-    """
-    table = _table(name, values)
-    return _over_both(name, float(table.mean()), table, (float(table.min()), float(table.max())))
-
-
 def seeds_and_items_measured(metric: Metric, seeds: Sequence[Measured]) -> Score:
     """A metric's mean score over seeds that answered the same items, with an interval over seeds and items.
 
     A score that is no mean is taken as the mean of its jackknife pseudo-values (Tukey 1958): how much each
-    item moves the score when it is left out. The interval of a mean is kept within the values. Raises
-    TrexError as `seeds_and_items` does, and for an aggregate over so many items that they can't be left out
-    in turn.
+    item moves the score when it is left out. The interval of a mean is kept within the values. Raises TrexError for
+    fewer than two seeds or items, for unequal numbers of items, for a value that isn't finite, and for an aggregate
+    over so many items that they can't be left out in turn.
     """
     estimates = [estimate_of(metric, measured) for measured in seeds]
     scores = [estimate.value for estimate in estimates]
