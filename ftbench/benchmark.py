@@ -68,7 +68,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Turn:
+class GoldTurn:
     """What the model is told, and the answer it should give."""
 
     prompt: str
@@ -89,7 +89,7 @@ class Benchmark:
     homes: tuple[Home, ...]
     read: Callable[[], Iterable[Record]] = field(repr=False)
     """The published rows. Raises InputError if they can't be had."""
-    turn: Callable[[Row], Turn] = field(repr=False)
+    turn: Callable[[Row], GoldTurn] = field(repr=False)
     generation: GenerationSettings
     system: str | None = None
     subtasks: tuple[str, ...] = ()

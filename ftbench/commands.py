@@ -15,7 +15,7 @@ from ..errors import InputError, TrexError
 
 if TYPE_CHECKING:
     from .runner import Entry
-    from .table import Row
+    from .table import TableRow
 
 app = typer.Typer(help="FT-Bench: validate, run, score, compare.", no_args_is_help=True)
 out = Console(highlight=False)
@@ -141,7 +141,7 @@ def show_table(
             out.print(str(path), soft_wrap=True)
 
 
-def _show(rows: list[Row]) -> None:
+def _show(rows: list[TableRow]) -> None:
     from .table import COLUMNS, markdown
 
     if not out.is_terminal:

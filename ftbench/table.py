@@ -34,7 +34,7 @@ _OURS, _BASE, _REFERENCE = "#0b7a75", "#5b6875", "#c25a12"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Runs of one task, searched in one way: means over their seeds, with a 95 % interval over items and seeds."""
 
     task: str
@@ -84,7 +84,7 @@ class Row:
         ]
 
 
-def table(directories: Iterable[Path]) -> list[Row]:
+def table(directories: Iterable[Path]) -> list[TableRow]:
     """A row for each task and way of searching among finished runs, in the order of the benchmark.
 
     A directory may hold a run, or runs in its folders. Raises InputError if there is no finished run.
@@ -104,13 +104,13 @@ def table(directories: Iterable[Path]) -> list[Row]:
     )
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[TableRow]) -> str:
     """The table in Markdown."""
     lines = [COLUMNS, ["---"] * len(COLUMNS), *(row.cells() for row in rows)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[TableRow]) -> str:
     """The table as comma-separated values, with intervals in columns of their own and nothing rounded."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -134,7 +134,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def picture(rows: Sequence[Row]) -> Figure:
+def picture(rows: Sequence[TableRow]) -> Figure:
     """Base, ours with its interval and reference side by side: one line a task, scores along the axis."""
     from matplotlib.figure import Figure
 
@@ -183,10 +183,10 @@ def _search(settings: Settings) -> str:
     return ", ".join(words)
 
 
-def _row(runs: Sequence[RunSummary], search: str, smoke: bool) -> Row:
+def _row(runs: Sequence[RunSummary], search: str, smoke: bool) -> TableRow:
     first = runs[0]
     gain = first.best.test_gain if first.best and len(runs) == 1 else None
-    return Row(
+    return TableRow(
         task=first.task,
         metric=first.metric,
         search=search,

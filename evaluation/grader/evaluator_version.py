@@ -3,8 +3,8 @@
 A run stores `evaluator_identity` in grader.json when it begins and requires it at every later start. It consists of
 
 - `EVALUATOR_VERSION`, raised by hand when the same code would give other scores for a reason outside of the code;
-- `scoring_code`: `scoring.py`, `splits.py` and the modules of `evaluation/` that they import: rendering, values per
-  item, statistics of a score;
+- `scoring_code`: `model_scoring.py`, `splits.py` and the modules of `evaluation/` that they import: rendering, values
+  per item, statistics of a score;
 - `metric_code`: the module of the metric's class and the modules of `evaluation/` that it imports;
 - `engine_code`: the same for the inference engine.
 
@@ -33,7 +33,7 @@ EVALUATOR_VERSION = 2
 
 _ROOM = Path(__file__).resolve().parents[1]
 _PACKAGE = __name__.partition(".")[0]
-_SCORING = (_ROOM / "grader" / "scoring.py", _ROOM / "splits.py")
+_SCORING = (_ROOM / "grader" / "model_scoring.py", _ROOM / "splits.py")
 
 
 def evaluator_identity(metric: Metric, engine: InferenceEngine) -> dict[str, str]:

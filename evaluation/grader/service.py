@@ -25,7 +25,7 @@ from . import audit
 from . import evaluation_records as ledger
 from .evaluator_version import evaluator_identity
 from .messages import Freeze, GraderSetup, Scoring
-from .scoring import ScoringMethod, score_model
+from .model_scoring import ScoringMethod, score_model
 
 
 class GraderService:

@@ -25,7 +25,7 @@ from ...files import fingerprint
 from ...registry import Registry
 from ..metric_name import split_metric
 from .measure import Measured, mean, measure
-from .options import make_with_options
+from .metric_options import make_with_options
 from .protocol import UPSTREAM, Counts, Metric, PooledMetric
 
 __all__ = [
@@ -52,7 +52,7 @@ METRICS = Registry[Callable[..., Metric]](
             "molecules": "molecules:MoleculeSuccess",
             "csbench": "csbench:CsBench",
             "econlogicqa": "ordering:OrderingAccuracy",
-            "gta": "gta:ToolUse",
+            "gta": "gta:ToolUseMetric",
             "hoc": "macro_f1:HallmarksMacroF1",
             "lawbench": "lawbench:LawBench",
             "omebench": "omescore:OmeScore",

@@ -67,7 +67,7 @@ class Structure:
 
 
 @dataclass(frozen=True)
-class Step:
+class MechanismStep:
     """A step of a mechanism; only gold steps weigh something."""
 
     subtype: Any
@@ -105,7 +105,7 @@ class _Cell:
     def skip(self) -> _Cell:
         return _Cell(self.total, self.partial, _SKIP, self.penalty - PENALTY, self.matches)
 
-    def pair(self, gold: Step, predicted: Step) -> _Cell:
+    def pair(self, gold: MechanismStep, predicted: MechanismStep) -> _Cell:
         if gold.subtype != predicted.subtype:
             return _Cell(self.total, self.partial, _OTHER_SUBTYPE, self.penalty - PENALTY, self.matches)
         wanted, given = gold.structure, predicted.structure
@@ -167,7 +167,7 @@ class OmeScore:
         return [of(item, answer) for item, answer in zip(items, predictions, strict=True)]
 
 
-def align(gold: Sequence[Step], predicted: Sequence[Step]) -> Figures:
+def align(gold: Sequence[MechanismStep], predicted: Sequence[MechanismStep]) -> Figures:
     """The figures of the best alignment, not rounded."""
     above = [_Cell()]
     for _ in predicted:
@@ -189,8 +189,11 @@ def _upstream_figures(item: Item, answer: str) -> Figures:
     if steps is None:
         return Figures()
     try:
-        predicted = [Step(s["subtype"], _structure(s["intermediate_smiles"])) for s in steps]
-        gold = [Step(s["subtype"], _structure(s["intermediate_smiles"]), s["step_weight"]) for s in mechanism]
+        predicted = [MechanismStep(s["subtype"], _structure(s["intermediate_smiles"])) for s in steps]
+        gold = [
+            MechanismStep(s["subtype"], _structure(s["intermediate_smiles"]), s["step_weight"])
+            for s in mechanism
+        ]
         return align(gold, predicted).rounded()
     except Exception:  # upstream scores 0 whatever goes wrong in a reaction
         return Figures()
@@ -213,13 +216,13 @@ def _mechanism(item: Item) -> list[Any]:
     return mechanism
 
 
-def _gold(item: Item) -> list[Step]:
+def _gold(item: Item) -> list[MechanismStep]:
     steps = []
     for number, step in enumerate(_mechanism(item), start=1):
         where = f"row {item.get('id', item.get('reaction_id', '?'))}, column 'mechanism', step {number}"
         try:
             steps.append(
-                Step(
+                MechanismStep(
                     _normal(step["subtype"]),
                     _structure(step["intermediate_smiles"].strip()),
                     float(step["step_weight"]),
@@ -232,12 +235,12 @@ def _gold(item: Item) -> list[Step]:
     return steps
 
 
-def _predicted(step: dict[str, Any]) -> Step:
+def _predicted(step: dict[str, Any]) -> MechanismStep:
     """A step as the mended form sees it; what is missing or no text matches nothing."""
     subtype, smiles = step.get("subtype"), step.get("intermediate_smiles")
     text = smiles.strip() if isinstance(smiles, str) else ""
     usable = bool(text) and text.isascii() and not re.search(r"\s", text)
-    return Step(
+    return MechanismStep(
         _normal(subtype) if isinstance(subtype, str) else None, _structure(text) if usable else Structure()
     )
 

@@ -62,7 +62,7 @@ SUBTASKS = ("AtomNum", "BondNum", "FunctionalGroup", *EDITS, *PROPERTIES)
 
 
 @dataclass(frozen=True)
-class Request:
+class MoleculeRequest:
     """What a row asks for: counts by name, or a property that is to change in one direction."""
 
     subtask: str
@@ -109,7 +109,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JudgedMolecule:
     """What became of one answer."""
 
     subtask: str
@@ -202,7 +202,7 @@ class TomgSuccess:
             figures[official.name] = float(official.pooled(totals))
         return figures
 
-    def _counts(self, verdicts: Sequence[Verdict]) -> Counts:
+    def _counts(self, verdicts: Sequence[JudgedMolecule]) -> Counts:
         columns = SUBTASKS if self._subtask is None else (self._subtask,)
         seen = np.array(
             [[v.counted and v.subtask == name for name in columns] for v in verdicts], dtype=float
@@ -211,10 +211,10 @@ class TomgSuccess:
         successes = seen * np.array([float(v.success) for v in verdicts]).reshape(-1, 1)
         return np.hstack([successes, seen])
 
-    def _judge(self, items: Sequence[Item], predictions: Sequence[str]) -> list[Verdict]:
-        return [self._verdict(item, answer) for item, answer in zip(items, predictions, strict=True)]
+    def _judge(self, items: Sequence[Item], predictions: Sequence[str]) -> list[JudgedMolecule]:
+        return [self._judged(item, answer) for item, answer in zip(items, predictions, strict=True)]
 
-    def _verdict(self, item: Item, answer: str) -> Verdict:
+    def _judged(self, item: Item, answer: str) -> JudgedMolecule:
         request = read_request(item, self._subtask, self._upstream)
         if self._upstream:
             molecule = smiles.parse_even_empty(tomg_answer.official(answer))
@@ -224,7 +224,7 @@ class TomgSuccess:
         alike = None
         if molecule is not None and request.source is not None:
             alike = smiles.similarity(molecule, request.source)
-        return Verdict(
+        return JudgedMolecule(
             subtask=request.subtask,
             success=counted and molecule is not None and request.met_by(molecule),
             satisfiable=request.satisfiable,
@@ -234,32 +234,36 @@ class TomgSuccess:
         )
 
 
-def read_request(row: Mapping[str, Any], subtask: str | None = None, upstream: bool = False) -> Request:
+def read_request(
+    row: Mapping[str, Any], subtask: str | None = None, upstream: bool = False
+) -> MoleculeRequest:
     """What a row asks for; `subtask` defaults to its own column. Raises InputError as `TomgSuccess` does."""
     where = f"item {row.get('id', row.get('index', '?'))}"
     task = subtask or _known(str(_column(row, "subtask", where)), where)
     if task == "AtomNum":
-        return Request(task, tuple((name, _number(row, name, where)) for name in ATOMS))
+        return MoleculeRequest(task, tuple((name, _number(row, name, where)) for name in ATOMS))
     if task == "BondNum":
         wanted = [(name, _number(row, name, where)) for name in BONDS]
-        return Request(task, tuple((name, number) for name, number in wanted if number))
+        return MoleculeRequest(task, tuple((name, number) for name, number in wanted if number))
     if task == "FunctionalGroup":
         column = BENZENE_COLUMN
         if not upstream:
             column = next((name for name in BENZENE_ALIASES if name in row), column)
         columns = {BENZENE: column}
-        return Request(task, tuple((name, _number(row, columns.get(name, name), where)) for name in GROUPS))
+        return MoleculeRequest(
+            task, tuple((name, _number(row, columns.get(name, name), where)) for name in GROUPS)
+        )
     start = _column(row, "molecule", where)
     source = smiles.parse_even_empty(start) if upstream else smiles.parse(str(start))
     if task in PROPERTIES:
         instruction = str(_column(row, "Instruction", where))
         wording = instruction if upstream else instruction.casefold()
         lower = "lower" in wording or "decrease" in wording
-        return Request(task, source=source, lower=lower, margin=0.0 if upstream else ROUNDING)
+        return MoleculeRequest(task, source=source, lower=lower, margin=0.0 if upstream else ROUNDING)
     changes = [(_group(row, column, where), change) for column, change in EDITS[task]]
     if source is None:
-        return Request(task)
-    return Request(
+        return MoleculeRequest(task)
+    return MoleculeRequest(
         task, tuple((name, smiles.group_count(source, name) + change) for name, change in changes), source
     )
 

@@ -23,7 +23,7 @@ from ..metrics.protocol import Counts, Metric
 from ..results import Score
 from .resampling import (
     RESAMPLES,
-    Estimate,
+    ScoreEstimator,
     Sums,
     estimate_of,
     is_binary,
@@ -104,7 +104,7 @@ def bootstrap_t(values: Counts, *, seed: int = 0, resamples: int = RESAMPLES) ->
     )
 
 
-def bca(estimate: Estimate, drawn: Counts) -> tuple[float, float]:
+def bca(estimate: ScoreEstimator, drawn: Counts) -> tuple[float, float]:
     """95 % BCa interval (Efron 1987, JASA 82:171) from bootstrap replicates of an estimate.
 
     Its percentiles are moved by the bias z0, from the share of replicates below the estimate, and by the

@@ -32,7 +32,7 @@ MOST_LEFT_OUT = 2000
 """Above as many items, an aggregate isn't computed again without each of them: that takes time squared."""
 
 
-class Estimate(Protocol):
+class ScoreEstimator(Protocol):
     """A score of n items that can be computed from other draws of the same items."""
 
     @property
@@ -226,7 +226,7 @@ def _sizes(count: int) -> list[int]:
 
 
 def replicates(
-    estimates: Sequence[Estimate], *, resamples: int = RESAMPLES, seed: int = 0
+    estimates: Sequence[ScoreEstimator], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
     """Scores of several systems on the same draws of the same items, shape (systems, resamples).
 
@@ -243,7 +243,7 @@ def replicates(
     return scores
 
 
-def same_items(estimates: Sequence[Estimate]) -> int:
+def same_items(estimates: Sequence[ScoreEstimator]) -> int:
     """The number of items that paired systems share. Raises TrexError if it differs."""
     sizes = sorted({estimate.n for estimate in estimates})
     if len(sizes) != 1:

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...evaluation.task import GenerationSettings
-from ..benchmark import Benchmark, Licence, Part, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Part, Published, Record, Row
 from ..data_sources import GitHubHome
 
 HOME = GitHubHome("wyim/aci-bench", "b909b2bb9cf1d19de08df15cddde7bd0179665e4")
@@ -76,9 +76,9 @@ def rows(path: Path) -> Iterator[Row]:
             yield {column: line[column] for column in COLUMNS}
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The conversation, and the note written of it."""
-    return Turn(_PROMPT.format(dialogue=row["dialogue"].strip()), row["note"].strip())
+    return GoldTurn(_PROMPT.format(dialogue=row["dialogue"].strip()), row["note"].strip())
 
 
 BENCHMARK = Benchmark(

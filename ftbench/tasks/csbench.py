@@ -40,7 +40,7 @@ from collections.abc import Iterator
 from ...errors import InputError
 from ...evaluation.metrics.csbench import ASSERTION, BLANK, CHOICE, LETTERS, SUBTASKS
 from ...evaluation.task import GenerationSettings, Source
-from ..benchmark import Benchmark, Licence, Part, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Part, Published, Record, Row
 from ..data_sources import GitHubHome
 
 HOME = GitHubHome("csbench/csbench", "68d6f39fba45716e29f70f34e0f4b411d89736b4")
@@ -74,13 +74,13 @@ def stem(row: Row) -> str:
     return " ".join(str(row["Question"]).casefold().split())
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The question with its options, and the right letter, verdict or term."""
     question = str(row["Question"]).strip()
     kind, gold = row["Format"], row["Answer"]
     options = [f"{letter}. {str(row[letter]).strip()}" for letter in LETTERS] if kind == CHOICE else []
     asked = _ASKED.get(kind, "Answer briefly.")
-    return Turn("\n".join([question, *options, "", asked]), str(gold).strip())
+    return GoldTurn("\n".join([question, *options, "", asked]), str(gold).strip())
 
 
 BENCHMARK = Benchmark(

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 from ...evaluation.metrics.ordering import EVENTS, gold_order
 from ...evaluation.task import GenerationSettings
-from ..benchmark import Benchmark, Licence, Part, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Part, Published, Record, Row
 from ..data_sources import HubHome
 
 HOME = HubHome("yinzhu-quan/econ_logic_qa")
@@ -48,10 +48,10 @@ def read() -> Iterator[Record]:
                 yield Record(part, row)
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The question with its events, and their order."""
     events = "\n".join(f"{letter}. {str(row[letter]).strip()}" for letter in EVENTS)
-    return Turn(
+    return GoldTurn(
         _PROMPT.format(question=str(row["Question"]).strip(), events=events), ", ".join(gold_order(row))
     )
 

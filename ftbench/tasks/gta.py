@@ -44,7 +44,7 @@ from typing import Any
 
 from ...evaluation.metrics.gta.final_answers import hit
 from ...evaluation.task import GenerationSettings, Source
-from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Published, Record, Row
 from ..data_sources import HubHome
 
 HOME = HubHome("Jize1/GTA")
@@ -87,7 +87,7 @@ def assistant_turns(query: Row) -> list[Row]:
     return [turn for turn in query["dialogs"] if turn["role"] == "assistant"]
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The prompt of a step, and the gold step as a reply."""
     turns = assistant_turns(row)
     place = [index for index, said in enumerate(row["dialogs"]) if said["role"] == "assistant"][row["step"]]
@@ -97,7 +97,7 @@ def turn(row: Row) -> Turn:
         *(said for part in row["dialogs"][:place] if (said := as_text(part))),
         *([ANSWER_NOW] if row["step"] == len(turns) - 1 else []),
     ]
-    return Turn("\n\n".join(parts), gold_reply(turns[row["step"]], row["gt_answer"]))
+    return GoldTurn("\n\n".join(parts), gold_reply(turns[row["step"]], row["gt_answer"]))
 
 
 def tool_line(tool: Row) -> str:

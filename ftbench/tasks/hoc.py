@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from ...errors import InputError
 from ...evaluation.metrics.macro_f1 import LABELS
 from ...evaluation.task import GenerationSettings
-from ..benchmark import Benchmark, Licence, Part, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Part, Published, Record, Row
 from ..data_sources import GitHubHome
 
 HOME = GitHubHome("BIDS-Xu-Runtime/Biomedical-NLP-Benchmarks", "e607a812d87df151f310a9dd3677cfc21924f192")
@@ -62,9 +62,9 @@ def _row(line: str, where: str) -> Row:
     return dict(zip(COLUMNS, cells, strict=True))
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The abstract and its labels, in the order of the row."""
-    return Turn(_PROMPT.format(text=row["text"], labels="; ".join(LABELS)), str(row["labels"]))
+    return GoldTurn(_PROMPT.format(text=row["text"], labels="; ".join(LABELS)), str(row["labels"]))
 
 
 BENCHMARK = Benchmark(

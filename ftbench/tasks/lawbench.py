@@ -46,7 +46,7 @@ from ...errors import InputError
 from ...evaluation.metrics.lawbench import SUBTASKS
 from ...evaluation.metrics.lawbench.lexicon import COMMIT, CONFUSIONS, REPOSITORY, THESAURUS
 from ...evaluation.task import GenerationSettings, Source
-from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Published, Record, Row
 from ..data_sources import GitHubHome
 
 HOME = GitHubHome(REPOSITORY, COMMIT)
@@ -87,9 +87,9 @@ def about(row: Mapping[str, Any]) -> str:
     return "".join(char for char in text if char.isalnum())
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """Instruction and question, and the published answer."""
-    return Turn(f"{row['instruction']}\n{row['question']}", str(row["answer"]))
+    return GoldTurn(f"{row['instruction']}\n{row['question']}", str(row["answer"]))
 
 
 BENCHMARK = Benchmark(

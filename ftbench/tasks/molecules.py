@@ -24,7 +24,7 @@ from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, GenerationSettings, P
 from ...files import hash_file
 from . import molecules_data
 from .materialise import materialise
-from .molecules_data import Sizes
+from .molecules_data import MoleculeSizes
 
 SLIVER = Path(__file__).parent / "sliver" / "molecules.smi"
 SOURCES = {
@@ -41,9 +41,9 @@ def load(smoke: bool = False) -> Task:
     """
     molecules = SLIVER if smoke else smiles.nci_file()
     if smoke:
-        sizes = Sizes(dev=40, test=40, assembled=100, small=7)
+        sizes = MoleculeSizes(dev=40, test=40, assembled=100, small=7)
     else:
-        sizes = Sizes(dev=200, test=300, assembled=3000, small=12)
+        sizes = MoleculeSizes(dev=200, test=300, assembled=3000, small=12)
     folder = materialise(
         "molecules-smoke" if smoke else "molecules",
         [molecules_data, scorer, smiles],

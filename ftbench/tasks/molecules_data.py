@@ -37,7 +37,7 @@ ENDS = (
 
 
 @dataclass(frozen=True)
-class Sizes:
+class MoleculeSizes:
     """Rows of the two evaluation files and of the source made by rule."""
 
     dev: int
@@ -47,7 +47,7 @@ class Sizes:
     """Heavy atoms of the largest molecules in `nci_small`."""
 
 
-def build(molecules: Path, sizes: Sizes, folder: Path) -> None:
+def build(molecules: Path, sizes: MoleculeSizes, folder: Path) -> None:
     """Write every file of the task into `folder`, from a file whose lines begin with a SMILES."""
     lines = molecules.read_text(encoding="utf-8").splitlines()
     rows = specifications("nci", (line.split()[0] for line in lines if line.strip()))
@@ -95,7 +95,7 @@ def describe(kind: str, target: dict[str, int]) -> str:
     return re.sub(r"\b([2-9]|\d\d+) benzene ring\b", r"\1 benzene rings", f"{stated} {kind}")
 
 
-def split(rows: Sequence[Row], sizes: Sizes) -> tuple[list[Row], list[Row], list[Row]]:
+def split(rows: Sequence[Row], sizes: MoleculeSizes) -> tuple[list[Row], list[Row], list[Row]]:
     """Dev, test and pool, which share neither a specification nor a reference molecule.
 
     Specifications are taken in the order of their hash, half of each kind; each gives one item.

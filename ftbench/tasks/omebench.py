@@ -38,7 +38,7 @@ from typing import Any
 
 from ...evaluation.task import GenerationSettings
 from ...files import read_json, read_jsonl
-from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Published, Record, Row
 from ..data_sources import GitHubHome
 
 HOME = GitHubHome("skylarkie/oMeBench", "4ecae92edef07c0b05429104012fc104e531eadf")
@@ -136,7 +136,7 @@ def read() -> Iterator[Record]:
             yield Record("train", row, families.of(row))
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The question and the mechanism of a row, without weights and rationales."""
     subtypes = "\n".join(f"- {kind}: {'; '.join(names)}" for kind, names in SUBTYPES.items())
     prompt = _PROMPT.format(
@@ -145,7 +145,7 @@ def turn(row: Row) -> Turn:
         conditions=row.get("conditions") or "not stated",
         subtypes=subtypes,
     )
-    return Turn(prompt, answer(row["mechanism"]))
+    return GoldTurn(prompt, answer(row["mechanism"]))
 
 
 def answer(mechanism: list[dict[str, Any]]) -> str:

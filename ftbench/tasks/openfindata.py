@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from ...errors import InputError
 from ...evaluation.metrics.openfindata import ENTITIES, LETTERS, SUBTASKS
 from ...evaluation.task import GenerationSettings, Source
-from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Published, Record, Row
 from ..data_sources import MIRROR, GitHubHome
 
 HOME = GitHubHome("open-compass/OpenFinData", "622c186550ec746b928f6e826301e38905111658")
@@ -59,13 +59,13 @@ def read() -> Iterator[Record]:
             raise InputError(f"{path} of {HOME.repository} is not as published: {error!r}") from error
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The question with its options, and the right letter or names."""
     question, gold = str(row["question"]).strip(), str(row["answer"]).strip()
     if row["subtask"] == ENTITIES:
-        return Turn(f"{question}\n{_LIST}", gold)
+        return GoldTurn(f"{question}\n{_LIST}", gold)
     options = [f"{letter}. {str(row[letter]).strip()}" for letter in LETTERS[row["subtask"]]]
-    return Turn("\n".join([question, *options, _CHOOSE]), gold)
+    return GoldTurn("\n".join([question, *options, _CHOOSE]), gold)
 
 
 BENCHMARK = Benchmark(

@@ -29,7 +29,7 @@ from ...files import hash_file
 from . import near_duplicates as overlap
 from . import sentiment_data
 from .materialise import materialise
-from .sentiment_data import LABELS, Sizes
+from .sentiment_data import LABELS, SentimentSizes
 
 DOMAINS = {
     "movie": ("movieReviewSnippets", "Movie-review snippets from the pool that dev and test were drawn from"),
@@ -45,11 +45,14 @@ def load(smoke: bool = False) -> Task:
     """The task; with `smoke`, the same on some 170 rows written by hand, a tiny model and no download."""
     if smoke:
         ratings = {name: SLIVER / f"{name}.tsv" for name in ("movie", "tweets")}
-        sizes, made_from = Sizes(dev=40, test=40, composed=60), "".join(map(hash_file, ratings.values()))
+        sizes, made_from = (
+            SentimentSizes(dev=40, test=40, composed=60),
+            "".join(map(hash_file, ratings.values())),
+        )
     else:
         found = assets.vader_ratings()
         ratings = {name: found / f"{stem}_GroundTruth.txt" for name, (stem, _) in DOMAINS.items()}
-        sizes, made_from = Sizes(dev=500, test=600, composed=3000), assets.RATINGS.archive.sha256
+        sizes, made_from = SentimentSizes(dev=500, test=600, composed=3000), assets.RATINGS.archive.sha256
     folder = materialise(
         "sentiment-smoke" if smoke else "sentiment",
         [sentiment_data, overlap],

@@ -23,7 +23,7 @@ LONGEST_PART = 14
 
 
 @dataclass(frozen=True)
-class Sizes:
+class SentimentSizes:
     """Rows of the two evaluation files and of the source made by rule."""
 
     dev: int
@@ -31,7 +31,7 @@ class Sizes:
     composed: int
 
 
-def build(ratings: Mapping[str, Path], sizes: Sizes, folder: Path) -> None:
+def build(ratings: Mapping[str, Path], sizes: SentimentSizes, folder: Path) -> None:
     """Write every file of the task into `folder`, from each domain's rating file (`movie` is required)."""
     domains = {name: read_domain(name, path) for name, path in ratings.items()}
     dev, test, pool = split(domains["movie"], sizes)
@@ -59,7 +59,7 @@ def clean(text: str) -> str:
     return re.sub(r"\s+", " ", plain).strip()
 
 
-def split(rows: Sequence[Row], sizes: Sizes) -> tuple[list[Row], list[Row], list[Row]]:
+def split(rows: Sequence[Row], sizes: SentimentSizes) -> tuple[list[Row], list[Row], list[Row]]:
     """Dev, test and what remains. Classes are balanced; rows that repeat each other stay on one side.
 
     Groups are taken in the order of their hash, so that the choice does not follow the order of the file;

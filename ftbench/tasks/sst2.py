@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from ...evaluation.metrics.sst2 import WORDS, gold_label
 from ...evaluation.splits import position
 from ...evaluation.task import GenerationSettings, Source
-from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Published, Record, Row
 from ..data_sources import HubHome
 
 HOME = HubHome("nyu-mll/glue")
@@ -78,9 +78,9 @@ def sentence(row: Row) -> str:
     return " ".join(str(row["sentence"]).casefold().split())
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The sentence and its word."""
-    return Turn(_PROMPT.format(sentence=str(row["sentence"]).strip()), WORDS[gold_label(row)])
+    return GoldTurn(_PROMPT.format(sentence=str(row["sentence"]).strip()), WORDS[gold_label(row)])
 
 
 BENCHMARK = Benchmark(

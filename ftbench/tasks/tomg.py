@@ -49,7 +49,7 @@ from ...evaluation.metrics import smiles
 from ...evaluation.metrics.tomg import EDITS, SUBTASKS, read_request
 from ...evaluation.splits import position
 from ...evaluation.task import GenerationSettings
-from ..benchmark import Benchmark, Licence, Published, Record, Row, Turn
+from ..benchmark import Benchmark, GoldTurn, Licence, Published, Record, Row
 from ..data_sources import HubHome
 
 BENCH = HubHome("phenixace/S2-TOMG-Bench")
@@ -98,9 +98,9 @@ def about(row: Mapping[str, Any]) -> str:
     return f"specification {', '.join(numbers)}" if numbers else f"instruction {instruction}"
 
 
-def turn(row: Row) -> Turn:
+def turn(row: Row) -> GoldTurn:
     """The instruction as it is; the answer of a row of the train pool, which alone has one."""
-    return Turn(prompt=str(row["Instruction"]), gold=str(row["molecule"]) if "SubTask" in row else "")
+    return GoldTurn(prompt=str(row["Instruction"]), gold=str(row["molecule"]) if "SubTask" in row else "")
 
 
 BENCHMARK = Benchmark(

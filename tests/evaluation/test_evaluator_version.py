@@ -96,7 +96,7 @@ def test_comments_and_docstrings_keep_the_hash(copy: Path, ours: dict[str, str])
         '"""The first line',
         '# A comment.\n    """The very first line',
     )
-    edit(copy / "evaluation/grader/scoring.py", '"""Scoring one model', '"""Scoring of one model')
+    edit(copy / "evaluation/grader/model_scoring.py", '"""Scoring one model', '"""Scoring of one model')
     assert hashes(copy) == ours
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support.places import DATA
 from trex.errors import InputError
 from trex.evaluation.metrics import PooledMetric, measure, metric
-from trex.evaluation.metrics.gta import SUBTASKS, ToolUse
+from trex.evaluation.metrics.gta import SUBTASKS, ToolUseMetric
 from trex.evaluation.metrics.gta.arguments import read_arguments, same_arguments
 from trex.evaluation.metrics.gta.final_answers import SentenceCosine, hit, official_hit, shared_words
 from trex.evaluation.metrics.gta.gold_steps import read_tools
-from trex.evaluation.metrics.gta.react import NOTHING, Step, lagent_step, read_reply, read_step
+from trex.evaluation.metrics.gta.react import NOTHING, AgentStep, lagent_step, read_reply, read_step
 from trex.evaluation.statistics.intervals import score_measured
 
 Row = dict[str, Any]
@@ -78,7 +78,7 @@ def score(name: str, items: Sequence[Row], said: Sequence[Any]) -> float:
 
 def figures(row: Row, said: Any, upstream: bool = True) -> list[float]:
     """InstAcc, ToolAcc, ArgAcc, SummAcc."""
-    return [ToolUse(name, upstream).score_items([row], [said])[0] for name in SUBTASKS]
+    return [ToolUseMetric(name, upstream).score_items([row], [said])[0] for name in SUBTASKS]
 
 
 def reply(tool: str, arguments: str) -> str:
@@ -109,7 +109,7 @@ def test_queries_score_as_officially(case: Row) -> None:
     row = query(*case["dialogs"], gold=case["gt_answer"])
     said = [json.dumps(case["prediction"]), MISSED]
     for name in SUBTASKS:
-        scorer = ToolUse(name, upstream=True)
+        scorer = ToolUseMetric(name, upstream=True)
         totals = scorer.counts([row, OTHER], said).sum(axis=0)
         if case["official"] is None:
             assert scorer.score_items([row], said[:1]) == [0.0]
@@ -123,7 +123,7 @@ def test_a_step_row_counts_as_its_part_of_the_query() -> None:
     replies = [reply("OCR", '{"image": "image/a.jpg"}'), reply("GoogleSearch", "5+7"), "Final Answer: twelve"]
     steps = [lagent_step(said, read_tools("", TOOLS)) for said in replies]
     for upstream in (True, False):
-        scorer = ToolUse(upstream=upstream)
+        scorer = ToolUseMetric(upstream=upstream)
         parts = scorer.counts([{**QUERY, "query": "0", "step": place} for place in range(3)], replies)
         whole = scorer.counts([QUERY], [json.dumps(steps)])
         assert parts.sum(axis=0).tolist() == whole[0].tolist()
@@ -200,7 +200,7 @@ TEXTS = ["the cat sat", "a dog"]
 def test_texts_are_compared_by_the_most_similar() -> None:
     likeness = {("x", "the cat sat"): 0.25, ("x", "a dog"): 0.75}
     row = query(READ, say("x"), gold=TEXTS)
-    scorer = ToolUse("SummAcc", True, lambda ours, gold: likeness[ours, gold])
+    scorer = ToolUseMetric("SummAcc", True, lambda ours, gold: likeness[ours, gold])
     assert scorer.score_items([row], [json.dumps([READ, say("x")])]) == [0.75]
     assert scorer.score_items([row], [json.dumps([READ, READ])]) == [0.0]
 
@@ -214,10 +214,10 @@ def test_without_a_model_the_official_form_names_the_row(monkeypatch: pytest.Mon
     said = [json.dumps([READ, say("the cat sat")])]
     for name in ("SummAcc", None):
         with pytest.raises(InputError, match=r"row q7: .*sentence-transformers"):
-            ToolUse(name, upstream=True).score_items([row], said)
-    assert ToolUse("ToolAcc", upstream=True).score_items([row], said) == [1.0]
-    assert "ToolAcc" not in ToolUse("ToolAcc", upstream=True).secondary([row], said)
-    mended = ToolUse().secondary([row], said)
+            ToolUseMetric(name, upstream=True).score_items([row], said)
+    assert ToolUseMetric("ToolAcc", upstream=True).score_items([row], said) == [1.0]
+    assert "ToolAcc" not in ToolUseMetric("ToolAcc", upstream=True).secondary([row], said)
+    mended = ToolUseMetric().secondary([row], said)
     assert "StepAcc/upstream" not in mended
     assert mended["SummAcc"] == 1.0
     with pytest.raises(InputError, match="sentence-transformers"):
@@ -229,7 +229,9 @@ def test_shared_words() -> None:
     assert shared_words("the cat", "the cat sat") == pytest.approx(0.8)
     assert shared_words("", "the") == 0
     row = query(READ, say("x"), gold=TEXTS)
-    assert ToolUse("SummAcc").score_items([row], [json.dumps([READ, say("the cat")])]) == [pytest.approx(0.8)]
+    assert ToolUseMetric("SummAcc").score_items([row], [json.dumps([READ, say("the cat")])]) == [
+        pytest.approx(0.8)
+    ]
 
 
 # What is mended
@@ -310,36 +312,39 @@ KNOWN = read_tools("", TOOLS)
 @pytest.mark.parametrize(
     ("text", "step"),
     [
-        (reply("OCR", '{"image": "a"}'), Step("OCR", {"image": "a"})),
-        ('**Action**: `ocr`\n**Action Input:** {"image": "a"}', Step("OCR", {"image": "a"})),
-        ('Action: OCR Action Input: {"image": "a"}', Step("OCR", {"image": "a"})),
-        ("Action：Calculator\nAction Input：{'expression': '1'}", Step("Calculator", {"expression": "1"})),
+        (reply("OCR", '{"image": "a"}'), AgentStep("OCR", {"image": "a"})),
+        ('**Action**: `ocr`\n**Action Input:** {"image": "a"}', AgentStep("OCR", {"image": "a"})),
+        ('Action: OCR Action Input: {"image": "a"}', AgentStep("OCR", {"image": "a"})),
+        (
+            "Action：Calculator\nAction Input：{'expression': '1'}",
+            AgentStep("Calculator", {"expression": "1"}),
+        ),
         (
             reply("OCR", '{"image": "a"}') + "\nResponse: 12\nThought: done\nFinal Answer: 12",
-            Step("OCR", {"image": "a"}),
+            AgentStep("OCR", {"image": "a"}),
         ),
         (
             f"<think>Final Answer: 5</think>{reply('OCR', json.dumps({'image': 'a'}))}",
-            Step("OCR", {"image": "a"}),
+            AgentStep("OCR", {"image": "a"}),
         ),
-        ("So the final answer: 12", Step(answer="12")),
-        ("Final Answer: 12\nThought: well\nAction: OCR\nAction Input: {}", Step(answer="12")),
-        (reply("OCR", "{}"), Step("OCR", {}, error=True)),
-        (reply("OCR", '{"image": "a", "z": 1}'), Step("OCR", {"image": "a", "z": 1}, error=True)),
-        (reply("Zed", "{}"), Step("Zed", {}, error=True)),
-        (reply("OCR", "a.jpg"), Step("OCR", error=True)),
+        ("So the final answer: 12", AgentStep(answer="12")),
+        ("Final Answer: 12\nThought: well\nAction: OCR\nAction Input: {}", AgentStep(answer="12")),
+        (reply("OCR", "{}"), AgentStep("OCR", {}, error=True)),
+        (reply("OCR", '{"image": "a", "z": 1}'), AgentStep("OCR", {"image": "a", "z": 1}, error=True)),
+        (reply("Zed", "{}"), AgentStep("Zed", {}, error=True)),
+        (reply("OCR", "a.jpg"), AgentStep("OCR", error=True)),
         ("12", NOTHING),
         ("", NOTHING),
     ],
 )
-def test_replies_read_tolerantly(text: str, step: Step) -> None:
+def test_replies_read_tolerantly(text: str, step: AgentStep) -> None:
     assert read_reply(text, KNOWN) == step
 
 
 def test_a_call_in_error_hits_nothing_unless_we_can_read_it() -> None:
     spoiled = call("Calculator", "{'expression': '5 + 7'}", error={"type": "ARGS_ERROR"})
     failed = call("OCR", {"image": "image/a.jpg"}, error={"type": "API_ERROR"})
-    assert read_step(spoiled, KNOWN) == Step("Calculator", {"expression": "5 + 7"})
+    assert read_step(spoiled, KNOWN) == AgentStep("Calculator", {"expression": "5 + 7"})
     said = json.dumps([failed, spoiled, TELL])
     assert figures(QUERY, said) == [pytest.approx(1 / 3), 1, 0.5, 1]
     assert figures(QUERY, said, upstream=False) == [pytest.approx(2 / 3), 0.5, 0.5, 1]
@@ -396,7 +401,7 @@ def test_a_query_may_be_predicted_in_replies() -> None:
 @pytest.mark.parametrize("said", ["", "nothing", "7", "{", "null"])
 def test_an_unreadable_prediction_has_no_steps(said: str) -> None:
     assert figures(QUERY, said, upstream=False) == figures(QUERY, said) == [0, 0, 0, 0]
-    counts = ToolUse().counts([QUERY], [said])
+    counts = ToolUseMetric().counts([QUERY], [said])
     assert counts.shape == (1, 9)
     assert counts[0, 4:7].tolist() == [3, 2, 1]
 
@@ -416,7 +421,7 @@ def test_an_unreadable_prediction_has_no_steps(said: str) -> None:
 )
 def test_bad_rows_are_named(row: Row, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ToolUse().score_items([row], [json.dumps([READ, ADD, TELL])])
+        ToolUseMetric().score_items([row], [json.dumps([READ, ADD, TELL])])
 
 
 def test_unknown_figures_are_refused() -> None:
@@ -446,7 +451,7 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=10).map("".join))
 def test_no_reply_breaks_the_scorer(text: str) -> None:
     items = [{**QUERY, "step": place} for place in range(3)]
-    for scorer in (ToolUse(), ToolUse(upstream=True)):
+    for scorer in (ToolUseMetric(), ToolUseMetric(upstream=True)):
         measured = measure(scorer, items, [text] * 3)
         assert measured.counts is not None
         assert all(value in (0, 1) for value in measured.values)

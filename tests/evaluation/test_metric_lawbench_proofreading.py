@@ -68,7 +68,7 @@ def cost(a: str, b: str) -> float:
     return alignment.substitution(a, b, 2 / 3, 0.0 if {a, b} == {"甲", "乙"} else 0.5)
 
 
-def walked(table: alignment.Table, i: int, j: int) -> Iterator[list[alignment.Edit]]:
+def walked(table: alignment.Table, i: int, j: int) -> Iterator[list[alignment.TokenEdit]]:
     """Every cheapest way, operation by operation, as the official code walks them."""
     if not (i or j):
         yield []
@@ -76,12 +76,12 @@ def walked(table: alignment.Table, i: int, j: int) -> Iterator[list[alignment.Ed
     for letter_, size in table[i][j]:
         di, dj = (0 if letter_ == "I" else size), (0 if letter_ == "D" else size)
         for way in walked(table, i - di, j - dj):
-            yield [*way, alignment.Edit(letter_, i - di, i, j - dj, j)]
+            yield [*way, alignment.TokenEdit(letter_, i - di, i, j - dj, j)]
 
 
-def joined(way: list[alignment.Edit]) -> tuple[alignment.Edit, ...]:
+def joined(way: list[alignment.TokenEdit]) -> tuple[alignment.TokenEdit, ...]:
     """A way's neighbouring operations as edits."""
-    edits: list[alignment.Edit] = []
+    edits: list[alignment.TokenEdit] = []
     for kind, run in groupby(way, lambda edit: edit.operation if edit.operation in "MT" else ""):
         group = list(run)
         letters = {edit.operation for edit in group}
@@ -90,7 +90,7 @@ def joined(way: list[alignment.Edit]) -> tuple[alignment.Edit, ...]:
             continue
         first, last = group[0], group[-1]
         name = letters.pop() if len(letters) == 1 else "S"
-        edits.append(alignment.Edit(name, first.start, last.end, first.to_start, last.to_end))
+        edits.append(alignment.TokenEdit(name, first.start, last.end, first.to_start, last.to_end))
     return tuple(edits)
 
 
@@ -117,7 +117,7 @@ def test_words_that_moved_are_one_correction() -> None:
     (edits,) = alignment.edit_lists(alignment.operations(source, target, cost), every=False)
     assert corrections(edits, source, target) == ((2, 8, "没有说服对他"),)
     neighbours = alignment.edit_lists(alignment.operations(list("返原还"), list("返还原"), cost))
-    assert neighbours == [(alignment.Edit("M", 0, 1, 0, 1), alignment.Edit("T", 1, 3, 1, 3))]
+    assert neighbours == [(alignment.TokenEdit("M", 0, 1, 0, 1), alignment.TokenEdit("T", 1, 3, 1, 3))]
 
 
 def test_the_tables_are_read_from_a_mirror_and_missing_parts_are_told(

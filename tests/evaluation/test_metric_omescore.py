@@ -173,5 +173,5 @@ def test_bad_input() -> None:
     assert OmeScore(upstream=True).score_items([weightless], [json.dumps([ADDED])]) == [0.0]
     with pytest.raises(InputError, match="no subtasks"):
         metric("omebench:easy")
-    with pytest.raises(TrexError, match="no reactions"):
+    with pytest.raises(TrexError, match="no items"):
         OmeScore().aggregate([])

@@ -14,10 +14,10 @@ from trex import score_predictions
 from trex.errors import InputError
 from trex.evaluation.task import Prompt
 from trex.files import read_json, write_jsonl
-from trex.ftbench.benchmark import Benchmark, Licence, Record, Turn
+from trex.ftbench.benchmark import Benchmark, GoldTurn, Licence, Record
 from trex.ftbench.data_sources import GitHubHome, HubHome
 from trex.ftbench.suite import TEN, benchmark, subtask
-from trex.ftbench.table import Row, _interval
+from trex.ftbench.table import TableRow, _interval
 from trex.ftbench.validation import validate
 from trex.graph.report.summary import Interval
 
@@ -163,12 +163,14 @@ def test_a_table_of_nothing(trex: Trex, tmp_path: Path) -> None:
 
 
 def test_the_gain_in_units_of_the_gap() -> None:
-    row = Row("hoc", "macro-F1", "mcts", (0,), 0.2, 0.5, (0.4, 0.6), (0.1, 0.3), None, 0.8, 20, 5, False)
+    row = TableRow("hoc", "macro-F1", "mcts", (0,), 0.2, 0.5, (0.4, 0.6), (0.1, 0.3), None, 0.8, 20, 5, False)
     assert row.ratio is not None and row.ratio.value == pytest.approx(0.5)
     assert row.ratio.ci_low < 0.5 - 0.1 / 0.6 and row.ratio.ci_high > 0.5 + 0.1 / 0.6
     for reference in (None, 0.2, 0.1):
         assert (
-            Row("x", "m", "p", (0,), 0.2, 0.5, (0.4, 0.6), (0.1, 0.3), None, reference, 1, 1, False).ratio
+            TableRow(
+                "x", "m", "p", (0,), 0.2, 0.5, (0.4, 0.6), (0.1, 0.3), None, reference, 1, 1, False
+            ).ratio
             is None
         )
 
@@ -195,7 +197,7 @@ def made(read: list[Record], **changes: object) -> Benchmark:
         "citation": "",
         "homes": (),
         "read": lambda: read,
-        "turn": lambda row: Turn(str(row["q"]), str(row["a"])),
+        "turn": lambda row: GoldTurn(str(row["q"]), str(row["a"])),
         "generation": benchmark("sst2").generation,
     }
     return Benchmark(**(fields | changes))  # type: ignore[arg-type]

@@ -11,6 +11,6 @@ Wang et al., "GTA: A Benchmark for General Tool Agents", NeurIPS 2024, arXiv 240
 https://github.com/open-compass/GTA at 37c2b60.
 """
 
-from .tool_use import SUBTASKS, ToolUse
+from .tool_use import SUBTASKS, ToolUseMetric
 
-__all__ = ["SUBTASKS", "ToolUse"]
+__all__ = ["SUBTASKS", "ToolUseMetric"]

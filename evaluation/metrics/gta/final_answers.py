@@ -100,7 +100,7 @@ class SentenceCosine:
         except ImportError:
             self._fault = (
                 "its gold answer is a list of texts, which the official scorer compares by the embeddings of "
-                f"{MODEL}: pip install sentence-transformers, or give ToolUse a similarity of your own"
+                f"{MODEL}: pip install sentence-transformers, or give ToolUseMetric a similarity of your own"
             )
         except Exception as error:  # the hub's client raises its own, requests' and OSError
             self._fault = f"its gold answer needs the model {MODEL}, which can't be loaded ({error})"

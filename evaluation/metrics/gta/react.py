@@ -85,7 +85,7 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Step:
+class AgentStep:
     """What the assistant did: called a tool, or answered. With `error` it could not be carried out."""
 
     tool: str | None = None
@@ -98,7 +98,7 @@ class Step:
         return "call" if self.tool is not None else "answer" if self.answer is not None else "none"
 
 
-NOTHING = Step(error=True)
+NOTHING = AgentStep(error=True)
 
 
 def lagent_step(reply: str, tools: Sequence[Tool]) -> dict[str, Any] | None:
@@ -173,7 +173,7 @@ def _call(name: str, arguments: Any, error: str | None = None) -> dict[str, Any]
     return {"role": "assistant", **fault, "tool_calls": [{"type": "function", "function": function}]}
 
 
-def read_reply(reply: str, tools: Sequence[Tool]) -> Step:
+def read_reply(reply: str, tools: Sequence[Tool]) -> AgentStep:
     """The step a reply takes, read tolerantly; `NOTHING` without a marker."""
     text = reply.rpartition("</think>")[2]
     action, finals = _TOLERANT_ACTION.search(text), list(_TOLERANT_FINAL.finditer(text))
@@ -181,7 +181,7 @@ def read_reply(reply: str, tools: Sequence[Tool]) -> Step:
     if before:
         answer = text[before[-1].end() :]
         cut = _NEXT_TURN.search(answer)
-        return Step(answer=(answer[: cut.start()] if cut else answer).strip())
+        return AgentStep(answer=(answer[: cut.start()] if cut else answer).strip())
     if action is None:
         return NOTHING
     rest = text[action.end() :]
@@ -192,7 +192,7 @@ def read_reply(reply: str, tools: Sequence[Tool]) -> Step:
     return called(name.strip(" \t`'\"*[]()"), body[: cut.start()] if cut else body, tools)
 
 
-def read_step(step: Any, tools: Sequence[Tool]) -> Step:
+def read_step(step: Any, tools: Sequence[Tool]) -> AgentStep:
     """A step of a dialogue or of a prediction file, or a reply; `NOTHING` for what is none."""
     if isinstance(step, str):
         return read_reply(step, tools)
@@ -210,19 +210,19 @@ def read_step(step: Any, tools: Sequence[Tool]) -> Step:
         if isinstance(arguments, str):  # as it was written: an error only if we can't read it either
             return called(function["name"], arguments, tools)
         found = called(function["name"], arguments, tools)
-        return Step(found.tool, found.arguments, error=error or found.error)
+        return AgentStep(found.tool, found.arguments, error=error or found.error)
     if step.get("role") == "assistant" and isinstance(step.get("content"), str):
-        return Step(answer=step["content"], error=error)
+        return AgentStep(answer=step["content"], error=error)
     return NOTHING
 
 
-def called(name: str, given: Any, tools: Sequence[Tool]) -> Step:
+def called(name: str, given: Any, tools: Sequence[Tool]) -> AgentStep:
     """A call, in error if the tool or its arguments are not what the query's tools allow."""
     arguments = read_arguments(given) if isinstance(given, str) else given
     folded = {tool.name.casefold(): tool for tool in tools}
     tool = folded.get(name.casefold())
     if not isinstance(arguments, dict):
-        return Step(tool.name if tool else name, error=True)
+        return AgentStep(tool.name if tool else name, error=True)
     if tool is None:
-        return Step(name, arguments, error=bool(tools))
-    return Step(tool.name, arguments, error=not tool.accepts(set(arguments)))
+        return AgentStep(name, arguments, error=bool(tools))
+    return AgentStep(tool.name, arguments, error=not tool.accepts(set(arguments)))

@@ -16,7 +16,7 @@ from ....errors import InputError
 from .arguments import same_arguments
 from .final_answers import Similarity, hit, most_similar, official_hit
 from .gold_steps import GoldSteps, predicted_steps, recorded_gold
-from .react import NOTHING, Step, Tool, lagent_step, read_step
+from .react import NOTHING, AgentStep, Tool, lagent_step, read_step
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def mended_tally(gold: GoldSteps, prediction: Any, similarity: Similarity) -> Ta
     )
 
 
-def _allowing(tools: Sequence[Tool], wanted: Sequence[Step]) -> tuple[Tool, ...]:
+def _allowing(tools: Sequence[Tool], wanted: Sequence[AgentStep]) -> tuple[Tool, ...]:
     """The tools such that gold calls are none in error, whatever is stated of them."""
     if not tools:
         return ()
@@ -131,7 +131,7 @@ def _allowing(tools: Sequence[Tool], wanted: Sequence[Step]) -> tuple[Tool, ...]
     return tuple(known.values())
 
 
-def _gold_step(gold: GoldSteps, step: dict[str, Any]) -> Step:
+def _gold_step(gold: GoldSteps, step: dict[str, Any]) -> AgentStep:
     found = read_step(step, ())
     if found is NOTHING or found.error:
         raise InputError(
@@ -140,7 +140,7 @@ def _gold_step(gold: GoldSteps, step: dict[str, Any]) -> Step:
     return found
 
 
-def _answer_score(gold: GoldSteps, ours: Step, similarity: Similarity) -> float:
+def _answer_score(gold: GoldSteps, ours: AgentStep, similarity: Similarity) -> float:
     if ours.answer is None or ours.error:
         return 0.0
     try:

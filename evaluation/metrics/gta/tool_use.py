@@ -58,7 +58,7 @@ _COLUMNS = {
 """Which counts of a tally are a figure's hits, and which are what it is out of."""
 
 
-class ToolUse:
+class ToolUseMetric:
     """One of GTA's step-by-step figures, or step accuracy over all steps.
 
     A row is a query (with a list of steps as prediction) or a step (with a reply): see `rows`. Its value is its own
@@ -116,7 +116,7 @@ class ToolUse:
         ]
         if replies:
             figures["in_format"] = sum(step is not NOTHING for step in replies) / len(replies)
-        official = ToolUse(None if self._figure == WHOLE else self._figure, True, self._cosine)
+        official = ToolUseMetric(None if self._figure == WHOLE else self._figure, True, self._cosine)
         try:
             counted = official.counts(items, predictions)
         except InputError:  # the rows were read above: it is the embedding model that is missing

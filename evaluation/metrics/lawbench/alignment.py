@@ -37,7 +37,7 @@ _INSERT: Choices = (("I", 1),)
 _DELETE: Choices = (("D", 1),)
 
 
-class Edit(NamedTuple):
+class TokenEdit(NamedTuple):
     """Tokens start…end of the sentence become tokens start…end of the correction."""
 
     operation: str
@@ -148,10 +148,10 @@ Group = tuple[str, int, int]
 
 Letters are kept one by one while they are D and I alone; with a replacement among them the group is 'S'.
 """
-_State = tuple[tuple[Edit, ...], Group | None]
+_State = tuple[tuple[TokenEdit, ...], Group | None]
 
 
-def edit_lists(table: Table, every: bool = True) -> list[tuple[Edit, ...]]:
+def edit_lists(table: Table, every: bool = True) -> list[tuple[TokenEdit, ...]]:
     """The different lists of edits that the cheapest ways give, M among them; one if not `every`.
 
     Neighbouring M are one edit, as are neighbouring D, I and S, unless D and I stand there without S; a T stands
@@ -160,7 +160,7 @@ def edit_lists(table: Table, every: bool = True) -> list[tuple[Edit, ...]]:
     end = (len(table) - 1, len(table[0]) - 1)
     every = every and not far_apart(table)
     open_states: dict[tuple[int, int], dict[_State, None]] = {end: {((), None): None}}
-    finished: dict[tuple[Edit, ...], None] = {}
+    finished: dict[tuple[TokenEdit, ...], None] = {}
     for i in range(end[0], -1, -1):
         for j in range(end[1], -1, -1):
             for edits, group in open_states.pop((i, j), {}):
@@ -174,11 +174,13 @@ def edit_lists(table: Table, every: bool = True) -> list[tuple[Edit, ...]]:
     return list(finished)
 
 
-def _extended(edits: tuple[Edit, ...], group: Group | None, operation: Operation, i: int, j: int) -> _State:
+def _extended(
+    edits: tuple[TokenEdit, ...], group: Group | None, operation: Operation, i: int, j: int
+) -> _State:
     """The state after one more operation, which ends at i and j (ways are followed from their ends)."""
     letter, size = operation
     if letter == "T":
-        return (Edit("T", i - size, i, j - size, j), *_closed(edits, group, i, j)), None
+        return (TokenEdit("T", i - size, i, j - size, j), *_closed(edits, group, i, j)), None
     if group is None or (group[0] == "M") != (letter == "M"):
         return _closed(edits, group, i, j), (letter, i, j)
     letters, ends_at, ends_at_target = group
@@ -188,16 +190,16 @@ def _extended(edits: tuple[Edit, ...], group: Group | None, operation: Operation
     return edits, (merged, ends_at, ends_at_target)
 
 
-def _closed(edits: tuple[Edit, ...], group: Group | None, i: int, j: int) -> tuple[Edit, ...]:
+def _closed(edits: tuple[TokenEdit, ...], group: Group | None, i: int, j: int) -> tuple[TokenEdit, ...]:
     """The edits with the open group put before them; it begins at i and j."""
     if group is None:
         return edits
     letters, end, to_end = group
     if len(set(letters)) == 1:
-        return (Edit(letters[0], i, end, j, to_end), *edits)
+        return (TokenEdit(letters[0], i, end, j, to_end), *edits)
     apart = []
     for letter in letters:
         di, dj = _step((letter, 1))
-        apart.append(Edit(letter, i, i + di, j, j + dj))
+        apart.append(TokenEdit(letter, i, i + di, j, j + dj))
         i, j = i + di, j + dj
     return (*apart, *edits)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import punctuation
 
-from .alignment import Edit, Tokens
+from .alignment import TokenEdit, Tokens
 
 _PUNCTUATION = punctuation + (
     "！？｡＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟–—‘'‛“”„‟…‧."
@@ -23,7 +23,7 @@ NOTHING = "-NONE-"
 """The text of a deletion, as in M2 files."""
 
 
-def corrections(edits: Sequence[Edit], source: Tokens, target: Tokens) -> tuple[Correction, ...]:
+def corrections(edits: Sequence[TokenEdit], source: Tokens, target: Tokens) -> tuple[Correction, ...]:
     """What an alignment's edits amount to."""
     return tuple(
         (
@@ -36,15 +36,15 @@ def corrections(edits: Sequence[Edit], source: Tokens, target: Tokens) -> tuple[
     )
 
 
-def _rejoined(edits: Sequence[Edit], source: Tokens, target: Tokens) -> list[Edit]:
+def _rejoined(edits: Sequence[TokenEdit], source: Tokens, target: Tokens) -> list[TokenEdit]:
     """The edits without M, and triples that move text joined into a T."""
-    joined: list[Edit] = []
+    joined: list[TokenEdit] = []
     at = 0
     while at < len(edits):
         triple = edits[at : at + 3]
         if len(triple) == 3 and _moves(triple, source, target):
             first, _, last = triple
-            joined.append(Edit("T", first.start, last.end, first.to_start, last.to_end))
+            joined.append(TokenEdit("T", first.start, last.end, first.to_start, last.to_end))
             at += 3
             continue
         if edits[at].operation != "M":
@@ -53,7 +53,7 @@ def _rejoined(edits: Sequence[Edit], source: Tokens, target: Tokens) -> list[Edi
     return joined
 
 
-def _moves(triple: Sequence[Edit], source: Tokens, target: Tokens) -> bool:
+def _moves(triple: Sequence[TokenEdit], source: Tokens, target: Tokens) -> bool:
     first, middle, last = triple
     pattern = first.operation + middle.operation + last.operation
     if pattern == "SMS":
@@ -67,7 +67,7 @@ def _moves(triple: Sequence[Edit], source: Tokens, target: Tokens) -> bool:
     return False
 
 
-def _texts(edit: Edit, source: Tokens, target: Tokens) -> tuple[str, str]:
+def _texts(edit: TokenEdit, source: Tokens, target: Tokens) -> tuple[str, str]:
     return "".join(source[edit.start : edit.end]), "".join(target[edit.to_start : edit.to_end])
 
 
@@ -91,7 +91,7 @@ def _nearly(a: str, b: str) -> bool:
     return a[same + 1 :] == b[same + (len(a) == len(b)) :] or a == b
 
 
-def _trimmed(edit: Edit, source: Tokens, target: Tokens) -> Edit | None:
+def _trimmed(edit: TokenEdit, source: Tokens, target: Tokens) -> TokenEdit | None:
     """A replacement without what both sides begin and end with; None for an edit that changes nothing."""
     before, after = _texts(edit, source, target)
     if before == after:
@@ -103,10 +103,10 @@ def _trimmed(edit: Edit, source: Tokens, target: Tokens) -> Edit | None:
     if (start, to_start, end, to_end) == (edit.start, edit.to_start, edit.end, edit.to_end):
         return edit
     operation = "I" if start == end else "D" if to_start == to_end else "S"
-    return Edit(operation, start, end, to_start, to_end)
+    return TokenEdit(operation, start, end, to_start, to_end)
 
 
-def _past_prefix(edit: Edit, source: Tokens, target: Tokens, after: str) -> tuple[int, int]:
+def _past_prefix(edit: TokenEdit, source: Tokens, target: Tokens, after: str) -> tuple[int, int]:
     """Where the sides begin to differ; where tokens don't meet at the common text, at their beginnings."""
     common, start = "", edit.start
     while start < edit.end and after.startswith(common + source[start]):
@@ -121,7 +121,7 @@ def _past_prefix(edit: Edit, source: Tokens, target: Tokens, after: str) -> tupl
 
 
 def _before_suffix(
-    edit: Edit, source: Tokens, target: Tokens, after: str, start: int, to_start: int
+    edit: TokenEdit, source: Tokens, target: Tokens, after: str, start: int, to_start: int
 ) -> tuple[int, int]:
     """Where the sides end to differ, not before where they begin to."""
     common, end = "", edit.end
