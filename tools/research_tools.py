@@ -1,11 +1,11 @@
-"""The tools of open-domain research, in one list: the web, papers, and the hub."""
+"""The tools of open-domain research: web, papers and hub."""
 
 from __future__ import annotations
 
 from langchain_core.tools import BaseTool
 
 from .hub.hub_tools import hub_tools
-from .hub.hugging_face import Hub
+from .hub.protocol import Hub
 from .provenance import Provenance
 from .web.http_client import Http
 from .web.papers import papers_tool
@@ -13,10 +13,10 @@ from .web.web_tools import page_tool, search_tool
 
 
 def research_tools(http: Http, hub: Hub, provenance: Provenance) -> list[BaseTool]:
-    """Every tool that looks outside. `provenance` records what was really opened.
+    """All tools that use the network. `provenance` records what was opened.
 
-    Each raises TrexError with one line for what it can't do; none takes more than about a minute, and where there
-    is no network each says so at once after the first two tries.
+    Each raises TrexError with one line. None takes more than about a minute; without a network each fails at once
+    after the first two attempts.
     """
     return [
         search_tool(http, provenance),

@@ -177,7 +177,7 @@ def hub(provenance: Provenance) -> Sequence[BaseTool]:
     """A tool that looks outside, as the hub's do."""
 
     def dataset_rows(name: str) -> str:
-        provenance.saw_rows(name, "default", "train", [0, 1, 2])
+        provenance.add_rows(name, "default", "train", [0, 1, 2])
         provenance.verdicts[name] = judge(["cc-by-nc-4.0"])
         provenance.papers.append("https://arxiv.org/abs/2401.00001v2")
         return "three rows; this data set is released under apache-2.0 and has 1000 rows"
@@ -228,7 +228,7 @@ def test_research_keeps_what_was_really_opened(task: Task) -> None:
 def test_a_source_is_known_if_it_was_opened(task: Task, source: str, known: bool) -> None:
     provenance = Provenance(pages=["https://example.org/a"], papers=["https://arxiv.org/abs/2401.00001v2"])
     provenance.verdicts["owner/name"] = judge(["mit"])
-    provenance.offer("https://example.org/b")  # found by a search, not read
+    provenance.allow("https://example.org/b")  # found by a search, not read
     assert is_known(source, task, provenance) is known
 
 

@@ -24,7 +24,7 @@ from trex.tools.hub.local_folder import FolderHub
 from trex.tools.provenance import Provenance
 from trex.tools.untrusted import quoted
 
-NAME = "example-runtime/short-reviews"
+NAME = "example-lab/short-reviews"
 URL = "https://blog.example.org/post"
 VIEWER = "datasets-server.huggingface.co"
 SECRETS = {
@@ -156,9 +156,9 @@ KNOWN_HOSTS = {
     "api.semanticscholar.org",
 }
 OUTSIDE = re.compile(
-    r"(?:characters \d+ to \d+ of \d+(?:; go on with offset=\d+)?\n"
-    rf"|data set {NAME}\nlicence by its metadata: cc-by-nc-4\.0: training allowed, but not for commercial ends\n"
-    r"What the card itself says of its licence does not change this\.\n)?"
+    r"(?:characters \d+ to \d+ of \d+(?:; continue with offset=\d+)?\n"
+    rf"|data set {NAME}\nlicence in its metadata: cc-by-nc-4\.0: training allowed, non-commercial use only\n"
+    r"The text of the card does not change this\.\n)?"
 )
 
 
@@ -246,7 +246,7 @@ def test_a_servers_failure_carries_no_text(case: str) -> None:
             for path in web_with("").handlers
         }
         provenance = Provenance()
-        provenance.offer(URL)
+        provenance.allow(URL)
         tools = web.tools(provenance)
         for name, arguments in CALLS:
             result = call(tools, name, arguments)
@@ -263,7 +263,7 @@ def test_a_log_with_orders_stays_between_its_fences(case: str) -> None:
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_local_hub_is_no_safer_and_treated_alike(case: str, tmp_path: Path) -> None:
     text = HOSTILE[case]
-    place = tmp_path / "example-runtime" / "short-reviews"
+    place = tmp_path / "example-lab" / "short-reviews"
     place.mkdir(parents=True)
     (place / "README.md").write_text(f"---\nlicense: cc-by-nc-4.0\n---\n{text}", encoding="utf-8")
     (place / "train.jsonl").write_text(
@@ -288,7 +288,7 @@ def test_prose_gives_no_licence(metadata: dict[str, object], prose: str) -> None
     facts = as_json({"id": NAME, "tags": [], "description": prose, "cardData": metadata})
     web.handlers = {**web.handlers, f"huggingface.co/api/datasets/{NAME}": facts}
     result = call(web.tools(provenance), "dataset_card", {"name": NAME})
-    assert "not to be trained on without a person's decision" in result.split("[data")[0]
+    assert "no training without a person's decision" in result.split("[data")[0]
     assert not provenance.verdicts[NAME].training
 
 
@@ -343,7 +343,7 @@ def test_a_page_cannot_redirect_to_where_nobody_may_look(target: str) -> None:
     web, provenance = web_with(""), Provenance()
     web.handlers = {**web.handlers, "blog.example.org/post": redirect(target)}
     web.names = {"169.254.169.254": ["169.254.169.254"], "inside.example.org": [PUBLIC, "192.168.1.1"]}
-    provenance.offer(URL)
+    provenance.allow(URL)
     result = call(web.tools(provenance), "read_page", {"url": URL})
     assert result.startswith("error: ") and web.hosts == ["blog.example.org"] and provenance.pages == []
 
@@ -363,15 +363,15 @@ SIZES: dict[str, Callable[[], Handler]] = {
 def test_a_giant_is_given_up(size: str) -> None:
     web, provenance = web_with(""), Provenance()
     web.handlers = {**web.handlers, "blog.example.org/post": SIZES[size]()}
-    provenance.offer(URL)
+    provenance.allow(URL)
     result = call(web.tools(provenance), "read_page", {"url": URL})
-    assert result == "error: blog.example.org: the answer is larger than 4 MiB"
+    assert result == "error: blog.example.org: the response is larger than 4 MiB"
 
 
 def test_scripts_of_a_page_are_not_text() -> None:
     web, provenance = web_with(""), Provenance()
     web.handlers = {**web.handlers, "blog.example.org/post": page(recorded("page.html"))}
-    provenance.offer(URL)
+    provenance.allow(URL)
     result = call(web.tools(provenance), "read_page", {"url": URL})
     assert_fenced(result)
     assert "collect.example.org" not in result and "alert" not in result
@@ -382,6 +382,6 @@ def test_a_page_read_twice_is_the_same_message() -> None:
     results = set()
     for _ in range(2):
         web, provenance = web_with(HOSTILE["chatml"]), Provenance()
-        provenance.offer(URL)
+        provenance.allow(URL)
         results.add(call(web.tools(provenance), "read_page", {"url": URL}))
     assert len(results) == 1

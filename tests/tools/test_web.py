@@ -16,7 +16,7 @@ from trex.errors import InputError, TrexError
 from trex.tools.provenance import Provenance
 from trex.tools.web.addresses import NoNetwork, Refused
 from trex.tools.web.http_client import Page
-from trex.tools.web.web_tools import readable
+from trex.tools.web.web_tools import page_text
 
 KEY = "tvly-secret"
 DOCS = REPOSITORY / "docs" / "tools.md"
@@ -76,7 +76,7 @@ def test_tavily_is_asked_with_the_key_in_a_header(tavily: None, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(401, "TAVILY_API_KEY is not accepted"), (432, "plan"), (500, "later")]
+    ("status", "hint"), [(401, "TAVILY_API_KEY is not accepted"), (432, "quota"), (500, "later")]
 )
 def test_tavilys_refusal_says_what_to_do(tavily: None, status: int, hint: str) -> None:
     web = Web({"api.tavily.com/search": lambda request: recording("page.html")(request).__class__(status)})
@@ -94,7 +94,7 @@ def test_an_answer_of_another_form_is_an_error_in_a_line_or_nothing(tavily: None
     try:
         assert tool.invoke({"query": "x y"}).startswith("nothing was found")
     except TrexError as error:
-        assert "another form" in str(error)
+        assert "expected format" in str(error)
 
 
 def test_without_a_key_ddgs_is_asked(ddgs: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_page_is_read_as_text_without_scripts_and_menus(tavily: None) -> None:
 def test_a_long_page_is_read_in_parts_that_join(tavily: None) -> None:
     words = " ".join(f"word{number}" for number in range(3000))
     web, provenance = Web({"long.example.org/": page(words, "text/plain")}), Provenance()
-    provenance.offer("https://long.example.org/")
+    provenance.allow("https://long.example.org/")
     tool = web.tools(provenance)["read_page"]
     read, offset = "", 0
     for _ in range(10):
@@ -141,11 +141,11 @@ def test_a_long_page_is_read_in_parts_that_join(tavily: None) -> None:
         head, body = part.split("\n", 1)
         read += body.split("\n", 1)[1].rsplit("\n[end of data", 1)[0]
         assert len(part) < 12_000
-        if "go on with offset=" not in head:
+        if "continue with offset=" not in head:
             break
         offset = int(head.split("offset=")[1])
     assert "".join(read.split()) == "".join(words.split())
-    assert "nothing is at 99999999" in tool.invoke({"url": "https://long.example.org/", "offset": 99999999})
+    assert "offset 99999999 is past its end" in tool.invoke({"url": "https://long.example.org/", "offset": 99999999})
 
 
 def test_only_what_a_search_returned_is_opened(tavily: None) -> None:
@@ -171,7 +171,7 @@ def test_only_what_a_search_returned_is_opened(tavily: None) -> None:
     [
         ("https://arxiv.org/abs/2401.00001", True),
         ("https://www.semanticscholar.org/paper/1", True),
-        ("https://huggingface.co/datasets/example-runtime/short-reviews", True),
+        ("https://huggingface.co/datasets/example-lab/short-reviews", True),
         ("https://arxiv.org/abs/2401.00001?note=what-i-know", False),
         ("http://arxiv.org/abs/2401.00001", False),
         ("https://arxiv.org.example.net/abs/1", False),
@@ -213,7 +213,7 @@ def test_a_known_site_does_not_lead_out(tavily: None) -> None:
 )
 def test_a_broken_page_is_an_error_in_a_line(html: str) -> None:
     with pytest.raises(TrexError, match=r"^a\.example\.org: the page"):
-        readable(Page("https://a.example.org/", "text/html", html))
+        page_text(Page("https://a.example.org/", "text/html", html))
 
 
 def test_input_that_does_not_fit_is_refused_in_a_line() -> None:
@@ -229,7 +229,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"extra `llm`: pip install 'trex-finetune\[llm\]'"):
         Web().tools(Provenance())["web_search"].invoke({"query": "x y"})
     with pytest.raises(InputError, match="extra `llm`"):
-        readable(Page("https://a.example.org/", "text/html", "<p>x</p>"))
+        page_text(Page("https://a.example.org/", "text/html", "<p>x</p>"))
 
 
 def test_the_docs_name_every_tool() -> None:

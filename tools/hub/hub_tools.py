@@ -1,7 +1,7 @@
 """The tools `search_datasets`, `search_models`, `dataset_card`, `dataset_schema` and `dataset_rows`.
 
-The verdict on a licence is drawn from metadata and stands outside of what is quoted: a card's prose can say
-what it likes. Rows of a test split are not shown: they may be the items somebody is graded on.
+The verdict on a licence comes from the metadata and stands outside of the quotation, so that a card's text cannot
+change it. Rows of a test split are not shown: they may be the items of a benchmark.
 """
 
 from __future__ import annotations
@@ -17,24 +17,22 @@ from ..agent_tool import agent_tool
 from ..excerpt import brief, cut, fitting
 from ..provenance import Provenance
 from ..untrusted import quoted
-from .hugging_face import Hub, Listing, Row, checked_name
 from .licences import judge
+from .protocol import Hub, HubRow, Listing, checked_name
 
 _CARD = 6_000
 _CELL = 400
-_TABLES = 40
+_MAX_SPLITS = 40
 _ROWS = 7_000
 _TEST = re.compile(r"(?:^|[^A-Za-z])[Tt]est|Test|TEST")
 
 _WHICH = "Its name on the hub, 'owner/name'"
 
 
-class FindArguments(BaseModel):
+class SearchHubArguments(BaseModel):
     """Input of the tools `search_datasets` and `search_models`."""
 
-    query: str = Field(
-        min_length=1, max_length=200, description="One or two words: the hub looks for all of them"
-    )
+    query: str = Field(min_length=1, max_length=200, description="One or two words; all of them must match")
     most: int = Field(default=8, ge=1, le=20, description="Results to return")
 
 
@@ -44,7 +42,7 @@ class DatasetArguments(BaseModel):
     name: str = Field(max_length=200, description=_WHICH)
 
 
-class RowsArguments(BaseModel):
+class HubRowsArguments(BaseModel):
     """Input of the tool `dataset_rows`."""
 
     name: str = Field(max_length=200, description=_WHICH)
@@ -57,7 +55,7 @@ class RowsArguments(BaseModel):
 
 
 def hub_tools(hub: Hub, provenance: Provenance) -> list[BaseTool]:
-    """The five tools, on a hub. Each raises TrexError, in a line, for what can't be had."""
+    """The five tools on a hub. Each raises TrexError, in one line, for what is not available."""
     return [
         _search(hub, provenance),
         _models(hub),
@@ -71,17 +69,17 @@ def _search(hub: Hub, provenance: Provenance) -> BaseTool:
     def search_datasets(query: str, most: int = 8) -> str:
         found = hub.search("datasets", query, most)[:most]
         if not found:
-            return "no data set was found: try one word"
+            return "no data set was found: try a single word"
         for listing in found:
             provenance.verdicts.setdefault(listing.name, judge(listing.licences))
-            provenance.offer(f"https://huggingface.co/datasets/{listing.name}")
-        return quoted(fitting(map(_shown, found)), f"{hub.title}, a search for data sets")
+            provenance.allow(f"https://huggingface.co/datasets/{listing.name}")
+        return quoted(fitting(map(_listing_line, found)), f"{hub.title}, search for data sets")
 
     return agent_tool(
         search_datasets,
         "Search the hub for data sets. Returns names, licences from the metadata with what they allow, and tags. "
         "Look at dataset_card and dataset_rows before you propose one.",
-        FindArguments,
+        SearchHubArguments,
     )
 
 
@@ -89,11 +87,11 @@ def _models(hub: Hub) -> BaseTool:
     def search_models(query: str, most: int = 8) -> str:
         found = hub.search("models", query, most)[:most]
         if not found:
-            return "no model was found: try one word"
-        return quoted(fitting(map(_shown, found)), f"{hub.title}, a search for models")
+            return "no model was found: try a single word"
+        return quoted(fitting(map(_listing_line, found)), f"{hub.title}, search for models")
 
     return agent_tool(
-        search_models, "Search the hub for models. Returns names, licences and tags.", FindArguments
+        search_models, "Search the hub for models. Returns names, licences and tags.", SearchHubArguments
     )
 
 
@@ -102,14 +100,11 @@ def _card(hub: Hub, provenance: Provenance) -> BaseTool:
         card = hub.card(checked_name(name))
         verdict = judge(card.licences)
         provenance.verdicts[name] = verdict
-        gated = (
-            "\naccess: gated, its terms must be accepted by a person with an account" if card.gated else ""
-        )
+        gated = "\naccess: gated, a person with an account must accept its terms" if card.gated else ""
         text = f"tags: {brief(', '.join(card.about), 500)}\n\n{cut(card.text, _CARD)}"
         return (
-            f"data set {name}\nlicence by its metadata: {verdict}{gated}\n"
-            "What the card itself says of its licence does not change this.\n"
-            + quoted(text, f"the card of {name}")
+            f"data set {name}\nlicence in its metadata: {verdict}{gated}\n"
+            "The text of the card does not change this.\n" + quoted(text, f"the card of {name}")
         )
 
     return agent_tool(
@@ -121,18 +116,14 @@ def _card(hub: Hub, provenance: Provenance) -> BaseTool:
 
 def _schema(hub: Hub) -> BaseTool:
     def dataset_schema(name: str) -> str:
-        tables = hub.tables(checked_name(name))
+        splits = hub.splits(checked_name(name))
         lines = []
-        for table in tables[:_TABLES]:
-            columns = ", ".join(
-                f"{brief(key, 60)}: {brief(kind, 160)}" for key, kind in table.columns.items()
-            )
-            size = "? rows" if table.rows is None else f"{table.rows} rows"
-            lines.append(
-                f"{brief(table.config, 80)} / {brief(table.split, 60)}: {size}; {cut(columns, 1_500)}"
-            )
-        if len(tables) > _TABLES:
-            lines.append(f"({len(tables) - _TABLES} more)")
+        for each in splits[:_MAX_SPLITS]:
+            columns = ", ".join(f"{brief(key, 60)}: {brief(kind, 160)}" for key, kind in each.columns.items())
+            size = "? rows" if each.rows is None else f"{each.rows} rows"
+            lines.append(f"{brief(each.config, 80)} / {brief(each.split, 60)}: {size}; {cut(columns, 1_500)}")
+        if len(splits) > _MAX_SPLITS:
+            lines.append(f"({len(splits) - _MAX_SPLITS} more)")
         return quoted(fitting(lines), f"the schema of {name}: configuration / split: rows; columns")
 
     return agent_tool(
@@ -148,39 +139,37 @@ def _rows(hub: Hub, provenance: Provenance) -> BaseTool:
     ) -> str:
         checked_name(name)
         if _TEST.search(split) or _TEST.search(config):
-            raise InputError(
-                "rows of a test split are not shown: they may be items that models are graded on"
-            )
+            raise InputError("rows of a test split are not shown: they may be the items of a benchmark")
         rows = hub.rows(name, config, split, offset, most)[:most]
         if not rows:
-            raise TrexError(f"there are no rows from {offset} on: see dataset_schema for the sizes")
+            raise TrexError(f"there are no rows from {offset} on; dataset_schema lists the sizes")
         lines: list[str] = []
         size = 0
         for row in rows:
-            line = _line(row)
+            line = _row_line(row)
             size += len(line) + 1
             if lines and size > _ROWS:
                 break
             lines.append(line)
-        provenance.saw_rows(name, config, split, [row.number for row in rows[: len(lines)]])
+        provenance.add_rows(name, config, split, [row.number for row in rows[: len(lines)]])
         return quoted("\n".join(lines), f"rows of {name}")
 
     return agent_tool(
         dataset_rows,
-        "Look at rows of a data set. Long cells are cut. A data set counts as looked at only if its rows were shown.",
-        RowsArguments,
+        "Look at rows of a data set. Long cells are cut. A data set counts as inspected only if its rows were shown.",
+        HubRowsArguments,
     )
 
 
-def _shown(listing: Listing) -> str:
+def _listing_line(listing: Listing) -> str:
     used = f"; {listing.downloads} downloads" if listing.downloads else ""
     return (
         f"{listing.name} [{judge(listing.licences)}]{used}\n  {brief(', '.join(listing.about), 300)}".rstrip()
     )
 
 
-def _line(row: Row) -> str:
-    """A row in a line of JSON, its cells cut."""
+def _row_line(row: HubRow) -> str:
+    """A row as one line of JSON with long cells cut."""
     cells = {}
     for key, value in list(row.values.items())[:30]:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

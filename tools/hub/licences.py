@@ -1,8 +1,8 @@
-"""What a licence allows, by the identifier that metadata declares; never by what a text says of itself.
+"""What a licence allows, by the identifier in the metadata; the text of a card is not considered.
 
-The identifiers are those of the hub (https://huggingface.co/docs/hub/repositories-licenses), which are SPDX's in
-lower case where SPDX has one. The judgements are cautious readings, not advice: what is not listed, and what
-forbids adaptations or restricts uses, is left to a person.
+The identifiers are those of the hub (https://huggingface.co/docs/hub/repositories-licenses): SPDX's in lower case
+where SPDX has one. The table is cautious and is not legal advice: a licence that is not listed, forbids adaptations
+or restricts uses needs a person's decision.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 UNKNOWN = "unknown"
 
-# (training, commercial, share alike): the licences so judged.
-_JUDGEMENTS = {
+# (training, commercial use, share alike): licence identifiers.
+_TABLE = {
     (
         True,
         True,
@@ -32,11 +32,11 @@ _JUDGEMENTS = {
     (True, False, False): "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0",
     (True, False, True): "cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0",
 }
-_ALLOWED = {name: judgement for judgement, names in _JUDGEMENTS.items() for name in names.split()}
+_ALLOWED = {name: rights for rights, names in _TABLE.items() for name in names.split()}
 
 
-class Verdict(BaseModel):
-    """What may be done with data under a licence. `training` False: not without a person's decision."""
+class LicenceVerdict(BaseModel):
+    """What a licence allows. `training` False: a person has to decide."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,17 +48,17 @@ class Verdict(BaseModel):
     def __str__(self) -> str:
         if not self.training:
             why = "it is not declared" if self.licence == UNKNOWN else "a person has to read its terms"
-            return f"{self.licence}: not to be trained on without a person's decision ({why})"
-        commercial = "" if self.commercial else ", but not for commercial ends"
-        alike = "; what is derived from the data is shared alike" if self.share_alike else ""
+            return f"{self.licence}: no training without a person's decision ({why})"
+        commercial = "" if self.commercial else ", non-commercial use only"
+        alike = "; derived works need the same licence" if self.share_alike else ""
         return f"{self.licence}: training allowed{commercial}{alike}"
 
 
-def judge(declared: Sequence[str]) -> Verdict:
-    """The verdict on licences declared together: what all of them allow. None at all is unknown."""
+def judge(declared: Sequence[str]) -> LicenceVerdict:
+    """What all of the declared licences allow together. No licence counts as 'unknown'."""
     names = sorted({name for text in declared if (name := _plain(text))})
-    verdicts = [_judged(name) for name in names] or [_judged(UNKNOWN)]
-    return Verdict(
+    verdicts = [_verdict(name) for name in names] or [_verdict(UNKNOWN)]
+    return LicenceVerdict(
         licence=" + ".join(verdict.licence for verdict in verdicts[:4]),
         training=len(verdicts) <= 4 and all(verdict.training for verdict in verdicts),
         commercial=all(verdict.commercial for verdict in verdicts),
@@ -66,12 +66,12 @@ def judge(declared: Sequence[str]) -> Verdict:
     )
 
 
-def _judged(name: str) -> Verdict:
+def _verdict(name: str) -> LicenceVerdict:
     training, commercial, share_alike = _ALLOWED.get(name, (False, False, False))
-    return Verdict(licence=name, training=training, commercial=commercial, share_alike=share_alike)
+    return LicenceVerdict(licence=name, training=training, commercial=commercial, share_alike=share_alike)
 
 
 def _plain(text: str) -> str:
-    """An identifier in its one spelling, of harmless characters and bounded length."""
+    """The identifier in normal form: lower case, safe characters, bounded length."""
     name = re.sub(r"[\s_]+", "-", str(text).strip().lower()).removeprefix("license:")
     return re.sub(r"[^a-z0-9.+-]", "?", name)[:40]

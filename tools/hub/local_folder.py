@@ -1,7 +1,7 @@
 """A hub in a local folder, for work without a network: `owner/name/` with a README.md and data files.
 
-Models lie under `models/owner/name/`. Data files end in .jsonl, .json (a list), .csv or .parquet; a file's split
-is its name up to the first '-' or '.', its configuration the folder it lies in ('default' at the top).
+Models are in `models/owner/name/`. Data files end in .jsonl, .json (a list), .csv or .parquet. The split of a file
+is its name up to the first '-' or '.'; its configuration is its folder ('default' at the top).
 """
 
 from __future__ import annotations
@@ -16,27 +16,36 @@ from typing import Any
 
 from ...errors import InputError, TrexError
 from ...files import parse_yaml
-from .hugging_face import Card, Kind, Listing, Row, Table, checked_name, declared_licences, without_metadata
+from .protocol import (
+    Card,
+    HubRow,
+    Kind,
+    Listing,
+    SplitSchema,
+    checked_name,
+    declared_licences,
+    without_metadata,
+)
 
 _KINDS = (".jsonl", ".json", ".csv", ".parquet")
 _README_BYTES = 1 << 20
 _JSON_BYTES = 64 << 20
 _MOST_REPOSITORIES = 2_000
-_MOST_COUNTED = 500_000  # rows; of a larger split the size is not told
+_MOST_COUNTED = 500_000  # rows; the size of a larger split is not reported
 
 
 class FolderHub:
-    """Data sets and models in `root`. Raises InputError if it is no folder."""
+    """See `protocol.Hub`. Raises InputError if `root` is not a folder."""
 
     title = "the local hub"
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise InputError(f"TREX_HUB: {root} is no folder")
+            raise InputError(f"TREX_HUB: {root} is not a folder")
         self._root = root.resolve()
 
     def search(self, kind: Kind, query: str, most: int) -> list[Listing]:
-        """By how many of the words stand in the name or the README, then by name."""
+        """Sorted by the number of query words in the name and the README, then by name."""
         words = set(re.findall(r"\w+", query.casefold()))
         found = []
         for folder in islice(self._repositories(kind), _MOST_REPOSITORIES):
@@ -53,9 +62,9 @@ class FolderHub:
         metadata, text = self._readme(self._folder(name))
         return Card(name=name, licences=declared_licences(metadata), text=text)
 
-    def tables(self, name: str) -> list[Table]:
-        """The data files by configuration and split, read through to be counted. Raises TrexError."""
-        tables = []
+    def splits(self, name: str) -> list[SplitSchema]:
+        """From the data files, which are read to count the rows. Raises TrexError."""
+        splits = []
         for (config, split), files in sorted(self._files(name).items()):
             rows = 0
             columns: dict[str, str] = {}
@@ -63,18 +72,18 @@ class FolderHub:
                 columns = columns or {key: type(value).__name__ for key, value in row.items()}
                 rows += 1
             known = rows if rows <= _MOST_COUNTED else None
-            tables.append(Table(config=config, split=split, rows=known, columns=columns))
-        if not tables:
-            raise TrexError(f"{name} has no data file that can be read ({', '.join(_KINDS)})")
-        return tables
+            splits.append(SplitSchema(config=config, split=split, rows=known, columns=columns))
+        if not splits:
+            raise TrexError(f"{name} has no readable data file ({', '.join(_KINDS)})")
+        return splits
 
-    def rows(self, name: str, config: str, split: str, offset: int, most: int) -> list[Row]:
+    def rows(self, name: str, config: str, split: str, offset: int, most: int) -> list[HubRow]:
         """Rows of a split, in the order of its files. Raises TrexError."""
         files = self._files(name).get((config, split))
         if files is None:
             raise TrexError(f"{name} has no split of this name in this configuration: see dataset_schema")
         wanted = islice(enumerate(self._read(files)), offset, offset + most)
-        return [Row(number=number, values=row) for number, row in wanted]
+        return [HubRow(number=number, values=row) for number, row in wanted]
 
     def _repositories(self, kind: Kind) -> Iterator[Path]:
         top = self._root / "models" if kind == "models" else self._root
@@ -89,7 +98,7 @@ class FolderHub:
         return folder
 
     def _readme(self, folder: Path) -> tuple[dict[str, Any], str]:
-        """Metadata and text; metadata that can't be read is none, so that the licence is unknown."""
+        """Metadata and text. Unreadable metadata counts as none, so that the licence is unknown."""
         path = folder / "README.md"
         if not path.resolve().is_relative_to(self._root) or not path.is_file():
             return {}, ""
@@ -103,7 +112,7 @@ class FolderHub:
         return metadata if isinstance(metadata, dict) else {}, without_metadata(text)
 
     def _files(self, name: str) -> dict[tuple[str, str], list[Path]]:
-        """Data files by configuration and split. A link that leads out of the hub is no data file."""
+        """Data files by configuration and split. Links to files outside of the hub are ignored."""
         folder = self._folder(name)
         files: dict[tuple[str, str], list[Path]] = {}
         for path in sorted(folder.rglob("*")):
@@ -118,10 +127,10 @@ class FolderHub:
             try:
                 for row in _rows(path):
                     if not isinstance(row, dict):
-                        raise ValueError("a row is no object")
+                        raise ValueError("a row is not an object")
                     yield {str(key): value for key, value in row.items()}
             except (OSError, ValueError, csv.Error, RecursionError) as error:
-                raise TrexError(f"{path.name} can't be read ({type(error).__name__})") from None
+                raise TrexError(f"{path.name} cannot be read ({type(error).__name__})") from None
 
 
 def _rows(path: Path) -> Iterator[Any]:
@@ -139,7 +148,7 @@ def _rows(path: Path) -> Iterator[Any]:
         elif path.suffix == ".json":
             rows = json.load(file)
             if not isinstance(rows, list):
-                raise ValueError("no list of rows")
+                raise ValueError("not a list of rows")
             yield from rows
         else:
             yield from (json.loads(line) for line in file if line.strip())

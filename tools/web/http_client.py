@@ -1,8 +1,7 @@
-"""The one way to the web: bounded in size and time, to public addresses only, cached, polite, and with a memory
-for whether there is a network at all.
+"""The HTTP client of all tools: public addresses only, limits on size and time, a cache, rate limits, retries.
 
-Secrets go to the one host they belong to, over https; a redirect elsewhere does not carry them, and no file, key
-of the cache or error holds them. Errors tell the host and the status, never what a server wrote.
+Secrets are sent only to their own host over https, also on redirects. They are not part of files, cache keys or
+errors. Errors contain the host and the status, never text of a server.
 """
 
 from __future__ import annotations
@@ -19,14 +18,23 @@ from urllib.parse import urljoin
 
 from ...errors import InputError, TrexError
 from ...home import home
-from .addresses import NoNetwork, Refused, Resolve, bounded, host_of, look_up, parse, public_address
-from .response_cache import Answers
+from .addresses import (
+    NoNetwork,
+    Refused,
+    Resolve,
+    call_with_timeout,
+    host_of,
+    parse_address,
+    public_address,
+    resolve_host,
+)
+from .response_cache import ResponseCache
 
 try:
     import httpx
     import tenacity
 except ImportError:
-    raise InputError("tools of the web need the extra `llm`: pip install 'trex-finetune[llm]'") from None
+    raise InputError("web tools need the extra `llm`: pip install 'trex-finetune[llm]'") from None
 
 JSON = ("application/json",)
 TEXT = ("text/html", "application/xhtml+xml", "text/plain", "text/markdown", "application/json")
@@ -35,49 +43,49 @@ FEED = ("application/atom+xml", "application/xml", "text/xml")
 AGENT = "trex-finetune/0.1 (research agent; reads public pages and metadata at a person's pace)"
 
 _REDIRECTS = 5
-_PASSING = {429, 500, 502, 503, 504}
-_LONGEST_WAIT_S = 20.0  # what a server may ask for before a new try; longer is said to the agent
+_TRANSIENT = {429, 500, 502, 503, 504}
+_MAX_WAIT_S = 20.0  # longest wait that a server may ask for before a retry; else the call fails
 _PAUSE_S = {
     "export.arxiv.org": 3.0,
     "api.semanticscholar.org": 1.0,
-}  # between requests, as these hosts ask for
+}  # between requests, as these hosts require
 _RETRY_NETWORK_S = 300.0
 _OFFLINE = "no network: use what works without one, e.g. search_literature"
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A key for one host, sent in one header over https and shown nowhere."""
+    """An API key for one host, sent in one header over https."""
 
     host: str
     header: str
     value: str = field(repr=False)
 
     def headers(self, url: str) -> dict[str, str]:
-        """The header, if the address is of the secret's own host."""
+        """The header, if the address belongs to the secret's host."""
         own = host_of(url) == self.host and url.startswith("https://")
         return {self.header: self.value} if own else {}
 
 
 @dataclass(frozen=True)
 class Page:
-    """What came back: from where (after redirects), of which type, as text."""
+    """A response: its address after redirects, its media type and its text."""
 
     url: str
     content_type: str
     text: str
 
     def json(self) -> Any:
-        """The text as JSON. Raises TrexError if it is none."""
+        """The text as JSON. Raises TrexError if it is not JSON."""
         try:
             return json.loads(self.text)
         except (ValueError, RecursionError):
-            raise TrexError(f"{host_of(self.url)}: the answer is not JSON") from None
+            raise TrexError(f"{host_of(self.url)}: the response is not JSON") from None
 
 
 @dataclass(frozen=True)
-class _Question:
-    """What is asked of the web; `allowed` judges every address on the way."""
+class _Request:
+    """A request; `allowed` is checked for every address, redirects included."""
 
     method: Literal["GET", "POST"]
     url: str
@@ -88,34 +96,34 @@ class _Question:
 
     @property
     def key(self) -> list[Any]:
-        """Under which its answer is kept: without the secret."""
+        """Key of the cache, without the secret."""
         return [self.method, self.url, self.body]
 
 
-class Unfit(TrexError):
-    """A server's answer that can't be used; `status` is its HTTP status."""
+class UnusableResponse(TrexError):
+    """A response that cannot be used; `status` is its HTTP status."""
 
     def __init__(self, message: str, status: int = 200) -> None:
         super().__init__(message)
         self.status = status
 
 
-class _Passing(Exception):
-    """A failure that may be over soon; `wait_s` is what the server asked for."""
+class _TransientFailure(Exception):
+    """A failure worth a retry; `wait_s` is the wait that the server asks for."""
 
     def __init__(self, status: int, wait_s: float | None) -> None:
         self.status, self.wait_s = status, wait_s
 
 
-class Pinned(httpx.HTTPTransport):
-    """Connects to the address that was judged, under the host's own name for TLS and the Host header."""
+class PinnedTransport(httpx.HTTPTransport):
+    """Connects to the IP address that was checked, with the host's name for TLS and the Host header."""
 
     def __init__(self) -> None:
-        # A pool knows connections by address: kept, one would serve the next host there under the first's certificate.
+        # The pool identifies connections by IP address: a reused one could belong to another host's certificate.
         super().__init__(retries=0, limits=httpx.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it. The address comes with the request."""
+        """Send the request to the IP address in its extensions."""
         request.extensions["sni_hostname"] = request.url.raw_host.decode("ascii")
         request.url = request.url.copy_with(host=request.extensions["address"])
         return super().handle_request(request)
@@ -124,9 +132,8 @@ class Pinned(httpx.HTTPTransport):
 class Http:
     """A client for one session of research.
 
-    `transport` and `resolve` may be stand-ins (httpx.MockTransport, a function), `cache` None keeps nothing; sizes
-    are in bytes after unpacking, times in seconds. Proxies of the environment are not used: behind one, names
-    could not be judged.
+    Tests replace `transport` and `resolve`. `cache` None: nothing is stored. Sizes are in bytes after
+    decompression, times in seconds. Proxies of the environment are not used, since addresses could not be checked.
     """
 
     def __init__(
@@ -134,24 +141,24 @@ class Http:
         cache: Path | None = None,
         *,
         transport: httpx.BaseTransport | None = None,
-        resolve: Resolve = look_up,
+        resolve: Resolve = resolve_host,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         max_age_s: float = 7 * 86_400.0,
-        most_bytes: int = 4 << 20,
+        max_bytes: int = 4 << 20,
         total_s: float = 20.0,
         attempts: int = 3,
     ) -> None:
-        self.answers = Answers(cache, max_age_s)
+        self.cache = ResponseCache(cache, max_age_s)
         self._client = httpx.Client(
-            transport=transport or Pinned(),
+            transport=transport or PinnedTransport(),
             timeout=httpx.Timeout(8.0, connect=4.0),
             follow_redirects=False,
             trust_env=False,
             headers={"User-Agent": AGENT, "Accept-Encoding": "gzip"},
         )
         self._resolve, self._sleep, self._clock = resolve, sleep, clock
-        self._most, self._total, self._attempts = most_bytes, total_s, attempts
+        self._max_bytes, self._total_s, self._attempts = max_bytes, total_s, attempts
         self._last: dict[str, float] = {}
         self._failures, self._answered, self._failed_at = 0, False, 0.0
 
@@ -164,122 +171,126 @@ class Http:
         secret: Secret | None = None,
         allowed: Callable[[str], bool] = lambda url: True,
     ) -> Page:
-        """Fetch an address, from the cache if it was fetched lately.
+        """Fetch an address, from the cache if it was fetched in the last days.
 
-        `allowed` is asked about every address on the way, redirects too. Raises Refused, NoNetwork, and Unfit for
-        an answer that is an error, too large, too slow or of a type that is not accepted.
+        `allowed` is checked for every address, redirects included. Raises Refused, NoNetwork, and UnusableResponse
+        for a response that is an error, too large, too slow or of a type that is not accepted.
         """
-        parse(url)
+        parse_address(url)
         whole = str(httpx.URL(url, params={**httpx.URL(url).params, **params})) if params else url
-        return self._asked(_Question("GET", whole, accept, None, secret, allowed))
+        return self._fetch(_Request("GET", whole, accept, None, secret, allowed))
 
     def post(self, url: str, body: Mapping[str, Any], *, secret: Secret | None = None) -> Page:
-        """Send JSON that asks for something (and changes nothing, so that it may be cached). Raises as `get`."""
-        return self._asked(_Question("POST", url, JSON, dict(body), secret))
+        """Send a JSON query that changes nothing on the server, so that it may be cached. Raises as `get`."""
+        return self._fetch(_Request("POST", url, JSON, dict(body), secret))
 
-    def reach(self, host: str) -> None:
-        """Raise NoNetwork at once if there is no network, or if the host has no address."""
+    def check_reachable(self, host: str) -> None:
+        """Raise NoNetwork if there is no network, or if the host has no address."""
         self._address(f"https://{host}/")
 
-    def failed(self, host: str) -> NoNetwork:
-        """Count a connection that could not be made; the error to raise."""
+    def connection_failed(self, host: str) -> NoNetwork:
+        """Count a failed connection; returns the error to raise."""
         self._failures += 1
         self._failed_at = self._clock()
         if self._is_offline():
             return NoNetwork(_OFFLINE)
         if self._answered:
-            return NoNetwork(f"{host} could not be reached: it is down, or there is none of this name")
+            return NoNetwork(f"{host} could not be reached: it is down or does not exist")
         return NoNetwork(f"no network: {host} could not be reached")
 
     def _is_offline(self) -> bool:
-        # Where nothing ever answered, two failures tell enough; else they may be of two dead hosts.
+        # Without any response so far two failures are enough; else they may come from two hosts that are down.
         return self._failures >= (4 if self._answered else 2)
 
     def _address(self, url: str) -> str:
-        """Where to connect. Raises Refused and NoNetwork."""
-        parse(url)
+        """The IP address to connect to. Raises Refused and NoNetwork."""
+        parse_address(url)
         if self._is_offline() and self._clock() - self._failed_at < _RETRY_NETWORK_S:
             raise NoNetwork(_OFFLINE)
         try:
             return public_address(url, self._resolve)
         except NoNetwork:
-            raise self.failed(host_of(url)) from None
+            raise self.connection_failed(host_of(url)) from None
 
-    def _asked(self, question: _Question) -> Page:
-        kept = _kept(self.answers.get(question.key))
+    def _fetch(self, request: _Request) -> Page:
+        cached = _cached_page(self.cache.get(request.key))
         if (
-            kept
-            and kept.content_type in question.accept
-            and all(map(question.allowed, (question.url, kept.url)))
+            cached
+            and cached.content_type in request.accept
+            and all(map(request.allowed, (request.url, cached.url)))
         ):
-            return kept
+            return cached
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Passing),
+            retry=tenacity.retry_if_exception_type(_TransientFailure),
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=_pause,
             sleep=self._sleep,
             reraise=True,
         )
         try:
-            page = retrying(self._follow, question)
-        except _Passing as error:
+            page = retrying(self._follow, request)
+        except _TransientFailure as error:
             later = f", asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
-            host = host_of(question.url)
-            raise Unfit(f"{host} answers {error.status}{later}: go on without it", error.status) from None
-        self.answers.keep(question.key, asdict(page))
+            host = host_of(request.url)
+            raise UnusableResponse(
+                f"{host} answers {error.status}{later}: continue without it", error.status
+            ) from None
+        self.cache.put(request.key, asdict(page))
         return page
 
-    def _follow(self, question: _Question) -> Page:
-        """One try: along redirects, each judged like the first address."""
-        url = question.url
-        ends = self._clock() + self._total
+    def _follow(self, request: _Request) -> Page:
+        """One attempt. Redirects are followed; each address is checked like the first."""
+        url = request.url
+        ends = self._clock() + self._total_s
         for _ in range(_REDIRECTS + 1):
-            if not question.allowed(url):
-                raise Refused(f"the way leads on to {host_of(url)}, which is not open here")
-            outcome = self._once(question, url, ends)
+            if not request.allowed(url):
+                raise Refused(f"redirected to {host_of(url)}, which may not be opened here")
+            outcome = self._send(request, url, ends)
             if isinstance(outcome, Page):
                 return outcome
-            if question.method != "GET":
-                raise Unfit(f"{host_of(url)} sends elsewhere what was posted to it: not followed")
+            if request.method != "GET":
+                raise UnusableResponse(f"{host_of(url)} redirects a POST: not followed")
             url = outcome
-        raise Unfit(f"{host_of(url)}: more than {_REDIRECTS} redirects")
+        raise UnusableResponse(f"{host_of(url)}: more than {_REDIRECTS} redirects")
 
-    def _once(self, question: _Question, url: str, ends: float) -> Page | str:
-        """The page, or the address a redirect leads to."""
+    def _send(self, wanted: _Request, url: str, ends: float) -> Page | str:
+        """The page, or the address of a redirect."""
         address, host = self._address(url), host_of(url)
-        self._take_turn(host)
-        secret = question.secret.headers(url) if question.secret else {}
+        self._wait_for_rate_limit(host)
+        secret = wanted.secret.headers(url) if wanted.secret else {}
         request = self._client.build_request(
-            question.method,
+            wanted.method,
             url,
-            json=question.body,
-            headers={"Accept": ", ".join(question.accept), **secret},
+            json=wanted.body,
+            headers={"Accept": ", ".join(wanted.accept), **secret},
             extensions={"address": address},
         )
-        if request.url.raw_host.decode("ascii").rstrip(".") != host:  # two readings of one address
-            raise Refused("write the address's host in plain letters (an international name as xn--...)")
+        if (
+            request.url.raw_host.decode("ascii").rstrip(".") != host
+        ):  # two libraries read the address differently
+            raise Refused("write the host in ASCII letters (an international name as xn--...)")
         try:
-            response = bounded(
+            response = call_with_timeout(
                 lambda: self._client.send(request, stream=True), max(ends - self._clock(), 0.1)
             )
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise self.failed(host) from None
+            raise self.connection_failed(host) from None
         except TimeoutError:
-            raise Unfit(f"{host}: no answer in {self._total:g} s") from None
+            raise UnusableResponse(f"{host}: no response in {self._total_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Unfit(f"{host}: no usable answer ({type(error).__name__})") from None
+            raise UnusableResponse(f"{host}: no usable response ({type(error).__name__})") from None
         self._failures, self._answered = 0, True
         try:
             if response.is_redirect:
                 return _location(url, response.headers["location"])
-            _check(response, host, question.accept)
+            _check(response, host, wanted.accept)
             return self._read(response, url, ends)
         except httpx.HTTPError as error:
-            raise Unfit(f"{host}: the answer broke off ({type(error).__name__})") from None
+            raise UnusableResponse(f"{host}: the response broke off ({type(error).__name__})") from None
         finally:
             response.close()
 
-    def _take_turn(self, host: str) -> None:
+    def _wait_for_rate_limit(self, host: str) -> None:
         pause = _PAUSE_S.get(host, 0.0)
         wait = self._last.get(host, float("-inf")) + pause - self._clock()
         if wait > 0:
@@ -289,12 +300,14 @@ class Http:
     def _read(self, response: httpx.Response, url: str, ends: float) -> Page:
         host = host_of(url)
         parts, size = [], 0
-        for part in _unpacked(response, host, self._most + 1):
+        for part in _decompressed(response, host, self._max_bytes + 1):
             size += len(part)
-            if size > self._most:
-                raise Unfit(f"{host}: the answer is larger than {self._most / (1 << 20):g} MiB")
+            if size > self._max_bytes:
+                raise UnusableResponse(
+                    f"{host}: the response is larger than {self._max_bytes / (1 << 20):g} MiB"
+                )
             if self._clock() > ends:
-                raise Unfit(f"{host}: the answer took longer than {self._total:g} s")
+                raise UnusableResponse(f"{host}: the response took longer than {self._total_s:g} s")
             parts.append(part)
         try:
             text = b"".join(parts).decode(response.charset_encoding or "utf-8", errors="replace")
@@ -312,18 +325,18 @@ def _location(url: str, target: str) -> str:
     try:
         return urljoin(url, target)
     except ValueError:
-        raise Refused(f"{host_of(url)} leads on to what is no address") from None
+        raise Refused(f"{host_of(url)} redirects to an invalid address") from None
 
 
 def _check(response: httpx.Response, host: str, accept: tuple[str, ...]) -> None:
-    """Raises _Passing for a failure that may pass, Unfit for another one or a type that is not accepted."""
+    """Raises _TransientFailure if a retry may help, UnusableResponse for other errors and unaccepted media types."""
     status = response.status_code
-    if status in _PASSING:
-        raise _Passing(status, _retry_after(response.headers.get("retry-after")))
+    if status in _TRANSIENT:
+        raise _TransientFailure(status, _retry_after(response.headers.get("retry-after")))
     if status != 200:
-        raise Unfit(f"{host} answers {status}", status)
+        raise UnusableResponse(f"{host} answers {status}", status)
     if _media_type(response) not in accept:
-        raise Unfit(
+        raise UnusableResponse(
             f"{host} sends {_media_type(response)[:60] or 'no type'}: only {', '.join(accept)} is read"
         )
 
@@ -334,8 +347,8 @@ def _media_type(response: httpx.Response) -> str:
     return name if name.replace("/", "").replace("+", "").replace("-", "").replace(".", "").isalnum() else ""
 
 
-def _kept(value: Any) -> Page | None:
-    """A page as it was kept; None for anything else."""
+def _cached_page(value: Any) -> Page | None:
+    """A page from the cache's fields; None for anything else."""
     fields = ("url", "content_type", "text")
     if isinstance(value, dict) and all(isinstance(value.get(name), str) for name in fields):
         return Page(*(value[name] for name in fields))
@@ -343,7 +356,7 @@ def _kept(value: Any) -> Page | None:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds, from a number of them or a date (RFC 9110, 10.2.3)."""
+    """Seconds, from a number or a date (RFC 9110, 10.2.3)."""
     if value is None:
         return None
     try:
@@ -357,17 +370,17 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    """What the server asked for; else 1 s, 2 s, ... Raises the failure if the wait would be too long."""
+    """Seconds that the server asks for; else 1, 2, 4, 8. Raises the failure if the wait would be too long."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.wait_s if isinstance(error, _Passing) else None
-    if error is not None and asked is not None and not asked <= _LONGEST_WAIT_S:
+    asked = error.wait_s if isinstance(error, _TransientFailure) else None
+    if error is not None and asked is not None and not asked <= _MAX_WAIT_S:
         raise error
     return asked if asked is not None else float(min(2 ** (state.attempt_number - 1), 8))
 
 
-def _unpacked(response: httpx.Response, host: str, most: int) -> Iterator[bytes]:
-    """The body in parts, none larger than `most`: a small archive can unpack to more than a memory holds."""
-    if response.is_stream_consumed:  # a stand-in that was built whole
+def _decompressed(response: httpx.Response, host: str, most: int) -> Iterator[bytes]:
+    """The body in parts of at most `most` bytes, so that a small archive cannot fill the memory."""
+    if response.is_stream_consumed:  # a test response that is complete already
         yield response.content
         return
     coding = response.headers.get("content-encoding", "identity").strip().lower()
@@ -378,9 +391,9 @@ def _unpacked(response: httpx.Response, host: str, most: int) -> Iterator[bytes]
         try:
             for part in response.iter_raw():
                 yield unpack.decompress(part, most)
-                if unpack.unconsumed_tail:  # there is more in it than may be read
+                if unpack.unconsumed_tail:  # the decompressed part is larger than allowed
                     yield b"\0" * most
         except zlib.error:
-            raise Unfit(f"{host}: the answer is packed wrongly") from None
+            raise UnusableResponse(f"{host}: the response is compressed incorrectly") from None
     else:
-        raise Unfit(f"{host}: the answer is packed in a way that was not asked for")
+        raise UnusableResponse(f"{host}: the response has an unexpected content encoding")

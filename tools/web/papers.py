@@ -1,8 +1,8 @@
-"""The tool `search_papers`: arXiv, Semantic Scholar and OpenAlex, asked by their public interfaces.
+"""The tool `search_papers`: arXiv, Semantic Scholar and OpenAlex by their public interfaces.
 
-- arXiv: https://info.arxiv.org/help/api/user-manual.html (Atom; a request every 3 s)
+- arXiv: https://info.arxiv.org/help/api/user-manual.html (Atom; one request per 3 s)
 - Semantic Scholar: https://api.semanticscholar.org/api-docs/graph (a key, `SEMANTIC_SCHOLAR_API_KEY`, is optional)
-- OpenAlex: https://docs.openalex.org (abstracts come as an index of words by position)
+- OpenAlex: https://docs.openalex.org (abstracts are an index of words by position)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..agent_tool import agent_tool
 from ..excerpt import brief, fitting
 from ..provenance import Provenance
 from ..untrusted import quoted
-from .http_client import FEED, Http, Secret, Unfit
+from .http_client import FEED, Http, Secret, UnusableResponse
 
 ARXIV = "https://export.arxiv.org/api/query"
 SEMANTIC_SCHOLAR = "https://api.semanticscholar.org/graph/v1/paper/search"
@@ -29,13 +29,13 @@ OPENALEX = "https://api.openalex.org/works"
 
 EngineName = Literal["openalex", "arxiv", "semantic_scholar"]
 
-_ABSTRACT = 900
-_LONGEST_ABSTRACT = 5_000  # words' positions that are looked at
+_ABSTRACT = 900  # characters
+_MAX_POSITIONS = 5_000  # word positions that are read of an abstract
 _ATOM = {"a": "http://www.w3.org/2005/Atom"}
 
 
 class Paper(BaseModel):
-    """A paper as it is shown."""
+    """A paper in a search result."""
 
     title: str
     authors: list[str] = Field(default_factory=list)
@@ -61,27 +61,29 @@ class PapersArguments(BaseModel):
     query: str = Field(min_length=2, max_length=300, description="What the paper is about, in a few words")
     engine: EngineName = Field(
         default="openalex",
-        description="openalex: all fields; arxiv: newest preprints; semantic_scholar: by meaning (often busy)",
+        description="openalex: all fields; arxiv: newest preprints; semantic_scholar: by meaning (often overloaded)",
     )
     most: int = Field(default=5, ge=1, le=10, description="Papers to return")
 
 
 def papers_tool(http: Http, provenance: Provenance) -> BaseTool:
-    """The tool `search_papers`. Raises TrexError if the engine can't be asked."""
+    """The tool `search_papers`. Raises TrexError if the engine gives no usable answer."""
 
     def search_papers(query: str, engine: EngineName = "openalex", most: int = 5) -> str:
         try:
             papers = _ENGINES[engine](http, query, most)[:most]
-        except Unfit as error:
+        except UnusableResponse as error:
             others = ", ".join(name for name in _ENGINES if name != engine)
             raise TrexError(f"{error}; other engines: {others}") from None
         except (AttributeError, TypeError, KeyError, ValueError, ElementTree.ParseError):
-            raise TrexError(f"search_papers: the answer of {engine} has another form than expected") from None
+            raise TrexError(
+                f"search_papers: the answer of {engine} does not have the expected format"
+            ) from None
         if not papers:
             return "no paper was found: try fewer or other words, or another engine"
         for paper in papers:
-            if provenance.offer(paper.url) and paper.url not in provenance.papers:
-                provenance.papers.append(paper.url)
+            if provenance.allow(paper.url):
+                provenance.add_paper(paper.url)
         return quoted(fitting(map(str, papers)), f"{engine}, papers for a query")
 
     return agent_tool(
@@ -94,15 +96,14 @@ def papers_tool(http: Http, provenance: Provenance) -> BaseTool:
 
 def _arxiv(http: Http, query: str, most: int) -> list[Paper]:
     words = re.findall(r"[^\W_]+", query)[:12]
-    asked = " AND ".join(f"all:{word}" for word in words)
+    terms = " AND ".join(f"all:{word}" for word in words)
     page = http.get(
         ARXIV,
-        {"search_query": asked, "start": 0, "max_results": most, "sortBy": "relevance"},
+        {"search_query": terms, "start": 0, "max_results": most, "sortBy": "relevance"},
         accept=FEED,
     )
-    if (
-        "<!DOCTYPE" in page.text or "<!ENTITY" in page.text
-    ):  # a feed has neither: entities can grow without bound
+    # A feed has neither; entities can expand without bound.
+    if "<!DOCTYPE" in page.text or "<!ENTITY" in page.text:
         raise ValueError("not a feed")
     return [_entry(entry) for entry in ElementTree.fromstring(page.text).findall("a:entry", _ATOM)]
 
@@ -162,19 +163,19 @@ def _work(row: dict[str, Any]) -> Paper:
         year=str(row.get("publication_year") or ""),
         venue=(place.get("source") or {}).get("display_name") or "",
         cited=row.get("cited_by_count"),
-        abstract=_uninverted(row.get("abstract_inverted_index") or {}),
+        abstract=_abstract(row.get("abstract_inverted_index") or {}),
         url=place.get("landing_page_url") or row.get("doi") or row.get("id") or "",
     )
 
 
-def _uninverted(index: dict[str, list[int]]) -> str:
-    """The abstract from its words and their positions."""
-    placed = {
+def _abstract(index: dict[str, list[int]]) -> str:
+    """The abstract, from an index of words by position."""
+    words = {
         int(position): str(word)
-        for word, positions in list(index.items())[:_LONGEST_ABSTRACT]
-        for position in positions[:_LONGEST_ABSTRACT]
+        for word, positions in list(index.items())[:_MAX_POSITIONS]
+        for position in positions[:_MAX_POSITIONS]
     }
-    return " ".join(placed[position] for position in sorted(placed))
+    return " ".join(words[position] for position in sorted(words))
 
 
 _ENGINES: dict[EngineName, Callable[[Http, str, int], list[Paper]]] = {

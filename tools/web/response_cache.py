@@ -1,4 +1,4 @@
-"""Answers of the web, kept on disk for a while: what is asked again is not fetched again."""
+"""A cache of web responses on disk, so that the same request is not sent again within some days."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ...files import fingerprint, read_json, write_json
 
 DAY_S = 86_400.0
 
-_MOST = 2_000  # files; the oldest go first
+_MAX_FILES = 2_000  # beyond it the oldest are deleted
 
 
 @dataclass
-class Answers:
-    """JSON values by question. A question is what was asked, never with which key it was asked.
+class ResponseCache:
+    """JSON responses by request. API keys are not part of a request.
 
-    `folder` None keeps nothing. Times are in seconds; `clock` gives seconds since 1970.
+    `folder` None: nothing is stored. Times are in seconds; `clock` gives seconds since 1970.
     """
 
     folder: Path | None
@@ -27,35 +27,35 @@ class Answers:
     clock: Callable[[], float] = time.time
     _written: int = field(default=0, init=False)
 
-    def get(self, question: Any) -> Any | None:
-        """The answer kept, if there is one that is not too old and can be read."""
+    def get(self, request: Any) -> Any | None:
+        """The stored response; None if there is none, or it is too old or unreadable."""
         if self.folder is None:
             return None
         try:
-            kept = read_json(self._file(question))
+            kept = read_json(self._file(request))
             fresh = 0 <= self.clock() - float(kept["at"]) <= self.max_age_s
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return kept.get("answer") if fresh else None
 
-    def keep(self, question: Any, answer: Any) -> None:
-        """Keep an answer; a disk that takes none is no reason to fail."""
+    def put(self, request: Any, response: Any) -> None:
+        """Store a response. A disk error is ignored."""
         if self.folder is None:
             return
         try:
-            write_json(self._file(question), {"at": self.clock(), "answer": answer})
+            write_json(self._file(request), {"at": self.clock(), "answer": response})
             if self._written % 100 == 0:
                 self._drop_oldest()
             self._written += 1
         except (OSError, ValueError):
             return
 
-    def _file(self, question: Any) -> Path:
+    def _file(self, request: Any) -> Path:
         assert self.folder is not None
-        return self.folder / f"{fingerprint(question, 32)}.json"
+        return self.folder / f"{fingerprint(request, 32)}.json"
 
     def _drop_oldest(self) -> None:
         assert self.folder is not None
         files = sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-        for path in files[:-_MOST]:
+        for path in files[:-_MAX_FILES]:
             path.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ def nothing_outside(provenance: Provenance) -> Sequence[BaseTool]:
 
 def open_outside(provenance: Provenance) -> Sequence[BaseTool]:
     """The web, papers and the hub. Raises InputError if the extra `llm` is not installed."""
-    from ....tools.hub.hugging_face import open_hub
+    from ....tools.hub import open_hub
     from ....tools.research_tools import research_tools
     from ....tools.web.http_client import open_http
 
