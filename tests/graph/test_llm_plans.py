@@ -71,9 +71,9 @@ def test_rounds_of_plans_vary_what_they_refine(task: Task, tmp_path: Path) -> No
     chat = FakeChat(model)
     tools = ResearcherTools(task, tmp_path, tmp_path / "experiments.duckdb", outside=lambda visited: ())
     settings = ModelSettings(researcher="fake:model")
-    mind = ResearcherAgent(chat, BuiltinResearcher(), tools, settings, trial_examples=EXAMPLES)
-    analysis = mind.analyze(task)
-    notes = mind.research(task, analysis)
+    agent = ResearcherAgent(chat, BuiltinResearcher(), tools, settings, trial_examples=EXAMPLES)
+    analysis = agent.analyze(task)
+    notes = agent.research(task, analysis)
     assert notes.findings and not any(note.source.startswith("unverified") for note in notes.findings)
 
     base = evaluation(0.5)
@@ -88,13 +88,13 @@ def test_rounds_of_plans_vary_what_they_refine(task: Task, tmp_path: Path) -> No
             task=task, analysis=analysis, notes=notes, context=context(Tree(experiments), parent), round=round_,
             trials=TRIALS, trial_examples=EXAMPLES,
         )  # fmt: skip
-        plan = mind.plan(given)
+        plan = agent.plan(given)
         assert "built-in policy" not in plan.hypothesis and parent in plan.hypothesis
         done = carried_out(plan, round_, parent)
         case = FailureCase(id="a", prompt="not bad", reference="positive", prediction="negative")
         cases = [case, case.model_copy(update={"id": "b"})]
         group = FailureGroup("confusion", "positive answered as negative", 2, ["a", "b"])
-        diagnosis = mind.diagnose(Evidence(task, done, experiments[-1], cases, [group]))
+        diagnosis = agent.diagnose(Evidence(task, done, experiments[-1], cases, [group]))
         assert diagnosis.causes[0] == "positive taken for negative" and diagnosis.claims
         experiments.append(done.model_copy(update={"diagnosis": diagnosis}))
 

@@ -20,7 +20,7 @@ from trex.graph.llm.output_request import OutputRequest
 from trex.graph.llm.parsing import MAX_REPAIR_CHARACTERS, parse_text, parse_tool_calls
 from trex.graph.llm.protocol import ModelError
 from trex.graph.llm.responses import normalise, reported_usage
-from trex.graph.researcher.agent.researcher_schemas import Findings, Requirement
+from trex.graph.researcher.agent.researcher_schemas import AnalysisAnswer, ResearchAnswer
 
 
 class Part(BaseModel):
@@ -219,7 +219,7 @@ def test_a_conversation_in_words(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("answer", [Choice, Requirement, Findings, Prepared, TrainingChange])
+@pytest.mark.parametrize("answer", [Choice, AnalysisAnswer, ResearchAnswer, Prepared, TrainingChange])
 def test_what_is_asked_for_can_be_answered(mode: Mode, answer: type[BaseModel]) -> None:
     """The simplest value that fits the schema that is sent is a valid answer, in every mode, for our own types."""
     form = MODES[mode].prepare([HumanMessage("Go.")], OutputRequest(answer, [look]))

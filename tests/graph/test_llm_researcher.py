@@ -21,8 +21,8 @@ from trex.graph.llm.protocol import ModelBudgetSpent
 from trex.graph.memory.memory_context import context
 from trex.graph.memory.token_count import token_count
 from trex.graph.researcher.agent.researcher_agent import ResearcherAgent
-from trex.graph.researcher.agent.researcher_schemas import Direction
-from trex.graph.researcher.agent.researcher_tools import ResearcherTools, is_known
+from trex.graph.researcher.agent.researcher_schemas import DirectionAnswer
+from trex.graph.researcher.agent.researcher_tools import ResearcherTools, is_opened_source
 from trex.graph.researcher.builtin.policy import BuiltinResearcher
 from trex.graph.researcher.builtin.source_notes import look_at_sources
 from trex.graph.researcher.protocol import Evidence, PlanningRequest, Researcher, ResearchNotes
@@ -158,8 +158,8 @@ def test_it_is_a_researcher(task: Task) -> None:
 
 
 def test_the_analysis_keeps_what_the_task_says(task: Task) -> None:
-    mind, chat = researcher(task, [{"goal": "Irony is hard.", "constraints": ["one word is answered"]}])
-    given, found = BuiltinResearcher().analyze(task), mind.analyze(task)
+    agent, chat = researcher(task, [{"goal": "Irony is hard.", "constraints": ["one word is answered"]}])
+    given, found = BuiltinResearcher().analyze(task), agent.analyze(task)
     assert found.goal == "Tell good reviews from bad ones. Irony is hard."
     assert found.constraints == [*given.constraints, "one word is answered"]
     assert (found.metric, found.allowed_data) == (given.metric, given.allowed_data)
@@ -168,8 +168,8 @@ def test_the_analysis_keeps_what_the_task_says(task: Task) -> None:
 
 
 def test_an_answer_that_does_not_validate_is_sent_back(task: Task) -> None:
-    mind, chat = researcher(task, [{"aim": "?"}, {"goal": "Irony is hard."}])
-    assert "Irony" in mind.analyze(task).goal
+    agent, chat = researcher(task, [{"aim": "?"}, {"goal": "Irony is hard."}])
+    assert "Irony" in agent.analyze(task).goal
     assert "goal: Field required" in chat.asked[1].last
 
 
@@ -199,8 +199,8 @@ def test_research_keeps_what_was_really_opened(task: Task) -> None:
             {"name": "owner/never", "why": "I know it"},
         ],
     }
-    mind, chat = researcher(task, [{"goal": "g"}, Call("dataset_rows", {"name": "owner/seen"}), answer], hub)
-    found = mind.research(task, mind.analyze(task))
+    agent, chat = researcher(task, [{"goal": "g"}, Call("dataset_rows", {"name": "owner/seen"}), answer], hub)
+    found = agent.research(task, agent.analyze(task))
     assert [note.source.startswith("unverified: ") for note in found.findings] == [
         False, True, False, True, False,
     ]  # fmt: skip
@@ -229,28 +229,28 @@ def test_a_source_is_known_if_it_was_opened(task: Task, source: str, known: bool
     provenance = Provenance(pages=["https://example.org/a"], papers=["https://arxiv.org/abs/2401.00001v2"])
     provenance.verdicts["owner/name"] = judge(["mit"])
     provenance.allow("https://example.org/b")  # found by a search, not read
-    assert is_known(source, task, provenance) is known
+    assert is_opened_source(source, task, provenance) is known
 
 
 def test_endless_reading_is_bounded_and_said(task: Task) -> None:
     def endless(asked: Asked) -> Reply:
         return Call("look_at_rows", {"source": "movies"})
 
-    mind, chat = researcher(task, endless, reading_turns=4)
-    found = mind.research(task, BuiltinResearcher().analyze(task))
+    agent, chat = researcher(task, endless, reading_turns=4)
+    found = agent.research(task, BuiltinResearcher().analyze(task))
     assert len(chat.asked) == 4 and chat.asked[-1].tools == ()
     assert found.findings == [] and found.notes[-1].source == "the chat model"
     assert "no open-domain research: research: no usable answer in 4 turns" in found.notes[-1].text
 
 
 def test_a_plan_is_a_direction_and_then_its_details(task: Task, notes: ResearchNotes) -> None:
-    mind, chat = researcher(task, [DIRECTION | {"rests_on": ["e001"]}, details(5e-4, 1e-3, 2e-3)])
-    plan = mind.plan(request(task, notes, grown(1e-4)))
+    agent, chat = researcher(task, [DIRECTION | {"rests_on": ["e001"]}, details(5e-4, 1e-3, 2e-3)])
+    plan = agent.plan(request(task, notes, grown(1e-4)))
     assert (plan.strategy, plan.direction) == ("adjust_training", "learning_rate")
     assert [trial.training.stage.learning_rate for trial in plan.trials] == [5e-4, 1e-3, 2e-3]
     assert plan.recipes["main"] == recipe(LABEL, rows=100)
     coarse, fine = chat.of("plan e002")
-    assert coarse.answer is Direction and {"query_history", "failure_cases"} <= set(coarse.tools)
+    assert coarse.answer is DirectionAnswer and {"query_history", "failure_cases"} <= set(coarse.tools)
     assert {"preview_recipe", "check_plan"} <= set(fine.tools) - set(coarse.tools)
     assert "the loss still falls" in fine.text and "no gain at a higher rate" in fine.text
 
@@ -284,16 +284,16 @@ def test_a_plan_that_will_not_do_is_sent_back(
         for trial in trials:
             trial["training"]["stages"][0]["epochs"] = 3
         wrong = wrong | {"trials": trials}
-    mind, chat = researcher(task, [DIRECTION, wrong, details(1e-3, 2e-3, 4e-3)])
-    plan = mind.plan(request(task, notes, grown(1e-4)))
+    agent, chat = researcher(task, [DIRECTION, wrong, details(1e-3, 2e-3, 4e-3)])
+    plan = agent.plan(request(task, notes, grown(1e-4)))
     assert said in chat.asked[-1].last
     assert plan.trials[0].training.stage.learning_rate == 1e-3 and len(chat.asked) == 3
 
 
 def test_experiments_that_are_not_there_carry_no_direction(task: Task, notes: ResearchNotes) -> None:
     replies = [DIRECTION | {"rests_on": ["e077"]}, DIRECTION, details(1e-3, 2e-3, 4e-3)]
-    mind, chat = researcher(task, replies)
-    mind.plan(request(task, notes, grown(1e-4)))
+    agent, chat = researcher(task, replies)
+    agent.plan(request(task, notes, grown(1e-4)))
     assert "there is no experiment e077" in chat.asked[1].last
 
 
@@ -303,22 +303,22 @@ def test_when_turns_or_money_end_the_built_in_plan_is_taken_and_said(
     asked = request(task, notes, grown(1e-4))
     builtin = BuiltinResearcher().plan(asked)
     stubborn, chat = researcher(
-        task, lambda a: DIRECTION if a.answer is Direction else details(1e-3), planning_turns=5
+        task, lambda a: DIRECTION if a.answer is DirectionAnswer else details(1e-3), planning_turns=5
     )
-    for mind, why in [
+    for agent, why in [
         (stubborn, "1 trials are planned, 3 are wanted"),
         (researcher(task, down)[0], "503"),
         (researcher(task, lambda a: ModelBudgetSpent("12 of 12 tokens are spent"))[0], "12 of 12 tokens"),
     ]:
-        plan = mind.plan(asked)
+        plan = agent.plan(asked)
         assert plan.hypothesis.endswith(builtin.hypothesis) and why in plan.hypothesis
         assert plan.model_copy(update={"hypothesis": builtin.hypothesis}) == builtin
     assert len(chat.of("plan")) == 1 + 4  # the direction at once, then what is left of five turns
 
 
 def prompts(task: Task, notes: ResearchNotes, tree: Tree, more: dict[str, Any], **asked: Any) -> list[Asked]:
-    mind, chat = researcher(task, [DIRECTION, details(1e-3, 2e-3, 4e-3)], **more)
-    mind.plan(request(task, notes, tree, **asked))
+    agent, chat = researcher(task, [DIRECTION, details(1e-3, 2e-3, 4e-3)], **more)
+    agent.plan(request(task, notes, tree, **asked))
     return chat.of("plan")
 
 
@@ -386,8 +386,8 @@ def test_a_diagnosis_adds_to_what_was_computed(task: Task) -> None:
         "verdict": "supported",
         "gain": 0.9,
     }
-    mind, chat = researcher(task, [Call("failure_cases"), answer])
-    found = mind.diagnose(seen)
+    agent, chat = researcher(task, [Call("failure_cases"), answer])
+    found = agent.diagnose(seen)
     assert found.causes == ["negation before praise", *computed.causes]
     assert found.insights[0] == "Negation needs rows of its own." and found.insights[1:] == computed.insights
     assert found.claims[0].direction == "domain_rows"
@@ -401,10 +401,10 @@ def test_a_diagnosis_without_the_model(task: Task) -> None:
     seen = evidence(task, grown(1e-4))
     computed = BuiltinResearcher().diagnose(seen)
     found = researcher(task, down)[0].diagnose(seen)
-    assert found.summary.startswith(computed.summary) and "read without the chat model" in found.summary
+    assert found.summary.startswith(computed.summary) and "without the chat model" in found.summary
     assert found.model_copy(update={"summary": computed.summary}) == computed
-    mind, chat = researcher(task, [], diagnosis=False)
-    bare = mind.diagnose(seen)
+    agent, chat = researcher(task, [], diagnosis=False)
+    bare = agent.diagnose(seen)
     assert (bare.causes, bare.symptoms, bare.insights, bare.claims, chat.asked) == ([], [], [], [], [])
     assert (bare.verdict, bare.gain, bare.p_value) == (computed.verdict, computed.gain, computed.p_value)
 
@@ -413,16 +413,16 @@ def test_a_failed_experiment_is_not_shown_to_the_model(task: Task) -> None:
     failed = grown(1e-4)["e001"].model_copy(
         update={"score": None, "best_trial": None, "failure": "no memory"}
     )
-    mind, chat = researcher(task, [])
-    assert mind.diagnose(Evidence(task, failed)).verdict == "failed" and chat.asked == []
+    agent, chat = researcher(task, [])
+    assert agent.diagnose(Evidence(task, failed)).verdict == "failed" and chat.asked == []
 
 
 def test_a_plan_is_revised_or_given_up(task: Task) -> None:
     plan = grown(1e-3, 2e-3)["e001"].plan
     assert plan is not None
     fewer = recipe(LABEL, rows=60).model_dump(mode="json")
-    mind, chat = researcher(task, [{"why": "?"}, {"why": "fewer rows", "recipes": {"main": fewer}}])
-    revised = mind.revise(plan, f"the recipe yields nothing. {ORDER}", "e004")
+    agent, chat = researcher(task, [{"why": "?"}, {"why": "fewer rows", "recipes": {"main": fewer}}])
+    revised = agent.revise(plan, f"the recipe yields nothing. {ORDER}", "e004")
     assert revised is not None and revised.recipes["main"].rows == 60 and revised.trials == plan.trials
     assert revised.hypothesis == "Faster is better. Changed: fewer rows"
     assert "nothing was changed" in chat.asked[1].last and chat.asked[1].purpose == "revise e004"
@@ -438,13 +438,13 @@ def test_the_same_question_is_the_same_to_the_letter(task: Task, notes: Research
 
 def test_a_fallbacks_reason_leaves_no_fence_open(task: Task, notes: ResearchNotes) -> None:
     nowhere = details(1e-4, 2e-4, 4e-4, recipes={"main": {"streams": [{"source": ORDER}]}})
-    mind, _ = researcher(task, lambda a: DIRECTION if a.answer is Direction else nowhere)
-    plan = mind.plan(request(task, notes, grown()))
+    agent, _ = researcher(task, lambda a: DIRECTION if a.answer is DirectionAnswer else nowhere)
+    plan = agent.plan(request(task, notes, grown()))
     assert "no source named" in plan.hypothesis and "[data " not in plan.hypothesis
 
-    mind, chat = researcher(task, [{"causes": ["short texts"]}])
+    agent, chat = researcher(task, [{"causes": ["short texts"]}])
     experiment = grown(1e-4)["e001"].model_copy(update={"plan": plan})
-    mind.diagnose(Evidence(task=task, experiment=experiment))
+    agent.diagnose(Evidence(task=task, experiment=experiment))
     assert ORDER in chat.asked[0].text and ORDER not in outside_fences(chat.asked[0].text)
 
 
@@ -454,8 +454,8 @@ def test_a_candidate_named_twice_counts_once(task: Task) -> None:
         return []
 
     named = [{"name": name, "why": why} for name, why in (("owner/films", "a"), (" owner/films ", "b"))]
-    mind, _ = researcher(task, [{"findings": [], "candidates": named}], outside)
-    [candidate] = mind.research(task, BuiltinResearcher().analyze(task)).candidates
+    agent, _ = researcher(task, [{"findings": [], "candidates": named}], outside)
+    [candidate] = agent.research(task, BuiltinResearcher().analyze(task)).candidates
     assert (candidate.name, candidate.why, candidate.licence) == ("owner/films", "a", "cc-by-4.0")
 
 
@@ -474,11 +474,13 @@ def test_without_memory_a_plan_is_checked_against_its_own_node_alone(
         trial_examples=EXAMPLES,
     )
     for memory, taken in ((True, fresh), (False, tried)):
-        mind, chat = researcher(
+        agent, chat = researcher(
             task,
-            lambda a: DIRECTION if a.answer is Direction else fresh if "repeats e001" in a.last else tried,
+            lambda a: (
+                DIRECTION if a.answer is DirectionAnswer else fresh if "repeats e001" in a.last else tried
+            ),
             memory=memory,
         )
-        rates = [trial.training.stage.learning_rate for trial in mind.plan(asked).trials]
+        rates = [trial.training.stage.learning_rate for trial in agent.plan(asked).trials]
         assert rates == [trial["training"]["stages"][0]["learning_rate"] for trial in taken["trials"]]
         assert any("e001" in each.text for each in chat.asked) == memory

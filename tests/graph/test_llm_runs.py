@@ -17,7 +17,7 @@ import duckdb
 import psutil
 import pytest
 from support.llm_model import answer_schema, mode_of, talk, tools_of
-from support.llm_runs import begin, mind, settings_for
+from support.llm_runs import begin, planning_model, settings_for
 from support.llm_server import LLMServer
 from support.llm_wire import Usage
 from trex import Run, load_run, run
@@ -59,7 +59,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def by_tools(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Whole:
     """As a person starts it, with the key and the server's address in the environment."""
     path = tmp_path_factory.mktemp("tools") / "run"
-    with LLMServer(mind) as server:
+    with LLMServer(planning_model) as server:
         known = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": SECRET, "TREX_HOME": str(home)}
         options = [
             "--smoke",
@@ -106,7 +106,7 @@ def _environments(process: subprocess.Popen[str]) -> tuple[str, ...]:
 
 def from_python(path: Path, output: str) -> Whole:
     """The same task in this process, one round long."""
-    with LLMServer(mind) as server:
+    with LLMServer(planning_model) as server:
         settings = settings_for(server.url, output=output)
         done = run("sentiment", smoke=True, rounds=1, trials=2, out=path, llm=settings)
     return Whole(done, server.requests, server.used)
@@ -191,7 +191,7 @@ def remembering(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Whole:
 
 
 def ablated(path: Path, **switches: Any) -> Whole:
-    with LLMServer(mind) as server:
+    with LLMServer(planning_model) as server:
         done = begin(path, settings_for(server.url), rounds=3, **switches)
     return Whole(done, server.requests, server.used)
 

@@ -14,7 +14,7 @@ import pytest
 from support import llm_runs
 from support.kill import family, launch
 from support.llm_model import Reply, loop_of_tools, talk
-from support.llm_runs import begin, mind, open_runtime, settings_for
+from support.llm_runs import begin, open_runtime, planning_model, settings_for
 from support.llm_server import LLMServer
 from support.llm_wire import Fault
 from trex import Run, load_run
@@ -52,7 +52,7 @@ def at_home(home: Path) -> Any:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, at_home: None) -> Undisturbed:
     path = tmp_path_factory.mktemp("undisturbed") / "run"
-    with LLMServer(mind) as server:
+    with LLMServer(planning_model) as server:
         run = begin(path, settings_for(server.url))
     assert spend(run)[0] == len(server.requests)
     return Undisturbed(path, len(server.requests), sum(u.tokens_in + u.tokens_out for u in server.used))
@@ -101,7 +101,7 @@ def test_every_fault_that_passes(tmp_path: Path, undisturbed: Undisturbed) -> No
         *(Fault("no_usage"), Fault("truncated"), Fault("unknown_tool"), Fault("empty"), Fault("huge")),
         *(Fault("no_json"), Fault("slow")),
     ]
-    with LLMServer(mind, [*within_analyze, *within_research]) as server:
+    with LLMServer(planning_model, [*within_analyze, *within_research]) as server:
         run = begin(tmp_path / "run", settings_for(server.url, timeout_s=0.7))
     assert not server.wire.faults
     check_done(run)
@@ -153,10 +153,10 @@ def test_a_model_that_only_asks_for_tools(tmp_path: Path) -> None:
 
 def test_a_server_that_dies_half_way(tmp_path: Path, undisturbed: Undisturbed) -> None:
     def mortal(request: dict[str, Any]) -> Reply:
-        if "diagnose e001" not in seen and "# Read the outcome of experiment e001" in talk(request):
+        if "diagnose e001" not in seen and "# Diagnose experiment e001" in talk(request):
             seen.append("diagnose e001")
             server.wire.faults.extend([Fault("error", status=503)] * 500)
-        return mind(request)
+        return planning_model(request)
 
     seen: list[str] = []
     with LLMServer(mortal) as server:
@@ -182,7 +182,7 @@ def test_a_budget_that_ends_half_way(tmp_path: Path, undisturbed: Undisturbed) -
     most = max(sum(aside) for aside in reserved(undisturbed.path).values())
     budget = sum(call.tokens_in + call.tokens_out for call in first) + most
     assert budget < undisturbed.tokens
-    with LLMServer(mind) as server:
+    with LLMServer(planning_model) as server:
         run = begin(tmp_path / "run", settings_for(server.url, token_budget=budget))
     check_done(run)
     used = sum(u.tokens_in + u.tokens_out for u in server.used)
@@ -207,12 +207,12 @@ class Killer:
             for each in family(process, self.run):
                 with suppress(psutil.NoSuchProcess):
                     each.kill()
-        return mind(request)
+        return planning_model(request)
 
 
 def test_killed_with_calls_on_their_way(tmp_path: Path, home: Path, undisturbed: Undisturbed) -> None:
     run, log, program = tmp_path / "run", tmp_path / "log", llm_runs.__file__
-    killer = Killer(run, ["## The direction, decided", "# Read the outcome of experiment e001"])
+    killer = Killer(run, ["## The direction, decided", "# Diagnose experiment e001"])
     with LLMServer(killer) as server:
         for left, words in ((1, ["run", str(run), server.url]), (0, ["resume", str(run)])):
             process = killer.process = launch([program, *words], home, log)

@@ -90,13 +90,13 @@ def task(tmp_path: Path) -> Path:
 
 
 def test_an_obedient_model_changes_nothing(tmp_path: Path, task: Path) -> None:
-    mind = Obedient()
-    with LLMServer(mind) as server:
+    model = Obedient()
+    with LLMServer(model) as server:
         run = begin(tmp_path / "run", settings_for(server.url, planning_turns=12), task=str(task), rounds=1)
         asked = [talk(request) for request in server.requests]
         offered = {tool for request in server.requests for tool in tools_of(request)}
-    assert mind.tried.keys() == {"tool", "setting", "hub:evil/data", "test"}, mind.tried
-    assert all(count >= 2 for count in mind.tried.values()), mind.tried
+    assert model.tried.keys() == {"tool", "setting", "hub:evil/data", "test"}, model.tried
+    assert all(count >= 2 for count in model.tried.values()), model.tried
     for order in ORDERS:
         assert any(order in text for text in asked), order
 

@@ -1,4 +1,4 @@
-"""The mind behind the test server: a function of a request, which by default gives whatever answer is asked for."""
+"""The model of the test server: a function of a request. By default it gives a valid answer of the requested type."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from support.llm_plans import think
 from support.torch_free import HERE, fine
 
 
-def mind(request: dict[str, Any]) -> Reply:
+def planning_model(request: dict[str, Any]) -> Reply:
     """The model of `support.llm_plans` behind a server."""
     step = think(talk(request), answer_schema(request)["properties"].keys(), tools_of(request))
     if isinstance(step, Call):
@@ -65,7 +65,7 @@ class HereLauncher:
 
 
 def open_runtime(settings: Settings) -> Runtime:
-    """Real graph, mind, tools, gate and grader; training is arithmetic."""
+    """Real graph, agents, tools, gate and grader; training is arithmetic."""
     directory = RunDirectory.open(settings.path)
     task, model = directory.task(), settings.path / "model"
     model.mkdir(exist_ok=True)

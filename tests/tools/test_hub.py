@@ -91,8 +91,7 @@ def test_search_shows_licences_with_what_they_allow() -> None:
     assert not provenance.verdicts["example-lab/scraped-reviews"].training
     models = ask("search_models", remote(web), query="tiny")
     assert (
-        "example-lab/tiny-instruct [apache-2.0: training allowed]; 900 downloads\n  text-generation"
-        in models
+        "example-lab/tiny-instruct [apache-2.0: training allowed]; 900 downloads\n  text-generation" in models
     )
 
 
@@ -292,9 +291,7 @@ def test_parquet_in_a_folder(folder: FolderHub, tmp_path: Path) -> None:
     place.mkdir()
     (place / "README.md").write_text("Tables.")
     pq.write_table(pa.table({"n": list(range(2500))}), place / "train.parquet")
-    assert "default / train: 2500 rows; n: int" in ask(
-        "dataset_schema", folder, name="example-lab/tables"
-    )
+    assert "default / train: 2500 rows; n: int" in ask("dataset_schema", folder, name="example-lab/tables")
     assert '2000: {"n": 2000}' in ask("dataset_rows", folder, name="example-lab/tables", offset=2000)
 
 

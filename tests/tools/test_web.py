@@ -145,7 +145,9 @@ def test_a_long_page_is_read_in_parts_that_join(tavily: None) -> None:
             break
         offset = int(head.split("offset=")[1])
     assert "".join(read.split()) == "".join(words.split())
-    assert "offset 99999999 is past its end" in tool.invoke({"url": "https://long.example.org/", "offset": 99999999})
+    assert "offset 99999999 is past its end" in tool.invoke(
+        {"url": "https://long.example.org/", "offset": 99999999}
+    )
 
 
 def test_only_what_a_search_returned_is_opened(tavily: None) -> None:

@@ -1,4 +1,4 @@
-"""The Researcher's prompts: files in `prompts/`, filled in by Jinja; a name that is missing is an error."""
+"""The Researcher's prompts: Jinja templates in `prompts/`. A missing value is an error."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(FOLDER),
         undefined=StrictUndefined,
-        autoescape=False,  # texts for a model, not HTML
+        autoescape=False,  # text for a model, not HTML
         trim_blocks=True,
         lstrip_blocks=True,
     )
 
 
 def render(name: str, **values: Any) -> str:
-    """The prompt `prompts/<name>.md`. What is filled in is never read as a template."""
+    """The prompt `prompts/<name>.md`. Values are never parsed as templates."""
     return _environment().get_template(f"{name}.md").render(values).strip()
 
 
-def opening(name: str, **values: Any) -> list[BaseMessage]:
-    """The first messages of an agent_task: who the Researcher is, and what is asked."""
+def first_messages(name: str, **values: Any) -> list[BaseMessage]:
+    """The first messages of a task: the system prompt and the task's prompt."""
     return [SystemMessage(render("system")), HumanMessage(render(name, **values))]

@@ -1,4 +1,4 @@
-"""What a prompt shows of sources, experiments and outcomes: bounded, and quoted where strangers' words are in it."""
+"""Parts of prompts about sources, experiments and results: of bounded length, with external text quoted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ...memory.token_count import token_count
 from ...tree.experiment import Diagnosis, Experiment, ExperimentPlan, TrialRecord
 from ..protocol import Evidence, Note, ResearchNotes, SourceNotes
 
-FENCE = 100
-"""Tokens that a fence may add to what it holds."""
+QUOTE_TOKENS = 100
+"""Tokens that the marks around a quotation may add."""
 
 _PART = MOST_QUOTED - 1000
 _LINE, _CELL = 400, 160
 
 
-def fenced(text: str, source: str) -> str:
-    """The whole text between fences, in as many parts as one fence can hold; cut between lines."""
+def quoted_whole(text: str, source: str) -> str:
+    """The whole text as quotations, split between lines where it is too long for one."""
     parts: list[list[str]] = [[]]
     size = 0
     for line in text.splitlines():
@@ -35,16 +35,18 @@ def fenced(text: str, source: str) -> str:
     return "\n".join(quoted("\n".join(part), source, _PART) for part in parts if part)
 
 
-def remembered(text: str, tokens: int) -> str:
-    """A memory text within `tokens`, fences included, counted as memory counts them: its last lines go first."""
+def memory_part(text: str, tokens: int) -> str:
+    """A memory text within `tokens`, marks included. The last lines are dropped first."""
     lines = text.splitlines()
-    while lines and token_count(shown := fenced("\n".join(lines), "the memory of this search")) > tokens:
+    while (
+        lines and token_count(shown := quoted_whole("\n".join(lines), "the memory of this search")) > tokens
+    ):
         lines.pop()
     return shown if lines else ""
 
 
-def sources(notes: ResearchNotes) -> str:
-    """Every source that may be loaded: what was counted, its columns, and two rows."""
+def sources_part(notes: ResearchNotes) -> str:
+    """Every source that recipes may load: counts, columns and two rows."""
     counted = {note.source: note.text for note in notes.notes}
     share = max(600, 6000 // max(1, len(notes.sources)))
     lines = [
@@ -54,7 +56,7 @@ def sources(notes: ResearchNotes) -> str:
 
 
 def _source(source: SourceNotes, counted: str, most: int) -> list[str]:
-    made = ", made by a rule" if source.synthetic else ""
+    made = ", synthetic" if source.synthetic else ""
     described = f" {brief(source.description, _LINE)}" if source.description else ""
     lines = [
         f"- {source.name} (licence {brief(source.licence, 60)}{made}):{described}",
@@ -71,12 +73,12 @@ def _cell(value: object) -> object:
     return value if value is None or isinstance(value, bool | int | float) else brief(value, _CELL)
 
 
-def findings(notes: ResearchNotes) -> str:
-    """Findings and candidates of open-domain research; empty if there are none."""
+def findings_part(notes: ResearchNotes) -> str:
+    """Findings and candidate data sets of open-domain research; empty if there are none."""
     lines = [_finding(note) for note in notes.findings]
     lines += [
-        f"- candidate data set {brief(c.name, 100)} (licence {brief(c.licence, 60)}, {c.rows_seen} rows looked at; "
-        f"not to be loaded): {brief(c.why, _LINE)}"
+        f"- candidate data set {brief(c.name, 100)} (licence {brief(c.licence, 60)}, {c.rows_seen} rows seen; "
+        f"cannot be loaded): {brief(c.why, _LINE)}"
         for c in notes.candidates
     ]
     return quoted(fitting(lines), "notes of research") if lines else ""
@@ -86,8 +88,8 @@ def _finding(note: Note) -> str:
     return f"- {brief(note.text, 600)} [{brief(note.source, 200)}]"
 
 
-def portrait(node: Experiment, *, diagnosis: bool) -> str:
-    """The experiment to refine and, unless `diagnosis` is off, what its diagnosis found."""
+def experiment_part(node: Experiment, *, diagnosis: bool) -> str:
+    """The experiment to refine and, if `diagnosis` is on, its diagnosis."""
     score = node.score
     lines = [
         f"{score.name} {score.value:.3f} ± {score.standard_error:.3f} on {score.n} items"
@@ -95,29 +97,29 @@ def portrait(node: Experiment, *, diagnosis: bool) -> str:
         else f"no score: {brief(node.failure or 'it did not finish', _LINE)}"
     ]
     if node.tried_plan is None:
-        lines.append("it is the base model as it came, not trained")
+        lines.append("it is the base model without training")
     else:
         lines.append(
             f"{node.tried_plan.strategy}/{node.tried_plan.direction}: {brief(node.tried_plan.hypothesis, _LINE)}"
         )
-    lines += trials(node.trials)
+    lines += trial_lines(node.trials)
     lines += [f"repaired by the Executor: {brief(repair, 200)}" for repair in node.repairs[:4]]
     if diagnosis and node.diagnosis is not None:
         lines += _diagnosis(node.diagnosis)
     return quoted(fitting(lines), f"the record of {node.id}")
 
 
-def _diagnosis(read: Diagnosis) -> list[str]:
+def _diagnosis(found: Diagnosis) -> list[str]:
     return [
-        f"verdict: {read.verdict}: {brief(read.summary, _LINE)}",
-        *([f"symptoms: {', '.join(read.symptoms)}"] if read.symptoms else []),
-        *(f"cause of failures: {brief(cause, 200)}" for cause in read.causes[:6]),
-        *(f"insight: {brief(insight, 300)}" for insight in read.insights[:6]),
+        f"verdict: {found.verdict}: {brief(found.summary, _LINE)}",
+        *([f"symptoms: {', '.join(found.symptoms)}"] if found.symptoms else []),
+        *(f"cause of failures: {brief(cause, 200)}" for cause in found.causes[:6]),
+        *(f"insight: {brief(insight, 300)}" for insight in found.insights[:6]),
     ]
 
 
-def trials(records: Sequence[TrialRecord]) -> list[str]:
-    """A line a trial: its settings, how far it came, its score."""
+def trial_lines(records: Sequence[TrialRecord]) -> list[str]:
+    """One line per trial: its steps, score and settings."""
     lines = []
     for record in records:
         score = "no score" if record.value is None else f"{record.value:.3f}"
@@ -126,40 +128,41 @@ def trials(records: Sequence[TrialRecord]) -> list[str]:
         note = f"; {brief(record.note, 120)}" if record.note else ""
         lines.append(
             f"trial {record.index} {record.status}{why} at step {record.step} of {record.total_steps}: {score}{loss}; "
-            f"{settings(record.training)}{note}"
+            f"{training_json(record.training)}{note}"
         )
     return lines
 
 
-def settings(training: TrainingPlan) -> str:
+def training_json(training: TrainingPlan) -> str:
     """The settings that differ from the defaults, as JSON."""
     return json.dumps(training.model_dump(mode="json", exclude_defaults=True))
 
 
-def recipe(written: DataRecipe) -> str:
+def recipe_json(recipe: DataRecipe) -> str:
     """A recipe as JSON, in one line."""
-    return json.dumps(written.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
+    return json.dumps(recipe.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
 
 
-def start(written: DataRecipe, training: TrainingPlan) -> str:
+def start_part(recipe: DataRecipe, training: TrainingPlan) -> str:
     """The configuration that a plan changes: a recipe and the settings of one trial on it."""
     return quoted(
-        f"recipe {MAIN}: {recipe(written)}\ntraining: {settings(training)}", "the configuration to start from"
+        f"recipe {MAIN}: {recipe_json(recipe)}\ntraining: {training_json(training)}",
+        "the configuration to start from",
     )
 
 
-def plan(written: ExperimentPlan) -> str:
-    """A whole plan's recipes and trials."""
-    lines = [f"recipe {name}: {recipe(each)}" for name, each in written.recipes.items()]
-    lines += [f"trial {n}: {settings(t.training)} ({t.note})" for n, t in enumerate(written.trials)]
+def plan_part(plan: ExperimentPlan) -> str:
+    """All recipes and trials of a plan."""
+    lines = [f"recipe {name}: {recipe_json(each)}" for name, each in plan.recipes.items()]
+    lines += [f"trial {n}: {training_json(t.training)} ({t.note})" for n, t in enumerate(plan.trials)]
     return "\n".join(lines)
 
 
-def computed(evidence: Evidence, reading: Diagnosis) -> str:
-    """What the built-in reading says beside verdict and summary: groups of failures, insights."""
+def diagnosis_part(evidence: Evidence, computed: Diagnosis) -> str:
+    """Groups of failures and insights of the computed diagnosis."""
     lines = [
         *(f"failures: {group.kind}: {brief(group.cause, 200)} ({group.count})" for group in evidence.groups),
-        *(f"insight: {brief(insight, 300)}" for insight in reading.insights),
+        *(f"insight: {brief(insight, 300)}" for insight in computed.insights),
     ]
     text = fitting(lines)
-    return quoted(text, f"the computed reading of {evidence.experiment.id}") if text else ""
+    return quoted(text, f"the computed diagnosis of {evidence.experiment.id}") if text else ""

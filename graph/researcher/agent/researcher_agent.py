@@ -1,7 +1,7 @@
-"""The Researcher with a chat model: it reads, decides and explains; what it says is checked by arithmetic.
+"""The Researcher with a chat model. Scores, verdicts and checks of its plans are computed, not generated.
 
-Each step is an agent_task: a prompt, tools, a typed answer, a bound on turns. Where the model cannot be made to answer,
-or its budget is spent, the built-in policy takes the step, and what it returns says so.
+Each step is an `AgentTask`: a prompt, tools, a typed answer and a bound on turns. If the model gives no usable answer
+or its budget is spent, the built-in policy does the step, and the result says so.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ from ..builtin.situation import History, Situation
 from ..builtin.source_notes import look_at_sources
 from ..context import ResearcherContext
 from ..protocol import Analysis, Candidate, Evidence, Note, PlanningRequest, ResearchNotes
-from . import prompt_parts as briefing
-from .prompt_files import opening
+from . import prompt_parts as parts
+from .prompt_files import first_messages
 from .researcher_schemas import (
-    Details,
-    Direction,
-    Finding,
-    Findings,
-    FoundDataset,
-    Reading,
-    Requirement,
-    Revision,
+    AnalysisAnswer,
+    CandidateAnswer,
+    DiagnosisAnswer,
+    DirectionAnswer,
+    FindingAnswer,
+    PlanAnswer,
+    ResearchAnswer,
+    RevisionAnswer,
 )
-from .researcher_tools import ResearcherTools, is_known, nothing_outside, open_outside
+from .researcher_tools import ResearcherTools, is_opened_source, no_outside_tools, open_outside_tools
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
 RESEARCHER = build_agent("researcher")
 
-MOST_CLAIMS = 6
-"""Claims of one diagnosis, the computed ones included."""
+MAX_CLAIMS = 6
+"""Claims of one diagnosis, including the computed ones."""
 
-_REASON, _PROBLEMS = 240, 3000
-_FENCE = re.compile(r"\[(?:end of )?data [0-9a-f]{12}[^\]]*\]")
+_REASON, _PROBLEMS = 240, 3000  # characters
+_QUOTE_MARK = re.compile(r"\[(?:end of )?data [0-9a-f]{12}[^\]]*\]")
 
 
 class ResearcherAgent:
-    """See `protocol.Researcher`. `memory` and `diagnosis` off leave the prompts, and the tools, without them."""
+    """See `protocol.Researcher`. Without `memory` or `diagnosis` neither prompts nor tools contain them."""
 
     def __init__(
         self,
@@ -88,9 +88,9 @@ class ResearcherAgent:
         """The task's own fields, and what the model adds to goal and constraints: it takes nothing away."""
         given = self._builtin.analyze(task)
         prompt = "\n".join(filter(None, [task.prompt.system, task.prompt.user]))
-        messages = opening("analyze", task=task, analysis=given, prompt=prompt)
+        messages = first_messages("analyze", task=task, analysis=given, prompt=prompt)
         try:
-            answer = self._send(messages, Requirement, "analyze", turns=3)
+            answer = self._send(messages, AnalysisAnswer, "analyze", turns=3)
         except ModelError:
             return given
         more = [line for line in answer.constraints if line not in given.constraints]
@@ -99,17 +99,21 @@ class ResearcherAgent:
         )
 
     def research(self, task: Task, analysis: Analysis) -> ResearchNotes:
-        """The notes on every source, and what a bounded look around brought: findings, candidates.
+        """Notes on every source, and findings and candidate data sets of open-domain research.
 
-        A finding whose source was not opened in this session is marked unverified; a candidate that no tool
-        returned is dropped, and its licence and rows are those that tools saw. Raises InputError as the
-        built-in policy does.
+        A finding whose source was not opened in this session is marked as unverified. A candidate that no tool
+        returned is dropped; its licence and rows are those that tools returned. Raises InputError as the built-in
+        policy does.
         """
         notes = self._builtin.research(task, analysis)
         provenance, turns = Provenance(), self._settings.reading_turns
-        messages = opening("research", analysis=analysis, sources=briefing.sources(notes), turns=turns)
+        messages = first_messages(
+            "research", analysis=analysis, sources=parts.sources_part(notes), turns=turns
+        )
         try:
-            answer = self._send(messages, Findings, "research", self._tools.reading(provenance), turns=turns)
+            answer = self._send(
+                messages, ResearchAnswer, "research", self._tools.for_research(provenance), turns=turns
+            )
         except ModelError as error:
             missing = Note(text=f"no open-domain research: {_reason(error)}", source="the chat model")
             return notes.model_copy(update={"notes": [*notes.notes, missing]})
@@ -118,27 +122,27 @@ class ResearcherAgent:
         }
         return notes.model_copy(
             update={
-                "findings": [_checked(finding, task, provenance) for finding in answer.findings],
+                "findings": [_note(finding, task, provenance) for finding in answer.findings],
                 "candidates": [each for each in reversed(candidates.values()) if each is not None],
             }
         )
 
     def plan(self, request: PlanningRequest) -> ExperimentPlan:
-        """First the direction, then the plan in full, checked before it is taken; else the built-in policy's."""
+        """A direction, then a complete, checked plan; without a usable answer the built-in policy's plan."""
         try:
-            return self._planned(request)
+            return self._model_plan(request)
         except ModelError as error:
             plan = self._builtin.plan(request)
-            said = f"The chat model gave no plan ({_reason(error)}), so this is the built-in policy's."
-            return plan.model_copy(update={"hypothesis": f"{said} {plan.hypothesis}"})
+            note = f"The chat model gave no plan ({_reason(error)}): this is the built-in policy's plan."
+            return plan.model_copy(update={"hypothesis": f"{note} {plan.hypothesis}"})
 
-    def _planned(self, request: PlanningRequest) -> ExperimentPlan:
+    def _model_plan(self, request: PlanningRequest) -> ExperimentPlan:
         purpose, node, task = f"plan e{request.round:03d}", request.context.node, request.task
         known = {experiment.id for experiment in request.context.tree}
         whole = self._settings.planning_turns
         turns = max(1, whole // 3)
 
-        def holds(direction: Direction) -> str | None:
+        def check_direction(direction: DirectionAnswer) -> str | None:
             unknown = [name for name in direction.rests_on if name not in known] if self._memory else []
             return f"there is no experiment {brief(unknown[0], 40)}" if unknown else None
 
@@ -152,116 +156,116 @@ class ResearcherAgent:
                 tried=_tried(request.context.tree if self._memory else [node]),
             )
 
-        def will_do(details: Details) -> str | None:
-            return _told(problems(details.recipes, [trial.training for trial in details.trials]))
+        def check_plan(answer: PlanAnswer) -> str | None:
+            return _correction(problems(answer.recipes, [trial.training for trial in answer.trials]))
 
-        values = self._situation(request)
+        values = self._prompt_values(request)
         direction = self._send(
-            opening("direction", **values, known=sorted(DIRECTIONS)),
-            Direction,
+            first_messages("direction", **values, known=sorted(DIRECTIONS)),
+            DirectionAnswer,
             purpose,
-            self._tools.planning(node, None, memory=self._memory, diagnosis=self._diagnosis),
-            holds,
+            self._tools.for_plan(node, None, memory=self._memory, diagnosis=self._diagnosis),
+            check_direction,
             turns=turns,
         )
         turns = max(1, whole - turns)
-        details = self._send(
-            opening("plan", **values, direction=direction, turns=turns),
-            Details,
+        answer = self._send(
+            first_messages("plan", **values, direction=direction, turns=turns),
+            PlanAnswer,
             purpose,
-            self._tools.planning(node, problems, memory=self._memory, diagnosis=self._diagnosis),
-            will_do,
+            self._tools.for_plan(node, problems, memory=self._memory, diagnosis=self._diagnosis),
+            check_plan,
             turns=turns,
         )
-        return details.plan(direction)
+        return answer.plan(direction)
 
-    def _situation(self, request: PlanningRequest) -> dict[str, Any]:
-        """What the prompts of a plan are filled in with."""
+    def _prompt_values(self, request: PlanningRequest) -> dict[str, Any]:
+        """The values of the prompts of a plan."""
         start = Situation.of(request, self._history)
         tokens = self._settings.memory_tokens
-        text = condense(request.context, tokens - briefing.FENCE) if self._memory else ""
+        text = condense(request.context, tokens - parts.QUOTE_TOKENS) if self._memory else ""
         return {
             "task": request.task,
             "analysis": request.analysis,
             "round": request.round,
             "hint": request.hint,
-            "sources": briefing.sources(request.notes),
-            "findings": briefing.findings(request.notes),
+            "sources": parts.sources_part(request.notes),
+            "findings": parts.findings_part(request.notes),
             "node": request.context.node.id,
-            "portrait": briefing.portrait(request.context.node, diagnosis=self._diagnosis),
-            "start": briefing.start(start.recipe, start.fitted(start.training, start.rows)),
-            "memory": briefing.remembered(text, tokens),
+            "record": parts.experiment_part(request.context.node, diagnosis=self._diagnosis),
+            "start": parts.start_part(start.recipe, start.fitted(start.training, start.rows)),
+            "memory": parts.memory_part(text, tokens),
             "trials": request.trials,
             "trial_examples": request.trial_examples,
             "columns": sorted(request.task.prompt.fields),
         }
 
     def diagnose(self, evidence: Evidence) -> Diagnosis:
-        """The computed reading, to which the model adds causes, insights and claims after looking at failures.
+        """The computed diagnosis; the model adds causes, insights and claims after looking at failure cases.
 
-        Verdict, figures and symptoms stay as computed. Without a score there is nothing to look at; with
-        diagnosis off the verdict is all there is. Neither asks the model.
+        Verdict, numbers and symptoms stay as computed. Without a score, or with diagnosis off, the model is not
+        called.
         """
         if not self._diagnosis:
             return verdict_only(evidence)
-        reading = self._builtin.diagnose(evidence)
+        computed = self._builtin.diagnose(evidence)
         experiment, plan = evidence.experiment, evidence.experiment.tried_plan
         if experiment.score is None or plan is None:
-            return reading
+            return computed
         turns = self._settings.planning_turns
-        trials = quoted("\n".join(briefing.trials(experiment.trials)), f"the trials of {experiment.id}")
-        messages = opening(
+        trials = quoted("\n".join(parts.trial_lines(experiment.trials)), f"the trials of {experiment.id}")
+        messages = first_messages(
             "diagnose", task=evidence.task, experiment=experiment, plan=plan, hypothesis=_hypothesis(plan),
-            reading=reading, trials=trials,
-            computed=briefing.computed(evidence, reading), failed=len(evidence.failures), turns=turns,
+            diagnosis=computed, trials=trials,
+            details=parts.diagnosis_part(evidence, computed), failed=len(evidence.failures), turns=turns,
         )  # fmt: skip
-        tools = self._tools.diagnosing(evidence)
+        tools = self._tools.for_diagnosis(evidence)
         try:
-            answer = self._send(messages, Reading, f"diagnose {experiment.id}", tools, turns=turns)
+            answer = self._send(messages, DiagnosisAnswer, f"diagnose {experiment.id}", tools, turns=turns)
         except ModelError as error:
-            return reading.model_copy(
-                update={"summary": f"{reading.summary} (read without the chat model: {_reason(error)})"}
+            return computed.model_copy(
+                update={"summary": f"{computed.summary} (without the chat model: {_reason(error)})"}
             )
-        claims = [*(claim.claim() for claim in answer.claims), *reading.claims]
-        return reading.model_copy(
+        claims = [*(claim.claim() for claim in answer.claims), *computed.claims]
+        return computed.model_copy(
             update={
-                "causes": [*answer.causes, *reading.causes],
-                "insights": [*answer.insights, *reading.insights],
-                "claims": claims[:MOST_CLAIMS],
+                "causes": [*answer.causes, *computed.causes],
+                "insights": [*answer.insights, *computed.insights],
+                "claims": claims[:MAX_CLAIMS],
             }
         )
 
     def revise(self, plan: ExperimentPlan, report: str, experiment: str = "") -> ExperimentPlan | None:
-        """The plan, changed so that it can be carried out; None to let it fail. `report` is the Executor's.
+        """The plan, changed so that it can be executed; None if it is given up. `report` is the Executor's.
 
-        `experiment` is the plan's, for the record of calls.
+        `experiment` is the id for the record of calls.
         """
         task = self._tools.task
 
         def problems(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> list[str]:
             return plan_problems(recipes, trainings, task, examples=self._examples)
 
-        def will_do(revision: Revision) -> str | None:
+        def check_revision(revision: RevisionAnswer) -> str | None:
             if revision.give_up:
                 return None
             changed = revision.applied(plan)
             if changed == plan:
                 return "nothing was changed: change the recipes or the trials, or give up"
-            return _told(problems(changed.recipes, [trial.training for trial in changed.trials]))
+            return _correction(problems(changed.recipes, [trial.training for trial in changed.trials]))
 
-        messages = opening(
-            "revise", task=task, plan=plan, hypothesis=_hypothesis(plan), written=briefing.plan(plan),
+        messages = first_messages(
+            "revise", task=task, plan=plan, hypothesis=_hypothesis(plan), plan_text=parts.plan_part(plan),
             trial_examples=self._examples,
             report=quoted(report, "the Executor's report"), sources=self._sources,
         )  # fmt: skip
-        tools = self._tools.revising(problems)
+        tools = self._tools.for_revision(problems)
         try:
             answer = self._send(
                 messages,
-                Revision,
+                RevisionAnswer,
                 f"revise {experiment}".rstrip(),
                 tools,
-                will_do,
+                check_revision,
                 turns=self._settings.planning_turns,
             )
         except ModelError:
@@ -274,7 +278,7 @@ class ResearcherAgent:
 
     @cached_property
     def _sources(self) -> str:
-        return briefing.sources(look_at_sources(self._tools.task))
+        return parts.sources_part(look_at_sources(self._tools.task))
 
     def _send(
         self,
@@ -291,17 +295,17 @@ class ResearcherAgent:
 
 
 def open_researcher(context: ResearcherContext) -> ResearcherAgent:
-    """The Researcher of a run. With `reuse`, runs beside its directory can be asked for their history."""
+    """The Researcher of a run. With `reuse` its history tool also reads the runs in the same folder."""
     settings, task, directory = context.settings, context.task, context.directory
     assert settings.llm is not None and context.chat is not None, "checked when the run was set up"
     stores = directory.path.parent.glob(f"*/{directory.experiments.name}") if settings.reuse else ()
-    beside = sorted(path.parent for path in stores)
+    neighbours = sorted(path.parent for path in stores)
     tools = ResearcherTools(
         task=task,
         run=directory.path,
         store=directory.experiments,
-        others=tuple(path for path in beside if path != directory.path),
-        outside=open_outside if settings.llm.outside else nothing_outside,
+        others=tuple(path for path in neighbours if path != directory.path),
+        outside=open_outside_tools if settings.llm.outside else no_outside_tools,
     )
     return ResearcherAgent(
         context.chat,
@@ -315,22 +319,22 @@ def open_researcher(context: ResearcherContext) -> ResearcherAgent:
 
 
 def _reason(error: ModelError) -> str:
-    """Why there was no answer, for a hypothesis or a note: without fences, which a cut would leave open."""
-    return brief(defanged(_FENCE.sub("", str(error))), _REASON)
+    """Why there was no answer, for a hypothesis or a note; without quotation marks, which a cut would leave open."""
+    return brief(defanged(_QUOTE_MARK.sub("", str(error))), _REASON)
 
 
 def _hypothesis(plan: ExperimentPlan) -> str:
-    """Quoted: a fallback's says why there was no answer, in words that may be a row's or a server's."""
+    """The hypothesis, quoted: it may contain an error message with text of rows or of a server."""
     return quoted(plan.hypothesis, "the plan's hypothesis", _PROBLEMS)
 
 
-def _checked(finding: Finding, task: Task, provenance: Provenance) -> Note:
-    known = is_known(finding.source, task, provenance)
-    return Note(text=finding.text, source=finding.source if known else f"unverified: {finding.source}")
+def _note(finding: FindingAnswer, task: Task, provenance: Provenance) -> Note:
+    opened = is_opened_source(finding.source, task, provenance)
+    return Note(text=finding.text, source=finding.source if opened else f"unverified: {finding.source}")
 
 
-def _candidate(found: FoundDataset, provenance: Provenance) -> Candidate | None:
-    """What tools saw of it; None if no tool returned it."""
+def _candidate(found: CandidateAnswer, provenance: Provenance) -> Candidate | None:
+    """The data set with licence and rows from the tools; None if no tool returned it."""
     name = found.name.strip()
     seen, licence = provenance.rows_seen.get(name, 0), provenance.licences.get(name)
     if licence is None and not seen:
@@ -339,7 +343,7 @@ def _candidate(found: FoundDataset, provenance: Provenance) -> Candidate | None:
 
 
 def _tried(experiments: Iterable[Experiment]) -> list[Tried]:
-    """Every configuration of these experiments, as planned and as repaired."""
+    """All configurations of these experiments, as planned and as repaired."""
     found = []
     for experiment in experiments:
         for plan in filter(None, (experiment.plan, experiment.executed_plan)):
@@ -347,6 +351,6 @@ def _tried(experiments: Iterable[Experiment]) -> list[Tried]:
     return found
 
 
-def _told(problems: Sequence[str]) -> str | None:
-    """As a correction; what it names of rows and columns is a stranger's."""
+def _correction(problems: Sequence[str]) -> str | None:
+    """The problems for the model, quoted: they may contain text of rows. None without a problem."""
     return quoted("\n".join(problems), "the check of the plan", _PROBLEMS) if problems else None

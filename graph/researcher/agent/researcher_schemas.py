@@ -1,6 +1,6 @@
-"""What a chat model answers as Researcher, typed. Names and descriptions are what it reads; it needs no other form.
+"""Answer types of the Researcher's chat model. It reads the names and descriptions of the fields.
 
-Texts are cut and made harmless when they are read: they go on into memory, reports and later prompts.
+Texts are cut and cleaned on input, since they go into memory, reports and later prompts.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ....training.methods.protocol import RecipeName
 from ....training.plan import TrainingPlan
 from ...tree.experiment import MOST_RECIPES, Claim, ExperimentPlan, TrialPlan
 
-LONGEST_LINE = 500
-"""Characters of one sentence of an answer that are kept."""
+MAX_LINE = 500
+"""Longest sentence of an answer, in characters."""
 
 
 def _line(text: str) -> str:
-    line = brief(defanged(text[: 20 * LONGEST_LINE]), LONGEST_LINE)
+    line = brief(defanged(text[: 20 * MAX_LINE]), MAX_LINE)
     if not line:
         raise ValueError("write a sentence")
     return line
@@ -42,84 +42,89 @@ Recipes = Annotated[
 
 
 class _Answer(BaseModel):
-    # What a model adds beside the fields is no reason to ask again.
+    # Additional fields are ignored: they are no reason to ask again.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Requirement(_Answer):
+class AnalysisAnswer(_Answer):
     """The requirement, made precise."""
 
-    goal: Line = Field(description="What the fine-tuned model must do, in a sentence, and what makes it hard")
+    goal: Line = Field(
+        description="What the fine-tuned model must do, in one sentence, and what makes it hard"
+    )
     constraints: list[Line] = Field(
         default_factory=list,
         max_length=8,
-        description="Bounds that follow from the requirement and are not listed yet; none is fine",
+        description="Constraints that follow from the requirement and are not listed yet; may be empty",
     )
 
 
-class Finding(_Answer):
-    """One thing that was found out."""
+class FindingAnswer(_Answer):
+    """One finding of research."""
 
-    text: Line = Field(description="What was found, and what it means for a plan of this task")
+    text: Line = Field(description="What was found, and what it means for plans of this task")
     source: Line = Field(
         description="Where: the address of a page or paper as a tool returned it, the source line of a note on "
         "practice, the name of a data source, or a data set's name on the hub"
     )
 
 
-class FoundDataset(_Answer):
+class CandidateAnswer(_Answer):
     """A data set that could help."""
 
     name: str = Field(max_length=200, description="Its name on the hub, 'owner/name'")
-    why: Line = Field(description="What it would bring, and what speaks against it")
+    why: Line = Field(description="Its benefit and its risks")
 
 
-class Findings(_Answer):
-    """What open-domain research brought."""
+class ResearchAnswer(_Answer):
+    """The result of open-domain research."""
 
-    findings: list[Finding] = Field(
-        max_length=12, description="What bears on the plans, most important first; only what tools returned"
+    findings: list[FindingAnswer] = Field(
+        max_length=12,
+        description="What matters for the plans, most important first; only what tools returned",
     )
-    candidates: list[FoundDataset] = Field(
+    candidates: list[CandidateAnswer] = Field(
         default_factory=list,
         max_length=8,
-        description="Data sets of the hub whose card and rows you looked at. A person decides about them",
+        description="Data sets of the hub whose card and rows you have seen. A person decides about them",
     )
 
 
-class Direction(_Answer):
-    """The coarse decision: what kind of change to try next."""
+class DirectionAnswer(_Answer):
+    """The kind of change to try next."""
 
     strategy: Literal["refine_data", "construct_synthetic_data", "adjust_training"] = Field(
         description="refine_data: other sources, filters, labels or mixtures. construct_synthetic_data: rows made "
-        "by a rule. adjust_training: the same data, trained in another way"
+        "by a rule. adjust_training: the same data with other training settings"
     )
     direction: Annotated[str, BeforeValidator(lambda v: _name(v) if isinstance(v, str) else v)] = Field(
         pattern=r"^[a-z][a-z0-9_]{1,39}$",
-        description="The concrete direction in one or two words, e.g. learning_rate; the same word as before for "
-        "the same direction, so that what it brought adds up",
+        description="The concrete direction in one or two words, e.g. learning_rate; use the same name for "
+        "the same direction, so that its results are counted together",
     )
-    why: Line = Field(description="Why this and not the others, from evidence")
-    refuted_by: Line = Field(description="Which result would show that it was wrong")
+    why: Line = Field(description="Why this direction and no other, from evidence")
+    refuted_by: Line = Field(description="Which result would refute it")
     rests_on: list[str] = Field(
-        default_factory=list, max_length=12, description="Ids of the experiments that this rests on"
+        default_factory=list,
+        max_length=12,
+        description="Ids of the experiments that this decision is based on",
     )
 
 
 class TrialAnswer(_Answer):
-    """One of the trials."""
+    """One trial of the plan."""
 
-    note: Line = Field(description="What sets this trial apart, in a few words")
+    note: Line = Field(description="How this trial differs, in a few words")
     training: TrainingArgument = Field(
         description="Settings that differ from the defaults. " + training_guide()
     )
 
 
-class Details(_Answer):
-    """The plan in full: recipes by name, and trials that differ on purpose."""
+class PlanAnswer(_Answer):
+    """The complete plan: recipes by name, and trials that differ on purpose."""
 
     hypothesis: Line = Field(
-        description="What should happen and why, with the score to beat, so that a result can refute it"
+        description="The expected result and why, with the score to beat, so that a result can refute it"
     )
     recipes: Recipes = Field(
         description="Data recipes by name, e.g. main; trials that name different ones compare data. "
@@ -127,8 +132,8 @@ class Details(_Answer):
     )
     trials: list[TrialAnswer] = Field(min_length=1, max_length=8)
 
-    def plan(self, direction: Direction) -> ExperimentPlan:
-        """As the plan of an experiment in that direction."""
+    def plan(self, direction: DirectionAnswer) -> ExperimentPlan:
+        """The plan of an experiment in that direction."""
         return ExperimentPlan(
             strategy=direction.strategy,
             direction=direction.direction,
@@ -138,12 +143,12 @@ class Details(_Answer):
         )
 
 
-class Revision(_Answer):
-    """A plan that cannot be carried out as written: changed, or given up."""
+class RevisionAnswer(_Answer):
+    """The change of a plan that cannot be executed, or the decision to give it up."""
 
     give_up: bool = Field(
         default=False,
-        description="True if no change would keep the idea of the plan; then leave out the rest",
+        description="True if no change would keep the idea of the plan; then omit the other fields",
     )
     why: Line = Field(description="What you changed, or why you give up")
     recipes: Recipes | None = Field(default=None, description="All recipes, changed; none: as they were")
@@ -152,7 +157,7 @@ class Revision(_Answer):
     )
 
     def applied(self, plan: ExperimentPlan) -> ExperimentPlan:
-        """The plan with what was changed."""
+        """The changed plan."""
         changed: dict[str, Any] = {}
         if self.recipes is not None:
             changed["recipes"] = self.recipes
@@ -162,29 +167,29 @@ class Revision(_Answer):
 
 
 class ClaimAnswer(_Answer):
-    """An insight in a form that later experiments can bear out or refute."""
+    """An insight that later experiments can confirm or refute."""
 
     text: Line = Field(description="One sentence that another experiment could use")
-    direction: str = Field(max_length=60, description="The direction it speaks of, e.g. learning_rate")
+    direction: str = Field(max_length=60, description="The direction it is about, e.g. learning_rate")
     expects: Literal["gain", "no_gain"] = Field(
-        description="What it expects of further experiments in that direction"
+        description="The expected result of further experiments in that direction"
     )
 
     def claim(self) -> Claim:
-        """As the tree keeps it."""
+        """The claim as stored in the tree."""
         return Claim(
             text=self.text, direction=brief(_name(defanged(self.direction)), 60), expects=self.expects
         )
 
 
-class Reading(_Answer):
-    """What you read from an outcome, beside what was computed."""
+class DiagnosisAnswer(_Answer):
+    """What you conclude from a result, in addition to what was computed."""
 
     causes: list[Line] = Field(
         max_length=5, description="What the failure cases have in common, most frequent first"
     )
     insights: list[Line] = Field(
-        default_factory=list, max_length=4, description="What was learnt that the next plan should know"
+        default_factory=list, max_length=4, description="What the next plan should know"
     )
     claims: list[ClaimAnswer] = Field(
         default_factory=list,

@@ -1,4 +1,4 @@
-"""Which tools the Researcher holds at which step, and what it really opened with them."""
+"""The Researcher's tools at each step, and the check of the sources that it names."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ..protocol import Evidence
 
 _ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"',;]+|\b(?:doi|arxiv):\s?\S+", re.IGNORECASE)
 
-# The tools that look outside; `Provenance` records what they open.
-Outside = Callable[[Provenance], Sequence[BaseTool]]
+# Makes the tools that use the network; they record in `Provenance` what they open.
+OutsideTools = Callable[[Provenance], Sequence[BaseTool]]
 
 
-def nothing_outside(provenance: Provenance) -> Sequence[BaseTool]:
-    """No tool that looks outside: for a task that must not leave the machine, and for tests."""
+def no_outside_tools(provenance: Provenance) -> Sequence[BaseTool]:
+    """No tool that uses the network: for confidential tasks and for tests."""
     return ()
 
 
-def open_outside(provenance: Provenance) -> Sequence[BaseTool]:
-    """The web, papers and the hub. Raises InputError if the extra `llm` is not installed."""
+def open_outside_tools(provenance: Provenance) -> Sequence[BaseTool]:
+    """Web, papers and hub. Raises InputError if the extra `llm` is not installed."""
     from ....tools.hub import open_hub
     from ....tools.research_tools import research_tools
     from ....tools.web.http_client import open_http
@@ -52,18 +52,18 @@ class ResearcherTools:
     run: Path
     store: Path
     others: tuple[Path, ...] = ()
-    outside: Outside = field(default=open_outside)
+    outside: OutsideTools = field(default=open_outside_tools)
 
-    def reading(self, provenance: Provenance) -> list[BaseTool]:
-        """For open-domain research."""
+    def for_research(self, provenance: Provenance) -> list[BaseTool]:
+        """Tools for open-domain research."""
         return [literature_tool(), rows_tool(self.task), *self.outside(provenance)]
 
-    def planning(
+    def for_plan(
         self, node: Experiment, check: PlanCheck | None, *, memory: bool, diagnosis: bool
     ) -> list[BaseTool]:
-        """For a plan that refines `node`; with `check`, also what writes and checks a plan in full.
+        """Tools for a plan that refines `node`; with `check` also those that preview recipes and check the plan.
 
-        Without memory there is no history; without diagnosis there are no failure cases, nor predictions in it.
+        Without `memory` there is no history; without `diagnosis` no failure cases and no predictions in the history.
         """
         tools = [literature_tool(), rows_tool(self.task)]
         if memory:
@@ -75,12 +75,12 @@ class ResearcherTools:
             tools += [preview_tool(self.task), plan_check_tool(check)]
         return tools
 
-    def revising(self, check: PlanCheck) -> list[BaseTool]:
-        """For a plan that the Executor sent back."""
+    def for_revision(self, check: PlanCheck) -> list[BaseTool]:
+        """Tools for a plan that could not be executed."""
         return [rows_tool(self.task), preview_tool(self.task), plan_check_tool(check)]
 
-    def diagnosing(self, evidence: Evidence) -> list[BaseTool]:
-        """For reading an outcome."""
+    def for_diagnosis(self, evidence: Evidence) -> list[BaseTool]:
+        """Tools for the diagnosis of an experiment."""
         return [failure_tool(lambda: evidence.failures, lambda: evidence.groups), literature_tool()]
 
     def _failures(self, node: Experiment) -> BaseTool:
@@ -90,11 +90,11 @@ class ResearcherTools:
         return failure_tool(lambda: failures().cases, lambda: failures().groups)
 
 
-def is_known(source: str, task: Task, provenance: Provenance) -> bool:
-    """Whether what a finding gives as its source was there to be read in this session.
+def is_opened_source(source: str, task: Task, provenance: Provenance) -> bool:
+    """Whether the source of a finding was opened in this session.
 
-    That is: every address in it is of a page or paper that was opened; or, without an address, it is a source of
-    the task, a note on practice, or a data set whose card, licence or rows a tool returned.
+    Every address in it must be a page or paper that was opened, a note's or a data set's. Without an address it
+    must name a source of the task, a note on practice, or a data set whose card, licence or rows a tool returned.
     """
     opened = {_address(url) for url in (*provenance.pages, *provenance.papers)}
     practice = {_address(found) for note in load_notes() for found in _ADDRESS.findall(note.source)}
@@ -114,7 +114,7 @@ def _words(text: str) -> str:
 
 
 def _address(found: str) -> str:
-    """An address as addresses are compared: of a paper without its version."""
+    """The address in normal form; that of a paper without its version."""
     plain = re.sub(r"\s", "", found.casefold()).split("#")[0].rstrip("/.")
     plain = re.sub(r"^https?://(?:www\.|export\.|dx\.)?", "", plain)
     plain = re.sub(r"^arxiv:", "arxiv.org/abs/", plain)
