@@ -198,7 +198,7 @@ def _row(runs: Sequence[RunSummary], search: str, smoke: bool) -> TableRow:
         gain=(gain.value, gain.ci_low, gain.ci_high) if gain else None,
         reference=benchmark(first.task).published.reference if first.task in TEN else None,
         rounds=fmean(len(run.experiments) - 1 for run in runs),
-        minutes=fmean(run.spend["active_seconds"] for run in runs) / 60,
+        minutes=fmean(run.spend.active_seconds for run in runs) / 60,
         smoke=smoke,
     )
 

@@ -13,10 +13,11 @@ from ..errors import InputError
 from ..evaluation.task import Task
 from ..files import read_json, try_lock
 from .app import build_graph
-from .finish.finish import read_finish, spend_of
+from .finish.finish_record import read_finish
 from .llm.model_settings import ModelSettings
 from .report.call_totals import read_run_calls
-from .report.summary import BestSummary, RunSummary, Spend, summarise
+from .report.spend import spend_of_run
+from .report.summary import BestSummary, RunSummary, summarise
 from .report.write_report import write_report
 from .run.budget import read_clock
 from .run.directory import RunDirectory
@@ -64,7 +65,7 @@ class Run:
             directory.run_info(),
             tree,
             finish,
-            spend_of(tree, read_clock(directory.clock), finish, calls=read_run_calls(directory.calls)),
+            spend_of_run(tree, read_clock(directory.clock), finish, calls=read_run_calls(directory.calls)),
             alive=held is None,
             failure=read_json(directory.failure)["message"] if directory.failure.exists() else None,
         )
@@ -121,9 +122,8 @@ class Run:
         """Write report.md, report.html and experiments.duckdb anew; their paths."""
         directory, tree, summary = self._directory, self.tree, self.summary
         page = write_report(directory.path, summary, tree, directory.task())
-        spend = Spend.model_validate(summary.spend)
         store = Projector(directory.experiments, directory.path)
-        store.rebuild(tree, spend, read_finish(directory.finish))
+        store.rebuild(tree, summary.spend, read_finish(directory.finish))
         return [page, page.with_suffix(".md"), directory.experiments]
 
     def plot(self) -> Figure:

@@ -241,7 +241,7 @@ class Nodes:
         status: Literal["done", "failed"] = "failed" if experiment.failure else "done"
         closed = experiment.model_copy(update={"status": status})
         tree = runtime.reader.read(fold_tree(state["tree"], [{closed.id: {"status": status}}]))
-        conclude.keep_record(runtime, tree, closed)
+        conclude.record_round(runtime, tree, closed)
         emit("experiment", id=closed.id, parent=closed.parent_id, strategy=closed.strategy, status=status,
              value=closed.score.value if closed.score else None, failure=closed.failure)  # fmt: skip
         ending = conclude.reason_to_end(runtime, tree) or ""

@@ -1,4 +1,4 @@
-"""The other end of the history tool: a process that answers one query and ends.
+"""The process behind the history tool: it answers one query and ends.
 
 It copies what may be seen into a database in memory, shuts that off from files, network, extensions and
 settings, and only then looks at the SQL. Its memory is bounded by the system, because DuckDB's own limit does
@@ -12,6 +12,7 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
@@ -30,76 +31,25 @@ _MEMORY = "512MB"
 _ADDRESS_SPACE = 2 * 2**30  # bytes: DuckDB's own limit, its code, and room for what it does not count
 _LONGEST_VALUE = 2_000  # characters
 
-VIEWS: dict[str, dict[str, str]] = {
-    "experiments": {
-        "id": "VARCHAR",
-        "parent_id": "VARCHAR",
-        "round": "INTEGER",
-        "strategy": "VARCHAR",
-        "direction": "VARCHAR",
-        "status": "VARCHAR",
-        "reward": "DOUBLE",
-        "visits": "INTEGER",
-        "cumulative_reward": "DOUBLE",
-        "score": "DOUBLE",
-        "ci_low": "DOUBLE",
-        "ci_high": "DOUBLE",
-        "n": "INTEGER",
-        "hypothesis": "VARCHAR",
-        "verdict": "VARCHAR",
-        "failure": "VARCHAR",
-        "best_trial": "VARCHAR",
-        "dataset": "VARCHAR",
-        "seconds": "DOUBLE",
-        "plan": "JSON",
-    },
-    "trials": {
-        "id": "VARCHAR",
-        "experiment_id": "VARCHAR",
-        "index": "INTEGER",
-        "status": "VARCHAR",
-        "score": "DOUBLE",
-        "seconds": "DOUBLE",
-        "note": "VARCHAR",
-        "rung": "INTEGER",
-        "step": "INTEGER",
-        "total_steps": "INTEGER",
-        "train_loss": "DOUBLE",
-        "cause": "VARCHAR",
-        "message": "VARCHAR",
-        "plan": "JSON",
-    },
-    "metrics": {
-        "trial_id": "VARCHAR",
-        "name": "VARCHAR",
-        "value": "DOUBLE",
-        "n": "INTEGER",
-        "ci_low": "DOUBLE",
-        "ci_high": "DOUBLE",
-    },
-    "predictions": {
-        "trial_id": "VARCHAR",
-        "item_id": "VARCHAR",
-        "prediction": "VARCHAR",
-        "value": "DOUBLE",
-    },
-    "spend": {"experiment_id": "VARCHAR", "trial_id": "VARCHAR", "kind": "VARCHAR", "seconds": "DOUBLE"},
-}
-"""What is seen of this run: tables and columns of its store. Whatever is not here is not copied."""
+Columns = dict[str, str]
+"""Names and DuckDB types of a table's columns."""
 
-_ORIGIN = {"run": "VARCHAR", "task": "VARCHAR", "base_model": "VARCHAR", "metric": "VARCHAR"}
+PAST_TABLES = ("experiments", "trials")
+"""Tables of other runs that are shown, as `past_experiments` and `past_trials`."""
 
-PAST: dict[str, dict[str, str]] = {
-    "past_experiments": _ORIGIN | VIEWS["experiments"],
-    "past_trials": _ORIGIN | VIEWS["trials"],
-}
-"""What is seen of other runs."""
+_ORIGIN: Columns = {"run": "VARCHAR", "task": "VARCHAR", "base_model": "VARCHAR", "metric": "VARCHAR"}
 
 # The only rows that a Researcher may know of. The rest, `confirm` first of all, stays where it is.
 _VISIBLE = {
     "metrics": "WHERE split = 'search'",
     "predictions": "WHERE item_id IN (SELECT unnest(?::VARCHAR[]))",
 }
+
+
+def shown_tables(tables: Mapping[str, Columns]) -> dict[str, Columns]:
+    """Every table that a query sees: those of the run, and the past ones with the origin of a row."""
+    past = {f"past_{name}": _ORIGIN | tables[name] for name in PAST_TABLES if name in tables}
+    return {**tables, **past}
 
 
 class Store(BaseModel):
@@ -118,6 +68,9 @@ class Query(BaseModel):
     sql: str
     most: int = Field(ge=1)
     store: str | None
+    tables: dict[str, Columns] = Field(
+        description="Tables of a store that may be seen; nothing else is copied"
+    )
     others: list[Store] = Field(default_factory=list)
     items: list[str] = Field(default_factory=list)
 
@@ -146,28 +99,23 @@ def answer(query: Query) -> Answer:
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: Query) -> list[str]:
-    """Fill the tables; a store of another run that can't be read is left out, and said to be."""
+    """Fill the tables; a store of another run that can't be read is left out and named."""
     left_out = []
-    for name, columns in {**VIEWS, **PAST}.items():
+    for name, columns in shown_tables(query.tables).items():
         spelled = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
         connection.execute(f"CREATE TABLE {name} ({spelled})")
     if query.store is not None:
         _attach(connection, query.store)
-        for name, columns in VIEWS.items():
+        for name in query.tables:
             given = [query.items] if name == "predictions" else []
-            connection.execute(
-                f"INSERT INTO {name} SELECT {_listed(columns)} FROM source.{name} {_VISIBLE.get(name, '')}",
-                given,
-            )
+            _insert(connection, name, query.tables[name], name, _VISIBLE.get(name, ""), given)
         connection.execute("DETACH source")
     for other in query.others:
+        origin = [other.run, other.task, other.base_model, other.metric]
         try:
             _attach(connection, other.path)
-            for name in ("experiments", "trials"):
-                connection.execute(
-                    f"INSERT INTO past_{name} SELECT ?, ?, ?, ?, {_listed(VIEWS[name])} FROM source.{name}",
-                    [other.run, other.task, other.base_model, other.metric],
-                )
+            for name in PAST_TABLES:
+                _insert(connection, name, query.tables.get(name, {}), f"past_{name}", "", origin)
         except duckdb.Error as error:
             left_out.append(f"run {other.run}: {_reason(error)}")
         with suppress(duckdb.Error):
@@ -175,8 +123,23 @@ def _copy(connection: duckdb.DuckDBPyConnection, query: Query) -> list[str]:
     return left_out
 
 
-def _listed(columns: dict[str, str]) -> str:
-    return ", ".join(f'"{column}"' for column in columns)
+def _insert(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    columns: Columns,
+    target: str,
+    condition: str,
+    given: list[Any],
+) -> None:
+    """Copy the columns that the source has: a store of another version may lack some."""
+    found = connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = 'source' AND table_name = ?", [source]
+    ).fetchall()
+    listed = ", ".join(f'"{column}"' for column in columns if (column,) in found)
+    origin = "".join(f"? AS {name}, " for name in _ORIGIN) if target != source else ""
+    connection.execute(
+        f"INSERT INTO {target} BY NAME SELECT {origin}{listed} FROM source.{source} {condition}", given
+    )
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: str) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..errors import InputError, TrexError
 from ..files import read_json
 from .agent_tool import agent_tool
 from .excerpt import LONGEST, brief
-from .history_query import PAST, PATIENCE_S, SECONDS, VIEWS, Answer, Query, Store
+from .history_query import PATIENCE_S, SECONDS, Answer, Columns, Query, Store, shown_tables
 from .untrusted import quoted
 
 MOST_RUNS = 50
@@ -46,12 +46,18 @@ class HistoryArguments(BaseModel):
     most: int = Field(default=40, ge=1, le=200, description="Rows to show")
 
 
-def history_tool(experiments: Path, others: Sequence[Path] = (), items: Collection[str] = ()) -> BaseTool:
+def history_tool(
+    experiments: Path,
+    tables: Mapping[str, Columns],
+    others: Sequence[Path] = (),
+    items: Collection[str] = (),
+) -> BaseTool:
     """The tool `query_history`.
 
-    `experiments` is the run's store (it may not be there yet), `others` those of other runs, or their run
-    directories. `items` are the ids of the `search` part of dev: predictions on others are not shown.
-    Raises InputError for SQL that is refused or wrong, TrexError if the store can't be read in time.
+    `experiments` is the run's store (it may not be there yet), `tables` the tables and columns of a store that
+    may be seen, `others` the stores of other runs, or their run directories. `items` are the ids of the `search`
+    part of dev: predictions on others are not shown. Raises InputError for SQL that is refused or wrong,
+    TrexError if the store can't be read in time.
     """
     stores = [_store(path) for path in others if _file(path).resolve() != experiments.resolve()]
 
@@ -60,6 +66,7 @@ def history_tool(experiments: Path, others: Sequence[Path] = (), items: Collecti
             sql=sql,
             most=most,
             store=str(experiments) if experiments.is_file() else None,
+            tables=dict(tables),
             others=stores[-MOST_RUNS:],
             items=sorted(items),
         )
@@ -67,14 +74,13 @@ def history_tool(experiments: Path, others: Sequence[Path] = (), items: Collecti
 
     return agent_tool(
         query_history,
-        _description(),
+        _description(tables),
         HistoryArguments,
     )
 
 
-def _description() -> str:
-    listed = {**VIEWS, **PAST}
-    views = "\n".join(f"{name}({', '.join(columns)})" for name, columns in listed.items())
+def _description(tables: Mapping[str, Columns]) -> str:
+    views = "\n".join(f"{name}({', '.join(columns)})" for name, columns in shown_tables(tables).items())
     return (
         "Ask with SQL what was tried and how it scored. Scores are on the search part of dev. In `metrics` "
         "the base model's trial_id is 'baseline'. Strategies and directions stand in `experiments`, "

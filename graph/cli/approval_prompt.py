@@ -1,4 +1,4 @@
-"""Asking a person in the terminal about a plan."""
+"""Asking for approval of a plan in the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ask_person(console: Console, question: dict[str, Any]) -> dict[str, Any]:
     text = yaml.safe_dump(question["plan"], sort_keys=False, allow_unicode=True)
     console.print(Syntax(text, "yaml", background_color="default"))
     if question["problem"]:
-        console.print(f"that plan is not valid: {question['problem']}", markup=False)
+        console.print(f"invalid plan: {question['problem']}", markup=False)
     console.print(question["question"], markup=False)
     answer = click.prompt("accept, edit or reject", type=click.Choice(["a", "e", "r"]), default="a")
     if answer == "e":
@@ -23,8 +23,8 @@ def ask_person(console: Console, question: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"decision": "edit", "plan": yaml.safe_load(edited or text)}
         except yaml.YAMLError as error:
-            console.print(f"not valid YAML, asked again: {error}", markup=False)
+            console.print(f"invalid YAML: {error}", markup=False)
             return ask_person(console, question)
     if answer == "r":
-        return {"decision": "reject", "hint": click.prompt("what should the next plan do", default="")}
+        return {"decision": "reject", "hint": click.prompt("hint for the next plan", default="")}
     return {"decision": "accept"}

@@ -18,7 +18,7 @@ from .foreground import announce, err, out, run_in_foreground
 
 app = typer.Typer(
     name="trex",
-    help="Fine-tune a language model by itself: agents explore a tree of experiments on your task.",
+    help="Fine-tune a language model automatically: agents search a tree of experiments for your task.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -27,8 +27,10 @@ Directory = Annotated[Path, typer.Argument(help="A run directory", metavar="DIR"
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks")] = False) -> None:
-    """Fine-tune a language model by itself: agents explore a tree of experiments on your task."""
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors")] = False,
+) -> None:
+    """Fine-tune a language model automatically: agents search a tree of experiments for your task."""
 
 
 @app.command()
@@ -36,16 +38,16 @@ def tasks() -> None:
     """List the installed tasks."""
     from ..run.task_lookup import installed_tasks
 
-    table = Table("task", "from", box=None)
+    table = Table("task", "defined in", box=None)
     for name, entry in installed_tasks().items():
         table.add_row(name, entry.value)
     out.print(table)
-    out.print("\nYour own: `trex run path/to/task.yaml`")
+    out.print("\nA task of your own: `trex run path/to/task.yaml`")
 
 
 @app.command()
 def assets() -> None:
-    """Fetch, verify and convert the embedded model and data (once)."""
+    """Download, verify and convert the embedded model and data (once)."""
     from ...assets import fetch_all
 
     fetch_all(lambda line: out.print(line))
@@ -58,29 +60,29 @@ def run(
     trials: Annotated[int | None, typer.Option(help="Configurations of one experiment [3]")] = None,
     budget: Annotated[str | None, typer.Option(help="Limit on active time: 90s, 10m, 1.5h")] = None,
     policy: Annotated[str, typer.Option(help="mcts, gbfs, ses, random, or an installed one")] = "mcts",
-    seed: Annotated[int, typer.Option(help="Of everything random")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed")] = 0,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Run directory [runs/TASK-TIME]")] = None,
     examples: Annotated[int | None, typer.Option(help="Training examples a trial may consume")] = None,
-    fresh_seeds: Annotated[int, typer.Option(help="Trainings of finalists with other seeds")] = 0,
+    fresh_seeds: Annotated[int, typer.Option(help="Extra trainings of each finalist with other seeds")] = 0,
     llm: Annotated[
-        str | None, typer.Option(help="PROVIDER:MODEL thinks instead of the built-in policy")
+        str | None, typer.Option(help="Chat model PROVIDER:MODEL; without it the built-in policy plans")
     ] = None,
-    llm_executor: Annotated[str | None, typer.Option(help="PROVIDER:MODEL for the Executor [--llm]")] = None,
-    llm_budget: Annotated[str | None, typer.Option(help="Of all calls: tokens (200k) or money ($2)")] = None,
+    llm_executor: Annotated[str | None, typer.Option(help="Chat model of the Executor [--llm]")] = None,
+    llm_budget: Annotated[str | None, typer.Option(help="Limit of all calls: 200k (tokens) or $2")] = None,
     llm_set: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="More of a model: docs/models.md")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra model option: docs/models.md")
     ] = None,
     researcher: Annotated[
         str | None, typer.Option(help="builtin, agent, or an installed one [by --llm]")
     ] = None,
-    no_memory: Annotated[bool, typer.Option("--no-memory", help="Plans see only what they refine")] = False,
-    no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Failures are not read")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="A tiny model and a sliver of data")] = False,
-    approve: Annotated[bool, typer.Option("--approve", help="Ask about every plan")] = False,
-    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Ignore results of other runs")] = False,
-    keep: Annotated[str, typer.Option(help="best, or all: adapters and checkpoints of losers too")] = "best",
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Plan without the tree")] = False,
+    no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Skip failure analysis")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny model, little data: a quick check")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Ask before each plan is executed")] = False,
+    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Use no results of other runs")] = False,
+    keep: Annotated[str, typer.Option(help="Adapters and checkpoints to keep: best or all")] = "best",
 ) -> None:
-    """Improve a model on TASK by a tree of experiments."""
+    """Improve a model on TASK by searching a tree of experiments."""
     from ..api import prepare_run
     from ..llm.model_settings import parse_model_settings
     from ..run.settings import parse_duration
@@ -112,21 +114,21 @@ def run(
 
 @app.command()
 def resume(directory: Directory) -> None:
-    """Go on with a run that was interrupted or killed."""
+    """Continue a run that was interrupted or killed."""
     from ..api import reopen
 
     prepared = reopen(directory)
     if prepared.directory.finish.exists():
-        out.print(f"{directory} is done already")
+        out.print(f"{directory} is already done")
     run_in_foreground(prepared)
 
 
 @app.command()
 def show(
     directory: Directory,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole summary as JSON")] = False,
 ) -> None:
-    """Show where a run stands."""
+    """Show the state and results of a run."""
     from ..api import load_run
 
     summary = load_run(directory).summary
@@ -140,7 +142,7 @@ def show(
 
 @app.command()
 def report(directory: Directory) -> None:
-    """Write report.md, report.html and the experiment store anew."""
+    """Write report.md, report.html and the experiment store again."""
     from ..api import load_run
 
     for path in load_run(directory).write_report():
@@ -152,14 +154,16 @@ def replay(directory: Directory) -> None:
     """Train the winner again from best/ alone, and show both dev scores."""
     import tempfile
 
-    from ..finish.winner import replay as train_again
+    from ..finish.replay import replay as train_again
 
     best = directory if (directory / "plan.yaml").exists() else directory / "best"
     with tempfile.TemporaryDirectory(prefix="trex-replay-") as workspace, out.status("training…") as status:
         again = train_again(
             best, Path(workspace), lambda job: status.update(f"training: step {job.step}/{job.stop_step}")
         )
-    same = "the same weights' recipe" if again.trial == again.replayed_trial else "another environment"
+    same = (
+        "same trial id" if again.trial == again.replayed_trial else "other trial id: the environment differs"
+    )
     out.print(
         f"run     {again.trial}  dev {again.dev.value:.4f} [{again.dev.ci_low:.3f}, {again.dev.ci_high:.3f}]"
     )
@@ -176,7 +180,7 @@ def doctor() -> None:
 
     checks = check_machine()
     for check in checks:
-        mark = "[green]ok[/green]  " if check.ok else "[red]no[/red]  "
+        mark = "[green]ok[/green]    " if check.ok else "[red]failed[/red]"
         out.print(f"{mark} {check.what:<12} {check.detail}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
@@ -193,30 +197,30 @@ def main() -> None:
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="trex", standalone_mode=False)
     except TrexError as error:
-        _complain(error, debug)
+        _print_error(error, debug)
         raise SystemExit(error.exit_code) from None
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(130) from None
     except Exception as error:
         usage = _usage_error(error)
-        _complain(usage or error, debug)
+        _print_error(usage or error, debug)
         raise SystemExit(usage.exit_code if usage else 1) from None
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
 def _usage_error(error: Exception) -> InputError | None:
-    """A mistake on the command line in one line. Its class is Click's or Typer's own, by Typer's version."""
+    """A command-line error in one line. Its class is Click's or Typer's, depending on Typer's version."""
     explain = getattr(error, "format_message", None)
-    return InputError(f"{explain()} (`trex --help` and `trex run --help` show how)") if explain else None
+    return InputError(f"{explain()} (see `trex --help` and `trex run --help`)") if explain else None
 
 
-def _complain(error: Exception, debug: bool) -> None:
+def _print_error(error: Exception, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     known = isinstance(error, TrexError)
     text = str(error) if known else f"unexpected {type(error).__name__}: {error} (--debug shows where)"
-    told = escape(" ".join(text.split()))  # 'trex-finetune[llm]' is a name, no markup
-    err.print(f"[red]error:[/red] {told}", soft_wrap=True)
+    text = escape(" ".join(text.split()))  # 'trex-finetune[llm]' is no markup
+    err.print(f"[red]error:[/red] {text}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The run in the terminal: the growing tree, what runs now with its loss, time and budget; or plain lines in a log."""
+"""Live progress of a run in the terminal: the tree, running jobs, time and budget; plain lines in a log."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,11 +12,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree as Branches
 
 from ..llm.usage import Usage
 from ..report.call_totals import read_run_calls, totals
 from ..report.formatting import dollars, shorten
+from ..report.tree_layout import layout
 from ..run.events import Event
 from ..run.settings import Settings
 
@@ -23,7 +24,7 @@ ARGUMENT_LENGTH = 100
 
 
 class RunConsole:
-    """Follows a run's events. On a terminal the picture is redrawn in place, elsewhere one line an event."""
+    """Shows a run's events. On a terminal the display is updated in place, elsewhere one line is printed an event."""
 
     def __init__(self, settings: Settings, console: Console | None = None) -> None:
         self._settings = settings
@@ -35,7 +36,7 @@ class RunConsole:
         self._doing = "starting"
         self._spent = self._spent_before()
         self._live = Live(
-            console=self._console, get_renderable=self._picture, refresh_per_second=4, transient=True
+            console=self._console, get_renderable=self._display, refresh_per_second=4, transient=True
         )
 
     def __enter__(self) -> Self:
@@ -49,16 +50,16 @@ class RunConsole:
         self._live.stop()
 
     def pause(self) -> None:
-        """Give the terminal back, to ask a question."""
+        """Stop the live display, to ask a question."""
         self._live.stop()
 
     def resume(self) -> None:
-        """Take the terminal again."""
+        """Start the live display again."""
         if self._console.is_terminal:
             self._live.start()
 
     def __call__(self, event: Event) -> None:
-        """Take in one event of the run."""
+        """Show one event of the run."""
         kind = event["event"]
         if kind == "training":
             self._jobs[event["trial"]] = event
@@ -91,7 +92,7 @@ class RunConsole:
         return f"[dim]{event['role']}[/dim] {purpose}{asks} [dim]({tokens}{cost})[/dim]"
 
     def _on_research(self, event: Event) -> str:
-        return f"looked at {len(event['sources'])} data sources: {escape(', '.join(event['sources']))}"
+        return f"data sources: {escape(', '.join(event['sources']))}"
 
     def _on_selected(self, event: Event) -> str:
         self._doing = f"planning a refinement of {event['id']}"
@@ -119,12 +120,14 @@ class RunConsole:
 
     def _on_promoted(self, event: Event) -> str:
         going = ", ".join(map(str, event["going"]))
-        return f"promoted: trial {going}" if going else ""
+        return f"promoted to the next rung: trial {going}" if going else ""
 
     def _on_experiment(self, event: Event) -> str:
         self._nodes[event["id"]] = self._nodes.get(event["id"], {}) | event
         self._jobs.clear()
-        self._doing = "looking at the data" if event["parent"] is None else "choosing what to refine"
+        self._doing = (
+            "researching the data" if event["parent"] is None else "selecting an experiment to refine"
+        )
         if event["parent"] is None:
             return f"[bold]{event['id']}[/bold] baseline: {event['value']:.3f}"
         if event["value"] is None:
@@ -132,8 +135,8 @@ class RunConsole:
         return f"[bold green]{event['id']} done: {event['value']:.3f}[/bold green]"
 
     def _on_finishing(self, event: Event) -> str:
-        self._doing = "confirming the finalists, then the sealed test split"
-        return "confirming the finalists, freezing the winner, opening the sealed test split"
+        self._doing = "evaluating finalists and the test split"
+        return "evaluating finalists on confirm, then the winner on the sealed test split"
 
     def _on_other(self, event: Event) -> str:
         return ""
@@ -142,10 +145,10 @@ class RunConsole:
         seconds = int(time.monotonic() - self._started)
         return f"{seconds // 60:3d}:{seconds % 60:02d}"
 
-    def _picture(self) -> RenderableType:
+    def _display(self) -> RenderableType:
         parts: list[RenderableType] = []
         if self._nodes:
-            parts.append(_branches(self._nodes))
+            parts.append(_tree(self._nodes))
         if self._jobs:
             parts.append(_job_table(list(self._jobs.values())))
         limit = self._settings.budget_seconds
@@ -167,18 +170,23 @@ class RunConsole:
         return f"{tokens} tokens" + (f", {dollars(spent.cost_usd)}" if spent.cost_usd else "")
 
 
-def _branches(nodes: dict[str, Event]) -> Branches:
-    drawn: dict[str, Branches] = {}
-    top = Branches("")
+@dataclass(frozen=True)
+class _Node:
+    id: str
+    parent_id: str | None
+
+
+def _tree(nodes: dict[str, Event]) -> Text:
+    """The experiments known to this process; a parent from before a resume is not among them."""
+    family = [
+        _Node(name, node["parent"] if node["parent"] in nodes else None) for name, node in nodes.items()
+    ]
     best = max((n["value"] for n in nodes.values() if n.get("value") is not None), default=None)
-    for name, node in nodes.items():
-        label = _label(name, node, best)
-        above = drawn.get(node.get("parent") or "")
-        if above is None:
-            top = drawn[name] = Branches(label, guide_style="dim")
-        else:
-            drawn[name] = above.add(label)
-    return top
+    lines = [
+        f"[dim]{position.guide}[/dim]{_label(name, nodes[name], best)}"
+        for name, position in layout(family).items()
+    ]
+    return Text.from_markup("\n".join(lines))
 
 
 def _label(name: str, node: Event, best: float | None) -> str:

@@ -6,12 +6,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..report.formatting import beside, duration, model_spend
+from ..report.formatting import duration, model_usage, score_notes
+from ..report.spend import MODEL
 from ..report.summary import BUILT_IN, Interval, RunSummary
 
 
 def print_summary(console: Console, summary: RunSummary) -> None:
-    """The experiments, the winner with its intervals, where the time went, and where to look."""
+    """Print the experiments, the winner with its intervals, the time used, and the path of the report."""
     table = Table("", "refines", "direction", "score", "95 % interval", "visits", "verdict", box=None)
     for experiment in summary.experiments:
         score = experiment.score
@@ -38,26 +39,22 @@ def print_summary(console: Console, summary: RunSummary) -> None:
             if score is not None:
                 sign = "+" if name == "test gain" else ""
                 console.print(f"{name:<15} {score.value:{sign}.3f}  {_interval(score)}  n={score.n}")
-        for sentence in beside(best):
+        for sentence in score_notes(best):
             console.print(sentence, markup=False)
         if best.trial is None:
-            console.print("nothing that was tried is better than the base model")
+            console.print("no experiment is better than the base model")
     spend = summary.spend
-    parts = [
-        f"{kind} {spend[f'{kind}_seconds']:.0f} s"
-        for kind in ("training", "evaluation", "loading", "overhead")
-    ]
-    console.print(f"\ntime: {spend['active_seconds']:.0f} s in all; process time: {', '.join(parts)}")
+    parts = [f"{kind} {seconds:.0f} s" for kind, seconds in spend.by_kind.items() if kind != MODEL]
+    console.print(f"\nwall time: {spend.active_seconds:.0f} s; process time: {', '.join(parts)}")
     if summary.llm != BUILT_IN:
-        took = model_spend(spend["calls"], spend["tokens_in"], spend["tokens_out"], spend["cost_usd"])
-        waited = duration(spend["model_seconds"])
-        console.print(f"model: {escape(summary.llm)}: {took}, {waited} of waiting", soft_wrap=True)
+        used = f"{model_usage(spend.usage)}, {duration(spend.model_seconds)} of waiting"
+        console.print(f"model: {escape(summary.llm)}: {used}", soft_wrap=True)
     ended = f" ({summary.reason})" if summary.reason else ""
     console.print(f"{summary.status}{ended}: {escape(summary.directory)}", soft_wrap=True)
     if summary.message:
         console.print(escape(summary.message))
     if summary.status == "done":
-        console.print(f"the whole story: {escape(summary.directory)}/report.html", soft_wrap=True)
+        console.print(f"report: {escape(summary.directory)}/report.html", soft_wrap=True)
 
 
 def _interval(score: Interval | None) -> str:

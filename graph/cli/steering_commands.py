@@ -19,12 +19,12 @@ app = typer.Typer()
 Directory = Annotated[Path, typer.Argument(help="A run directory", metavar="DIR")]
 
 PATIENCE_S = 60.0
-"""How long `pause` waits for the process at work to end."""
+"""How long `pause` waits for the process to end."""
 
 
 @app.command()
 def pause(directory: Directory) -> None:
-    """Let the process that works on a run end, so that it can be resumed."""
+    """Stop the process of a run; `trex resume` continues it."""
     from ..run.directory import RunDirectory
     from ..steering.control import POLL_S, Control, is_held
 
@@ -35,56 +35,58 @@ def pause(directory: Directory) -> None:
             f"{directory} is run by a LangGraph server: cancel the run of thread {settings.thread_id} there"
         )
     if not is_held(run.path):
-        raise InputError(f"no process works on {directory}: there is nothing to pause")
+        raise InputError(f"no process is running {directory}: there is nothing to pause")
     Control(run.path).pause()
     end = time.monotonic() + PATIENCE_S
     while is_held(run.path):
         if time.monotonic() > end:
             raise TrexError(
-                f"the process that works on {directory} did not end in {PATIENCE_S:.0f} s: it will, as soon as it can"
+                f"the process of {directory} has not ended after {PATIENCE_S:.0f} s; it ends as soon as it can"
             )
         time.sleep(POLL_S)
     done = run.finish.exists()
-    out.print("it is done" if done else f"paused: continue with `trex resume {directory}`", soft_wrap=True)
+    out.print(
+        "the run is done" if done else f"paused: continue with `trex resume {directory}`", soft_wrap=True
+    )
 
 
 @app.command()
 def stop(
     directory: Directory,
-    now: Annotated[bool, typer.Option("--now", help="Cut what trains; by default the round ends")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Stop running trials too, not after the round")] = False,
 ) -> None:
-    """End a run early: no further rounds, but a winner, its test score and the report."""
+    """Finish a run early: no further rounds, then winner, test score and report."""
     from ..steering.control import Control, is_held
 
     run = _unfinished(directory)
     Control(run.path).stop("now" if now else "round")
-    when = "now, with what its trials reached" if now else "after this round"
-    more = "" if is_held(run.path) else f"; no process works on it: `trex resume {directory}`"
+    when = "now, with the last finished rung of each trial" if now else "after this round"
+    more = "" if is_held(run.path) else f"; no process is running it: `trex resume {directory}`"
     out.print(f"{directory} ends {when}{more}", soft_wrap=True, markup=False)
 
 
 @app.command()
 def hint(
     directory: Directory,
-    text: Annotated[str, typer.Argument(help="What the next plan should do, in your words")],
+    text: Annotated[str, typer.Argument(help="What the next plan should do, in your own words")],
 ) -> None:
-    """Tell the Researcher something: the next plan sees it, once."""
+    """Give the Researcher a hint for the next plan."""
     from ..steering.control import Control
 
     run = _unfinished(directory)
     Control(run.path).hint(text)
-    out.print("the next plan will see it")
+    out.print("the hint is passed to the next plan")
 
 
 @app.command()
 def fork(
     directory: Directory,
     experiment: Annotated[str, typer.Argument(help="What to refine next, e.g. e002")],
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Its directory [runs/TASK-TIME]")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds to come [those left, at least 1]")] = None,
-    text: Annotated[str, typer.Option("--hint", help="What its first plan should do")] = "",
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Run directory [runs/TASK-TIME]")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Further rounds [those left, at least 1]")] = None,
+    text: Annotated[str, typer.Option("--hint", help="Hint for the first plan")] = "",
 ) -> None:
-    """Start a new run from the tree of another, which stays as it is."""
+    """Start a new run from an experiment of another run, which is not changed."""
     from ..api import load_run
 
     prepared = load_run(directory).prepare_fork(experiment, out=out_dir, rounds=rounds, hint=text)
@@ -98,6 +100,6 @@ def _unfinished(directory: Path) -> RunDirectory:
     run = RunDirectory.open(directory)
     if run.finish.exists():
         raise InputError(
-            f"{directory} is done: go on from an experiment of it with `trex fork {directory} EXPERIMENT`"
+            f"{directory} is done: continue from one of its experiments with `trex fork {directory} EXPERIMENT`"
         )
     return run

@@ -1,4 +1,4 @@
-"""The model card of a winner: what it is, what it was made of, what it is worth, and code that uses it."""
+"""The model card of a winner: scores, training data, training, limitations, and code that uses it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from ...files import write_atomic
 from ...training.weights import weights_of
 from ..report.formatting import bounds, interval, signed
 from ..report.markdown import escape
-from ..report.summary import FinishRecord, Interval
+from ..report.summary import Interval
 from ..tree.experiment import DatasetCard, Experiment, TrialRecord
+from .finish_record import FinishRecord
 
 SNIPPET = """\
 import torch
@@ -125,7 +126,7 @@ def _scores(task: Task, finish: FinishRecord) -> Iterator[str]:
         ("test, sealed until the end", finish.test),
         ("test, the base model", finish.baseline_test),
         ("confirm, part of dev not used by the search", finish.confirm),
-        ("search, part of dev that chose this model", finish.dev),
+        ("search, part of dev that selected this model", finish.dev),
     ]
     yield "## Scores"
     yield ""
@@ -140,9 +141,9 @@ def _scores(task: Task, finish: FinishRecord) -> Iterator[str]:
     if gain is not None:
         yield f"Gain over the base model on the same test items: {signed(gain.value)} {bounds(gain)}."
         yield ""
-    for guard in finish.regression_checks:
-        lost = ": lost beyond noise" if guard.broken else ""
-        yield f"- {guard.name}: {guard.base:.2f} of {guard.n} items before, {guard.winner:.2f} after{lost}"
+    for check in finish.regression_checks:
+        lost = ": significant loss" if check.broken else ""
+        yield f"- {check.name}: {check.base:.2f} of {check.n} items before, {check.winner:.2f} after{lost}"
     if finish.regression_checks:
         yield ""
     secondary = finish.test.secondary if finish.test else {}
@@ -162,8 +163,8 @@ def _data(task: Task, dataset: DatasetCard | None) -> Iterator[str]:
         yield ""
         if dataset.contamination is not None:
             report = dataset.contamination
-            repeats = f"{report.matches} repeat one" if report.matches else "none repeats one"
-            yield f"They were compared with {report.against_items} dev and test items: {repeats}."
+            matches = f"{report.matches} match" if report.matches else "no match"
+            yield f"Compared with {report.against_items} dev and test items: {matches}."
             yield ""
     yield "| source the recipe may load | what it is | licence |"
     yield "|---|---|---|"
@@ -191,7 +192,7 @@ def _training(experiment: Experiment, trial: TrialRecord) -> Iterator[str]:
             if value is not None:
                 yield f"- `{name}`: {escape(', '.join(value) if isinstance(value, list) else str(value))}"
     yield ""
-    yield "Made again from this folder alone by `trex replay DIR`, DIR being its run directory."
+    yield "Reproduce: `trex replay DIR`, where DIR is the run directory."
     yield ""
 
 
@@ -200,10 +201,10 @@ def _limitations(task: Task, finish: FinishRecord) -> Iterator[str]:
     yield ""
     yield (
         "- The scores hold for the task's own prompt, items and metric; other inputs and languages were "
-        "not tried, and neither were safety nor bias."
+        "not evaluated; neither were safety and bias."
     )
     if finish.dev is not None and finish.dev.scoring == "choices":
-        yield "- Scored by the likelihood of the allowed answers; free generation may say other things."
+        yield "- Scored by the likelihood of the allowed answers; free generation may give other answers."
     if finish.test_seen:
-        yield "- The test split had been opened before this run ended, so its score is not a fresh one."
+        yield "- A run that this one was forked from opened the test split: its score is not independent."
     yield f"- Licence of the data: {escape(task.licence)}. The base model's own licence applies too."

@@ -1,7 +1,7 @@
-"""Is it the plan or the luck of its seed? Finalists trained again with seeds that the search never used.
+"""Finalists trained again with other seeds.
 
-The search trains every configuration with one seed, so that its choice is partly a choice among seeds. What a
-plan is worth is its mean over seeds.
+The search trains every configuration with one seed, so its choice is partly a choice among seeds. The mean over
+seeds is the value of a plan.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ...evaluation.statistics.seeds import seeds_and_items_measured
 from ..run.runtime import Runtime
 from ..tree.experiment import Experiment, TrialRecord
 
-_APART = 1_000_003
-"""Seeds lie so far from the run's own that no run with a seed nearby has used them."""
+_SEED_STRIDE = 1_000_003
+"""Distance between seeds: no run with a seed close to this run's has used them."""
 
 
 @dataclass(frozen=True)
-class FreshSeeds:
-    """One finalist's evaluations on `confirm`: with the run's seed first, then with fresh ones."""
+class SeedReplication:
+    """One finalist's evaluations on `confirm`: with the run's seed first, then with the others."""
 
     evaluations: tuple[Evaluation, ...]
 
@@ -36,15 +36,17 @@ class FreshSeeds:
         """The mean with an interval over items and seeds; None if there is one seed only."""
         if len(self.evaluations) < 2:
             return None
-        said = [measured_of(read_predictions(runtime.directory.path, each)) for each in self.evaluations]
-        return seeds_and_items_measured(metric(runtime.task.metric), said)
+        measured = [measured_of(read_predictions(runtime.directory.path, each)) for each in self.evaluations]
+        return seeds_and_items_measured(metric(runtime.task.metric), measured)
 
 
-def try_fresh_seeds(
+def replicate_seeds(
     runtime: Runtime, experiment: Experiment, trial: TrialRecord, confirm: Evaluation
-) -> FreshSeeds:
-    """Train a finalist's plan again while the budget allows, as many at once as there are slots."""
-    seeds = [runtime.settings.seed + _APART * number for number in range(1, runtime.settings.fresh_seeds + 1)]
+) -> SeedReplication:
+    """Train a finalist's plan again while the budget allows, in parallel up to the number of slots."""
+    seeds = [
+        runtime.settings.seed + _SEED_STRIDE * number for number in range(1, runtime.settings.fresh_seeds + 1)
+    ]
 
     def evaluate(seed: int) -> Evaluation | None:
         dataset = experiment.datasets.get(trial.recipe)
@@ -62,4 +64,4 @@ def try_fresh_seeds(
         # Each in a copy of this context: that is how a graph's node finds whom to tell of progress.
         waiting = [pool.submit(copy_context().run, evaluate, seed) for seed in seeds]
         found = [evaluation.result() for evaluation in waiting]
-    return FreshSeeds((confirm, *(evaluation for evaluation in found if evaluation is not None)))
+    return SeedReplication((confirm, *(evaluation for evaluation in found if evaluation is not None)))

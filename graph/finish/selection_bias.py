@@ -1,4 +1,4 @@
-"""What the choice among many configurations is worth: the search picked its best on the items that it reports."""
+"""Correction for selecting the best of many configurations on the items that its score is reported on."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from ...evaluation.failures.analysis import measured_of, read_predictions
 from ...evaluation.metrics import Measured, metric
 from ...evaluation.results import Evaluation
 from ...evaluation.statistics.best_of_many import improvement_measured
-from ..report.summary import SelectionBias
 from ..run.runtime import Runtime
 from ..tree.tree import Tree
+from .finish_record import SelectionBias
 
 
-def picked(runtime: Runtime, tree: Tree) -> SelectionBias | None:
-    """The best configuration on `search` against the base model, corrected for the number it was picked from.
+def estimate_selection_bias(runtime: Runtime, tree: Tree) -> SelectionBias | None:
+    """The best configuration on `search` against the base model, corrected for the number of candidates.
 
     Configurations count if they were evaluated on all items; those that ended on an earlier rung were never
     candidates. None without any, and for a metric whose best of many can't be tested.
@@ -22,16 +22,16 @@ def picked(runtime: Runtime, tree: Tree) -> SelectionBias | None:
     if root is None:
         return None
     evaluations = [trial.evaluation for e in tree for trial in e.trials if trial.evaluation is not None]
-    whole = {each.id: each for each in evaluations if each.score.n == root.score.n}
-    if not whole:
+    candidates = {each.id: each for each in evaluations if each.score.n == root.score.n}
+    if not candidates:
         return None
 
-    def said(evaluation: Evaluation) -> Measured:
+    def measured(evaluation: Evaluation) -> Measured:
         return measured_of(read_predictions(runtime.directory.path, evaluation))
 
     try:
         found = improvement_measured(
-            metric(runtime.task.metric), said(root), [said(each) for each in whole.values()]
+            metric(runtime.task.metric), measured(root), [measured(each) for each in candidates.values()]
         )
     except TrexError:
         return None

@@ -1,11 +1,11 @@
-"""Insights that outlive a run: kept in TREX_HOME, offered to later runs on kin tasks.
+"""The insight store: insights of finished runs, kept in TREX_HOME for later runs on similar tasks.
 
-A LangGraph `SqliteStore` (JSON text, no pickles) with one item a run, so that keeping is one write that a
-repetition replaces, and runs that end together don't disturb each other. The file is a convenience: where it
-can't be read or written, a warning says so and the run goes on without.
+A LangGraph `SqliteStore` (JSON text, no pickles) with one item a run: writing it again replaces it, and runs that end
+together don't disturb each other. If the file can't be read or written, a warning is logged and the run continues
+without it.
 
-Two tasks are *kin* if the mean of three likenesses is at least `KIN`: the same metric (0 or 1), the same form
-of answers (0 or 1: chosen or generated), and what their requirements' words share (Jaccard's index).
+Two tasks are *similar* if the mean of three figures is at least `LEAST_SIMILARITY`: the same metric (0 or 1), the same
+form of answers (0 or 1: chosen or generated), and the Jaccard index of the words of their requirements.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from .insights import MOST, Insight
 
 LOG = logging.getLogger(__name__)
 
-KIN = 0.5
-"""At least so alike; two tasks with one metric and one form of answers are kin whatever they ask for."""
+LEAST_SIMILARITY = 0.5
+"""Two tasks with the same metric and form of answers reach it whatever their requirements say."""
 
 MOST_RUNS = 500
-"""Runs that are looked at, the latest first."""
+"""Runs that are read, the latest first."""
 
 _NAMESPACE = ("insights",)
 _BUSY_SECONDS = 10.0
@@ -42,7 +42,7 @@ _UNUSABLE = (sqlite3.Error, OSError, ValueError)
 
 
 class _Profile(BaseModel):
-    """What makes tasks kin."""
+    """What the similarity of tasks is computed from."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,8 +56,8 @@ class _Profile(BaseModel):
         answers: Literal["chosen", "generated"] = "chosen" if task.choices else "generated"
         return cls(name=task.name, metric=task.metric, answers=answers, requirement=task.requirement)
 
-    def likeness(self, other: _Profile) -> float:
-        """How kin two tasks are, in [0, 1], by the rule of the module's head."""
+    def similarity(self, other: _Profile) -> float:
+        """The similarity of two tasks, in [0, 1]; see the module docstring."""
         wording = resemblance(word_set(self.requirement), word_set(other.requirement))
         return ((self.metric == other.metric) + (self.answers == other.answers) + wording) / 3
 
@@ -77,7 +77,7 @@ class _Kept(BaseModel):
 class InsightStore:
     """Opens the file for each call and closes it again. `path` is insights.sqlite in TREX_HOME by default.
 
-    Smoke runs have a file of their own: what a tiny model shows on a sliver of data says nothing of another.
+    Smoke runs have a file of their own: results of a tiny model on little data don't hold for others.
     A run is named by the path of its directory, which no two runs share.
     """
 
@@ -89,7 +89,7 @@ class InsightStore:
         """Keep a run's insights in place of what was kept of it before; `day` is today unless given.
 
         Whether it could: where the file can't be written a warning is logged. Insights of other runs are not
-        kept again. Open ones without evidence are: kin runs may test them.
+        kept again. Open ones without evidence are kept: later runs may test them.
         """
         own = tuple(insights[:MOST])
         kept = _Kept(run=str(run), task=_Profile.of(task), day=day or date.today(), insights=own)
@@ -101,11 +101,11 @@ class InsightStore:
             return False
         return True
 
-    def offered(self, task: Task, run: Path, most: int = 8) -> tuple[Insight, ...]:
-        """What other runs on kin tasks found, at most `most`: the confirmed first, then the open.
+    def find(self, task: Task, run: Path, most: int = 8) -> tuple[Insight, ...]:
+        """Insights of other runs on similar tasks, at most `most`: the confirmed first, then the open.
 
-        Within each, those of the likest tasks first, then the latest; one that says what an earlier one says
-        is left out, and so is what its run dropped. `origin` names the run, the task and the day. Empty,
+        Within each, those of the most similar tasks first, then the latest. Repetitions of earlier ones are left out,
+        and so are dropped ones. `origin` names the run, the task and the day. Empty,
         with a warning, where the file can't be read.
         """
         if not self.path.exists():
@@ -115,7 +115,7 @@ class InsightStore:
                 items = store.search(_NAMESPACE, limit=MOST_RUNS)
         except _UNUSABLE as error:
             LOG.warning(
-                "no insights of earlier runs are offered: %s can't be read (%s); delete it, or mend it",
+                "insights of earlier runs are not used: %s can't be read (%s); delete or repair it",
                 self.path,
                 error,
             )
@@ -141,7 +141,7 @@ class InsightStore:
         try:
             return _Kept.model_validate(item.value)
         except ValidationError:
-            LOG.warning("an entry of %s is not of this version and is left aside", self.path)
+            LOG.warning("an entry of %s is not of this version and is ignored", self.path)
             return None
 
 
@@ -152,9 +152,17 @@ def _key(run: Path) -> str:
 def _chosen(task: _Profile, others: Sequence[_Kept], most: int) -> tuple[Insight, ...]:
     ranked = sorted(
         (
-            (insight.status != "confirmed", -likeness, -kept.day.toordinal(), kept.run, place, insight, kept)
+            (
+                insight.status != "confirmed",
+                -similarity,
+                -kept.day.toordinal(),
+                kept.run,
+                place,
+                insight,
+                kept,
+            )
             for kept in others
-            if (likeness := task.likeness(kept.task)) >= KIN
+            if (similarity := task.similarity(kept.task)) >= LEAST_SIMILARITY
             for place, insight in enumerate(kept.insights)
             if insight.status != "dropped"
         ),

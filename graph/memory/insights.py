@@ -1,12 +1,12 @@
-"""Insights: what diagnoses claim of a direction, and whether later experiments bear it out.
+"""Insights: claims of diagnoses about a direction, and the evidence of later experiments.
 
-A claim is made by one experiment; only experiments that came after it are evidence, because the one that
-suggested it can't test it as well. What an experiment says of its direction is read from its posterior gain
-(`tree.posterior`), so that a difference within noise says nothing.
+A claim comes from one experiment; only later experiments are evidence, because the one that suggested it can't test it
+as well. The evidence is an experiment's posterior gain (`Tree.direction_posterior`), so that a difference within noise
+is no evidence.
 
 - It shows a **gain** if the gain is positive with a probability of at least 0.9.
-- It shows **no gain** if, with the same probability, the gain is smaller than the error of one score: too small
-  to be worth having, or a loss.
+- It shows **no gain** if, with the same probability, the gain is smaller than the error of one score: a
+  negligible gain, or a loss.
 - It shows neither if it shows both (a small, sure gain) or none. Failed experiments show nothing.
 
 A child of the baseline is measured against the first plan (`Tree.reference`).
@@ -43,19 +43,19 @@ ALIKE = 0.6
 """Two claims of one direction and one expectation are one if so much of their words is shared (Jaccard)."""
 
 CLAIMS_OF_ONE = 6
-"""Claims of one diagnosis that count."""
+"""Claims of one diagnosis that are used."""
 
 CLAIMS_COMPARED = 150
-"""The latest different claims of a tree; what is older and was never said again is forgotten."""
+"""The latest different claims of a tree; older ones that were not repeated are ignored."""
 
-TRIES_THAT_TELL = 3
-"""A direction of which nobody claimed anything gets an insight of its own after so many scores."""
+TRIES_FOR_INSIGHT = 3
+"""A direction without claims gets an insight of its own after so many scored experiments."""
 
 _RANK: dict[InsightStatus, int] = {"confirmed": 0, "open": 1, "dropped": 2}
 
 
 class Insight(BaseModel):
-    """What may hold beyond one experiment, with what speaks for and against it."""
+    """A claim that may hold beyond one experiment, with evidence for and against it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,7 +68,7 @@ class Insight(BaseModel):
     origin: str = Field(default="", description="The experiments that claimed it, or run, task and day")
 
     def repeats(self, other: Insight) -> bool:
-        """Whether both say the same of the same direction."""
+        """Whether both make the same claim about the same direction."""
         mine, theirs = (_folded(self.direction), self.expects), (_folded(other.direction), other.expects)
         return mine == theirs and resemblance(word_set(self.text), word_set(other.text)) >= ALIKE
 
@@ -76,8 +76,8 @@ class Insight(BaseModel):
 def distil(tree: Tree, most: int = MOST) -> tuple[Insight, ...]:
     """The insights of a tree: confirmed ones first, then open, then dropped; the latest first among equals.
 
-    Comes from the claims of diagnoses, near-duplicates merged, and from directions tried `TRIES_THAT_TELL`
-    times of which nobody claimed anything. The same experiments give the same insights.
+    Comes from the claims of diagnoses, near-duplicates merged, and from directions tried `TRIES_FOR_INSIGHT`
+    times without claims. The same experiments give the same insights.
     """
     records, claimed = _Records(tree), _merged(tree)
     spoken_of = {_folded(each.claim.direction) for each in claimed}
@@ -97,7 +97,7 @@ def distil(tree: Tree, most: int = MOST) -> tuple[Insight, ...]:
 
 @dataclass
 class _Claimed:
-    """A claim, where in the order of experiments it was first made, and who made it."""
+    """A claim, the position of the experiment that first made it, and all experiments that made it."""
 
     claim: Claim
     place: int
@@ -158,7 +158,7 @@ class _Records:
                 self._found[direction].append(_Outcome(place, experiment.id, posterior, shows))
 
     def judged(self, claimed: _Claimed) -> Insight:
-        """The insight of a claim, in the light of what came after it."""
+        """The insight of a claim, judged by later experiments."""
         later = self._after(_folded(claimed.claim.direction), claimed.place)
         expects = claimed.claim.expects
         opposite: Expectation = "no_gain" if expects == "gain" else "gain"
@@ -178,12 +178,12 @@ class _Records:
         )
 
     def unclaimed(self, spoken_of: Iterable[str]) -> list[_Claimed]:
-        """What the first experiments that show anything suggest of directions nobody claimed anything of."""
+        """Claims about directions without any, from the first experiment that shows something."""
         made = []
         for direction in sorted(self._found.keys() - set(spoken_of)):
             found = self._found[direction]
             telling = next((each for each in found if each.shows is not None), None)
-            if len(found) < TRIES_THAT_TELL or telling is None or telling.shows is None:
+            if len(found) < TRIES_FOR_INSIGHT or telling is None or telling.shows is None:
                 continue
             word = "brings a gain" if telling.shows == "gain" else "brings no gain"
             claim = Claim(

@@ -1,8 +1,8 @@
-"""The memory context of a node: what the Researcher should know before it plans the next experiment.
+"""The memory context of a node: what the Researcher is told before it plans the next experiment.
 
 For the node v to refine it brings together P(v), the path from the root; S(v), its siblings; its children, so
-that nothing is tried twice; C(T), the key nodes of the whole tree; and insights, this tree's and those earlier_insights
-by earlier runs on kin tasks. `condense` writes it as text within a token budget.
+that nothing is tried twice; C(T), the key nodes of the whole tree; and insights, of this tree and of earlier runs on
+similar tasks. `condense` writes it as text within a token budget.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _IDS = 4
 
 @dataclass(frozen=True)
 class MemoryContext:
-    """What a plan for refining `node` may draw on. `path` runs from the root to `node`, which is its last."""
+    """What a plan for refining `node` may use. `path` runs from the root to `node`, which is its last."""
 
     node: Experiment
     path: tuple[Experiment, ...]
@@ -35,9 +35,9 @@ class MemoryContext:
     children: tuple[Experiment, ...]
     tree: Tree
     earlier: tuple[Insight, ...] = ()
-    """Insights of earlier runs on kin tasks, with their origin."""
+    """Insights of earlier runs on similar tasks, with their origin."""
     whole: bool = True
-    """Whether what is drawn from the whole tree may be drawn on too."""
+    """Whether key nodes and insights of the whole tree may be used too."""
 
     @cached_property
     def key_nodes(self) -> tuple[KeyNode, ...]:
@@ -51,14 +51,14 @@ class MemoryContext:
 
     @cached_property
     def earlier_insights(self) -> tuple[Insight, ...]:
-        """Of earlier runs, but for those that this tree has an insight to say the same."""
+        """Of earlier runs, without those that an insight of this tree repeats."""
         return tuple(
             insight for insight in self.earlier if not any(insight.repeats(each) for each in self.insights)
         )
 
 
 def context(tree: Tree, node_id: str, earlier_insights: Sequence[Insight] = ()) -> MemoryContext:
-    """Gather the memory context of a node; `earlier_insights` is what earlier runs found."""
+    """Gather the memory context of a node; `earlier_insights` are those of earlier runs."""
     return MemoryContext(
         node=tree[node_id],
         path=tree.path(node_id),
@@ -131,8 +131,8 @@ def _sections(context: MemoryContext) -> list[_Section]:
         _Section("Key experiments of the whole tree", _key_lines(tree, keys), len(keys), 0.5),
         _Section("Insights of this run", map(_insight_line, own), len(own), 0.4),
         _Section(
-            "Insights offered by earlier runs",
-            map(_offered_line, earlier_insights),
+            "Insights of earlier runs",
+            map(_earlier_insight_line, earlier_insights),
             len(earlier_insights),
             0.3,
         ),
@@ -224,7 +224,7 @@ def _insight_line(insight: Insight) -> str:
     return f"- {insight.status}: {_brief(insight.text)} [{'; '.join(parts)}]"
 
 
-def _offered_line(insight: Insight) -> str:
+def _earlier_insight_line(insight: Insight) -> str:
     """'- confirmed there: … [learning_rate: expects gain; run r on task t, 2026-01-31]'."""
     expects = insight.expects.replace("_", " ")
     return (

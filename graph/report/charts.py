@@ -9,7 +9,7 @@ from xml.etree import ElementTree as Xml
 
 from ..llm.usage import Usage
 from ..tree.experiment import TrialRecord
-from .formatting import interval, model_spend, readable
+from .formatting import interval, model_usage, readable
 from .summary import BestSummary, ExperimentSummary, Interval, RunSummary
 
 WIDTH, HEIGHT = 760, 300
@@ -126,7 +126,7 @@ def tokens_svg(by_round: Mapping[int, Usage]) -> str:
         _text(svg, frame.x(number), HEIGHT - BOTTOM + 18, "tick", str(number))
     _text(svg, frame.x(last / 2), HEIGHT - 4, "axis", "round")
     for number, sums in by_round.items():
-        spent = model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
+        spent = model_usage(sums)
         for kind, low, high in (("in", 0, sums.tokens_in), ("out", sums.tokens_in, sums.tokens)):
             place = {
                 "x": f"{frame.x(number) - width / 2:.1f}",

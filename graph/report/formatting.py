@@ -1,4 +1,4 @@
-"""How results are put into words and numbers: one spelling for the page, the Markdown and the terminal."""
+"""Numbers and sentences of results, the same for the page, the Markdown and the terminal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..llm.usage import Usage
 from ..tree.experiment import Experiment
 from .integrity import Integrity
 from .summary import BestSummary, ExperimentSummary, Interval, RunSummary
+from .tree_layout import layout
 
 SIGNIFICANT = 0.05
 
@@ -19,16 +21,14 @@ _UNFIT = re.compile(
 
 ENDINGS = {
     "rounds": "all rounds are done",
-    "budget": "the budget ended",
-    "exhausted": "nothing was left to try",
-    "stopped": "it was stopped",
-    "failed": "it failed",
+    "budget": "the budget is used up",
+    "stopped": "stopped by a person",
 }
 
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """Whether the winner beats the baseline, in a word and in a sentence."""
+    """Winner against base model, in a word and in a sentence."""
 
     kind: Literal["better", "worse", "noise", "open"]
     word: str
@@ -84,10 +84,10 @@ def dollars(amount: float) -> str:
     return f"${amount:.{2 if amount >= 0.1 or amount == 0 else 3 if amount >= 0.01 else 4}f}"
 
 
-def model_spend(calls: int, tokens_in: int, tokens_out: int, cost_usd: float) -> str:
-    """'12 calls, 48,210 tokens in, 5,120 out, $0.43'; money only where it costs any."""
-    counted = f"{calls} call{'' if calls == 1 else 's'}, {tokens_in:,} tokens in, {tokens_out:,} out"
-    return counted + (f", {dollars(cost_usd)}" if cost_usd else "")
+def model_usage(usage: Usage) -> str:
+    """'12 calls, 48,210 tokens in, 5,120 out, $0.43'; cost only if it is not zero."""
+    counted = f"{_counted(usage.calls, 'call')}, {usage.tokens_in:,} tokens in, {usage.tokens_out:,} out"
+    return counted + (f", {dollars(usage.cost_usd)}" if usage.cost_usd else "")
 
 
 def readable(name: str) -> str:
@@ -96,15 +96,15 @@ def readable(name: str) -> str:
 
 
 def compare_with_baseline(summary: RunSummary) -> BaselineComparison:
-    """What the test split says of the winner; the paired interval decides if there is one."""
+    """The winner against the base model on the test split; the paired interval decides if there is one."""
     best = summary.best
     if best is None:
         return BaselineComparison("open", "no result yet", "No experiment has a score yet.")
     if best.trial is None:
-        return BaselineComparison("noise", "no winner", "Nothing that was tried beat the base model.")
+        return BaselineComparison("noise", "no winner", "No experiment is better than the base model.")
     if best.test is None or best.baseline_test is None:
         return BaselineComparison(
-            "open", "not tested yet", "The test split is opened once, at the run's end."
+            "open", "not tested yet", "The test split is scored once, at the end of the run."
         )
     if best.test_gain is not None:
         gain = best.test_gain
@@ -116,59 +116,58 @@ def compare_with_baseline(summary: RunSummary) -> BaselineComparison:
         measured = f"{signed(best.test.value - best.baseline_test.value)} on {best.test.n} test items"
     if above:
         return BaselineComparison(
-            "better", "better beyond noise", f"Better than the base model beyond noise: {measured}."
+            "better", "significantly better", f"Significantly better than the base model: {measured}."
         )
     if below:
-        return BaselineComparison("worse", "worse", f"Worse than the base model: {measured}.")
+        return BaselineComparison(
+            "worse", "significantly worse", f"Significantly worse than the base model: {measured}."
+        )
     return BaselineComparison(
-        "noise", "within noise", f"Not told apart from the base model by noise: {measured}."
+        "noise", "no significant difference", f"No significant difference from the base model: {measured}."
     )
 
 
-def beside(best: BestSummary) -> list[str]:
-    """What stands beside the scores: the luck of the pick, seeds, and what the winner lost."""
-    sentences = (picked(best), fresh_seeds(best), guards(best))
+def score_notes(best: BestSummary) -> list[str]:
+    """Sentences beside the scores: selection bias, training seeds, regression checks; those that are known."""
+    sentences = (_selection_bias(best), _seeds(best), _regression_checks(best))
     return [sentence for sentence in sentences if sentence is not None]
 
 
-def picked(best: BestSummary) -> str | None:
-    """What the best search score means when it is the best of many, in a sentence; None if nobody asked."""
-    found = best.picked
+def _selection_bias(best: BestSummary) -> str | None:
+    found = best.selection_bias
     if found is None:
         return None
-    of = f"the best of {found.candidates} configurations" if found.candidates > 1 else "the configuration"
-    if found.p_value <= SIGNIFICANT:
-        return (
-            f"On search, {of} is ahead of the base model by more than the luck of picking it: "
-            f"{signed(found.gain)}, at least {signed(found.at_least)} (p = {found.p_value:.2g})."
-        )
+    significant = found.p_value <= SIGNIFICANT
+    at_least = f" (at least {signed(found.at_least)} with 95 % confidence)" if significant else ""
+    selected = (
+        f" after correcting for selecting the best of {found.candidates}" if found.candidates > 1 else ""
+    )
     return (
-        f"On search, {of} is ahead of the base model by no more than the luck of picking it: "
-        f"{signed(found.gain)} (p = {found.p_value:.2g})."
+        f"Gain over the base model on search: {signed(found.gain)}{at_least}, "
+        f"{'' if significant else 'not '}significant{selected} (p = {found.p_value:.2g})."
     )
 
 
-def guards(best: BestSummary) -> str | None:
-    """What the winner kept and lost beside its task, in a sentence; None if nobody looked."""
+def _regression_checks(best: BestSummary) -> str | None:
     if not best.regression_checks:
         return None
     figures = [
-        f"{guard.name} {guard.base:.2f} → {guard.winner:.2f} of {guard.n}" for guard in best.regression_checks
+        f"{check.name} {check.base:.2f} → {check.winner:.2f} (n = {check.n})"
+        for check in best.regression_checks
     ]
-    lost = [guard.name for guard in best.regression_checks if guard.broken]
-    found = f"It lost on {' and '.join(lost)}, beyond noise" if lost else "It lost nothing beyond noise"
-    return f"{found} (share of items, base model → winner: {', '.join(figures)})."
+    broken = [check.name for check in best.regression_checks if check.broken]
+    found = f"significant loss on {' and '.join(broken)}" if broken else "no significant loss"
+    return f"Regression checks: {found}. Base model → winner, share of items: {', '.join(figures)}."
 
 
-def fresh_seeds(best: BestSummary) -> str | None:
-    """The winner's plan over seeds, in a sentence; None if it was trained with one seed only."""
+def _seeds(best: BestSummary) -> str | None:
     if best.seeds is None:
         return None
-    return f"Trained again with fresh seeds, its plan scores {interval(best.seeds)} on confirm (items and seeds)."
+    return f"The winner's plan over several training seeds, on confirm: {interval(best.seeds)} (items and seeds)."
 
 
 def contamination(experiments: Sequence[Experiment]) -> str:
-    """What the contamination gate saw over the whole run, in a sentence."""
+    """What the contamination gate found over the whole run, in a sentence."""
     datasets = {card.fingerprint: card for e in experiments for card in e.datasets.values()}
     reports = [card.contamination for card in datasets.values() if card.contamination is not None]
     if not datasets:
@@ -177,24 +176,32 @@ def contamination(experiments: Sequence[Experiment]) -> str:
     rows, matches = sum(r.checked_rows for r in reports), sum(r.matches for r in reports)
     against = max((r.against_items for r in reports), default=0)
     refused = sum(not r.clean for r in reports)
-    text = f"{rows} rows of {len(reports)} data sets were compared with {against} dev and test items: "
-    text += "none repeats one." if not matches else f"{matches} repeat one; {refused} data sets were refused."
+    text = f"{rows} rows of {len(reports)} data sets compared with {against} dev and test items: "
+    text += f"{matches} matches, {refused} data sets refused." if matches else "no match."
     return text + (f" {unchecked} data sets were not checked." if unchecked else "")
 
 
-def openings(integrity: Integrity) -> str:
-    """What was opened, and how often, in a sentence."""
-    return (
-        f"Dev was opened {integrity.dev_evaluations} times to score a model, the test split "
-        f"{integrity.test_openings} times, both {integrity.gate_openings} times by the contamination gate, "
-        f"sources {integrity.source_openings} times to build a data set."
+def accesses(integrity: Integrity) -> str:
+    """How often the splits and sources were opened: 'dev: 11 evaluations; test: 1 evaluation; …'."""
+    return "; ".join(
+        f"{what}: {_counted(count, unit)}"
+        for what, count, unit in (
+            ("dev", integrity.dev_evaluations, "evaluation"),
+            ("test", integrity.test_openings, "evaluation"),
+            ("contamination gate", integrity.gate_openings, "check"),
+            ("sources", integrity.source_openings, "data set build"),
+        )
     )
 
 
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
 def split_hashes(integrity: Integrity) -> list[str]:
-    """The splits' hashes when the run began and whether they still hold, a line each."""
+    """The splits' hashes at the start of the run, and whether the files are unchanged, a line each."""
     return [
-        f"{split.name} {split.digest[:16]}: {'unchanged' if split.holds else 'CHANGED since the run began'}"
+        f"{split.name} {split.digest[:16]}: {'unchanged' if split.holds else 'CHANGED since the start of the run'}"
         for split in integrity.splits
     ]
 
@@ -211,18 +218,9 @@ def outcome(experiment: Experiment) -> str:
 
 def tree_lines(experiments: Sequence[ExperimentSummary], best: str | None) -> Iterator[str]:
     """The tree as text, one line an experiment: '├─ 3 adjust training / layers  0.913 [0.88, 0.94]  ★'."""
-    below: dict[str | None, list[ExperimentSummary]] = {}
-    for experiment in experiments:
-        below.setdefault(experiment.parent_id, []).append(experiment)
-    # A stack instead of recursion: a chain of a thousand rounds is a legal tree.
-    waiting = [(e, "", "") for e in reversed(below.get(None, []))]
-    while waiting:
-        experiment, lead, indent = waiting.pop()
-        yield lead + _tree_line(experiment, best)
-        children = below.get(experiment.id, [])
-        for place, child in reversed(list(enumerate(children))):
-            last = place == len(children) - 1
-            waiting.append((child, indent + ("└─ " if last else "├─ "), indent + ("   " if last else "│  ")))
+    known = {experiment.id: experiment for experiment in experiments}
+    for node, position in layout(experiments).items():
+        yield position.guide + _tree_line(known[node], best)
 
 
 def _tree_line(experiment: ExperimentSummary, best: str | None) -> str:

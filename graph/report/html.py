@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..llm.usage import Usage
 from . import formatting as formatting
 from .agent_turns import calls_by_experiment
 from .call_totals import by_role, by_round, totals
 from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg, tokens_svg
 from .report_model import Report
-from .summary import BUILT_IN, Spend
+from .spend import Spend
+from .summary import BUILT_IN
 from .tree_svg import tree_svg
 
 if TYPE_CHECKING:
     pass
 
-KINDS = {"own": "our own work", "model": "waiting for models"}
+KINDS = {"overhead": "TREX overhead", "model": "waiting for chat models"}
 TEXT_LENGTH = 1200
 
 
@@ -42,16 +42,16 @@ def html(report: Report) -> str:
             best=best,
             winner=winner,
             verdict=formatting.compare_with_baseline(summary),
-            beside=formatting.beside(best) if best else [],
+            score_notes=formatting.score_notes(best) if best else [],
             endings=formatting.ENDINGS,
             flat={experiment.id: experiment for experiment in summary.experiments},
             series=SERIES,
             outcome=formatting.outcome,
             contamination=formatting.contamination(list(report.tree)),
             integrity=report.integrity,
-            openings=formatting.openings,
+            accesses=formatting.accesses,
             split_hashes=formatting.split_hashes,
-            shares=_shares(report.spend),
+            shares=_shares(summary.spend),
             kinds=KINDS,
             cases=report.cases,
             tree_picture=Markup(tree_svg(summary.experiments, best.experiment if best else None)),
@@ -79,7 +79,7 @@ def _environment() -> Environment:
         "duration": formatting.duration,
         "readable": formatting.readable,
         "dollars": formatting.dollars,
-        "model_spend": _model_spend,
+        "model_usage": formatting.model_usage,
         "shorten": lambda text: formatting.shorten(text, TEXT_LENGTH),
     }
     return environment
@@ -100,10 +100,6 @@ def _model_parts(report: Report) -> dict[str, object]:
         "model_calls": calls_by_experiment(report.calls),
         "linked": linked,
     }
-
-
-def _model_spend(sums: Usage) -> str:
-    return formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
 
 
 def _shares(spend: Spend) -> list[tuple[str, float, float]]:

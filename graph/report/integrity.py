@@ -1,4 +1,4 @@
-"""What a report says of a run's integrity: who was confined, what was opened and how often, what still holds."""
+"""The integrity section of a report: confinement, accesses to splits, unchanged files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...training.jobs.trial_folder import read_result
 
 
 class SplitHash(BaseModel):
-    """A file of the task, by the content it had when the run began."""
+    """A file of the task, and whether it is unchanged since the run began."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +28,7 @@ class SplitHash(BaseModel):
 
 
 class Integrity(BaseModel):
-    """What is known of a run when its report is written."""
+    """Integrity of a run at the time of its report."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,11 +38,11 @@ class Integrity(BaseModel):
     source_openings: int = Field(description="Times that sources were opened to build a data set")
     splits: list[SplitHash]
     winner: Freeze | None = Field(description="The identity of the winner, None before it was sealed")
-    faults: list[str] = Field(description="What was changed by somebody else than TREX")
+    faults: list[str] = Field(description="Changes that TREX did not make")
 
 
 def check_integrity(directory: Path, task: Task) -> Integrity:
-    """Look at the trail, the evaluations, the splits and the seal of a run. Never raises for what was changed."""
+    """Check the trail, the evaluations, the splits and the seal of a run. Changes are reported, not raised."""
     entries, faults = [], []
     try:
         entries = audit.read(directory)
@@ -62,7 +62,7 @@ def check_integrity(directory: Path, task: Task) -> Integrity:
 
 
 def confinement_of(trials: Path) -> str:
-    """What confined the workers of a run: the least of it, 'not confined' if one was not or none worked."""
+    """The weakest confinement of all workers; 'not confined' if one was not, or there was none."""
     held = {
         result.confinement
         for result in map(read_result, sorted(trials.glob("*/rungs/*/result.json")))

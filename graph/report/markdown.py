@@ -48,13 +48,13 @@ def _headline(report: Report) -> Iterator[str]:
             yield f"| confirm | | {interval(best.confirm)} |"
         yield f"| search | {interval(Interval.of(report.tree.root.score))} | {interval(best.dev_interval)} |"
         yield ""
-        yield "The search score chose the winner, so it flatters it; confirm and test do not."
+        yield "The search score is biased upwards, because it selected the winner; confirm and test are not."
         yield ""
-        for sentence in formatting.beside(best):
+        for sentence in formatting.score_notes(best):
             yield sentence
             yield ""
         if best.test_seen:
-            yield "**This test split was opened before this run ended: its score is not a fresh one.**"
+            yield "**A run that this one was forked from opened the test split: the test score is not independent.**"
             yield ""
     ending = f", {formatting.ENDINGS[summary.reason]}" if summary.reason else ""
     yield f"Status: {summary.status}{ending}. {escape(summary.message)}".rstrip()
@@ -89,14 +89,14 @@ def _research(report: Report, calls: RoundCalls | None) -> Iterator[str]:
         yield ""
         yield from (f"- {escape(formatting.shorten(note, 600))}" for note in [*report.notes, *findings])
         for candidate in report.candidates:
-            seen = f"{candidate.rows_seen} rows looked at" if candidate.rows_seen else "only read about"
+            seen = f"{candidate.rows_seen} rows inspected" if candidate.rows_seen else "rows not inspected"
             about = f"{candidate.name}, licence {candidate.licence}, {seen}. {candidate.why}"
             yield f"- Data set found: {escape(formatting.shorten(about, 600))}"
         yield ""
     if calls:
         yield from _calls(calls)
     if report.insights:
-        yield "## What was learned"
+        yield "## Insights"
         yield ""
         for insight in report.insights:
             named = [("for", insight.evidence_for), ("against", insight.evidence_against)]
@@ -108,7 +108,7 @@ def _research(report: Report, calls: RoundCalls | None) -> Iterator[str]:
             yield f"- {insight.status}: {escape(about)}"
         yield ""
     if report.hints:
-        yield "## What a person said"
+        yield "## Hints from people"
         yield ""
         yield from (f"- {escape(formatting.shorten(hint, 600))}" for hint in report.hints)
         yield ""
@@ -117,7 +117,7 @@ def _research(report: Report, calls: RoundCalls | None) -> Iterator[str]:
 def _calls(calls: RoundCalls) -> Iterator[str]:
     """The last calls of a round in a line or two each; the page and the record of calls have more."""
     sums = calls.totals
-    spent = formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
+    spent = formatting.model_usage(sums)
     yield f"Model calls: {escape(spent)}, {duration(sums.seconds)}"
     yield ""
     shown = calls.views[-CALLS_SHOWN:]
@@ -205,37 +205,37 @@ def _integrity(report: Report) -> Iterator[str]:
     yield f"- Contamination: {formatting.contamination(list(report.tree))}"
     yield f"- Confinement of training: {escape(report.summary.confinement)}"
     if integrity is not None:
-        yield f"- Openings: {formatting.openings(integrity)}"
+        yield f"- Accesses: {formatting.accesses(integrity)}"
         yield from (f"- Split {line}" for line in formatting.split_hashes(integrity))
         if integrity.winner is not None:
             sealed = integrity.winner
             yield f"- Winner: adapter `{sealed.winner_hash[:16]}`, base model `{sealed.baseline_hash[:16]}`, "
             yield f"  grader `{sealed.grader_hash}`, sealed under `{sealed.key}`"
-        yield from (f"- **Changed by somebody else: {escape(fault)}**" for fault in integrity.faults)
+        yield from (f"- **Changed outside of TREX: {escape(fault)}**" for fault in integrity.faults)
     yield ""
 
 
 def _account(report: Report) -> Iterator[str]:
-    summary, spend = report.summary, report.spend
+    summary, spend = report.summary, report.summary.spend
     limit = "no limit" if summary.budget_seconds is None else f"of {duration(summary.budget_seconds)}"
-    yield "## Account"
+    yield "## Time and cost"
     yield ""
     counts = f"{spend.experiments} experiments, {spend.trials} trials"
     yield f"- Time: {duration(spend.active_seconds)} ({limit}), {counts}"
     parts = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in spend.by_kind.items() if seconds)
-    yield f"- Spent on: {parts or 'nothing yet'}"
+    yield f"- Process time: {parts or 'nothing yet'}"
     if report.calls:
         sums = totals(report.calls)
-        took = formatting.model_spend(sums.calls, sums.tokens_in, sums.tokens_out, sums.cost_usd)
+        took = formatting.model_usage(sums)
         yield f"- Chat models ({escape(summary.llm)}): {escape(took)}, {duration(sums.seconds)} of waiting"
     yield f"- Base model: {escape(summary.base_model)}"
     versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
-    yield f"- Made with: Python {summary.python}, {escape(versions)}"
+    yield f"- Software: Python {summary.python}, {escape(versions)}"
     yield ""
-    yield "The winner again, from `best/` alone:"
+    yield "Train the winner again from `best/`:"
     yield ""
     yield f"    {report.replay_command}"
     yield ""
-    yield "The same search again:"
+    yield "Run the same search again:"
     yield ""
     yield f"    {summary.command}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..tree.experiment import Experiment
 from ..tree.tree import Tree
 from .formatting import number, readable
-from .tree_svg import Position, layout, path_to
+from .tree_layout import Position, layout, path_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

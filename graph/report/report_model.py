@@ -19,7 +19,7 @@ from ..tree.experiment import Experiment
 from ..tree.tree import Tree
 from .call_totals import read_run_calls
 from .integrity import Integrity, check_integrity
-from .summary import RunSummary, Spend
+from .summary import RunSummary
 
 if TYPE_CHECKING:
     from ..llm.protocol import CallRecord
@@ -54,11 +54,6 @@ class Report:
         """The experiment of the best trial."""
         best = self.summary.best
         return self.tree[best.experiment] if best is not None and best.trial is not None else None
-
-    @property
-    def spend(self) -> Spend:
-        """What the run has used."""
-        return Spend.model_validate(self.summary.spend)
 
     @property
     def replay_command(self) -> str:
@@ -104,7 +99,7 @@ def _research(path: Path) -> ResearchNotes:
 
 
 def _hint_text(hint: Hint) -> str:
-    """A person's words, and when they were said if it was not in between."""
+    """The text of a hint, and where it came from."""
     if hint.origin == "rejection":
-        return f"{hint.text} (with a plan that was turned down{f': {hint.about}' if hint.about else ''})"
+        return f"{hint.text} (with a rejected plan{f': {hint.about}' if hint.about else ''})"
     return hint.text if hint.origin == "hint" else f"{hint.text} (with the {hint.origin})"

@@ -1,4 +1,4 @@
-"""The tree as a picture: a tidy layout from left to right, drawn as SVG.
+"""The tree as SVG, from left to right.
 
 Colours and line styles come from classes that the page's style sheet defines, so one picture serves light and
 dark. The SVG is built as an element tree, which escapes every text: hypotheses are data.
@@ -7,12 +7,11 @@ dark. The SVG is built as an element tree, which escapes every text: hypotheses 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 from xml.etree import ElementTree as Xml
 
 from .formatting import interval, number, readable, shorten
 from .summary import ExperimentSummary
+from .tree_layout import Position, layout, path_to
 
 COLUMN, ROW, BEND = 124, 52, 9
 PILL_WIDTH, PILL_HEIGHT = 70, 24
@@ -20,59 +19,6 @@ MARGIN = 14
 LABEL_LENGTH = 19
 
 WORSE, NEUTRAL, BETTER = (0xE0, 0x7A, 0x2F), (0xD5, 0xDA, 0xE1), (0x0B, 0x7A, 0x75)
-
-
-class TreeNode(Protocol):
-    """What a layout needs to know of an experiment."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def parent_id(self) -> str | None: ...
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a node stands: its column is its depth, and no two leaves share a row."""
-
-    column: int
-    row: int
-
-
-def layout(nodes: Sequence[TreeNode], best: str | None = None) -> dict[str, Position]:
-    """A first child continues its parent's row, further children open rows below.
-
-    The branch that leads to `best` comes first, so the winner's path is the straight line along the top.
-    Nodes must come with parents before children.
-    """
-    path = path_to(nodes, best)
-    children: dict[str | None, list[str]] = {}
-    column: dict[str, int] = {}
-    for node in nodes:
-        children.setdefault(node.parent_id, []).append(node.id)
-        column[node.id] = 0 if node.parent_id is None else column[node.parent_id] + 1
-    places: dict[str, Position] = {}
-    row = -1
-    # A stack instead of recursion: a chain of a thousand rounds is a legal tree.
-    waiting = [(root, True) for root in reversed(children.get(None, []))]
-    while waiting:
-        name, opens_row = waiting.pop()
-        row += opens_row
-        places[name] = Position(column[name], row)
-        below = sorted(children.get(name, []), key=lambda child: child not in path)
-        waiting.extend((child, place > 0) for place, child in reversed(list(enumerate(below))))
-    return places
-
-
-def path_to(nodes: Sequence[TreeNode], end: str | None) -> set[str]:
-    """The ids from the root to the node `end`; empty without one."""
-    parents = {node.id: node.parent_id for node in nodes}
-    path: set[str] = set()
-    while end is not None and end in parents:
-        path.add(end)
-        end = parents[end]
-    return path
 
 
 def shades(experiments: Sequence[ExperimentSummary]) -> dict[str, str]:
@@ -181,7 +127,7 @@ def _hover(experiment: ExperimentSummary) -> str:
     lines = [
         f"round {experiment.round}: {readable(experiment.strategy)} / {readable(experiment.direction)}",
         experiment.failure or interval(experiment.score),
-        f"{experiment.visits} visits, cumulative reward {experiment.cumulative_reward:.2f}",
+        f"visits: {experiment.visits}; cumulative reward: {experiment.cumulative_reward:.2f}",
         shorten(experiment.hypothesis, 240),
     ]
     return "\n".join(line for line in lines if line)

@@ -1,4 +1,4 @@
-"""Budgets fail closed: active time is summed across resumes, and time for the end is reserved."""
+"""The budget of active time: summed over resumes, with a reserve for the end of the run."""
 
 from __future__ import annotations
 
@@ -7,26 +7,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from ...files import read_json, write_json
+from ..report.spend import Spend
 from .migration import migrated
 
 _SAVE_EVERY_S = 5.0
 
 
-class Reading(BaseModel):
-    """What the clock of a run shows, summed over all processes that worked on it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    active_seconds: float = Field(default=0.0, description="Wall time")
-    overhead_seconds: float = Field(default=0.0, description="CPU time of the processes that drove the graph")
-
-
-def read_clock(path: Path) -> Reading:
-    """The clock file of a run; zeros before the first."""
-    return Reading.model_validate(migrated("clock", read_json(path))) if path.exists() else Reading()
+def read_clock(path: Path) -> Spend:
+    """The clock file of a run: `active_seconds` and `overhead_seconds`, summed over its processes."""
+    return Spend.model_validate(migrated("clock", read_json(path))) if path.exists() else Spend()
 
 
 class Clock:
@@ -41,11 +31,11 @@ class Clock:
         self._saver = threading.Thread(target=self._save_regularly, name="clock", daemon=True)
         self._saver.start()
 
-    def read(self) -> Reading:
-        """Now, this process included."""
-        return Reading(
-            active_seconds=self._before.active_seconds + time.monotonic() - self._started,
-            overhead_seconds=self._before.overhead_seconds + time.process_time() - self._cpu,
+    def read(self) -> Spend:
+        """Active and overhead seconds until now, this process included."""
+        return self._before + Spend(
+            active_seconds=time.monotonic() - self._started,
+            overhead_seconds=time.process_time() - self._cpu,
         )
 
     def close(self) -> None:
@@ -61,7 +51,7 @@ class Clock:
     def _save(self) -> None:
         # On a full disk the run itself says what is wrong; here it costs a few seconds of the count.
         with suppress(OSError):
-            write_json(self._path, self.read().model_dump())
+            write_json(self._path, self.read().model_dump(include={"active_seconds", "overhead_seconds"}))
 
 
 class Budget:
@@ -79,7 +69,7 @@ class Budget:
         return self.limit_seconds - self.reserve_seconds - self.clock.read().active_seconds
 
     def allows(self, seconds: float) -> bool:
-        """Whether so many seconds more can be spent and the run still ends in time."""
+        """Whether so many seconds can be spent and the run still ends in time."""
         left = self.left()
         return left is None or left >= seconds
 

@@ -1,4 +1,4 @@
-"""The run directory: one place that knows where everything of a run lies."""
+"""The run directory: the paths of all files of a run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import InputError, TrexError, explain
 from ...evaluation.task import Task
 from ...files import read_json, try_lock, write_json
+from ...landlock import NOT_CONFINED
 from ..report.integrity import confinement_of
-from ..report.summary import RunInfo
 from .migration import migrated
 from .settings import SCHEMA_VERSION, Settings
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "langgraph", "duckdb")
+
+
+class RunInfo(BaseModel):
+    """What identifies a run: its frozen settings, its task, when and with which versions it began."""
+
+    model_config = ConfigDict(frozen=True)
+
+    settings: Settings
+    task: Task
+    created: str = Field(description="ISO 8601")
+    python: str
+    versions: dict[str, str]
+    confinement: str = Field(
+        default=NOT_CONFINED, description="The weakest confinement of all training workers"
+    )
 
 
 class RunDirectory:
@@ -70,7 +85,7 @@ class RunDirectory:
         return directory
 
     def _undo(self, missing: list[Path]) -> None:
-        """Take back a creation that failed: what was there before stays, and nothing else."""
+        """Undo a failed creation: remove only what it made."""
         with suppress(OSError):
             for file in (self.run_file, self.task_file):
                 file.unlink(missing_ok=True)
@@ -130,7 +145,7 @@ class RunDirectory:
             raise InputError(f"{self.task_file} is damaged ({reason}): the run cannot be opened") from error
 
     def run_info(self) -> RunInfo:
-        """Who this run is, for summaries and reports."""
+        """Settings, task and versions, for summaries and reports."""
         info = self.info()
         return RunInfo(
             settings=self.settings(),
@@ -142,12 +157,12 @@ class RunDirectory:
         )
 
     def record_failure(self, error: Exception) -> None:
-        """Leave word of why the last process gave up; a directory that cannot be written goes without."""
+        """Write why the last process ended, if the directory can be written."""
         with suppress(OSError):
             write_json(self.failure, {"message": str(error) or type(error).__name__})
 
     def lock(self) -> IO[str]:
-        """Hold the run for this process: a thread of the graph has no lock of its own."""
+        """Lock the run for this process. Raises InputError if another process holds it."""
         try:
             held = try_lock(self.path / "lock")
         except OSError as error:
@@ -158,10 +173,10 @@ class RunDirectory:
 
 
 def explain_write_error(error: OSError, path: Path, *, begun: bool = True) -> TrexError | None:
-    """What a person can do about a directory that cannot be written; None if that is not the trouble."""
+    """What to do about a directory that cannot be written; None for other errors."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        mend = f"then `trex resume {path}`" if begun else "or choose another --out"
-        return TrexError(f"the disk of {error.filename or path} is full: free some space, {mend}")
+        advice = f"then `trex resume {path}`" if begun else "or choose another --out"
+        return TrexError(f"the disk of {error.filename or path} is full: free some space, {advice}")
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         return InputError(f"{path} cannot be written ({error.strerror}): choose another --out")
     return None

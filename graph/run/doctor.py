@@ -1,4 +1,4 @@
-"""What can be wrong with a machine before a run shows it."""
+"""Checks of this machine: versions, cores, memory, confinement, disk, assets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ENOUGH_MEMORY_MB = 3 << 10
 
 @dataclass(frozen=True)
 class MachineCheck:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     ok: bool
@@ -29,7 +29,7 @@ class MachineCheck:
 
 
 def check_machine() -> list[MachineCheck]:
-    """Look at everything a run needs."""
+    """Check everything that a run needs."""
     machine = Machine.here()
     place = home()
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
@@ -51,7 +51,7 @@ def check_machine() -> list[MachineCheck]:
 
 
 def _confinement() -> MachineCheck:
-    """A kernel without Landlock is fault enough only if the user insists on it."""
+    """A kernel without Landlock is an error only if the user requires confinement."""
     version = landlock.abi()
     detail = landlock.describe(version) + ("" if version else ": training workers can read all that you can")
     return MachineCheck("confinement", bool(version) or not is_required(), detail)

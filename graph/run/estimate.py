@@ -1,4 +1,4 @@
-"""What a run will take, said before it starts: time and disk, from rates measured by earlier runs here."""
+"""Expected time and disk use of a run, from rates measured by earlier runs on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...files import read_json, write_json
 from ...home import home
 from ...training.methods import method_of
 from ..report.formatting import dollars
-from ..report.summary import thinker
+from ..report.summary import model_names
 from ..tree.tree import Tree
 from .settings import Settings
 
@@ -47,7 +47,7 @@ class RunEstimate(BaseModel):
 
 
 def estimate_run(task: Task, settings: Settings) -> RunEstimate:
-    """What the run will take at most: every round made, every rung reached by as many trials as may."""
+    """Upper estimate: all rounds, and as many trials on every rung as the rules allow."""
     jobs, examples, items = 0.0, 0.0, 0.0
     going, done = settings.trials, 0.0
     for fraction in settings.rungs:
@@ -69,10 +69,7 @@ def estimate_run(task: Task, settings: Settings) -> RunEstimate:
 
 
 def model_limits(settings: Settings) -> str | None:
-    """What chat models will add to the estimate, in a sentence; None for the built-in policy.
-
-    How long a model reads and how often it is corrected is its own affair, so only limits are promised.
-    """
+    """The limits of chat models, which the estimate leaves out; None for the built-in policy."""
     models = settings.llm
     if models is None:
         return None
@@ -82,11 +79,11 @@ def model_limits(settings: Settings) -> str | None:
     if models.cost_budget_usd is not None:
         limits.append(dollars(models.cost_budget_usd))
     bound = f"at most {' and '.join(limits)}" if limits else "without a limit (--llm-budget sets one)"
-    return f"calls of {thinker(settings)} come on top: {bound}"
+    return f"not included: calls of {model_names(settings)}, {bound}"
 
 
 def remember_rates(task: Task, settings: Settings, tree: Tree) -> None:
-    """Keep what this run measured, for the next estimate."""
+    """Save the rates of this run for the next estimate."""
     trained = [t for e in tree for t in e.trials if t.train_seconds > 1 and not t.reused]
     root = tree.root.evaluation
     if not trained or root is None or root.seconds <= 0:

@@ -1,4 +1,4 @@
-"""What a run says while it goes: events, to whoever follows it, else on LangGraph's custom stream."""
+"""Events of a run: passed to a follower, or else to LangGraph's custom stream."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _follower: ContextVar[Follow | None] = ContextVar("follower", default=None)
 def followed_by(follow: Follow) -> Iterator[None]:
     """Hand every event of this context to `follow`, one at a time, whichever thread it comes from.
 
-    Our own processes follow a run so; LangGraph's custom stream, which Studio shows, wakes a thread an event.
+    Our own processes use this; LangGraph's custom stream, which Studio shows, wakes a thread for each event.
     """
     one_at_a_time = threading.Lock()
 
@@ -51,6 +51,6 @@ def followed_by(follow: Follow) -> Iterator[None]:
 
 
 def emit(kind: EventKind, **data: Any) -> None:
-    """Say what happens. Call it from inside a node."""
+    """Emit an event. Call it from inside a node."""
     event: Event = {"event": kind, **data}
     (_follower.get() or get_stream_writer())(event)

@@ -90,7 +90,7 @@ def _training(training: Document) -> Document:
 
 
 def _finish(finish: Document) -> Document:
-    _rename(finish, guards="regression_checks")
+    _rename(finish, guards="regression_checks", picked="selection_bias")
     for name in ("dev", "confirm", "test", "baseline_test"):
         if isinstance(finish.get(name), dict):
             finish[name] = _evaluation(dict(finish[name]))

@@ -83,17 +83,17 @@ class Runtime:
         return ResearchNotes.model_validate(read_json(self.directory.research))
 
     def look_back(self) -> None:
-        """Write down what earlier runs on kin tasks have to offer: a run that goes on is earlier_insights the same."""
+        """Save the insights of earlier runs on similar tasks once, so that a resumed run uses the same."""
         if not self.directory.earlier_insights.exists():
             store = InsightStore(smoke=self.settings.smoke)
-            found = store.offered(self.task, self.directory.path) if self.settings.reuse else ()
+            found = store.find(self.task, self.directory.path) if self.settings.reuse else ()
             write_json(
                 self.directory.earlier_insights, [insight.model_dump(mode="json") for insight in found]
             )
 
     @cached_property
     def earlier_insights(self) -> tuple[Insight, ...]:
-        """What earlier runs earlier_insights when this one began."""
+        """Insights of earlier runs, as they were when this run began."""
         path = self.directory.earlier_insights
         return _INSIGHTS.validate_python(read_json(path)) if path.exists() else ()
 

@@ -62,7 +62,7 @@ class Session:
         TrexError if the run fails; either way it can be resumed.
         """
         self._directory.failure.unlink(missing_ok=True)
-        self._control.go_on()
+        self._control.clear_pause()
         pause = interrupt_main_thread if _in_main_thread() else self._runtimes.interrupt
         try:
             with _stopping(self._runtimes), closing(RequestPoller(self._control.pauses, pause)):
@@ -74,7 +74,7 @@ class Session:
             known = refused and explain_write_error(refused, self._directory.path)
             raise self._failed(known or error) from error
         finally:
-            self._control.go_on()
+            self._control.clear_pause()
 
     def close(self) -> None:
         """Release processes, files and the run."""

@@ -1,4 +1,4 @@
-"""Starting a run: from what a person asked for to frozen settings in a run directory."""
+"""Starting a run: from the user's input to frozen settings in a run directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SMOKE = {"trial_examples": 320, "rung_items": 20, "finalists": 1}
 
 
 def name_task(task: str | Path | Task, directory: Path) -> str:
-    """What `trex run` finds the task by again: its name, its file, or the copy in the run directory."""
+    """How `trex run` finds the task again: by name, by file, or by the copy in the run directory."""
     if isinstance(task, Task):
         return str((directory / "task.json").absolute())
     return str(Path(task).absolute()) if is_file(str(task)) else str(task)
@@ -52,7 +52,7 @@ def choose_settings(task: str, directory: Path, *, smoke: bool = False, **asked:
     try:
         return Settings.model_validate(defaults | share | (_SMOKE if smoke else {}) | given)
     except ValidationError as error:
-        raise InputError(f"these settings cannot be: {explain(error)}") from error
+        raise InputError(f"invalid settings: {explain(error)}") from error
 
 
 def check_settings(settings: Settings) -> None:
@@ -77,7 +77,7 @@ def resolve_task(task: str | Path | Task, smoke: bool) -> Task:
 
 
 def default_directory(task: Task) -> Path:
-    """A fresh place for a run, under ./runs."""
+    """A new directory for a run, under ./runs."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path = Path("runs") / f"{task.name}-{stamp}"
     number = 1

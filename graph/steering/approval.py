@@ -1,4 +1,4 @@
-"""A person's word on a plan: accept it, edit it, or reject it with a hint."""
+"""Approval of a plan by a person: accept it, edit it, or reject it with a hint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..tree.experiment import Experiment, ExperimentPlan
 
 EDITED = "plan edited by a person"
-"""What an experiment's record says of it."""
+"""The repair note of an edited plan."""
 
 ANSWERS: dict[str, dict[str, Any]] = {
     "accept": {"decision": "accept"},
@@ -19,7 +19,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 
 
 class Review(BaseModel):
-    """The answer to an interrupt of the node `approve`; 'accept', 'reject' or 'reject: a hint' will do as text."""
+    """The answer to an interrupt of the node `approve`; texts such as 'reject: a hint' are read too."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class Review(BaseModel):
 
 
 def question(experiment: Experiment, plan: ExperimentPlan, problem: str) -> dict[str, Any]:
-    """What a person is asked: the plan, what was wrong with their last answer, and how to answer."""
+    """The question to a person: the plan, the problem of their last answer, and how to answer."""
     return {
         "question": f"Carry out this plan for {experiment.id}, which refines {experiment.parent_id}?",
         "problem": problem,

@@ -1,7 +1,7 @@
-"""What a person asks of a run from outside: hints, a pause, a stop; files in its directory that any process may write.
+"""Requests of a person to a run: hints, pause, stop. They are files in its directory that any process may write.
 
-A request outlives the process it was made to: a run that is killed finds it again. How many hints are used up
-stands in the graph's state, so that each is given to one plan, also when the node `plan` runs twice.
+A run that is killed finds a request again. The number of used hints is in the graph's state, so that each hint is
+given to one plan, also when the node `plan` runs twice.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from ...files import lock, read_json, try_lock, write_json
 HINTS, PAUSE, STOP = "hints.jsonl", "pause.json", "stop.json"
 LONGEST_HINT = 2000
 POLL_S = 0.2
-"""How often a process at work looks for requests."""
+"""How often a running process looks for requests."""
 
 Origin = Literal["hint", "form", "fork", "rejection"]
 Extent = Literal["round", "now"]
 
 
 class Hint(BaseModel):
-    """A person's words to the Researcher, a line of hints.jsonl."""
+    """A hint to the Researcher, a line of hints.jsonl."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str = Field(min_length=1, max_length=LONGEST_HINT)
     origin: Origin = Field(
         default="hint",
-        description="'rejection': said with a plan that was turned down, which its successor saw",
+        description="'rejection': given with a rejected plan, and passed to the next one",
     )
-    about: str = Field(default="", description="What was rejected, or which form it came with")
+    about: str = Field(default="", description="The rejected plan")
     time: float = Field(default=0.0, description="Unix time")
 
 
 class Stop(BaseModel):
-    """stop.json. 'round': the current round is the last; 'now': what trains is cut as well."""
+    """stop.json. 'round': the current round is the last; 'now': running trials are stopped too."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,7 +53,7 @@ class Stop(BaseModel):
 
 
 class Control:
-    """The requests to one run. Reading them costs a look at the directory."""
+    """The requests to one run, read from its directory each time."""
 
     def __init__(self, run: Path) -> None:
         self._run = run
@@ -62,14 +62,14 @@ class Control:
     # Hints
 
     def hint(self, text: str, origin: Origin = "hint", about: str = "") -> None:
-        """Add a hint; one that came with a form or a rejection is kept once however often it is added.
+        """Add a hint; one from a form or a rejection is kept once however often it is added.
 
         Raises InputError for an empty or overlong one.
         """
         try:
             said = Hint(text=" ".join(text.split()), origin=origin, about=about, time=time.time())
         except ValidationError as error:
-            raise InputError(f"this hint cannot be: {explain(error)}") from error
+            raise InputError(f"invalid hint: {explain(error)}") from error
         with lock(self._run / f".{HINTS}.lock"):
             known = [hint.model_copy(update={"time": said.time}) for hint in self.hints()]
             if origin == "hint" or said not in known:
@@ -103,7 +103,7 @@ class Control:
     # Stop
 
     def stop(self, extent: Extent) -> None:
-        """Ask for the end of the run: winner, test split and report come with what there is."""
+        """Ask for an early end of the run, with winner, test score and report."""
         write_json(self._stop, Stop(extent=extent, time=time.time()).model_dump())
 
     @property
@@ -117,26 +117,26 @@ class Control:
             raise TrexError(f"{self._stop} is damaged: remove it, or ask again with `trex stop`") from error
 
     def stops_now(self) -> bool:
-        """Whether even what trains should be cut."""
+        """Whether running trials should stop too."""
         return self.stopping == "now"
 
     # Pause
 
     def pause(self) -> None:
-        """Ask the process at work to end, resumably."""
+        """Ask the running process to end; the run can be resumed."""
         write_json(self._run / PAUSE, {"time": time.time()})
 
     def pauses(self) -> bool:
-        """Whether the process at work should end."""
+        """Whether the running process should end."""
         return (self._run / PAUSE).exists()
 
-    def go_on(self) -> None:
-        """Take back a pause: it was honoured, or a new process begins."""
+    def clear_pause(self) -> None:
+        """Remove a pause request: it was followed, or a new process starts."""
         (self._run / PAUSE).unlink(missing_ok=True)
 
 
 def is_held(run: Path) -> bool:
-    """Whether a process works on the run in this directory."""
+    """Whether a process is running the run in this directory."""
     held = try_lock(run / "lock")
     if held is None:
         return True
@@ -145,7 +145,7 @@ def is_held(run: Path) -> bool:
 
 
 class RequestPoller:
-    """Does `act` once as soon as `asked`, from a thread of its own; `close` ends it."""
+    """Polls `asked` in a thread and calls `act` once when it is true; `close` ends it."""
 
     def __init__(self, asked: Callable[[], bool], act: Callable[[], None]) -> None:
         self._asked, self._act = asked, act
@@ -160,13 +160,13 @@ class RequestPoller:
                 return
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop polling."""
         self._ended.set()
         self._thread.join()
 
 
 def interrupt_main_thread() -> None:
-    """What Ctrl-C does, wherever the main thread waits."""
+    """Send SIGINT to the main thread, as Ctrl-C does."""
     main = threading.main_thread().ident
     if main is not None:
         signal.pthread_kill(main, signal.SIGINT)

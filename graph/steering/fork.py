@@ -1,8 +1,8 @@
-"""A fork: a new run that goes on from an experiment of another, with that run's tree and what it needs of its files.
+"""A fork: a new run that continues from an experiment of another, with its tree and the files that it needs.
 
-The audit trail comes along, so that what was asked of dev counts on, and every score is believed for the same
-reasons. The test split's part of it does not: the fork opens the split for a winner of its own, and says that it
-was seen if the run it comes from had opened it.
+The audit trail is copied, so that evaluations on dev are counted on and every score stays verified. Its entries of
+the test split are not: the fork scores the split once for its own winner, and reports if the source run had opened
+it.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def _settings(source: RunDirectory, out: Path, made: int, changes: dict[str, obj
     try:
         return Settings.model_validate(before.model_dump() | own | given)
     except ValidationError as error:
-        raise InputError(f"these settings cannot be: {explain(error)}") from error
+        raise InputError(f"invalid settings: {explain(error)}") from error
 
 
 def _take_over(source: RunDirectory, fork: RunDirectory, finished: list[Experiment], experiment: str) -> None:
-    """Copy, never link, what the tree refers to: a file edited in one run must not change the other."""
+    """Copy the files that the tree refers to; a link would let an edit in one run change the other."""
     entries = audit.read(source.path)
     for fingerprint in sorted({card.fingerprint for each in finished for card in each.datasets.values()}):
         store.copy(source.datasets / fingerprint, fork.datasets / fingerprint)
@@ -101,7 +101,7 @@ def _take_over(source: RunDirectory, fork: RunDirectory, finished: list[Experime
 
 
 def _copy_trial(source: Path, target: Path) -> None:
-    """A trial's plan, attempts, results and adapters; what belongs to a worker at work stays."""
+    """A trial's plan, attempts, results and adapters; files of a running worker are left out."""
     if not source.is_dir():
         return
     target.mkdir(parents=True)
@@ -115,7 +115,7 @@ def _copy_trial(source: Path, target: Path) -> None:
 
 
 def _copy_evaluations(source: Path, fork: Path, entries: Iterable[AuditEntry]) -> None:
-    """What the trail holds of dev, with its predictions; nothing of the test split."""
+    """The evaluations on dev in the trail, with their predictions; nothing of the test split."""
     for folder in ("evaluations", "predictions"):
         (fork / folder).mkdir(parents=True, exist_ok=True)
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Where a run comes from: the entry in its audit trail that a fork begins with, and what follows for the test split."""
+"""The origin of a fork: its entry in the audit trail, and whether the test split was opened before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_TEST = (ledger.SEAL, ledger.OPEN_TEST)
 def inherit_trail(source: Path, fork: Path, entries: Sequence[AuditEntry], experiment: str) -> None:
     """Write a fork's trail: the source's without its test split, chained anew, and what was left out of it.
 
-    So the evaluations on dev count on, and every score is believed for the reasons it was believed before.
+    So evaluations on dev are counted on, and every score stays verified.
     """
     trail: list[AuditEntry] = []
     for entry in entries:
@@ -37,7 +37,7 @@ def inherit_trail(source: Path, fork: Path, entries: Sequence[AuditEntry], exper
 def saw_test_split(run: Path) -> bool:
     """Whether a run that this one descends from has opened the test split, before the fork or since.
 
-    A trail that was changed is taken for one that did.
+    A trail that was changed counts as opened.
     """
     try:
         # A fork of a fork holds the entries of both.

@@ -1,4 +1,4 @@
-"""What the graph's nodes do about a person's requests: cut what trains, refine what they chose."""
+"""How the graph's nodes follow a person's requests: stop trials, refine a chosen experiment."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..tree.policies.protocol import refinable
 from ..tree.tree import Tree
 from .control import Control
 
-STOPPED = "a person stopped the run"
+STOPPED = "stopped by a person"
 
 
 def stopped(trial: TrialRecord) -> TrialRecord:
-    """The trial as it ends when a person stops the run: what it reached so far counts."""
+    """The trial as it ends when a person stops the run: its last finished rung counts."""
     if trial.status not in ("planned", "running"):
         return trial
     return trial.model_copy(update={"status": "stopped", "message": STOPPED})
@@ -45,8 +45,8 @@ def chosen_by_person(runtime: Runtime, tree: Tree, chosen: str) -> str | None:
     """
     if runtime.directory.finish.exists():
         raise InputError(
-            f"the run in {runtime.directory.path} is done, its test split was opened: go on from an experiment "
-            f"of it with `trex fork {runtime.directory.path} EXPERIMENT`"
+            f"the run in {runtime.directory.path} is done, its test split was opened: continue from one "
+            f"of its experiments with `trex fork {runtime.directory.path} EXPERIMENT`"
         )
     if chosen:
         check_refinable(tree, chosen)

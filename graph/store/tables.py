@@ -1,25 +1,25 @@
-"""The tables of the experiment store, and the rows that a tree becomes. Nothing of the test split does."""
+"""The tables of the experiment store, and their rows. Nothing of the test split is among them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...errors import IntegrityError
 from ...evaluation.results import Evaluation
+from ..finish.finish_record import FinishRecord
 from ..report.call_totals import by_experiment, experiment_of, round_of, totals
 from ..report.formatting import clean, shorten
-from ..report.summary import FinishRecord
-from ..tree.experiment import Experiment, TrialRecord
-from ..tree.tree import NodeStatistics
+from ..report.spend import MODEL, Spend, spend_of_experiments, spend_of_trial
+from ..report.summary import ExperimentSummary
+from ..tree.experiment import Experiment
 
 if TYPE_CHECKING:
     from ..llm.protocol import CallRecord
 
 BASELINE = "baseline"
 """What stands for a trial's id in the rows of the base model."""
-MODEL = "model"
-"""The kind of what chat models took."""
 
 Row = dict[str, Any]
 
@@ -119,53 +119,40 @@ TABLES = {
     "calls": (CALLS, "PRIMARY KEY (number)"),
 }
 
-
-def experiment_row(experiment: Experiment, statistics: NodeStatistics) -> Row:
-    plan, score = experiment.tried_plan, experiment.score
-    return {
-        "direction": plan.direction if plan else "baseline",
-        "hypothesis": plan.hypothesis if plan else "",
-        "visits": statistics.visits,
-        "cumulative_reward": statistics.reward,
-        "score": score.value if score else None,
-        "ci_low": score.ci_low if score else None,
-        "ci_high": score.ci_high if score else None,
-        "n": score.n if score else None,
-        "verdict": experiment.diagnosis.verdict if experiment.diagnosis else None,
-        "dataset": experiment.dataset.fingerprint if experiment.dataset else None,
-        "plan": plan.model_dump(mode="json") if plan else None,
-        **experiment.model_dump(
-            include={
-                "id",
-                "parent_id",
-                "round",
-                "strategy",
-                "status",
-                "reward",
-                "failure",
-                "best_trial",
-                "seconds",
-            }
-        ),
-    }
+HISTORY_TABLES = {
+    table: {name: kind for name, kind in TABLES[table][0].items() if name not in ("split", "evaluation_id")}
+    for table in ("experiments", "trials", "metrics", "predictions", "spend")
+}
+"""What the Researcher may query; of metrics and predictions only the rows of `search`."""
 
 
-def trial_row(experiment: Experiment, trial: TrialRecord) -> Row:
-    row = {name: getattr(trial, name) for name in TRIALS if name in TrialRecord.model_fields}
-    return row | {
-        "experiment_id": experiment.id,
-        "score": trial.value,
-        "seconds": sum(trial_seconds(trial).values()),
-        "plan": trial.training.model_dump(mode="json"),
-    }
+def experiment_row(experiment: ExperimentSummary) -> Row:
+    score = experiment.score
+    return _columns(
+        EXPERIMENTS,
+        experiment.model_dump(mode="json", exclude={"score", "trials"})
+        | {
+            "score": score.value if score else None,
+            "ci_low": score.ci_low if score else None,
+            "ci_high": score.ci_high if score else None,
+            "n": score.n if score else None,
+        },
+    )
 
 
-def trial_seconds(trial: TrialRecord) -> dict[str, float]:
-    return {
-        "training": trial.train_seconds,
-        "evaluation": trial.eval_seconds,
-        "loading": trial.load_seconds,
-    }
+def trial_rows(experiment: ExperimentSummary) -> list[Row]:
+    return [
+        _columns(
+            TRIALS,
+            trial.model_dump(mode="json")
+            | {"experiment_id": experiment.id, "score": trial.score.value if trial.score else None},
+        )
+        for trial in experiment.trials
+    ]
+
+
+def _columns(columns: Mapping[str, str], fields: Row) -> Row:
+    return {name: fields[name] for name in columns}
 
 
 def evaluations(experiments: Iterable[Experiment]) -> Iterator[tuple[str, Evaluation]]:
@@ -179,10 +166,12 @@ def evaluations(experiments: Iterable[Experiment]) -> Iterator[tuple[str, Evalua
 
 
 def metric_rows(experiments: Iterable[Experiment], finish: FinishRecord | None) -> list[Row]:
+    """A trial in two experiments may have got further in one of them: its evaluation on more items counts."""
     rows = [row for trial, evaluation in evaluations(experiments) for row in _rows_of(trial, evaluation)]
     if finish is not None and finish.winner_trial is not None and finish.confirm is not None:
         rows += _rows_of(finish.winner_trial, finish.confirm)
-    return rows
+    rows.sort(key=lambda row: row["n"])
+    return list({(row["trial_id"], row["split"], row["name"]): row for row in rows}.values())
 
 
 def _rows_of(trial_id: str, evaluation: Evaluation) -> list[Row]:
@@ -217,22 +206,28 @@ def call_rows(calls: Sequence[CallRecord]) -> list[Row]:
     ]
 
 
-def model_spend_rows(calls: Sequence[CallRecord]) -> list[Row]:
-    """What chat models took for each experiment, and under none for what precedes or follows them."""
-    rows: list[Row] = []
-    for experiment, made in by_experiment(calls).items():
-        sums = totals(made)
-        rows.append(
-            {
-                "experiment_id": experiment,
-                "kind": MODEL,
-                "seconds": sums.seconds,
-                "tokens_in": sums.tokens_in,
-                "tokens_out": sums.tokens_out,
-                "cost_usd": sums.cost_usd,
-            }
-        )
-    return rows
+def spend_rows(
+    experiments: Sequence[Experiment], spend: Spend | None, calls: Sequence[CallRecord]
+) -> list[Row]:
+    """Seconds by trial, chat models by experiment, and under no experiment the rest: a kind's rows sum to the run's."""
+    rows = [
+        {"experiment_id": experiment.id, "trial_id": trial.id, "kind": kind, "seconds": seconds}
+        for experiment in experiments
+        for trial in experiment.trials
+        for kind, seconds in spend_of_trial(trial).by_kind.items()
+        if seconds
+    ]
+    if spend is not None:
+        trials = spend_of_experiments(experiments).by_kind
+        rows += [
+            {"kind": kind, "seconds": round(seconds - trials[kind], 6)}
+            for kind, seconds in spend.by_kind.items()
+            if kind != MODEL and seconds - trials[kind] > 1e-6
+        ]
+    for experiment_id, made in by_experiment(calls).items():
+        rows.append({"experiment_id": experiment_id, "kind": MODEL, **asdict(totals(made))})
+    empty: Row = dict.fromkeys(SPEND) | {"tokens_in": 0, "tokens_out": 0, "cost_usd": 0.0}
+    return [_columns(SPEND, empty | row) for row in rows]
 
 
 def refuse_test(evaluation: Evaluation) -> None:

@@ -35,7 +35,8 @@ from trex.graph.report.formatting import clean
 from trex.graph.report.html import html
 from trex.graph.report.markdown import escape, markdown
 from trex.graph.report.report_model import Report
-from trex.graph.report.summary import RunSummary, summarise, tally
+from trex.graph.report.spend import Spend, spend_of_calls, spend_of_experiments
+from trex.graph.report.summary import RunSummary, summarise
 from trex.graph.researcher.protocol import Candidate, Note
 from trex.graph.run.estimate import model_limits
 from trex.graph.run.settings import Settings
@@ -88,7 +89,8 @@ def run(tmp_path: Path) -> SyntheticRun:
 
 
 def summary_of(run: SyntheticRun, calls: list[CallRecord]) -> RunSummary:
-    spend = tally(run.experiments, 812.4, overhead_seconds=6.2, calls=calls)
+    spend = spend_of_experiments(run.experiments) + spend_of_calls(calls)
+    spend += Spend(active_seconds=812.4, overhead_seconds=6.2)
     return summarise(run.info, Tree(run.experiments), run.finish, spend)
 
 
@@ -158,10 +160,14 @@ def test_spend_is_right_to_the_token(run: SyntheticRun) -> None:
 def test_without_a_model_the_same_fields_are_zero(tmp_path: Path) -> None:
     run = make_run(tmp_path, rounds=2, trials=2)
     shown = summarise(run.info, Tree(run.experiments), run.finish, run.spend)
-    assert {shown.spend[name] for name in ("calls", "tokens_in", "tokens_out", "cost_usd")} == {0}
+    assert {getattr(shown.spend, name) for name in ("calls", "tokens_in", "tokens_out", "cost_usd")} == {0}
     assert (shown.llm, shown.memory, shown.diagnosis) == ("built-in policy", True, True)
     page = html(Report(shown, Tree(run.experiments)))
-    assert "What the model" not in page and "planned by the built-in policy" in page
+    assert (
+        "Model calls" not in page
+        and "<h2>Chat models" not in page
+        and "planned by the built-in policy" in page
+    )
     assert "\nmodel:" not in printed(shown)
 
 
@@ -311,7 +317,7 @@ def test_the_live_console_counts_every_call(run: SyntheticRun, monkeypatch: pyte
     assert shown.count("\n") == len(calls) - 3
     assert "prepare e0001 → look_at_rows" in shown and "no answer" in shown
     last = io.StringIO()
-    Console(file=last, width=200).print(console._picture())
+    Console(file=last, width=200).print(console._display())
     assert f"{totals(calls).tokens:,} of 200,000 tokens" in last.getvalue()
 
 
@@ -333,7 +339,7 @@ def models(**limits: Any) -> Settings:
 def test_the_estimate_says_what_comes_on_top() -> None:
     assert model_limits(models().model_copy(update={"llm": None})) is None
     said = model_limits(models(token_budget=200_000, cost_budget_usd=2.0))
-    assert said == "calls of openai:gpt-5 come on top: at most 200,000 tokens and $2.00"
+    assert said == "not included: calls of openai:gpt-5, at most 200,000 tokens and $2.00"
     assert "without a limit" in (model_limits(models()) or "")
 
 

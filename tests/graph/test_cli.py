@@ -168,7 +168,7 @@ def test_at_its_budget_a_run_ends_cleanly(
     done = run("sentiment", out=tmp_path / "run", smoke=True, rounds=100, trials=2, budget="6s")
     summary = done.summary
     assert (summary.status, summary.reason) == ("done", "budget")
-    assert summary.spend["active_seconds"] < 6 + END_S
+    assert summary.spend.active_seconds < 6 + END_S
     assert 1 < len(done.tree) < 100
     assert summary.best is not None and summary.best.test is not None
     assert (tmp_path / "run" / "report.html").exists()
@@ -193,7 +193,7 @@ def test_a_budget_counts_what_was_spent_before_a_resume(
 
     with pytest.raises(KeyboardInterrupt):
         run("sentiment", out=out, smoke=True, rounds=100, trials=2, budget="9s", follow=stop_in_a_round)
-    spent = load_run(out).summary.spend["active_seconds"]
+    spent = load_run(out).summary.spend.active_seconds
     assert spent > 1
     time.sleep(1.5)  # a pause is no active time
     began = time.monotonic()
@@ -201,7 +201,7 @@ def test_a_budget_counts_what_was_spent_before_a_resume(
     took = time.monotonic() - began
     assert done.summary.reason == "budget"
     assert took < max(0.0, 9 - spent) + END_S
-    assert spent + took - 1 < done.summary.spend["active_seconds"] < max(9, spent) + END_S
+    assert spent + took - 1 < done.summary.spend.active_seconds < max(9, spent) + END_S
 
 
 class Person:

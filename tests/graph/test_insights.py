@@ -241,7 +241,7 @@ def test_the_memory_shows_insights_with_evidence_and_offers_with_origin() -> Non
     text = condense(memory, 3000)
     own = text.split("## Insights of this run\n")[1].split("\n\n")[0]
     assert own == f"- open: {HIGHER} [learning_rate: expects gain; for e002; against e003; from e001]"
-    theirs = text.split("## Insights offered by earlier runs\n")[1].split("\n\n")[0]
+    theirs = text.split("## Insights of earlier runs\n")[1].split("\n\n")[0]
     assert theirs == (
         "- confirmed there: half of the rows are enough "
         "[mix: expects no gain; run first on task reviews, 2026-01-02]"

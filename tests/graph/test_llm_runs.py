@@ -143,7 +143,7 @@ def test_every_plan_and_reading_is_the_models(whole: Whole) -> None:
 
 def test_the_spend_is_the_servers_to_the_token(whole: Whole) -> None:
     spend = load_run(whole.run.directory).summary.spend
-    assert (spend["calls"], spend["tokens_in"], spend["tokens_out"]) == whole.counted
+    assert (spend.calls, spend.tokens_in, spend.tokens_out) == whole.counted
     assert whole.counted[0] == len(whole.requests)
     calls = read_calls(whole.run.directory / "calls.jsonl")
     assert [(call.tokens_in, call.tokens_out) for call in calls] == [
@@ -154,7 +154,7 @@ def test_the_spend_is_the_servers_to_the_token(whole: Whole) -> None:
 def test_the_command_line_shows_it(by_tools: Whole) -> None:
     command = [*TREX, "show", str(by_tools.run.directory), "--json"]
     spend = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["spend"]
-    assert (spend["calls"], spend["tokens_in"], spend["tokens_out"]) == by_tools.counted
+    assert (spend.calls, spend.tokens_in, spend.tokens_out) == by_tools.counted
 
 
 def test_the_report_shows_what_it_thought_read_and_spent(whole: Whole) -> None:

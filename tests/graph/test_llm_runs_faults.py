@@ -61,7 +61,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, at_home: None) -> Undi
 def spend(run: Run) -> tuple[int, int, int]:
     """Calls, tokens read, tokens written, as a summary says it."""
     said = run.summary.spend
-    return said["calls"], said["tokens_in"], said["tokens_out"]
+    return said.calls, said.tokens_in, said.tokens_out
 
 
 def calls_of(run: Run) -> list[CallRecord]:

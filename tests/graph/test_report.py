@@ -16,6 +16,7 @@ from trex.errors import InputError
 from trex.evaluation.results import FailureCase
 from trex.evaluation.splits import search_items
 from trex.files import write_json, write_jsonl
+from trex.graph.finish.finish_record import FinishRecord
 from trex.graph.finish.model_card import model_card, snippet
 from trex.graph.report.charts import learning_curves_svg, progress_svg, ticks
 from trex.graph.report.formatting import compare_with_baseline, tree_lines
@@ -23,8 +24,9 @@ from trex.graph.report.html import html
 from trex.graph.report.markdown import markdown
 from trex.graph.report.plot import plot_run
 from trex.graph.report.report_model import Report
-from trex.graph.report.summary import FinishRecord, RunSummary, summarise
-from trex.graph.report.tree_svg import layout, path_to, tree_svg
+from trex.graph.report.summary import RunSummary, summarise
+from trex.graph.report.tree_layout import layout, path_to
+from trex.graph.report.tree_svg import tree_svg
 from trex.graph.report.write_report import write_report
 from trex.graph.steering.control import Control
 from trex.graph.tree.experiment import Experiment
@@ -157,7 +159,8 @@ def hostile(run: SyntheticRun) -> SyntheticRun:
         text["repairs"] = [HOSTILE]
         if experiment.plan:
             text["plan"] |= {"hypothesis": HOSTILE, "direction": HOSTILE}
-            text["dataset"]["summary"] = HOSTILE
+            for card in text["datasets"].values():
+                card["summary"] = HOSTILE
             text["diagnosis"] |= {"summary": HOSTILE, "causes": [HOSTILE], "insights": [HOSTILE]}
         for trial in text["trials"]:
             trial |= {"note": HOSTILE, "message": HOSTILE, "repairs": [HOSTILE]}
@@ -168,7 +171,7 @@ def hostile(run: SyntheticRun) -> SyntheticRun:
     return SyntheticRun(
         run.info.model_copy(update={"task": task}),
         [poisoned(e) for e in run.experiments],
-        run.finish.model_copy(update={"message": HOSTILE}),
+        run.finish,
         run.spend,
         [case],
     )
@@ -202,7 +205,7 @@ def test_report_of_a_run_directory(run: SyntheticRun, tmp_path: Path) -> None:
     Control(tmp_path).hint("no synthetic rows", origin="rejection", about="e0003")
     page = write_report(tmp_path, summary_of(run), Tree(run.experiments), run.task).read_text()
     assert "try &lt;b&gt;shorter&lt;/b&gt; inputs" in page
-    assert "no synthetic rows (with a plan that was turned down: e0003)" in page
+    assert "no synthetic rows (with a rejected plan: e0003)" in page
     assert page.count('class="case"') == min(12, len(items))
     assert "ratings are skewed" in page
     assert "ratings are skewed" in (tmp_path / "report.md").read_text()

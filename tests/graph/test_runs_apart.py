@@ -46,9 +46,9 @@ def history_asked_for(task: Task, run: Path, monkeypatch: pytest.MonkeyPatch, **
     """Stores of other runs, and items whose predictions are shown, that a plan's history is opened on."""
     opened: list[Any] = []
 
-    def kept(store: Path, others: Any, items: Any) -> Any:
+    def kept(store: Path, tables: Any, others: Any, items: Any) -> Any:
         opened.append(([path.name for path in others], set(items)))
-        return history_tool(store, others, items)
+        return history_tool(store, tables, others, items)
 
     monkeypatch.setattr(toolbox, "history_tool", kept)
     root = Experiment(id="e000", parent_id=None, round=0, strategy="establish_baseline", status="done")

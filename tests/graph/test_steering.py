@@ -238,7 +238,7 @@ def test_a_paused_run_goes_on_as_if_nothing_had_happened(trex: Trex, tmp_path: P
     assert complaint.strip() == f"interrupted: continue with `trex resume {out}`"
     assert load_run(out).summary.status == "interrupted"
     assert not (out / "pause.json").exists()
-    trex("pause", out).complains(2, "no process works on", "nothing to pause")
+    trex("pause", out).complains(2, "no process is running", "nothing to pause")
     assert trex("resume", out).code == 0
     assert tree_of(out) == tree_of(finished.directory)
 
@@ -289,7 +289,7 @@ def test_a_stop_at_once_cuts_what_trains(trex: Trex, tmp_path: Path) -> None:
     process = launch(tmp_path, 30, "run", "sentiment", *QUICK, "--out", out)
     until(lambda: any(out.glob("trials/*/status.json")))
     said = trex("stop", out, "--now")
-    assert said.out.strip() == f"{out} ends now, with what its trials reached"
+    assert said.out.strip() == f"{out} ends now, with the last finished rung of each trial"
     process.communicate(timeout=30)
     assert process.returncode == 0
     done = load_run(out)
@@ -318,7 +318,7 @@ def test_a_stop_between_rungs_counts_what_was_reached(quick_runtime: None, tmp_p
 def test_a_stop_without_a_process_waits_for_one(trex: Trex, tmp_path: Path) -> None:
     prepare_run("sentiment", out=tmp_path / "run", smoke=True, rounds=2, trials=2)
     said = trex("stop", tmp_path / "run")
-    assert "no process works on it" in said.out and "trex resume" in said.out
+    assert "no process is running it" in said.out and "trex resume" in said.out
     assert trex("resume", tmp_path / "run").code == 0
     done = load_run(tmp_path / "run")
     assert done.summary.reason == "stopped" and len(done.tree) == 1

@@ -135,7 +135,7 @@ def test_calls_are_counted_to_the_token_for_each_experiment(
     Projector(path, tmp_path, every_s=0).project(Tree(run.experiments), run.spend)
     connection = connect_readonly(path)
     whole = connection.execute("SELECT count(*), sum(tokens_in), sum(tokens_out) FROM calls").fetchone()
-    booked = connection.execute("SELECT sum(tokens_in), sum(tokens_out), sum(money) FROM spend").fetchone()
+    booked = connection.execute("SELECT sum(tokens_in), sum(tokens_out), sum(cost_usd) FROM spend").fetchone()
     by_node = connection.execute(
         "SELECT experiment_id, sum(tokens_in) FROM calls GROUP BY ALL EXCEPT "
         "SELECT experiment_id, tokens_in FROM spend WHERE kind = 'model'"
@@ -224,7 +224,7 @@ def test_a_reader_delays_rows_but_never_the_run(
         tree = Tree(run.experiments)
         assert not projector.project(tree, patience_s=0.1)
         assert "next round" in caplog.text
-        with pytest.raises(TrexError, match=r"close what has it open"):
+        with pytest.raises(TrexError, match=r"close the program that has it open"):
             projector.project(tree, required=True, patience_s=0.1)
         assert reader.communicate("")[0] == "5\n"
     assert projector.project(tree)

@@ -10,7 +10,9 @@ from pathlib import Path
 from trex.evaluation.results import ContaminationReport, Evaluation, FailureCase, Score
 from trex.evaluation.task import Prompt, Source, Split, Task
 from trex.files import fingerprint, write_jsonl
-from trex.graph.report.summary import FinishRecord, RunInfo, Spend, tally
+from trex.graph.finish.finish_record import FinishRecord
+from trex.graph.report.spend import Spend, spend_of_experiments
+from trex.graph.run.directory import RunInfo
 from trex.graph.run.settings import Settings
 from trex.graph.tree.experiment import (
     DatasetCard,
@@ -296,7 +298,6 @@ def make_run(folder: Path, rounds: int = 12, trials: int = 4, seed: int = 0) -> 
     value = record.evaluation.score.value
     test, base = round(value - 0.012, 4), 0.648
     finish = FinishRecord(
-        status="done",
         reason="rounds",
         winner_trial=record.id,
         winner_experiment=winner.id,
@@ -309,13 +310,8 @@ def make_run(folder: Path, rounds: int = 12, trials: int = 4, seed: int = 0) -> 
         ),
         best_path="best",
     )
-    spend = tally(
-        experiments,
-        812.4,
-        evaluation_seconds=64.0,
-        loading_seconds=20.0,
-        data_seconds=9.3,
-        overhead_seconds=6.2,
+    spend = spend_of_experiments(experiments) + Spend(
+        active_seconds=812.4, evaluation_seconds=64.0, loading_seconds=20.0, overhead_seconds=6.2
     )
     cases = [
         FailureCase(

@@ -13,10 +13,10 @@ from support.runs import SyntheticRun, make_run, write_predictions
 from trex.errors import InputError, TrexError
 from trex.files import read_jsonl, write_json
 from trex.graph.store.projection import Projector
-from trex.graph.store.tables import TABLES
+from trex.graph.store.tables import HISTORY_TABLES, TABLES
 from trex.graph.tree.tree import Tree
 from trex.tools import history_query
-from trex.tools.history_query import PAST, VIEWS, Query, answer
+from trex.tools.history_query import Query, answer, shown_tables
 from trex.tools.history_tool import history_tool
 
 SECRET = "sk-not-for-a-child"
@@ -44,7 +44,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def tool(folders: Path) -> BaseTool:
-    return history_tool(folders / "mine" / "experiments.duckdb", [folders / "older"], search_ids(folders)[:3])
+    return history_tool(
+        folders / "mine" / "experiments.duckdb", HISTORY_TABLES, [folders / "older"], search_ids(folders)[:3]
+    )
 
 
 def search_ids(folders: Path) -> list[str]:
@@ -103,16 +105,17 @@ def test_only_search_is_visible(tool: BaseTool, folders: Path) -> None:
         tool.invoke({"sql": "SELECT split FROM metrics"})
     rows = ask(tool, "SELECT DISTINCT item_id FROM predictions ORDER BY item_id")
     assert [row[0] for row in rows] == search_ids(folders)[:3]
-    bare = history_tool(folders / "mine" / "experiments.duckdb")
+    bare = history_tool(folders / "mine" / "experiments.duckdb", HISTORY_TABLES)
     assert ask(bare, "SELECT count(*) FROM predictions") == [["0"]]
 
 
 def test_tables_are_those_of_the_store_and_nothing_else(tool: BaseTool) -> None:
-    for name, columns in VIEWS.items():
+    shown = shown_tables(HISTORY_TABLES)
+    for name, columns in HISTORY_TABLES.items():
         stored_columns, _ = TABLES[name]
         assert columns.items() <= stored_columns.items()
         assert f"{name}({', '.join(columns)})" in tool.description
-    assert {row[0] for row in ask(tool, "SHOW TABLES")} == {*VIEWS, *PAST}
+    assert {row[0] for row in ask(tool, "SHOW TABLES")} == set(shown)
     assert ask(tool, "SELECT DISTINCT database_name FROM duckdb_tables()") == [["memory"]]
 
 
@@ -161,7 +164,9 @@ def test_tables_are_those_of_the_store_and_nothing_else(tool: BaseTool) -> None:
 )
 def test_what_is_not_a_question_is_refused_in_one_line(folders: Path, sql: str) -> None:
     store = str(folders / "mine" / "experiments.duckdb")
-    found = answer(Query(sql=sql.replace("{folder}", str(folders)), most=10, store=store))
+    found = answer(
+        Query(sql=sql.replace("{folder}", str(folders)), most=10, store=store, tables=HISTORY_TABLES)
+    )
     assert found.error
     assert found.rows == []
     assert "\n" not in found.error
@@ -187,7 +192,9 @@ def test_a_refusal_reaches_the_model_as_an_error(tool: BaseTool) -> None:
 def test_an_endless_query_ends(monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
     monkeypatch.setattr(history_query, "SECONDS", 0.3)
     start = time.monotonic()
-    assert "took longer than" in (answer(Query(sql=sql, most=10, store=None)).error or "")
+    assert "took longer than" in (
+        answer(Query(sql=sql, most=10, store=None, tables=HISTORY_TABLES)).error or ""
+    )
     assert time.monotonic() - start < 5
 
 
@@ -216,7 +223,7 @@ def test_the_store_is_left_as_it_was_and_free(tool: BaseTool, folders: Path) -> 
 
 def test_a_store_that_is_being_written_is_waited_for_then_said(folders: Path) -> None:
     path = folders / "mine" / "experiments.duckdb"
-    tool = history_tool(path)
+    tool = history_tool(path, HISTORY_TABLES)
     writer = duckdb.connect(str(path))
     try:
         with pytest.raises(TrexError, match="lock"):
@@ -230,7 +237,7 @@ def test_missing_and_damaged_stores(tmp_path: Path, folders: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "experiments.duckdb").write_bytes(b"no database" * 500)
     others = [tmp_path / "broken", tmp_path / "no" / "where", folders / "older"]
-    tool = history_tool(tmp_path / "none" / "experiments.duckdb", others)
+    tool = history_tool(tmp_path / "none" / "experiments.duckdb", HISTORY_TABLES, others)
     text = str(
         tool.invoke(
             {"sql": "SELECT count(*) FROM experiments UNION ALL SELECT count(*) FROM past_experiments"}
@@ -243,7 +250,7 @@ def test_missing_and_damaged_stores(tmp_path: Path, folders: Path) -> None:
 
 def test_the_run_itself_is_not_among_the_past(folders: Path) -> None:
     mine = folders / "mine" / "experiments.duckdb"
-    tool = history_tool(mine, [folders / "mine", folders / "older"])
+    tool = history_tool(mine, HISTORY_TABLES, [folders / "mine", folders / "older"])
     assert ask(tool, "SELECT DISTINCT run FROM past_experiments") == [["older"]]
 
 
@@ -260,7 +267,7 @@ def test_the_process_gets_none_of_our_secrets(folders: Path, monkeypatch: pytest
         return real(*args, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(subprocess, "run", spy)
-    ask(history_tool(folders / "mine" / "experiments.duckdb"), "SELECT 1")
+    ask(history_tool(folders / "mine" / "experiments.duckdb", HISTORY_TABLES), "SELECT 1")
     (environment,) = given
     assert isinstance(environment, dict)
     assert environment["PYTHONPATH"] == str(folders)
@@ -282,3 +289,13 @@ def test_values_of_every_kind_come_as_text(tool: BaseTool) -> None:
 def test_wrong_arguments_are_an_error_in_one_line(tool: BaseTool) -> None:
     assert str(tool.invoke({"sql": "SELECT 1", "most": 0})).startswith("error: most: ")
     assert "\n" not in str(tool.invoke({"statement": "SELECT 1"}))
+
+
+def test_a_store_of_another_version_shows_the_columns_that_it_has(folders: Path, tmp_path: Path) -> None:
+    older = tmp_path / "experiments.duckdb"
+    with duckdb.connect(str(older)) as connection:
+        connection.execute("CREATE TABLE experiments (id VARCHAR, score DOUBLE)")
+        connection.execute("CREATE TABLE trials (id VARCHAR)")
+        connection.execute("INSERT INTO experiments VALUES ('e001', 0.5)")
+    tool = history_tool(folders / "mine" / "experiments.duckdb", HISTORY_TABLES, [older])
+    assert ask(tool, "SELECT id, score, reward FROM past_experiments") == [["e001", "0.5", "NULL"]]

@@ -20,6 +20,7 @@ from ....tools.plan_check import PlanCheck, plan_check_tool
 from ....tools.preview import preview_tool
 from ....tools.provenance import Provenance
 from ....tools.rows_tool import rows_tool
+from ...store.tables import HISTORY_TABLES
 from ...tree.experiment import Experiment
 from ..protocol import Evidence
 
@@ -68,7 +69,7 @@ class ResearcherTools:
         tools = [literature_tool(), rows_tool(self.task)]
         if memory:
             items = [str(item["id"]) for item in search_items(self.task)] if diagnosis else []
-            tools.append(history_tool(self.store, self.others, items))
+            tools.append(history_tool(self.store, HISTORY_TABLES, self.others, items))
         if diagnosis and node.evaluation is not None:
             tools.append(self._failures(node))
         if check is not None:

@@ -1,0 +1,58 @@
+"""finish.json: how a run ended, what it chose, and what the sealed test split said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...evaluation.results import Evaluation, RegressionCheck, Score
+from ...files import read_json
+from ..run.migration import migrated
+
+Ending = Literal["rounds", "budget", "stopped"]
+
+
+class SelectionBias(BaseModel):
+    """The best of many on `search` against the base model, corrected for selecting it on the same items."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gain: float
+    at_least: float = Field(description="End of a one-sided 95 % interval for its true gain")
+    p_value: float = Field(description="For 'no configuration is better than the base model'")
+    candidates: int = Field(description="Configurations that were evaluated on all of `search`")
+
+
+class FinishRecord(BaseModel):
+    """The content of finish.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: Ending = "rounds"
+    winner_trial: str | None = Field(default=None, description="None: nothing beat the base model")
+    winner_experiment: str | None = None
+    dev: Evaluation | None = Field(default=None, description="The winner on `search`")
+    confirm: Evaluation | None = None
+    test: Evaluation | None = None
+    baseline_test: Evaluation | None = None
+    test_gain: Score | None = Field(
+        default=None, description="Winner minus baseline on the same test items, with a paired interval"
+    )
+    selection_bias: SelectionBias | None = None
+    seeds: Score | None = Field(
+        default=None, description="The winner's plan on `confirm`, over several training seeds"
+    )
+    regression_checks: list[RegressionCheck] = Field(
+        default_factory=list, description="Whether the winner lost abilities"
+    )
+    test_seen: bool = Field(default=False, description="This test split was opened before this run ended")
+    best_path: str | None = Field(
+        default=None, description="The winner's folder, relative to the run directory"
+    )
+
+
+def read_finish(path: Path) -> FinishRecord | None:
+    """finish.json, None while the run has not ended."""
+    return FinishRecord.model_validate(migrated("finish", read_json(path))) if path.exists() else None
