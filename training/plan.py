@@ -66,13 +66,14 @@ class TrainingPlan(BaseModel):
     weights: AnyWeights = Field(default=LoraWeights(), description="What is trained, discriminated by `kind`")
     stages: tuple[AnyStage, ...] = Field(
         default=(SftStage(),),
-        min_length=1,
         description="What is done one after the other, discriminated by `method`",
     )
 
     @field_validator("stages", mode="after")
     @classmethod
-    def _not_too_many(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    def _can_be_carried_out(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if not stages:
+            raise ValueError("a plan has at least one stage")
         if len(stages) > MOST_STAGES:
             raise ValueError(f"{len(stages)} stages are planned, at most {MOST_STAGES} can be carried out")
         return stages

@@ -21,7 +21,7 @@ from trex.evaluation.results import ContaminationReport
 from trex.evaluation.task import Task
 from trex.files import read_jsonl
 from trex.ftbench.tasks.sentiment import load
-from trex.graph.executor.agent.executor_schemas import Prepared, TrainingChange
+from trex.graph.executor.agent.executor_schemas import Prepared, TrainingChange, training_change
 from trex.graph.executor.agent.recipe_differences import differences
 from trex.graph.executor.agent.repair_agent import ExecutorAgent, open_repair_agent
 from trex.graph.executor.executor import Executor, Interrupted
@@ -432,7 +432,7 @@ def test_where_no_rule_helps_the_model_reads_the_log(bench: MakeBench) -> None:
     trial = b.train(PLAN)
     first, second, third = b.chat.asked
     assert first.purpose == "repair e003 trial 1" and first.tools == ("read_log",)
-    assert first.answer is TrainingChange and "RuntimeError: overflow" in first.text
+    assert issubclass(first.answer, TrainingChange) and "RuntimeError: overflow" in first.text
     assert "step 290" in first.text and "step 12:" not in first.text
     assert "step 12: grad_norm 12" in second.last and "step 13" not in second.last
     assert b.trained == [PLAN, PLAN.with_stage(max_grad_norm=0.3)]
@@ -514,7 +514,7 @@ KNOBS = {"batch_size", "gradient_accumulation", "max_length", "learning_rate", "
 @settings(max_examples=300, deadline=None)
 @given(
     st.builds(
-        TrainingChange,
+        training_change("sft"),
         batch_size=st.none() | st.integers(1, 64),
         max_length=st.none() | st.integers(16, 2000),
         learning_rate=st.none() | st.floats(1e-6, 0.1),
@@ -547,7 +547,7 @@ def test_a_repair_changes_knobs_only_and_only_to_the_careful_side(
 def test_a_repair_of_epochs_seed_or_data_cannot_be_said() -> None:
     for name in ("epochs", "max_steps", "seed", "dataset", "weights", "rank", "recipe"):
         with pytest.raises(ValidationError, match="Extra inputs"):
-            TrainingChange.model_validate({name: 1, "why": "because"})
+            training_change("sft").model_validate({name: 1, "why": "because"})
 
 
 def test_a_recipe_may_be_written_as_text() -> None:
@@ -556,6 +556,90 @@ def test_a_recipe_may_be_written_as_text() -> None:
     assert answer.recipes[MAIN] == plan_of(Shuffle()).recipes[MAIN]
     with pytest.raises(ValidationError, match="recipe"):
         Prepared.model_validate({"recipes": {MAIN: "streams: ["}, "why": ["Another order."]})
+
+
+# -- several recipes ------------------------------------------------------------------------------------------
+
+
+def plan_on(**recipes: DataRecipe) -> ExperimentPlan:
+    """One trial on each recipe."""
+    trainings = [training_plan(batch_size=8, recipe=name) for name in recipes]
+    trials = [TrialPlan(training=training, note=training.stage.recipe) for training in trainings]
+    return plan_of().model_copy(update={"recipes": recipes, "trials": trials})
+
+
+def recipe_of(*steps: Any) -> DataRecipe:
+    return plan_of(*steps).recipes[MAIN]
+
+
+def test_each_trial_is_checked_against_its_own_data_set(bench: MakeBench) -> None:
+    checked: list[tuple[str, int]] = []
+
+    def problems(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
+        checked.append((plan.stage.recipe, dataset.rows))
+        return []
+
+    gate = Gate()
+    b = bench(model=False, problems=problems, gate=gate)
+    ready = b.prepare(
+        plan_on(strict=recipe_of(Threshold(column="rating", below=-2, above=2)), loose=recipe_of())
+    )
+    assert (ready.failure, ready.repairs, ready.plan) == (None, (), None)
+    assert ready.datasets["strict"].rows < ready.datasets["loose"].rows == 48
+    assert checked == [(name, card.rows) for name, card in ready.datasets.items()]
+    assert gate.asked == [card.rows for card in ready.datasets.values()], "the gate checks every data set"
+
+
+def test_a_recipe_that_fails_fails_its_own_trials_alone(bench: MakeBench) -> None:
+    plan = plan_on(broken=BROKEN.recipes[MAIN], fine=recipe_of())
+    ready = bench(model=False).prepare(plan)
+    assert ready.failure is None and list(ready.datasets) == ["fine"]
+    assert [trial.status for trial in ready.trials] == ["failed", "planned"]
+    assert "its recipe failed: streams[0].steps[0] threshold: no column 'ratng'" in ready.trials[0].message
+    both = bench(model=False).prepare(plan_on(one=BROKEN.recipes[MAIN], two=BROKEN.recipes[MAIN]))
+    assert both.failure is not None and "recipe 'one': " in both.failure and "recipe 'two': " in both.failure
+
+
+def test_a_recipe_that_repeats_dev_fails_its_own_trials_alone(bench: MakeBench) -> None:
+    class Strict(Gate):
+        def check_contamination(self, dataset: Path) -> ContaminationReport:
+            report = super().check_contamination(dataset)
+            return (
+                report.model_copy(update={"matches": 3, "clean": False}) if len(self.asked) == 1 else report
+            )
+
+    ready = bench(model=False, gate=Strict()).prepare(
+        plan_on(copied=recipe_of(), fine=recipe_of(LABELLED, Shuffle()))
+    )
+    assert [trial.status for trial in ready.trials] == ["failed", "planned"]
+    assert "3 of 48 training rows repeat dev or test items: refused" in ready.trials[0].message
+
+
+def test_recipes_are_repaired_one_by_one(bench: MakeBench) -> None:
+    empty = recipe_of(LABELLED, Filter(column="text", min_words=500))
+    ready = bench(model=False).prepare(plan_on(empty=empty, fine=recipe_of()))
+    assert ready.failure is None and all(trial.status == "planned" for trial in ready.trials)
+    assert len(ready.repairs) == 1 and ready.repairs[0].startswith("recipe 'empty': no rows were left")
+    assert ready.plan is not None
+    assert ready.plan.recipes == {"empty": recipe_of(LABELLED), "fine": recipe_of()}
+
+
+def test_the_model_changes_one_of_several_recipes_by_name(bench: MakeBench) -> None:
+    wanted = recipe_of(LABELLED, Shuffle())
+    answer = {"recipes": {"second": wanted.model_dump(mode="json")}, "why": ["Another order."]}
+    unknown = {"recipes": {"third": wanted.model_dump(mode="json")}, "why": ["Another order."]}
+    b = bench([unknown, answer])
+    ready = b.prepare(plan_on(first=recipe_of(), second=recipe_of()))
+    assert "the plan has no recipe 'third': it has first, second" in b.chat.asked[1].last
+    assert "recipe first: {" in b.chat.asked[0].text and "recipe second: {" in b.chat.asked[0].text
+    assert ready.plan is not None and ready.plan.recipes == {"first": recipe_of(), "second": wanted}
+
+
+def test_a_repaired_trial_keeps_what_was_planned(bench: MakeBench) -> None:
+    trial = bench(failures=[("out_of_memory", "no room")], model=False).train(PLAN)
+    assert trial.planned == PLAN and trial.training != PLAN and trial.training.stage.batch_size == 1
+    untouched = bench(failures=[("crash", "died")], model=False).train(PLAN)
+    assert untouched.planned is None and untouched.training == PLAN
 
 
 def test_differences_are_told_step_by_step() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from ....errors import PlanError
 from ....training.data.recipe import DataRecipe
 from ....training.data.recipe_file import recipe_from_yaml
-from ....training.methods import method_of
+from ....training.methods import METHODS, method_of
 from ....training.methods.protocol import RecipeName
-from ....training.methods.sft import LOWEST_RATE
 from ....training.plan import TrainingPlan
 
 
@@ -63,16 +63,6 @@ class TrainingChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    batch_size: int | None = Field(
-        default=None, ge=1, le=512, description="Smaller; gradient_accumulation then makes up for it"
-    )
-    max_length: int | None = Field(default=None, ge=16, le=32_768, description="Tokens; larger")
-    learning_rate: float | None = Field(
-        default=None, gt=0, le=0.1, description=f"Lower, down to 1/{LOWEST_RATE} of what it was"
-    )
-    warmup_ratio: float | None = Field(default=None, ge=0, le=0.5, description="Longer")
-    max_grad_norm: float | None = Field(default=None, gt=0, le=100, description="Lower")
-    append_eos: bool | None = Field(default=None, description="true, if answers lack their end marker")
     why: Sentence = Field(
         description="One sentence: what the log shows, and why this helps; or why nothing here would help"
     )
@@ -80,9 +70,29 @@ class TrainingChange(BaseModel):
     def applied(self, plan: TrainingPlan) -> TrainingPlan:
         """The changed plan; the plan itself if nothing is changed.
 
-        Raises PlanError for a change in the wrong direction. Rows of an optimiser step stay the same, so that
-        the schedule does.
+        Raises PlanError for a change that the stage's method does not allow.
         """
         given = {name: value for name, value in self if name != "why" and value is not None}
         stage = method_of(plan.stage).adjusted(plan.stage, given)
         return plan.model_copy(update={"stages": (stage,)})
+
+
+@cache
+def training_change(method: str) -> type[TrainingChange]:
+    """The answer for stages of that method: a `TrainingChange` with each setting that a repair may change."""
+    found = METHODS.load(method)
+    fields: dict[str, Any] = {}
+    for name, way in found.repairable.items():
+        field = found.stage.model_fields[name]
+        kind: Any = field.annotation
+        for bound in field.metadata:
+            kind = Annotated[kind, bound]
+        direction = "Higher" if way == "up" else "Lower"
+        fields[name] = (
+            kind | None,
+            Field(default=None, description=f"{direction} than it was. {field.description}"),
+        )
+    made: type[TrainingChange] = create_model(
+        "TrainingChange", __base__=TrainingChange, __doc__=TrainingChange.__doc__, **fields
+    )
+    return made

@@ -25,6 +25,7 @@ from ....tools.untrusted import defanged, quoted
 from ....training.data.recipe import DataRecipe
 from ....training.jobs.job import JobFailed
 from ....training.jobs.trial_folder import TrialFolder
+from ....training.methods import method_of
 from ....training.plan import TrainingPlan
 from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
 from ...llm.protocol import Chat, ModelError
@@ -34,7 +35,7 @@ from ...tree.experiment import ExperimentPlan, TrialRecord
 from ..preparation import Preparation
 from ..protocol import Attempt
 from ..repair_rules import TrainingRepair
-from .executor_schemas import Prepared, TrainingChange
+from .executor_schemas import Prepared, TrainingChange, training_change
 from .executor_tools import build_tool, built_rows, log_end, log_tool, plan_text, report
 from .recipe_differences import MOST_CHANGES, MOST_ROWS_LOST, departure, differences
 
@@ -106,7 +107,7 @@ class ExecutorAgent:
         plan = trial.training
         agent_task = AgentTask(
             chat=self.chat,
-            answer=TrainingChange,
+            answer=training_change(plan.stage.method),
             purpose=f"repair {experiment} trial {trial.index + 1}".replace("  ", " "),
             tools=(log_tool(log),),
             check=lambda change: _misuse(change, plan),
@@ -116,6 +117,7 @@ class ExecutorAgent:
             "repair",
             training=canonical_json(plan.model_dump(mode="json")),
             data=f"{trial.total_steps} steps were planned, {max(trial.step, 0)} were done before.",
+            changes=_allowed_changes(plan),
             cause=failure.cause,
             failure=quoted(failure.message, "the training job", 1500),
             log=log_end(log),
@@ -213,6 +215,12 @@ class _Review:
             if old.status == "planned" and new.status != "planned"
         ]
         return f"trial {lost[0]} was ready and would fail with it" if lost else None
+
+
+def _allowed_changes(plan: TrainingPlan) -> str:
+    """'a lower `batch_size`, a higher `max_length`': what a repair of the plan may change."""
+    words = {"up": "a higher", "down": "a lower"}
+    return ", ".join(f"{words[way]} `{name}`" for name, way in method_of(plan.stage).repairable.items())
 
 
 def _misuse(change: TrainingChange, plan: TrainingPlan) -> str | None:
