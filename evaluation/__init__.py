@@ -1,5 +1,5 @@
-"""What a task is, how answers are made and scored, and the grader that keeps the test split sealed.
+"""Tasks, inference engines, metrics, statistics, and the grader that keeps the test split sealed.
 
-Read in this order: `task`, `results`, `grader`, `grading`; then `metrics`,
-`splits`, `statistics`, `failures`. Nothing here imports another room.
+Read in this order: `task`, `results`, `engines/protocol`, `metrics/protocol`, `grader/service`; then `splits`,
+`statistics`, `failures`, `decontamination`. Nothing here imports another room.
 """

@@ -1,4 +1,8 @@
-"""Texts as words, and how much two texts have in common; for languages with and without spaces."""
+"""Texts as words, and how similar two texts are, for languages with and without spaces.
+
+The one way to split a text into words, except where a rule of its own is part of a definition: a metric that compares
+words (`metrics/variants.py`), official scorers, and the near-duplicates of an embedded task's data.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ def words(text: str) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=8192)  # a memory compares the same sentences at each plan
+@lru_cache(maxsize=8192)  # memory and diagnosis ask for the same texts in every round
 def word_set(text: str) -> frozenset[str]:
     """The different words of a text."""
     return frozenset(words(text))

@@ -69,7 +69,7 @@ class Record:
 
 @dataclass(frozen=True)
 class GoldTurn:
-    """What the model is told, and the answer it should give."""
+    """The user turn of a row, and the answer that the model should give."""
 
     prompt: str
     gold: str = ""

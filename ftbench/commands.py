@@ -1,4 +1,4 @@
-"""`trex bench`: validate the ten tasks, run them, score predictions, make the table."""
+"""`trex bench`: validate the ten tasks, run them, score predictions, write the table."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ err = Console(stderr=True, highlight=False)
 
 @app.command()
 def validate(
-    tasks: Annotated[list[str] | None, typer.Argument(help="Names; none means all ten")] = None,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch published data that is not here yet")] = False,
+    tasks: Annotated[list[str] | None, typer.Argument(help="Task names; default: all ten")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch published data that is missing")] = False,
 ) -> None:
-    """Prove that gold answers score the maximum, shuffled ones don't, and no split repeats another."""
+    """Check that gold answers score the maximum, shuffled ones less, and that no split repeats rows of another."""
     from .suite import TEN, benchmark
     from .validation import validate as prove
 
     found = [prove(benchmark(name), fetch) for name in tasks or TEN]
-    shown = Table("task", "", "data", "items", "verdict", box=None)
+    shown = Table("task", "", "data", "items", "result", box=None)
     for each in found:
-        verdict = "[green]valid[/green]" if each.valid else f"[red]{escape('; '.join(each.problems))}[/red]"
-        shown.add_row(each.name, each.title, each.data, str(each.items), verdict)
+        result = "[green]valid[/green]" if each.valid else f"[red]{escape('; '.join(each.problems))}[/red]"
+        shown.add_row(each.name, each.title, each.data, str(each.items), result)
     out.print(shown)
     if not all(each.valid for each in found):
         raise typer.Exit(1)
@@ -45,10 +45,10 @@ def validate(
 def score(
     task: Annotated[str, typer.Argument(help="TASK or TASK:SUBTASK", metavar="TASK[:SUBTASK]")],
     file: Annotated[Path, typer.Argument(help='JSON lines of {"id", "prediction", "row"}')],
-    upstream: Annotated[bool, typer.Option("--upstream", help="The official scorer to the letter")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON")] = False,
+    upstream: Annotated[bool, typer.Option("--upstream", help="Use the official scorer exactly")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON")] = False,
 ) -> None:
-    """Score predictions you already have."""
+    """Score predictions from a file."""
     from .scoring import score_file
 
     scored = score_file(task, file, upstream=upstream)
@@ -68,27 +68,35 @@ def score(
 
 @app.command()
 def run(
-    tasks: Annotated[list[str] | None, typer.Argument(help="Names; none means all ten")] = None,
+    tasks: Annotated[list[str] | None, typer.Argument(help="Task names; default: all ten")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each task, with seeds 0, 1, …")] = 1,
     policy: Annotated[str, typer.Option(help="mcts, gbfs, ses or random")] = "mcts",
     rounds: Annotated[int | None, typer.Option(help="Experiments after the baseline, of each run")] = None,
     trials: Annotated[int | None, typer.Option(help="Configurations of one experiment")] = None,
-    budget: Annotated[str | None, typer.Option(help="Limit on active time of each run: 90s, 10m")] = None,
-    fresh_seeds: Annotated[int, typer.Option(help="Trainings of finalists with other seeds")] = 0,
+    budget: Annotated[str | None, typer.Option(help="Limit on the active time of each run: 90s, 10m")] = None,
+    fresh_seeds: Annotated[int, typer.Option(help="Train finalists again with N other seeds")] = 0,
     llm: Annotated[
-        str | None, typer.Option(help="PROVIDER:MODEL thinks instead of the built-in policy")
+        str | None, typer.Option(help="PROVIDER:MODEL of the Researcher; none: the built-in policy")
     ] = None,
     llm_executor: Annotated[str | None, typer.Option(help="PROVIDER:MODEL for the Executor [--llm]")] = None,
-    llm_budget: Annotated[str | None, typer.Option(help="Of each run's calls: 200k tokens, or $2")] = None,
-    llm_set: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="More of a model: docs/models.md")
+    llm_budget: Annotated[
+        str | None, typer.Option(help="Limit on the calls of each run: 200k tokens, or $2")
     ] = None,
-    no_memory: Annotated[bool, typer.Option("--no-memory", help="Plans see only what they refine")] = False,
-    no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Failures are not read")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="A tiny model and a sliver of data")] = False,
+    llm_set: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Extra model option, see docs/models.md")
+    ] = None,
+    no_memory: Annotated[
+        bool, typer.Option("--no-memory", help="Plan from the refined experiment only (ablation)")
+    ] = False,
+    no_diagnosis: Annotated[
+        bool, typer.Option("--no-diagnosis", help="Skip failure analysis (ablation)")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Use a tiny model and a small sample of the data")
+    ] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the runs")] = Path("runs/bench"),
 ) -> None:
-    """Run tasks one after the other, and make the table. Run it again to go on where it was."""
+    """Run tasks one after the other and write the table. The same command again continues where it stopped."""
     from ..graph.llm.model_settings import parse_model_settings
     from ..graph.run.settings import parse_duration
     from .runner import entries, write_tables
@@ -109,7 +117,7 @@ def run(
         fresh_seeds=fresh_seeds,
         llm=models,
         reuse=models
-        is None,  # a model would read how the seeds before it went, and they would not be independent
+        is None,  # a model would read the runs of earlier seeds, and seeds would not be independent
         memory=not no_memory,
         diagnosis=not no_diagnosis,
         smoke=smoke,
@@ -121,7 +129,9 @@ def run(
         for path in write_tables(made, out_dir):
             out.print(str(path), soft_wrap=True)
     if failed:
-        raise TrexError(f"{failed} of {len(made)} runs failed: see above, and run this again to go on")
+        raise TrexError(
+            f"{failed} of {len(made)} runs failed: see above; run the same command again to continue"
+        )
 
 
 @app.command(name="table")
@@ -131,7 +141,7 @@ def show_table(
         Path | None, typer.Option("--to", help="Write table.md, table.csv and table.png there")
     ] = None,
 ) -> None:
-    """The paper's table of finished runs, side by side."""
+    """Print the paper's table for finished runs."""
     from .runner import write_tables
     from .table import table
 
@@ -154,12 +164,12 @@ def _show(rows: list[TableRow]) -> None:
 
 
 def _finished(entry: Entry) -> bool:
-    """Bring a run to its end, and say so if it fails: the others go on."""
+    """Run to the end. A failure is printed, and the other runs continue."""
     from ..graph.cli.console import RunConsole
 
     name = f"{entry.task}, seed {entry.seed}"
     if entry.done:
-        out.print(f"[bold]{name}[/bold]: done already")
+        out.print(f"[bold]{name}[/bold]: already finished")
         return True
     out.print(f"[bold]{name}[/bold]: {entry.prepared.directory.path}", soft_wrap=True)
     try:

@@ -25,7 +25,7 @@ from .suite import benchmark, subtask
 
 
 class RowValue(BaseModel):
-    """What one prediction is worth."""
+    """The value of one prediction."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +34,7 @@ class RowValue(BaseModel):
 
 
 class Scored(BaseModel):
-    """A scorer's word on a set of predictions."""
+    """The scores of a set of predictions."""
 
     model_config = ConfigDict(frozen=True)
 

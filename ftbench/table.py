@@ -97,7 +97,9 @@ def table(directories: Iterable[Path]) -> list[TableRow]:
             if summary.status == "done" and summary.best is not None and summary.best.test is not None:
                 groups[summary.task, _search(run.settings), run.settings.smoke].append(summary)
     if not groups:
-        raise InputError("no finished run there: `trex bench run` makes some, `trex resume` ends one")
+        raise InputError(
+            "no finished run found: start runs with `trex bench run`, continue one with `trex resume`"
+        )
     rows = [_row(runs, search, smoke) for (_, search, smoke), runs in groups.items()]
     return sorted(
         rows, key=lambda row: (TEN.index(row.task) if row.task in TEN else -1, row.task, row.search)

@@ -1,9 +1,8 @@
-"""What went wrong, and for which items: only ever on the `search` part of dev."""
+"""Failure analysis: which items a model got wrong and what they have in common. Only on the `search` part of dev."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from ..metrics.protocol import Counts
 from ..results import Evaluation, FailureCase
 from ..splits import search_items
 from ..task import Item, Task
+from ..words import word_set
 from .clusters import clusters
 from .refusals import is_refusal
 
@@ -30,7 +30,7 @@ TELLING = 1.96
 MOST_CAUSES = 8
 MOST_CLUSTERS = 3
 FEWEST_CLUSTERED = 12
-"""Failures that are read group by group; fewer are read one by one."""
+"""Least number of failures that are clustered."""
 REFUSAL = "answer refuses the request"
 
 
@@ -79,7 +79,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """What failures share. `kind` is 'confusion', 'format', 'refusal', 'length', 'word' or 'cluster'."""
+    """Failures with a common property. `kind` is 'confusion', 'format', 'refusal', 'length', 'word' or 'cluster'."""
 
     kind: str
     cause: str
@@ -193,7 +193,7 @@ class Failures:
         """Groups of failures by simple, countable causes, most frequent first, at most `MOST_CAUSES`; then clusters.
 
         Confusion of choices, answers of the wrong form (empty, cut, none of the choices, too long), refusals,
-        inputs of a length on which more fails than elsewhere, and words whose log-odds of standing in a failed
+        inputs of a length on which more fails than elsewhere, and words whose log-odds of occurring in a failed
         item rather than in a solved one exceed 1.96 standard errors (with 0.5 added to every count: Haldane
         1956, Anscombe 1956). Up to three clusters of failed inputs that are alike in words come on top: they
         show what failures are about, and don't say that such inputs fail more often than others.
@@ -291,16 +291,16 @@ def _lengths(pairs: Answered) -> list[FailureGroup]:
 
 
 def _telling_words(pairs: Answered) -> list[FailureGroup]:
-    """Words that stand in failed items more often than in solved ones."""
-    wrong = [(asked.id, _words(asked.text)) for asked, p in pairs if p.wrong]
-    right = [_words(asked.text) for asked, p in pairs if not p.wrong]
+    """Words that occur in failed items more often than in solved ones."""
+    wrong = [(asked.id, word_set(asked.text)) for asked, p in pairs if p.wrong]
+    right = [word_set(asked.text) for asked, p in pairs if not p.wrong]
     if not wrong or not right:
         return []
     in_wrong = Counter(word for _, own in wrong for word in own)
     in_right = Counter(word for own in right for word in own)
     members: dict[str, list[str]] = {}
     for word, count in in_wrong.items():
-        if count < MIN_WORD_COUNT:
+        if count < MIN_WORD_COUNT or word.isdigit():
             continue
         table = [count, len(wrong) - count, in_right[word], len(right) - in_right[word]]
         a, b, c, d = (cell + 0.5 for cell in table)
@@ -309,11 +309,6 @@ def _telling_words(pairs: Answered) -> list[FailureGroup]:
             cause = f"inputs with '{word}' (odds ×{math.exp(odds):.1f})"
             members[cause] = [row_id for row_id, own in wrong if word in own]
     return _grouped("word", members)
-
-
-@lru_cache(maxsize=4096)  # every round asks for the words of the same items
-def _words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)?", text.casefold()))
 
 
 def prediction_row(prediction: Prediction) -> dict[str, Any]:

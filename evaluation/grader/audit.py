@@ -1,7 +1,7 @@
-"""The audit trail of a run: audit.jsonl, append-only, on disk before what it announces happens.
+"""The audit trail of a run: audit.jsonl, append-only. An entry is on disk before the action that it announces.
 
-Every entry carries a hash over itself and the entry before it, so that a line that was edited, taken out or put in
-shows. Lines cut off the end do not, nor does a trail that somebody computed anew: there is no key to hide.
+Every entry carries a hash over itself and the entry before it, so that an edited, removed or inserted line is detected.
+Lines cut off at the end are not, nor is a trail that was recomputed: there is no secret key.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from ...errors import InputError
 from ..task import Item
 from .measure import mean
 from .protocol import UPSTREAM, Counts
-from .variants import STATED, final, option
+from .variants import STATED, final, option, word_f1
 
 CHOICE, ASSERTION, BLANK, OPEN = SUBTASKS = (
     "Multiple-choice",
@@ -187,7 +187,7 @@ def value(item: Item, kind: str, answer: str) -> float:
         return judged(str(item[JUDGE]), full=1 if kind == BLANK else 10)
     if kind == BLANK:
         return float(blank(answer) in alternatives(str(gold)))
-    return overlap(answer, str(gold))
+    return word_f1(answer, str(gold))
 
 
 def gold_letter(item: Item) -> str:
@@ -247,17 +247,6 @@ def comparable(text: str) -> str:
     plain = re.sub(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})", "", plain)
     plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", plain)
     return re.sub(r"\s+", "", plain)
-
-
-def overlap(answer: str, gold: str) -> float:
-    """The F1 of the words two texts share (in Chinese, characters): 1 for the same words, 0 for none."""
-    left, right = (Counter(_words(text)) for text in (answer, gold))
-    shared = (left & right).total()
-    return 2 * shared / (left.total() + right.total()) if shared else 0.0
-
-
-def _words(text: str) -> Iterable[str]:
-    return re.findall(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+", final(text).casefold())
 
 
 def _option(item: Item, answer: str) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 
 STATED = (
@@ -30,6 +31,7 @@ _LONE = r"(?<![A-Za-z0-9_+#/.\\-])"
 _REASON = r"because|since|as|is|for|and|or|weil|denn|ist|car|parce|est|et"
 _ARTICLE = re.compile(rf"[Aa]\s+(?!(?:{_REASON})\b)[a-zà-ÿ]")
 _OPENING = re.compile(r"[\W_]*([A-E])(?=[\W_]|$)" + _INSIDE)
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
 _SMALL_OPENING = re.compile(r"[\W_]*([a-e])(?=\s*(?:[.):,;、。\]}*\"'”’]|$|\n))")
 
 
@@ -52,6 +54,17 @@ def option(answer: str, letters: str, texts: Mapping[str, str] | None = None) ->
         rf"(?i:{STATED})({anywhere}){_INSIDE}(?!\w)|(?i:{STATED})([{letters}])(?=[\u3400-\u9fff])", text
     )
     return stated or _lone(rf"{_LONE}([{letters}]){_INSIDE}", text)
+
+
+def word_f1(one: str, other: str) -> float:
+    """The F1 of the words two texts share: 1 for the same words in any order, 0 for none.
+
+    Case does not count. Chinese is compared by characters: it has no spaces, and a pair of characters, as `words` in
+    this package gives, would need the same neighbour to match.
+    """
+    left, right = (Counter(_WORD.findall(final(text).casefold())) for text in (one, other))
+    shared = (left & right).total()
+    return 2 * shared / (left.total() + right.total()) if shared else 0.0
 
 
 def _lone(pattern: str, text: str) -> str:

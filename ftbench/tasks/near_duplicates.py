@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 GRAM_WORDS = 8
 CONTAINMENT = 0.6
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+")  # part of the definition of the data: another rule gives other splits
 
 
 def normalise(text: str) -> str:

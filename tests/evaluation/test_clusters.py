@@ -16,9 +16,11 @@ from support.places import TESTS
 from trex.evaluation.failures.analysis import Failures, Prediction, prediction_row
 from trex.evaluation.failures.clusters import FEWEST, clusters
 from trex.evaluation.failures.refusals import is_refusal
+from trex.evaluation.metrics import Measured
+from trex.evaluation.metrics.accuracy import Accuracy
 from trex.evaluation.results import Evaluation
 from trex.evaluation.splits import search_items
-from trex.evaluation.statistics.intervals import score
+from trex.evaluation.statistics.intervals import score_measured
 from trex.evaluation.task import Prompt, Source, Task
 from trex.files import write_jsonl
 
@@ -164,7 +166,7 @@ def evaluated(task: Task, run: Path, answers: dict[str, str]) -> Evaluation:
     values = [float(answer == "yes") for answer in said.values()]
     rows = [prediction_row(Prediction(i, a, v)) for (i, a), v in zip(said.items(), values, strict=True)]
     write_jsonl(run / "predictions" / "a.jsonl", rows)
-    found = score("accuracy", values)
+    found = score_measured(Accuracy(), Measured(values, {}))
     return Evaluation(
         id="a", split="search", scoring="generation", score=found, predictions="predictions/a.jsonl"
     )

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from trex.errors import InputError, TrexError
 from trex.evaluation.failures.analysis import Failures, Prediction, compare, prediction_row, read_predictions
+from trex.evaluation.metrics import Measured
+from trex.evaluation.metrics.accuracy import Accuracy
 from trex.evaluation.results import Evaluation
 from trex.evaluation.splits import confirm_items, search_items
-from trex.evaluation.statistics.intervals import score
+from trex.evaluation.statistics.intervals import score_measured
 from trex.evaluation.task import Item, Prompt, Source, Split, Task
 from trex.files import write_jsonl
 
@@ -51,7 +53,7 @@ def evaluation(
         id=name,
         split=split,
         scoring="choices",
-        score=score("accuracy", values),
+        score=score_measured(Accuracy(), Measured(values, {})),
         predictions=f"predictions/{name}.jsonl",
     )
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.places import DATA
 from trex.errors import InputError
 from trex.evaluation.metrics import PooledMetric, measure, metric
-from trex.evaluation.metrics.csbench import SUBTASKS, CsBench, alternatives, blank, judged, overlap, verdict
-from trex.evaluation.metrics.variants import option
+from trex.evaluation.metrics.csbench import SUBTASKS, CsBench, alternatives, blank, judged, verdict
+from trex.evaluation.metrics.variants import option, word_f1
 from trex.evaluation.statistics.intervals import score_measured
 from trex.files import read_jsonl
 
@@ -203,10 +203,10 @@ def test_figures_beside_the_score() -> None:
 
 
 def test_overlap_of_words() -> None:
-    assert overlap("one two", "two one") == 1
-    assert overlap("one two three", "one") == pytest.approx(0.5)
-    assert overlap("", "one") == 0
-    assert overlap("栈和队列", "栈") == pytest.approx(0.4)
+    assert word_f1("one two", "two one") == 1
+    assert word_f1("one two three", "one") == pytest.approx(0.5)
+    assert word_f1("", "one") == 0
+    assert word_f1("栈和队列", "栈") == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(

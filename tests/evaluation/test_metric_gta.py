@@ -15,9 +15,10 @@ from trex.errors import InputError
 from trex.evaluation.metrics import PooledMetric, measure, metric
 from trex.evaluation.metrics.gta import SUBTASKS, ToolUseMetric
 from trex.evaluation.metrics.gta.arguments import read_arguments, same_arguments
-from trex.evaluation.metrics.gta.final_answers import SentenceCosine, hit, official_hit, shared_words
+from trex.evaluation.metrics.gta.final_answers import SentenceCosine, hit, official_hit
 from trex.evaluation.metrics.gta.gold_steps import read_tools
 from trex.evaluation.metrics.gta.react import NOTHING, AgentStep, lagent_step, read_reply, read_step
+from trex.evaluation.metrics.variants import word_f1
 from trex.evaluation.statistics.intervals import score_measured
 
 Row = dict[str, Any]
@@ -225,9 +226,9 @@ def test_without_a_model_the_official_form_names_the_row(monkeypatch: pytest.Mon
 
 
 def test_shared_words() -> None:
-    assert shared_words("The CAT sat.", "the cat sat") == 1
-    assert shared_words("the cat", "the cat sat") == pytest.approx(0.8)
-    assert shared_words("", "the") == 0
+    assert word_f1("The CAT sat.", "the cat sat") == 1
+    assert word_f1("the cat", "the cat sat") == pytest.approx(0.8)
+    assert word_f1("", "the") == 0
     row = query(READ, say("x"), gold=TEXTS)
     assert ToolUseMetric("SummAcc").score_items([row], [json.dumps([READ, say("the cat")])]) == [
         pytest.approx(0.8)

@@ -136,7 +136,7 @@ def test_bad_input() -> None:
         Rouge1().score_items([{"id": "n3", "dialogue": "hi"}], ["x"])
     with pytest.raises(InputError, match="no subtask 'plan'"):
         metric("rouge1:plan")
-    with pytest.raises(TrexError, match="no notes"):
+    with pytest.raises(TrexError, match="no items"):
         Rouge1().aggregate([])
 
 

@@ -151,7 +151,7 @@ def test_runs_are_made_once_and_tabled(trex: Trex, tmp_path: Path, monkeypatch: 
     assert (out / "table.png").stat().st_size > 10_000
     assert (out / "table.md").read_text().count("\n") == 4
     again = trex(*words, "--seeds", "2")
-    assert again.code == 0 and again.out.count("done already") == 4
+    assert again.code == 0 and again.out.count("already finished") == 4
     assert {p.parent.name: p.stat().st_mtime_ns for p in out.glob("*/finish.json")} == stamps
     shown = trex("bench", "table", out / "sst2-s0", "--to", tmp_path / "one")
     assert shown.code == 0 and "| sst2 (smoke) | sst2 | 1 |" in shown.out

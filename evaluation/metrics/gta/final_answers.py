@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -62,13 +61,6 @@ def _occurs(aliases: Iterable[Any], text: str) -> bool:
 
 def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def shared_words(answer: str, gold: str) -> float:
-    """F1 of the words of two texts: stands in for the cosine where no embedding model is at hand."""
-    ours, theirs = (Counter(re.findall(r"\w+", _folded(text))) for text in (answer, gold))
-    common = (ours & theirs).total()
-    return 2 * common / (ours.total() + theirs.total()) if common else 0.0
 
 
 def most_similar(answer: str, gold: Iterable[str], similarity: Similarity) -> float:

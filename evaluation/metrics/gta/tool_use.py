@@ -41,7 +41,8 @@ from ....errors import InputError
 from ...task import Item
 from ..measure import mean
 from ..protocol import Counts
-from .final_answers import SentenceCosine, Similarity, shared_words
+from ..variants import word_f1
+from .final_answers import SentenceCosine, Similarity
 from .gold_steps import GoldSteps, gold_steps
 from .react import NOTHING, read_reply
 from .tallies import Tally, mended_tally, official_tally
@@ -125,7 +126,7 @@ class ToolUseMetric:
 
     def _tally(self, gold: GoldSteps, prediction: Any) -> Tally:
         if not self._upstream:
-            return mended_tally(gold, prediction, self._similarity or shared_words)
+            return mended_tally(gold, prediction, self._similarity or word_f1)
         judges_answers = self._figure in ("SummAcc", WHOLE)
         return official_tally(gold, prediction, self._cosine if judges_answers else _unjudged)
 
