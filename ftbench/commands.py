@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,14 +100,11 @@ def run(
     """Run tasks one after the other and write the table. The same command again continues where it stopped."""
     from ..graph.llm.model_settings import parse_model_settings
     from ..graph.run.settings import parse_duration
-    from .runner import entries, write_tables
+    from .runner import entries
     from .suite import TEN
-    from .table import table
 
     models = parse_model_settings(llm, llm_executor, llm_budget, llm_set or ())
-    made: list[Path] = []
-    failed = 0
-    for entry in entries(
+    found = entries(
         tasks or TEN,
         range(seeds),
         out_dir,
@@ -116,12 +114,23 @@ def run(
         budget_seconds=None if budget is None else parse_duration(budget),
         fresh_seeds=fresh_seeds,
         llm=models,
-        reuse=models
-        is None,  # a model would read the runs of earlier seeds, and seeds would not be independent
+        # A model would read the runs of earlier seeds, and seeds would not be independent.
+        reuse=models is None,
         memory=not no_memory,
         diagnosis=not no_diagnosis,
         smoke=smoke,
-    ):
+    )
+    _run_all(found, out_dir)
+
+
+def _run_all(entries: Iterable[Entry], out_dir: Path) -> None:
+    """Run them and write the table of those that finished. Raises TrexError at the end if some failed."""
+    from .runner import write_tables
+    from .table import table
+
+    made: list[Path] = []
+    failed = 0
+    for entry in entries:
         made.append(entry.prepared.directory.path)
         failed += not _finished(entry)
     if failed < len(made):
