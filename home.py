@@ -1,4 +1,4 @@
-"""Where TREX keeps what outlives a run: `TREX_HOME`, or `~/.cache/trex`."""
+"""The folder for data shared by runs: `TREX_HOME`, or `~/.cache/trex`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """The folder of assets, converted models, materialised tasks and the store of reusable results."""
+    """The folder with assets, converted models, task files and reusable results."""
     configured = os.environ.get("TREX_HOME")
     if configured:
         return Path(configured).expanduser().absolute()

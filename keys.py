@@ -1,4 +1,4 @@
-"""Keys of providers: from the environment or a file `.env`, for this process alone, and out of every text."""
+"""API keys: read from the environment or a file `.env`, for this process only, and removed from texts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pathlib import Path
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)\b(?:bearer\s+|sk[-_])(?=\S*\d)[A-Za-z0-9_\-.]{16,}")
 _SHORTEST = 6
-"""Characters. What is shorter is no key, and would black out words."""
+"""Characters. A shorter value is not a key, and replacing it would damage texts."""
 
 _lock = threading.Lock()
 
 
 def environment() -> dict[str, str]:
-    """The environment, completed by `.env` of the working directory: what is set in both is the environment's."""
+    """The environment plus `.env` of the working directory. The environment has priority."""
     return {**_dotenv(Path.cwd()), **os.environ}
 
 
 @contextmanager
-def keys_at_hand() -> Iterator[None]:
-    """Let clients that are made meanwhile find the keys of `.env`; afterwards the environment is as it was.
+def keys_in_environment() -> Iterator[None]:
+    """Put the keys of `.env` into the environment while clients are created; afterwards they are removed.
 
     So no child process inherits them.
     """
@@ -40,21 +40,21 @@ def keys_at_hand() -> Iterator[None]:
 
 
 def redact(text: str) -> str:
-    """A text without the value of any key that is known here, nor anything that looks like one."""
+    """The text without known key values and without anything that looks like a bearer key."""
     for value in _secrets(environment()):
         text = text.replace(value, "[key]")
     return _BEARER.sub("[key]", text)
 
 
 def _secrets(known: Mapping[str, str]) -> list[str]:
-    """Values of variables whose names speak of keys, the longest first: one may be part of another."""
+    """Values of variables with names of secrets, longest first, since one may contain another."""
     values = {value.strip() for name, value in known.items() if _SECRET.search(name)}
     return sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
 
 
 @cache
 def _dotenv(folder: Path) -> dict[str, str]:
-    """Read once a process."""
+    """The variables of `.env`, read once per process."""
     path = folder / ".env"
     if not path.is_file():
         return {}

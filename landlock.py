@@ -1,7 +1,7 @@
-"""Landlock: a process gives up rights to files, network and other processes, for good, without being root.
+"""Landlock: a process permanently gives up rights to files, network and other processes, without being root.
 
 Raw system calls (https://docs.kernel.org/userspace-api/landlock.html), because no library in our dependencies
-makes them. Linux 5.13 has ABI 1; later versions add rights, and what a kernel doesn't know is not asked of it.
+has them. Linux 5.13 has ABI 1; later versions add rights. Rights that the kernel does not know are not requested.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 NOT_CONFINED = "not confined"
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_VERSION = 1  # flag of landlock_create_ruleset: tell the ABI
+_VERSION = 1  # flag of landlock_create_ruleset: return the ABI
 _PATH_BENEATH = 1
 _NO_NEW_PRIVILEGES = 38  # of prctl
 
@@ -38,7 +38,7 @@ EVERYTHING = RUN | WRITE | _MAKE_DEVICES | _IOCTL_DEVICE
 _BIND_AND_CONNECT_TCP = 3  # ABI 4
 _SOCKETS_AND_SIGNALS = 3  # ABI 6: abstract sockets of, and signals to, processes outside
 
-# Never the whole of /dev: a disk can be read there past every rule.
+# Never all of /dev: a disk device gives access to all files.
 _DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "nvidia-caps/*", "dri/*", "kfd")
 
 
@@ -48,12 +48,12 @@ class _Ruleset(ctypes.Structure):
 
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
-    _layout_ = "ms"  # what `_pack_` always meant; Python 3.14 wants it said
+    _layout_ = "ms"  # the meaning of `_pack_`; Python 3.14 requires it
     _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
 
 
 def abi() -> int:
-    """The kernel's version of Landlock, 0 if it has none or has it switched off."""
+    """The kernel's version of Landlock, 0 if it is missing or switched off."""
     if sys.platform != "linux":
         return 0
     try:
@@ -63,21 +63,21 @@ def abi() -> int:
 
 
 def describe(version: int) -> str:
-    """How a report names confinement under this version."""
+    """The text for reports."""
     return f"Landlock ABI {version}" if version else NOT_CONFINED
 
 
 def devices() -> list[Path]:
-    """The devices that computing needs: sources of nothing and of chance, and GPUs."""
+    """The devices that training needs: null, zero, random and GPUs."""
     return sorted(path for pattern in _DEVICES for path in Path("/dev").glob(pattern))
 
 
 def restrict(grants: Iterable[tuple[Path, int]], handled: int = EVERYTHING) -> int:
-    """Give up all `handled` rights but those granted on a file or below a folder; returns the ABI, 0: nothing held.
+    """Give up all `handled` rights except those granted on a file or below a folder. Returns the ABI, 0: no effect.
 
-    From here on this thread, and all threads and processes it starts, also speak no TCP (ABI 4) and signal
-    nobody outside (ABI 6): call it before there are threads. Files already open stay so. Places that don't exist
-    are passed over. Raises OSError if the kernel has Landlock and refuses.
+    It applies to this thread and all threads and processes that it starts later, so call it before there are other
+    threads. TCP (ABI 4) and signals to other processes (ABI 6) are blocked too. Open files stay open. Missing paths
+    are skipped. Raises OSError if the kernel has Landlock and refuses.
     """
     version = abi()
     if not version:
@@ -101,7 +101,7 @@ def restrict(grants: Iterable[tuple[Path, int]], handled: int = EVERYTHING) -> i
 
 
 def with_targets(folder: Path) -> Iterator[Path]:
-    """A folder, and the files that links in it lead to: a hub's snapshot is a folder of links."""
+    """A folder and the targets of the links in it: a snapshot of a hub is a folder of links."""
     yield folder
     if folder.is_dir():
         yield from (path.resolve() for path in sorted(folder.iterdir()) if path.is_symlink())

@@ -1,4 +1,4 @@
-"""What agents call, as LangChain tools: data preparation, training (TRL), evaluation on dev.
+"""LangChain tools for agents: web, papers, hub, rows, history, preview, checks, training, evaluation on dev.
 
-A tool has typed input and bounded output, and reaches only what its constructor was given.
+A tool has typed input and output of bounded length, and uses only what its constructor was given.
 """

@@ -1,4 +1,4 @@
-"""A function as a tool in an agent's hands."""
+"""Makes a LangChain tool from a function."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..errors import explain
 
 
 def agent_tool(function: Callable[..., str], description: str, arguments: type[BaseModel]) -> BaseTool:
-    """The tool, named like the function. The descriptions of `arguments` are what a model reads.
+    """The tool, named like the function. The model reads the descriptions of the fields of `arguments`.
 
-    Arguments that do not validate are answered with one line that says which, and how they are wrong.
+    For invalid arguments the tool returns one line that says which are wrong and why.
     """
     return StructuredTool.from_function(
         func=function,
         name=function.__name__,
         description=description,
         args_schema=arguments,
-        handle_validation_error=_refusal,
+        handle_validation_error=_validation_message,
     )
 
 
-def _refusal(error: object) -> str:
-    told = explain(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
-    return f"error: {told[:1000]}"
+def _validation_message(error: object) -> str:
+    text = explain(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
+    return f"error: {text[:1000]}"

@@ -1,15 +1,15 @@
-"""Texts cut to what a model can read, and saying so."""
+"""Cuts text to a length that fits a model's context, and says so in the text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-LONGEST = 7_500
-"""Characters of a tool's whole result: below the limit at which `quoted` would cut without sense."""
+MAX_RESULT = 7_500
+"""Characters of a tool's whole result: below the limit at which `quoted` would cut in the middle of a line."""
 
 
 def cut(text: str, most: int) -> str:
-    """The text, or its first `most` characters and how long it is."""
+    """The text, or its first `most` characters and its length."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
@@ -19,8 +19,8 @@ def brief(value: object, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def fitting(lines: Iterable[str], most: int = LONGEST) -> str:
-    """The lines that fit into `most` characters together, and how many do not."""
+def fitting(lines: Iterable[str], most: int = MAX_RESULT) -> str:
+    """The lines that fit into `most` characters, and the number of those that do not."""
     every = list(lines)
     size = 0
     for place, line in enumerate(every):

@@ -1,4 +1,4 @@
-"""The failures tool: items of `search` that a model answered wrongly, chosen by filter."""
+"""The tool `failure_cases`: items of `search` that a model answered wrongly, selected by filters."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ _CONFUSIONS = 8
 class FailureArguments(BaseModel):
     """Input of the tool `failure_cases`."""
 
-    reference: str | None = Field(default=None, description="Only cases with this right answer (any case)")
+    reference: str | None = Field(
+        default=None, description="Only cases with this correct answer (case-insensitive)"
+    )
     prediction: str | None = Field(
-        default=None, description="Only cases whose answer begins with this (any case)"
+        default=None, description="Only cases whose answer starts with this (case-insensitive)"
     )
     contains: str | None = Field(
-        default=None, min_length=1, description="Only cases with this text in the prompt (any case)"
+        default=None, min_length=1, description="Only cases with this text in the prompt (case-insensitive)"
     )
     cause: str | None = Field(
         default=None,
         min_length=1,
-        description="Only cases of the causes that hold this text; a call without it lists them",
+        description="Only cases of causes that contain this text; a call without it lists the causes",
     )
-    order: Order = Field(default="mixed", description="By the prompt's length, or mixed by chance")
+    order: Order = Field(default="mixed", description="By length of the prompt, or in random order")
     most: int = Field(default=6, ge=0, le=20, description="Cases to show; 0: only counts")
 
 
@@ -46,9 +48,9 @@ def failure_tool(
     cases: Callable[[], Sequence[FailureCase]],
     groups: Callable[[], Sequence[FailureGroup]] = tuple,
 ) -> BaseTool:
-    """The tool `failure_cases`. Both are asked at each call.
+    """The tool `failure_cases`. Both functions are called at each use of the tool.
 
-    They must come from `evaluation.failures`, which reads no other split than `search`.
+    They must come from `evaluation.failures`, which reads only the split `search`.
     """
 
     def failure_cases(
@@ -60,13 +62,13 @@ def failure_tool(
         most: int = 6,
     ) -> str:
         every, causes = cases(), groups()
-        chosen = [case for case in every if _fits(case, reference, prediction, contains)]
+        chosen = [case for case in every if _matches(case, reference, prediction, contains)]
         if cause is not None:
             ids = _of_cause(causes, cause)
             chosen = [case for case in chosen if case.id in ids]
-        lines = [f"{len(every)} search items were answered wrongly; {len(chosen)} fit"]
+        lines = [f"{len(every)} search items were answered wrongly; {len(chosen)} match"]
         lines += _counts(chosen, causes)
-        lines += [_shown(case) for case in _ordered(chosen, order)[:most]]
+        lines += [_case_lines(case) for case in _ordered(chosen, order)[:most]]
         return quoted(fitting(lines), "failure cases of the search split")
 
     return agent_tool(
@@ -78,15 +80,15 @@ def failure_tool(
     )
 
 
-def _same(text: str) -> str:
+def _normalised(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _fits(case: FailureCase, reference: str | None, prediction: str | None, contains: str | None) -> bool:
+def _matches(case: FailureCase, reference: str | None, prediction: str | None, contains: str | None) -> bool:
     return (
-        (reference is None or _same(case.reference) == _same(reference))
-        and (prediction is None or _same(case.prediction).startswith(_same(prediction)))
-        and (contains is None or _same(contains) in _same(case.prompt))
+        (reference is None or _normalised(case.reference) == _normalised(reference))
+        and (prediction is None or _normalised(case.prediction).startswith(_normalised(prediction)))
+        and (contains is None or _normalised(contains) in _normalised(case.prompt))
     )
 
 
@@ -95,7 +97,7 @@ def _of_cause(groups: Sequence[FailureGroup], wanted: str) -> set[str]:
     found = [group for group in groups if folded in f"{group.kind} {group.cause}".casefold()]
     if not found:
         known = "; ".join(group.cause for group in groups) or "none are known"
-        raise InputError(f"no cause holds {wanted!r}; causes: {known[:800]}")
+        raise InputError(f"no cause contains {wanted!r}; causes: {known[:800]}")
     return {row for group in found for row in group.ids}
 
 
@@ -104,17 +106,17 @@ def _counts(cases: Sequence[FailureCase], groups: Sequence[FailureGroup]) -> lis
     pairs = Counter((brief(case.reference, 40), brief(case.prediction, 40)) for case in cases)
     ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_CONFUSIONS]
     lines = [
-        f"  right {right!r}, answered {said!r}: {count}" for (right, said), count in ordered if count > 1
+        f"  right {right!r}, answered {given!r}: {count}" for (right, given), count in ordered if count > 1
     ]
     if lines:
         lines.insert(0, "answered most often:")
     causes = [(len(ids & set(group.ids)), group) for group in groups]
-    told = [f"  {group.kind}: {group.cause} ({count} of those that fit)" for count, group in causes if count]
-    return [*lines, *(["causes:", *told] if told else [])]
+    shown = [f"  {group.kind}: {group.cause} ({count} of the matches)" for count, group in causes if count]
+    return [*lines, *(["causes:", *shown] if shown else [])]
 
 
 def _ordered(cases: Sequence[FailureCase], order: Order) -> list[FailureCase]:
-    """By length, or in an order by chance that is the same at each call."""
+    """By length, or in a random order that is the same at each call."""
     if order == "mixed":
         ordered = sorted(cases, key=lambda case: case.id)
         random.Random(0).shuffle(ordered)
@@ -123,7 +125,7 @@ def _ordered(cases: Sequence[FailureCase], order: Order) -> list[FailureCase]:
     return sorted(cases, key=lambda case: (sign * len(case.prompt), case.id))
 
 
-def _shown(case: FailureCase) -> str:
+def _case_lines(case: FailureCase) -> str:
     return (
         f"case {case.id}\n  prompt: {cut(case.prompt, _TEXT)}\n  right: {cut(case.reference, _TEXT)}\n"
         f"  answered: {cut(case.prediction, _TEXT) or '(nothing)'}"

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from ..errors import InputError, TrexError
 from ..files import read_json
 from .agent_tool import agent_tool
-from .excerpt import LONGEST, brief
+from .excerpt import MAX_RESULT, brief
 from .history_query import PATIENCE_S, SECONDS, Answer, Columns, Query, Store, shown_tables
 from .untrusted import quoted
 
@@ -137,7 +137,7 @@ def _as_table(answer: Answer, most: int) -> str:
     for row in answer.rows[:most]:
         line = " | ".join(_cell(value) for value in row)
         size += len(line) + 1
-        if size > LONGEST:
+        if size > MAX_RESULT:
             break
         lines.append(line)
     shown = len(lines) - 1

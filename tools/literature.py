@@ -1,7 +1,7 @@
-"""The literature tool: our own short notes on the practice of fine-tuning, found by words, without a network.
+"""The tool `search_literature`: short notes on the practice of fine-tuning, searched by words, without a network.
 
-A note is a file in `literature_notes/`: a title, its source, its topics, what the source says in our words,
-and what to try in a plan. To add one: write the file.
+A note is a file in `literature_notes/`: title, source, topics, a summary of the source in our words, and what to try
+in a plan. To add a note, add a file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FORM = re.compile(
     r"(?P<text>.+?)\n\nTry: (?P<advice>.+?)\n*",
     re.DOTALL,
 )
-_TITLE_COUNTS = 3  # a word of the title or the topics counts as so many of the text
+_TITLE_WEIGHT = 3  # a word of the title or the topics counts as this many words of the text
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LiteratureNote:
 
     @classmethod
     def parse(cls, name: str, written: str) -> LiteratureNote:
-        """Read a note's file. Raises InputError for one of another form."""
+        """Parse a note's file. Raises InputError if it does not have the format of a note."""
         found = _FORM.fullmatch(written)
         if found is None:
             raise InputError(f"literature note {name}: write '# title', 'Source:', 'Topics:', a text, 'Try:'")
@@ -54,9 +54,9 @@ class LiteratureNote:
 
     @property
     def searched(self) -> str:
-        """The text that a search goes by."""
+        """The text that is searched."""
         head = f"{self.title} {' '.join(self.topics)} {self.source}\n"
-        return head * _TITLE_COUNTS + f"{self.text}\n{self.advice}"
+        return head * _TITLE_WEIGHT + f"{self.text}\n{self.advice}"
 
     def __str__(self) -> str:
         return f"{self.title}\n[{self.source}]\n{self.text}\nTry: {self.advice}"
@@ -74,7 +74,7 @@ class LiteratureArguments(BaseModel):
 
 
 def literature_tool(folder: Path = NOTES) -> BaseTool:
-    """The tool `search_literature`. Raises InputError if the library for it is not installed."""
+    """The tool `search_literature`. Raises InputError if bm25s is not installed."""
 
     def search_literature(query: str, most: int = 4) -> str:
         found = search(query, most, folder)
@@ -94,7 +94,7 @@ def literature_tool(folder: Path = NOTES) -> BaseTool:
 
 
 def search(query: str, most: int, folder: Path = NOTES) -> list[LiteratureNote]:
-    """The notes that fit the words best, best first (BM25: Robertson and Zaragoza 2009); none if no word is known.
+    """The notes that match the words best, best first (BM25: Robertson and Zaragoza 2009); none if no word matches.
 
     Raises InputError if bm25s is not installed.
     """
@@ -122,15 +122,15 @@ def _index(folder: Path) -> tuple[tuple[LiteratureNote, ...], Any]:
     return notes, index
 
 
-# Beside the library's stop words: what stands in most questions, and tells no note from another.
-_EVERYWHERE = re.compile(
+# In addition to the library's stop words: words of most queries, which do not distinguish notes.
+_STOP_WORDS = re.compile(
     "what|which|who|how|why|when|where|do|does|did|should|would|could|can|may|must|have|has|had"
     "|i|my|we|our|you|your|from|models?|fine|tun(e|ed|ing)|finetun(e|ed|ing)|training|data"
 )
 
 
 def _library() -> Any:
-    """bm25s, which is of an extra. Raises InputError without it."""
+    """The module bm25s. Raises InputError if the extra is not installed."""
     try:
         import bm25s
         import bm25s.stopwords
@@ -142,14 +142,14 @@ def _library() -> Any:
 
 
 def _words(text: str) -> list[str]:
-    """Words as they are compared: without case, and without the endings of plurals and participles."""
+    """Words for comparison: lower case, without stop words and without endings of plurals and participles."""
     found = re.findall(r"[^\W_]+(?:[.+][^\W_]+)*\+?", text.casefold())
-    empty = _library().stopwords.STOPWORDS_EN
-    return [_stem(word) for word in found if word not in empty and not _EVERYWHERE.fullmatch(word)]
+    stop_words = _library().stopwords.STOPWORDS_EN
+    return [_stem(word) for word in found if word not in stop_words and not _STOP_WORDS.fullmatch(word)]
 
 
 def _stem(word: str) -> str:
-    """A light cut that joins 'rates' and 'rate', 'labelled' and 'label'; numbers and short words stay."""
+    """A light stemmer: 'rates' and 'rate', 'labelled' and 'label' become equal; numbers and short words are kept."""
     if len(word) <= 3 or not word.isalpha():
         return word
     for ending in ("ies", "ings", "ing", "ed", "es", "s", "y"):

@@ -1,8 +1,8 @@
-"""Text from elsewhere (pages, cards, rows, logs), marked as data before a model reads it.
+"""Quotes external text (pages, cards, rows, logs) as data for a model.
 
-It is put between fences that it cannot contain, freed of what a reader can't see, and of the marks by which
-chat templates tell a system's words from a user's. That lowers a risk, it does not remove it: what a tool may
-do is bounded by the tool itself (`web.py`, `hub.py`), whatever a model was talked into.
+The text is put between two marks that it cannot contain. Invisible characters and the control tokens of chat
+templates are removed. This lowers the risk of prompt injection but does not remove it: each tool itself limits what
+it does, whatever the model asks for.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import unicodedata
 from functools import lru_cache
 
 MOST_QUOTED = 11_000
-"""Characters of quoted text at most, whatever the limit asked for: the closing fence must survive the agent's cut."""
+"""Upper limit on the characters of a quotation: the closing mark must not be cut off by the agent loop."""
 
-_SOURCE = 200  # characters of a source's name
-_READ_AHEAD = 40  # characters looked at for each that may be shown: most of a text may be invisible
+_SOURCE = 200  # characters of the name of a source
+_READ_AHEAD = 40  # characters that are processed per character shown: most of a text may be invisible
 
 _TAGS = (
     "s|bos|eos|pad|unk|start_of_turn|end_of_turn|start_of_image|tools?|tool_calls?|tool_responses?|tool_results?"
@@ -47,18 +47,20 @@ _ROLE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _BLANK = re.compile(r"\n\s*\n\s*\n+")
-_GAP = re.compile(r"[^\S\n]{20,}")  # what is pushed out of sight comes back into it
-_PILED = re.compile(r"([\u0300-\u036f]{3})[\u0300-\u036f]+")  # marks drawn over the lines above and below
+_GAP = re.compile(r"[^\S\n]{20,}")  # text after a long gap would be out of sight
+_PILED = re.compile(
+    r"([\u0300-\u036f]{3})[\u0300-\u036f]+"
+)  # stacked accents cover the lines above and below
 
-# Letters by their category, but drawn as nothing.
+# Letters by category that are displayed as nothing.
 _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 def quoted(text: str, source: str, limit: int = 8000) -> str:
-    """`text` as data from `source`: harmless characters, at most `limit` of them, between fences.
+    """`text` as data from `source`: cleaned, at most `limit` characters, between two marks.
 
-    The same text gives the same result, so that a repeated request is known as such: the mark on the fences
-    is drawn from the text's hash, and drawn again until the text does not contain it.
+    The marks are derived from a hash of the text, and changed until the text does not contain them. So the same
+    text gives the same result, and a repeated request is recognised.
     """
     limit = max(0, min(limit, MOST_QUOTED))
     shown = defanged(text[: limit * _READ_AHEAD + 1000])
@@ -73,7 +75,7 @@ def quoted(text: str, source: str, limit: int = 8000) -> str:
 
 
 def defanged(text: str) -> str:
-    """The text without what can't be seen and without the marks of chat templates; readable otherwise."""
+    """The text without invisible characters and without control tokens of chat templates."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x85", "\n")
     text = _PILED.sub(r"\1", "".join(_visible(c) for c in text))
     text = _without_marks(text)
@@ -81,7 +83,7 @@ def defanged(text: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    """The text with the signs of a chat template's marks replaced, also where they are written in wide letters."""
+    """The text with the brackets of control tokens replaced, also if they are written in full-width letters."""
     folded = "".join(map(_folded, text))
     signs = list(text)
     for pattern, opening, closing in _MARKS:
@@ -96,13 +98,13 @@ def _without_marks(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _folded(char: str) -> str:
-    """The plain ASCII character that a wide, small or ornate one stands for; any other as it is."""
+    """The ASCII character that a full-width, small or decorated one stands for; any other unchanged."""
     plain = unicodedata.normalize("NFKC", char)
     return plain if len(plain) == 1 and " " <= plain <= "~" else char
 
 
 def _visible(char: str) -> str:
-    """The character; a line break for its kin; nothing for what is not drawn or turns the order of reading."""
+    """The character; a line break for line separators; nothing for invisible and direction-changing characters."""
     if char in "\n\t" or " " <= char <= "~":
         return char
     category = unicodedata.category(char)
@@ -117,14 +119,14 @@ def _visible(char: str) -> str:
 
 
 def _is_selector(char: str) -> bool:
-    """Variation selectors: bytes can be hidden in a row of them."""
+    """Whether this is a variation selector: a sequence of them can hide bytes."""
     return (
         "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef" or "\u180b" <= char <= "\u180f"
     )
 
 
 def _one_line(source: str) -> str:
-    """A source's name as it may stand on a fence."""
+    """The name of a source in one line, without brackets."""
     name = " ".join(defanged(source[: 4 * _SOURCE]).split())
     name = name.replace("[", "(").replace("]", ")")
     return name if len(name) <= _SOURCE else f"{name[: _SOURCE - 1]}…"

@@ -15,7 +15,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from pydantic import ValidationError
 
 from ...errors import InputError, explain
-from ...keys import environment, keys_at_hand, redact
+from ...keys import environment, keys_in_environment, redact
 from .model_settings import ModelSettings
 from .prices import Price, missing_price, price_of
 from .protocol import Role
@@ -80,7 +80,7 @@ def open_model(
     if provider != "openai" and settings.base_url:
         given["base_url"] = settings.base_url
     try:
-        with keys_at_hand():
+        with keys_in_environment():
             client = init_chat_model(rest, model_provider=provider, **given)
     except ImportError as error:
         raise InputError(f"model {name}: {_first_line(error)}") from error

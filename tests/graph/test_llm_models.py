@@ -28,7 +28,7 @@ from trex.graph.llm.prices import FREE, Price, is_local, price_of
 from trex.graph.llm.protocol import ModelError
 from trex.graph.llm.providers import NO_KEY, check_models, open_model
 from trex.graph.llm.retries import CallFailed, CallFault, classify_error, with_retries
-from trex.keys import keys_at_hand, redact
+from trex.keys import keys_in_environment, redact
 
 LOCAL = "http://localhost:8000/v1"
 KEY = "sk-test-0123456789abcdefghij"
@@ -116,7 +116,7 @@ def test_keys_of_dotenv_stay_here(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\nOTHER_TOKEN='another-one-9'\n")
     client: Any = open_model(of(), "researcher").client
     assert client.openai_api_key.get_secret_value() == KEY
-    with keys_at_hand():
+    with keys_in_environment():
         assert os.environ["OPENAI_API_KEY"] == KEY
     assert "OPENAI_API_KEY" not in os.environ
     code = "import os; print(os.environ.get('OPENAI_API_KEY'), os.environ.get('OTHER_TOKEN'))"

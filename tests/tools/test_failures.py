@@ -34,10 +34,10 @@ def shown(**arguments: Any) -> list[str]:
 
 def test_counts_and_causes() -> None:
     text = str(TOOL.invoke({"most": 0}))
-    assert "10 search items were answered wrongly; 10 fit" in text
+    assert "10 search items were answered wrongly; 10 match" in text
     assert "right 'positive', answered 'negative': 6\n" in text
     assert "right 'negative', answered 'positive': 3\n" in text
-    assert "confusion: positive→negative 6× (6 of those that fit)" in text
+    assert "confusion: positive→negative 6× (6 of the matches)" in text
     assert "\ncase " not in text
 
 
@@ -59,7 +59,7 @@ def test_orders() -> None:
 
 
 def test_an_unknown_cause_lists_the_known() -> None:
-    with pytest.raises(InputError, match="no cause holds 'irony'; causes: positive→negative"):
+    with pytest.raises(InputError, match="no cause contains 'irony'; causes: positive→negative"):
         TOOL.invoke({"cause": "irony"})
     with pytest.raises(InputError, match="none are known"):
         failure_tool(lambda: CASES).invoke({"cause": "irony"})
