@@ -24,15 +24,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .errors import InputError, IntegrityError, TrexError
-from .files import hash_file, lock, read_json, write_json
+from .files import hash_file, lock
 from .home import home
+from .sealed_folder import create, is_sealed
 
 Report = Callable[[str], None]
 
-MANIFEST = "manifest.json"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 DOWNLOAD_SECONDS = 1800
 
@@ -127,27 +126,13 @@ def _is_whole(asset: Asset, thorough: bool = False) -> bool:
 
     `thorough` hashes the files too (0.5 GB for the model).
     """
-    manifest = asset.path / MANIFEST
-    if not manifest.is_file():
-        return False
-    recorded = read_json(manifest)
-    return recorded["archive_sha256"] == asset.archive.sha256 and all(
-        _matches(asset.path / name, facts, thorough) for name, facts in recorded["files"].items()
-    )
-
-
-def _matches(path: Path, facts: dict[str, Any], thorough: bool) -> bool:
-    if not path.is_file() or path.stat().st_size != facts["bytes"]:
-        return False
-    return not thorough or hash_file(path) == facts["sha256"]
+    return is_sealed(asset.path, thorough, archive_sha256=asset.archive.sha256)
 
 
 def _make(asset: Asset, report: Report) -> None:
     """Download, verify, build in a hidden folder, then rename. The caller holds the asset's lock."""
     store = asset.path.parent
     store.mkdir(parents=True, exist_ok=True)
-    for leftover in store.glob(f".{asset.path.name}.*"):
-        shutil.rmtree(leftover)
     free = shutil.disk_usage(store).free
     if free < asset.needs_bytes:
         raise InputError(
@@ -155,19 +140,14 @@ def _make(asset: Asset, report: Report) -> None:
             "free some space, or set TREX_HOME to a larger disk"
         )
     archive = _fetch(asset, report)
-    with tempfile.TemporaryDirectory(dir=store, prefix=f".{asset.path.name}.") as work:
-        built = Path(work) / "built"
-        built.mkdir()
-        asset.build(archive, built, report)
-        files = {
-            path.name: {"sha256": hash_file(path), "bytes": path.stat().st_size}
-            for path in sorted(built.iterdir())
-        }
-        facts = {"package": asset.archive.requirement, "archive_sha256": asset.archive.sha256, "files": files}
-        write_json(built / MANIFEST, {"name": asset.name, "licence": asset.licence, **facts})
-        if asset.path.exists():
-            asset.path.rename(Path(work) / "damaged")
-        built.rename(asset.path)
+    create(
+        asset.path,
+        lambda folder: asset.build(archive, folder, report),
+        name=asset.name,
+        licence=asset.licence,
+        package=asset.archive.requirement,
+        archive_sha256=asset.archive.sha256,
+    )
     archive.unlink()
 
 

@@ -85,6 +85,40 @@ def write_jsonl(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
+def append_line(path: Path, text: str) -> None:
+    """Append one line and wait until it is on disk. A caller among several processes holds a lock.
+
+    A crash may have left half a line: it is ended first, so that it spoils no other.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666 & ~_UMASK)
+    with os.fdopen(handle, "rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+        # A surrogate that stands alone is no UTF-8.
+        file.write(b"\n" * torn + text.encode("utf-8", "backslashreplace") + b"\n")
+        file.flush()
+        os.fsync(handle)
+
+
+def read_lines(path: Path, tail: int | None = None) -> Iterator[tuple[int, Any]]:
+    """Number and JSON value of each line of a file written by `append_line`; a torn line is left out.
+
+    With `tail`, of the last so many bytes only.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        if tail is not None:
+            file.seek(max(0, path.stat().st_size - tail))
+        lines = file.read().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield number, json.loads(line.decode("utf-8", "replace"))
+        except ValueError:
+            continue
+
+
 def read_yaml(path: Path) -> Any:
     """Read a small YAML file written by a person or an agent. Raises InputError."""
     if path.stat().st_size > _YAML_LIMIT:

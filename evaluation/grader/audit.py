@@ -6,8 +6,6 @@ Lines cut off at the end are not, nor is a trail that was recomputed: there is n
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import IntegrityError
-from ...files import canonical_json, fingerprint, lock
+from ...files import append_line, canonical_json, fingerprint, lock, read_lines
 
 FILE = "audit.jsonl"
 _TAIL = 1 << 16  # bytes, more than any entry has
@@ -41,20 +39,10 @@ class AuditEntry(BaseModel):
 def record(run_dir: Path, who: str, what: str, detail: dict[str, Any] | None = None) -> AuditEntry:
     """Append an entry and wait until it is on disk. Several processes may write."""
     entry = AuditEntry(time=time.time(), who=who, what=what, detail=detail or {})
-    run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / FILE
     with lock(run_dir / f".{FILE}.lock"):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            size = os.fstat(handle).st_size
-            # A crash may have left half a line: it is ended, so that it spoils no other.
-            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-            entry = entry.chained(_last_hash(path, os.pread(handle, _TAIL, max(0, size - _TAIL))))
-            line = ("\n" if torn else "") + canonical_json(entry.model_dump()) + "\n"
-            os.write(handle, line.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        entry = entry.chained(_last_hash(path))
+        append_line(path, canonical_json(entry.model_dump()))
     return entry
 
 
@@ -65,13 +53,9 @@ def read(run_dir: Path) -> list[AuditEntry]:
     somebody changed the trail.
     """
     path = run_dir / FILE
-    if not path.exists():
-        return []
     entries: list[AuditEntry] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
-        entry = _parse(line, f"{path}:{number}")
-        if entry is None:
-            continue
+    for number, value in read_lines(path):
+        entry = _entry(value, f"{path}:{number}")
         if entry != entry.chained(entries[-1].hash if entries else ""):
             raise IntegrityError(
                 f"{path}:{number} does not follow from the entry before it; the trail was changed"
@@ -80,21 +64,13 @@ def read(run_dir: Path) -> list[AuditEntry]:
     return entries
 
 
-def _parse(line: str, where: str) -> AuditEntry | None:
-    """An entry; None for a line that is no JSON."""
+def _entry(value: Any, where: str) -> AuditEntry:
     try:
-        written = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    try:
-        return AuditEntry.model_validate(written)
+        return AuditEntry.model_validate(value)
     except ValidationError as error:
         raise IntegrityError(f"{where} is not an audit entry; the trail was changed") from error
 
 
-def _last_hash(path: Path, tail: bytes) -> str:
-    for line in reversed(tail.decode(errors="replace").split("\n")):
-        entry = _parse(line, str(path))
-        if entry is not None:
-            return entry.hash
-    return ""
+def _last_hash(path: Path) -> str:
+    values = [value for _, value in read_lines(path, tail=_TAIL)]
+    return _entry(values[-1], str(path)).hash if values else ""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from ...errors import InputError
-from ...files import hash_file, lock, write_json
+from ...files import lock
 from ...home import home
-
-MANIFEST = "manifest.json"
+from ...sealed_folder import create, is_sealed
 
 
 def materialise(
@@ -31,27 +28,13 @@ def materialise(
     for module in made_by:
         digest.update(inspect.getsource(module).encode())
     folder = home() / "tasks" / f"{name}-{digest.hexdigest()[:12]}"
-    if (folder / MANIFEST).is_file():
+    if is_sealed(folder, thorough=False):
         return folder
     try:
         with lock(folder.parent / f".{folder.name}.lock"):
-            if not (folder / MANIFEST).is_file():
-                _build(folder, build)
+            if not is_sealed(folder, thorough=False):
+                create(folder, build)
     except OSError as error:
         mend = "set TREX_HOME to a folder you can write, with space"
         raise InputError(f"cannot write to {folder} ({error}): {mend}") from error
     return folder
-
-
-def _build(folder: Path, build: Callable[[Path], None]) -> None:
-    for leftover in folder.parent.glob(f".{folder.name}.work.*"):
-        shutil.rmtree(leftover)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.work.") as work:
-        built = Path(work) / "built"
-        built.mkdir()
-        build(built)
-        files = {path.name: hash_file(path) for path in sorted(built.iterdir())}
-        write_json(built / MANIFEST, {"files": files})
-        if folder.exists():  # without its manifest: not ours to trust
-            shutil.rmtree(folder)
-        built.rename(folder)

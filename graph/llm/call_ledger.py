@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ...files import append_line, read_lines
 from ..run.migration import migrated
 from .protocol import CallRecord, ModelBudgetSpent, Role
 from .usage import Usage
@@ -162,16 +163,11 @@ class CallLedger:
             )
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
-        # A lone surrogate is not valid UTF-8; the call must be recorded all the same.
-        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text + "\n")
+        append_line(self._path, json.dumps(line, ensure_ascii=False, separators=(",", ":")))
 
     def _recover(self) -> None:
         """Read the record of earlier processes of this run; settle the calls that they left open."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
-            _end_last_line(self._path)
         open_calls: dict[str, dict[str, Any]] = {}
         for line in _lines(self._path):
             if line["event"] == "reserved":
@@ -258,21 +254,7 @@ def _usage(line: Mapping[str, Any]) -> Usage:
     return Usage(1, tokens_in, tokens_out, cost_usd, float(line.get("seconds", 0.0)))
 
 
-def _end_last_line(path: Path) -> None:
-    """Let what is written next begin a line of its own."""
-    with path.open("rb+") as file:
-        if file.seek(0, 2) and (file.seek(-1, 2), file.read(1))[1] != b"\n":
-            file.write(b"\n")
-
-
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and "event" in line:
-                yield migrated("call", line)
+    for _, line in read_lines(path):
+        if isinstance(line, dict) and "event" in line:
+            yield migrated("call", line)

@@ -6,19 +6,18 @@ given to one plan, also when the node `plan` runs twice.
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import InputError, TrexError, explain
-from ...files import lock, read_json, try_lock, write_json
+from ...files import append_line, lock, read_json, read_lines, try_lock, write_json
 
 HINTS, PAUSE, STOP = "hints.jsonl", "pause.json", "stop.json"
 LONGEST_HINT = 2000
@@ -73,27 +72,14 @@ class Control:
         with lock(self._run / f".{HINTS}.lock"):
             known = [hint.model_copy(update={"time": said.time}) for hint in self.hints()]
             if origin == "hint" or said not in known:
-                self._append(said)
-
-    def _append(self, hint: Hint) -> None:
-        path = self._run / HINTS
-        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        with path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if torn else "") + hint.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+                append_line(self._run / HINTS, said.model_dump_json())
 
     def hints(self) -> list[Hint]:
         """Every hint, in the order in which they were given; a line torn by a crash is left out."""
-        path = self._run / HINTS
-        if not path.exists():
-            return []
         found = []
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                found.append(Hint.model_validate(json.loads(line)))
-            except ValueError:  # pydantic's and json's errors are both
-                continue
+        for _, value in read_lines(self._run / HINTS):
+            with suppress(ValidationError):
+                found.append(Hint.model_validate(value))
         return found
 
     def unread(self, used: int) -> list[Hint]:

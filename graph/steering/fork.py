@@ -23,7 +23,7 @@ from ...evaluation.grader import evaluation_records as ledger
 from ...evaluation.grader.audit import AuditEntry
 from ...evaluation.results import Evaluation
 from ...files import read_json
-from ...training.data import sealed_folder as store
+from ...sealed_folder import copy
 from ..app import build_graph  # first: it makes checkpoints strict
 from ..run.directory import RunDirectory, explain_write_error
 from ..run.session import connect, saver
@@ -90,7 +90,7 @@ def _take_over(source: RunDirectory, fork: RunDirectory, finished: list[Experime
     """Copy the files that the tree refers to; a link would let an edit in one run change the other."""
     entries = audit.read(source.path)
     for fingerprint in sorted({card.fingerprint for each in finished for card in each.datasets.values()}):
-        store.copy(source.datasets / fingerprint, fork.datasets / fingerprint)
+        copy(source.datasets / fingerprint, fork.datasets / fingerprint, fingerprint=fingerprint)
     for trial in sorted({trial.id for each in finished for trial in each.trials if trial.id}):
         _copy_trial(source.trials / trial, fork.trials / trial)
     for name in (source.analysis.name, source.research.name, source.earlier_insights.name, "grader.json"):

@@ -19,6 +19,7 @@ from support.places import TESTS
 from trex import assets
 from trex.assets import RATINGS, Archive, Asset
 from trex.errors import InputError, IntegrityError
+from trex.sealed_folder import MANIFEST
 
 METADATA = "Metadata-Version: 2.1\nName: trex-demo\nVersion: 1.0\n"
 WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -88,7 +89,7 @@ def test_damage_is_found_and_mended(demo: Asset, damage: str) -> None:
     elif damage == "gone":
         data.unlink()
     else:
-        manifest = demo.path / assets.MANIFEST
+        manifest = demo.path / MANIFEST
         manifest.write_text(json.dumps({"archive_sha256": "0" * 64, "files": {}}), encoding="utf-8")
     if damage != "changed":  # same size: only the thorough look sees it
         assert not assets.status()[0].ready
@@ -141,6 +142,7 @@ from dataclasses import replace
 sys.path[:0] = {tests!r}
 from test_assets import build_demo, demo_asset
 from trex import assets
+from trex.sealed_folder import MANIFEST
 
 def build(archive, folder, report):
     (folder / "data.txt").write_text("half")

@@ -24,7 +24,17 @@ MAY_IMPORT = {
     "graph": {"graph", "tools", "training", "evaluation"},
     "ftbench": set(ROOMS),
 }
-ROOT_MODULES = {"__init__", "assets", "errors", "files", "home", "keys", "landlock", "registry"}
+ROOT_MODULES = {
+    "__init__",
+    "assets",
+    "errors",
+    "files",
+    "home",
+    "keys",
+    "landlock",
+    "registry",
+    "sealed_folder",
+}
 EVALUATION_TYPES = {"evaluation.task", "evaluation.results"}
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 LONGEST_FILE = 400

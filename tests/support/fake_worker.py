@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 
 from trex.files import read_json, write_json
+from trex.sealed_folder import seal
 from trex.training.jobs.checkpoints import (
     checkpoint_folder,
     newest_sealed,
     remove_before,
     remove_unsealed,
-    seal,
 )
 from trex.training.jobs.job import JobFailed
 from trex.training.jobs.worker_session import WorkerSession, work

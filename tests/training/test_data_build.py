@@ -18,8 +18,8 @@ from support.recipes import LABEL, MakeTask, recipe, reviews, task_in
 from trex.errors import IntegrityError, PlanError, TrexError
 from trex.evaluation.task import Prompt, Source
 from trex.files import read_json, read_jsonl
+from trex.sealed_folder import is_sealed
 from trex.training.data import build as build_module
-from trex.training.data import sealed_folder as store
 from trex.training.data.build import BuiltDataset, EmptyDataset, build, preview, recipe_fingerprint
 from trex.training.data.operators.balance import Balance
 from trex.training.data.operators.dedup import Dedup
@@ -30,7 +30,6 @@ from trex.training.data.operators.shuffle import Shuffle
 from trex.training.data.operators.threshold import Threshold
 from trex.training.data.recipe import DataRecipe, Step, Stream
 from trex.training.data.recipe_file import recipe_from_yaml, recipe_to_yaml
-from trex.training.data.sealed_folder import export
 
 
 @pytest.fixture
@@ -271,7 +270,7 @@ def test_a_killed_build_leaves_no_half_folder(make_task: MakeTask, tmp_path: Pat
         child.stdout.close()
     for root in (tmp_path / "out", tmp_path / "store"):
         built = [path for path in root.iterdir() if not path.name.startswith(".")]
-        assert built and all(store.is_sound(path) for path in built)
+        assert built and all(is_sealed(path, fingerprint=path.name) for path in built)
 
 
 def test_what_a_killed_build_left_is_cleared_away(make_task: MakeTask, tmp_path: Path) -> None:
@@ -316,28 +315,6 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(make_task: MakeTask, 
     (tmp_path / "file").write_text("")
     with pytest.raises(TrexError, match="cannot write the data set to"):
         build(recipe(LABEL), make_task(movies=reviews(60)), tmp_path / "file" / "out")
-
-
-def test_export(make_task: MakeTask, tmp_path: Path) -> None:
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    built = build(recipe(LABEL), make_task(movies=reviews(20)), tmp_path / "out")
-    rows = list(read_jsonl(built.folder / "train.jsonl"))
-    for name in ("e/all.jsonl", "e/all.parquet", "e/all.csv"):
-        export(built.folder, tmp_path / name)
-    assert list(read_jsonl(tmp_path / "e/all.jsonl")) == rows
-    assert pyarrow.parquet.read_table(tmp_path / "e/all.parquet").to_pylist() == rows
-    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    flat = pyarrow.csv.read_csv(tmp_path / "e/all.csv", parse_options=options).to_pylist()
-    assert flat[0] == {
-        "user": rows[0]["prompt"][0]["content"],
-        "answer": rows[0]["completion"][0]["content"],
-        "stream": "movies",
-    }
-    with pytest.raises(PlanError, match=r"choose one of \.jsonl, \.parquet, \.csv"):
-        export(built.folder, tmp_path / "all.xlsx")
-    assert len(list((tmp_path / "e").iterdir())) == 3
 
 
 def test_the_data_room_is_light() -> None:

@@ -25,7 +25,8 @@ from support.plans import training_plan
 from support.worker import make_rows, trial_of, write_rows
 from trex.evaluation.base_models import resolve_model
 from trex.landlock import abi, describe
-from trex.training.jobs.checkpoints import newest_sealed, remove_unsealed, seal
+from trex.sealed_folder import seal
+from trex.training.jobs.checkpoints import newest_sealed, remove_unsealed
 from trex.training.jobs.identity import AUTOCAST, FLOAT32, environment_hash
 from trex.training.jobs.job import Job, JobFailed, JobResult, Trial
 from trex.training.jobs.trial_folder import TrialFolder

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -11,9 +12,19 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...errors import IntegrityError, PlanError
+from ...errors import IntegrityError, PlanError, TrexError
 from ...evaluation.task import Prompt, Task
-from ...files import fingerprint, hash_file, hash_folder, read_json, write_atomic, write_json, write_jsonl
+from ...files import (
+    fingerprint,
+    hash_file,
+    hash_folder,
+    lock,
+    read_json,
+    write_atomic,
+    write_json,
+    write_jsonl,
+)
+from ...sealed_folder import copy, create, is_sealed
 from ..causes import Cause
 from .mix import mix
 from .operators import operators, outside_sources
@@ -22,13 +33,13 @@ from .recipe import DataRecipe, Step
 from .recipe_file import recipe_to_yaml
 from .render import Contents, Row, describe, render
 from .row_table import STREAM, with_column
-from .sealed_folder import TRAIN, copy, create, is_sound, locked
 from .sources import content_hash, load
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 MAX_ROWS = 50_000
+TRAIN = "train.jsonl"
 RECIPE = "recipe.yaml"
 REPORT = "report.json"
 
@@ -96,7 +107,7 @@ class BuiltDataset:
     @classmethod
     def open(cls, folder: Path) -> BuiltDataset:
         """The data set in a folder. Raises IntegrityError if it is not there whole and unchanged."""
-        if not is_sound(folder):
+        if not is_sealed(folder, fingerprint=folder.name):
             raise IntegrityError(f"no intact data set in {folder}: build it again from its recipe")
         return cls(folder, folder.name, BuildReport.model_validate(read_json(folder / REPORT)))
 
@@ -118,12 +129,14 @@ def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | Non
     """
     name = recipe_fingerprint(recipe, task)
     folder = out_root / name
-    with locked(out_root):
-        if not is_sound(folder) and not (reuse_root and copy(reuse_root / name, folder)):
-            create(folder, lambda building: _write(recipe, task, building))
-    if reuse_root and not is_sound(reuse_root / name):
-        with locked(reuse_root):
-            copy(folder, reuse_root / name)
+    with _locked(out_root):
+        if not is_sealed(folder, fingerprint=name) and not (
+            reuse_root and copy(reuse_root / name, folder, fingerprint=name)
+        ):
+            create(folder, lambda building: _write(recipe, task, building), fingerprint=name)
+    if reuse_root and not is_sealed(reuse_root / name, fingerprint=name):
+        with _locked(reuse_root):
+            copy(folder, reuse_root / name, fingerprint=name)
     return BuiltDataset.open(folder)
 
 
@@ -147,6 +160,19 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
             "code": code,
         }
     )
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the lock of a folder of data sets. A file system that refuses becomes one clear line."""
+    try:
+        with lock(root / ".lock"):
+            yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise TrexError(
+            f"cannot write the data set to {root}: {reason}; free space or choose another folder"
+        ) from error
 
 
 def _write(recipe: DataRecipe, task: Task, folder: Path) -> None:

@@ -1,17 +1,17 @@
 """Results of jobs: in the run's own trial folders, and in a store shared between runs. Every launcher uses it.
 
-The shared store holds `<trial id>/step-<n>/{adapter/, result.json}` for every finished rung. The key is the step, not
-the rung's number, because runs cut one schedule into different rungs. Checkpoints are not kept: a trial that goes on
-from a reused rung is trained from its first step, which gives the same weights.
+The shared store holds a sealed folder `<trial id>/step-<n>/{adapter/, result.json}` for every finished rung. The key is
+the step, not the rung's number, because runs cut one schedule into different rungs. Checkpoints are not kept: a trial
+that goes on from a reused rung is trained from its first step, which gives the same weights.
 """
 
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
-from ...files import hash_folder, try_lock, write_atomic
+from ...files import lock, try_lock, write_atomic
+from ...sealed_folder import create, is_sealed
 from .checkpoints import remove_all
 from .job import Job, JobFailed, JobResult
 from .trial_folder import TrialFolder
@@ -36,41 +36,33 @@ class JobStore:
         return None
 
     def publish(self, job: Job, result: JobResult) -> None:
-        """Put a finished rung into the shared store, whole or not at all. What is there already stays."""
+        """Put a finished rung into the shared store, unless it is there already."""
         place = self._place(job)
-        if place is None or place.exists() or result.reused:
+        if place is None or result.reused:
             return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=place.parent, prefix=".draft-"))
-        try:
-            shutil.copytree(TrialFolder(job.folder).adapter(job.rung), draft / "adapter")
-            write_atomic(draft / "result.json", result.model_dump_json() + "\n")
-            draft.rename(place)
-        except FileExistsError:
-            return  # another run published the same
-        except OSError as error:
-            if not place.exists():
-                raise error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+
+        def fill(building: Path) -> None:
+            shutil.copytree(TrialFolder(job.folder).adapter(job.rung), building / "adapter")
+            write_atomic(building / "result.json", result.model_dump_json() + "\n")
+
+        with lock(place.parent / ".lock"):
+            if not is_sealed(place, trial=job.trial.id):
+                create(place, fill, trial=job.trial.id)
 
     def take(self, job: Job) -> JobResult | None:
         """Copy a rung from the shared store into the job's folder.
 
-        None if it is not there, if it is damaged (it is then removed), or if a worker is busy in the job's folder.
+        None if it is not there, if it is damaged, or if a worker is busy in the job's folder.
         """
         place = self._place(job)
-        if place is None or not (place / "result.json").exists():
+        if place is None or not is_sealed(place, trial=job.trial.id):
             return None
         result = JobResult.model_validate_json((place / "result.json").read_bytes())
-        if result.trial != job.trial.id or hash_folder(place / "adapter") != result.adapter_hash:
-            shutil.rmtree(place)
-            return None
         folder = TrialFolder(job.folder)
-        lock = try_lock(folder.lock_file)
-        if lock is None:
+        held = try_lock(folder.lock_file)
+        if held is None:
             return None
-        with lock:
+        with held:
             adapter = folder.adapter(job.rung)
             shutil.rmtree(adapter, ignore_errors=True)
             shutil.copytree(place / "adapter", adapter)

@@ -10,8 +10,8 @@ from typing import Any
 
 from ...errors import InputError
 from ...files import read_json, read_jsonl
+from ..data.build import TRAIN
 from ..data.render import Row
-from ..data.sealed_folder import TRAIN
 
 MAX_MEASURED = 5_000
 """Rows that are tokenised. Of a larger data set: every n-th, and the longest of the others."""

@@ -16,7 +16,8 @@ from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
 
 from ...files import read_json, read_jsonl
-from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before, seal
+from ...sealed_folder import seal
+from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before
 from ..jobs.identity import AUTOCAST
 from ..jobs.job import JobFailed, Trial
 from ..jobs.worker_session import WorkerSession

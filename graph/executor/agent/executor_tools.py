@@ -13,8 +13,8 @@ from ....files import canonical_json, read_jsonl
 from ....tools.agent_tool import agent_tool
 from ....tools.excerpt import brief, cut, fitting
 from ....tools.untrusted import quoted
+from ....training.data.build import TRAIN
 from ....training.data.recipe import DataRecipe
-from ....training.data.sealed_folder import TRAIN
 from ....training.methods.protocol import MAIN, RecipeName
 from ...tree.experiment import ExperimentPlan
 from ..preparation import Preparation
