@@ -56,25 +56,23 @@ def assets() -> None:
 @app.command()
 def run(
     task: Annotated[str, typer.Argument(help="A task's name, or the path of a task file")],
-    rounds: Annotated[int | None, typer.Option(help="Experiments after the baseline [2]")] = None,
-    trials: Annotated[int | None, typer.Option(help="Configurations of one experiment [3]")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Experiments after the baseline (default: 2)")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of one experiment (default: 3)")] = None,
     budget: Annotated[str | None, typer.Option(help="Limit on active time: 90s, 10m, 1.5h")] = None,
     policy: Annotated[str, typer.Option(help="mcts, gbfs, ses, random, or an installed one")] = "mcts",
     seed: Annotated[int, typer.Option(help="Random seed")] = 0,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Run directory [runs/TASK-TIME]")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory (default: runs/TASK-TIME)")] = None,
     examples: Annotated[int | None, typer.Option(help="Training examples a trial may consume")] = None,
     fresh_seeds: Annotated[int, typer.Option(help="Extra trainings of each finalist with other seeds")] = 0,
     llm: Annotated[
         str | None, typer.Option(help="Chat model PROVIDER:MODEL; without it the built-in policy plans")
     ] = None,
-    llm_executor: Annotated[str | None, typer.Option(help="Chat model of the Executor [--llm]")] = None,
+    llm_executor: Annotated[str | None, typer.Option(help="Chat model of the Executor (else --llm)")] = None,
     llm_budget: Annotated[str | None, typer.Option(help="Limit of all calls: 200k (tokens) or $2")] = None,
     llm_set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra model option: docs/models.md")
     ] = None,
-    researcher: Annotated[
-        str | None, typer.Option(help="builtin, agent, or an installed one [by --llm]")
-    ] = None,
+    researcher: Annotated[str | None, typer.Option(help="builtin, agent, or an installed one")] = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Plan without the tree")] = False,
     no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Skip failure analysis")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Tiny model, little data: a quick check")] = False,

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..llm.usage import Usage
 from ..report.call_totals import read_run_calls, totals
-from ..report.formatting import dollars, shorten
+from ..report.formatting import dollars, readable, shorten
 from ..report.tree_layout import layout
 from ..run.events import Event
 from ..run.settings import Settings
@@ -191,7 +191,7 @@ def _tree(nodes: dict[str, Event]) -> Text:
 
 def _label(name: str, node: Event, best: float | None) -> str:
     value = node.get("value")
-    what = node.get("direction") or node.get("strategy", "").replace("_", " ")
+    what = readable(node.get("direction") or node.get("strategy", ""))
     if value is not None:
         star = " ★" if value == best else ""
         return f"{name} [bold]{value:.3f}[/bold] {escape(what)}{star}"

@@ -82,8 +82,8 @@ def hint(
 def fork(
     directory: Directory,
     experiment: Annotated[str, typer.Argument(help="What to refine next, e.g. e002")],
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Run directory [runs/TASK-TIME]")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Further rounds [those left, at least 1]")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Directory (default: runs/TASK-TIME)")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Further rounds (default: those left)")] = None,
     text: Annotated[str, typer.Option("--hint", help="Hint for the first plan")] = "",
 ) -> None:
     """Start a new run from an experiment of another run, which is not changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -11,11 +12,13 @@ from xml.etree import ElementTree as Xml
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from support.runs import SyntheticRun, make_experiments, make_run
 from trex.errors import InputError
 from trex.evaluation.results import FailureCase
 from trex.evaluation.splits import search_items
 from trex.files import write_json, write_jsonl
+from trex.graph.cli.console import RunConsole
 from trex.graph.finish.finish_record import FinishRecord
 from trex.graph.finish.model_card import model_card, snippet
 from trex.graph.report.charts import learning_curves_svg, progress_svg, ticks
@@ -280,3 +283,28 @@ def test_model_card_names_data_scores_and_code(run: SyntheticRun) -> None:
     assert run.finish.test is not None and f"{run.finish.test.score.value:.3f}" in card
     tricky = run.task.prompt.model_copy(update={"user": 'Say """ and ```\n```\n{text}'})
     compile(snippet(run.task.model_copy(update={"prompt": tricky})), "card", "exec")
+
+
+def test_the_live_console_draws_the_tree(run: SyntheticRun) -> None:
+    shown = io.StringIO()
+    console = RunConsole(run.info.settings, Console(file=shown, width=100))
+    console(
+        {"event": "experiment", "id": "e000", "parent": None, "strategy": "establish_baseline", "value": 0.6}
+    )
+    for node, parent, value in (("e001", "e000", 0.8), ("e002", "e001", 0.9), ("e003", "e000", None)):
+        plan = {"id": node, "parent": parent, "direction": "learning_rate", "hypothesis": "", "trials": []}
+        console({"event": "planned", **plan, "strategy": "adjust_training"})
+        outcome = {"value": value, "failure": None if value else "the loss became NaN"}
+        console({"event": "experiment", "id": node, "parent": parent, "status": "done", **outcome})
+    display = io.StringIO()
+    Console(file=display, width=100).print(console._display())
+    assert display.getvalue().splitlines()[:4] == [
+        "e000 0.600 establish baseline",
+        "├─ e001 0.800 learning rate",
+        "│  └─ e002 0.900 learning rate ★",
+        "└─ e003 ✗ learning rate",
+    ]
+    resumed = RunConsole(run.info.settings, Console(file=shown, width=100))
+    resumed({"event": "planned", **plan, "strategy": "adjust_training"})
+    Console(file=display, width=100).print(resumed._display())
+    assert "e003 … learning rate" in display.getvalue(), "its parent is not known to this process"
