@@ -1,7 +1,7 @@
 """The state machine of TREX: nodes and edges, nothing else.
 
 analyze → baseline → research → ┌→ select → plan (→ approve) → prepare ─Send→ run_rung ×K → promote ─┬→ diagnose → record ─┐→ finish
-                                │                                        └───── Send survivors ──────┘                     │
+                                │              ↑______revise_____|       └───── Send survivors ──────┘                     │
                                 └──────────────────────────────────────── while budget ───────────────────────────────────┘
 """  # noqa: E501
 
@@ -57,8 +57,10 @@ def build_graph(nodes: Nodes | None = None, checkpointer: BaseCheckpointSaver[st
     graph.add_edge("baseline", "research")
     graph.add_conditional_edges("research", do.go_on, ["select", "finish"])
     graph.add_edge("select", "plan")
-    graph.add_conditional_edges("plan", do.ask, ["approve", "prepare"])
-    graph.add_conditional_edges("prepare", do.fan_out, ["run_rung", "diagnose"])
+    graph.add_conditional_edges("plan", do.ask, ["approve", "prepare", "diagnose"])
+    graph.add_conditional_edges(
+        "prepare", do.carry_out, {"revise": "plan", "run_rung": "run_rung", "diagnose": "diagnose"}
+    )
     graph.add_edge("run_rung", "promote")
     graph.add_conditional_edges("promote", do.fan_out, ["run_rung", "diagnose"])
     graph.add_edge("diagnose", "record")

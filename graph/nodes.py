@@ -16,15 +16,15 @@ from pydantic import ValidationError
 from ..errors import explain
 from ..files import write_json
 from .finish import finish as conclude
-from .memory.memory_context import context, without_memory
-from .researcher.protocol import Analysis, PlanningRequest
+from .planning import MOST_REVISIONS, NO_OTHER_PLAN, planned_experiment, planning_request, revised_experiment
+from .researcher.protocol import Analysis
 from .rounds import assess, evidence, promoted, root_experiment
 from .run.events import emit
 from .run.runtime import Runtime, RuntimeRegistry
 from .run.settings import Settings
 from .run.setup import served_settings
 from .state import RungTask, RunState
-from .steering.approval import EDITED, Review, question, revised
+from .steering.approval import EDITED, Review, edited_plan, question
 from .steering.control import Control
 from .steering.requests import STOPPED, chosen_by_person, stopped, unless_stopped
 from .tree.experiment import DatasetCard, Experiment, TrialRecord
@@ -86,40 +86,26 @@ class Nodes:
         chosen = chosen_by_person(runtime, self._tree(state), state.get("refine_next", ""))
         [selected] = [chosen] if chosen else runtime.policy.select(self._tree(state))
         emit("selected", id=selected)
-        return {"selected": selected, "refine_next": "", "running": None, "rung": 0}  # type: ignore[typeddict-item]
+        return {
+            "selected": selected,
+            "refine_next": "",
+            "running": None,  # type: ignore[typeddict-item]
+            "rung": 0,
+            "problem": "",
+            "revisions": 0,
+        }
 
     def plan(self, state: RunState) -> RunState:
-        """The Researcher plans one experiment that refines the selected one."""
-        runtime, tree = self._open(state), self._tree(state)
-        number = 1 + sum(experiment.status != "running" for experiment in tree if experiment.round > 0)
-        used = state.get("hints_used", 0)
+        """The Researcher plans one experiment that refines the selected one, or revises its plan."""
+        if state.get("problem"):
+            return self._revise(state)
+        runtime, used = self._open(state), state.get("hints_used", 0)
         hints = runtime.control.unread(used)
         hint = "\n".join([*(each.text for each in hints), *filter(None, [state.get("hint")])])
-        seen = context(tree, state["selected"], runtime.earlier_insights)
-        plan = runtime.researcher.plan(
-            PlanningRequest(
-                task=runtime.task,
-                analysis=Analysis.model_validate(state["analysis"]),
-                notes=runtime.notes,
-                context=seen if runtime.settings.memory else without_memory(seen),
-                round=number,
-                trials=runtime.settings.trials,
-                trial_examples=runtime.settings.trial_examples,
-                seed=runtime.settings.seed,
-                hint=hint,
-            )
-        )
-        experiment = Experiment(
-            id=f"e{number:03d}",
-            parent_id=state["selected"],
-            round=number,
-            strategy=plan.strategy,
-            status="running",
-            plan=plan,
-        )
-        emit("planned", id=experiment.id, parent=experiment.parent_id, direction=plan.direction,
-             strategy=plan.strategy, hypothesis=plan.hypothesis, trials=[t.note for t in plan.trials],
-             hint=hint)  # fmt: skip
+        analysis = Analysis.model_validate(state["analysis"])
+        request = planning_request(runtime, self._tree(state), state["selected"], analysis, hint)
+        experiment = planned_experiment(request, runtime.researcher.plan(request))
+        _emit_planned(experiment, hint)
         return {
             "tree": {experiment.id: experiment.model_dump(mode="json")},
             "current": experiment.id,
@@ -127,24 +113,44 @@ class Nodes:
             "hints_given": used + len(hints),
         }
 
-    def ask(self, state: RunState) -> Literal["approve", "prepare"]:
-        """Whether a person is asked about the plan."""
+    def _revise(self, state: RunState) -> RunState:
+        """Another plan for the same experiment; without one it fails with the problem that `prepare` found."""
+        runtime, experiment = self._open(state), self._tree(state)[state["current"]]
+        assert experiment.plan is not None
+        plan = runtime.researcher.revise(experiment.plan, state["problem"], experiment.id)
+        number = state.get("revisions", 0) + 1
+        if plan is None or plan == experiment.plan:
+            repairs = [*experiment.repairs, NO_OTHER_PLAN]
+            patch = {"repairs": repairs, "failure": experiment.failure or state["problem"]}
+            return {"tree": {experiment.id: patch}, "revisions": number}
+        revised = revised_experiment(experiment, plan, state["problem"])
+        _emit_planned(revised)
+        return {
+            "tree": {revised.id: revised.model_dump(mode="json")},
+            "revisions": number,
+            "running": None,  # type: ignore[typeddict-item]
+        }
+
+    def ask(self, state: RunState) -> Literal["approve", "prepare", "diagnose"]:
+        """Whether a person is asked about the plan; an experiment without another plan has failed."""
+        if state.get("problem") and state["tree"][state["current"]].get("failure"):
+            return "diagnose"
         return "approve" if state["settings"]["approve"] else "prepare"
 
     def approve(self, state: RunState) -> Command[Literal["plan", "prepare"]]:
         """A person accepts, edits or rejects the plan, unless one has asked for the end at once."""
         control = Control(Path(state["settings"]["directory"]))
         # Whoever steps through the graph can also come here where nobody was to be asked.
-        if self.ask(state) == "prepare" or control.stops_now():
+        if not state["settings"]["approve"] or control.stops_now():
             return Command(goto="prepare")
         experiment = Experiment.model_validate(state["tree"][state["current"]])
         assert experiment.plan is not None
         plan, problem = experiment.plan, ""
         while True:
-            answer = interrupt(question(experiment, plan, problem))
+            answer = interrupt(question(experiment, plan, problem, state.get("problem", "")))
             try:
                 review = Review.model_validate(answer)
-                plan = revised(plan, review)
+                plan = edited_plan(plan, review)
                 break
             except ValidationError as error:
                 problem = explain(error)
@@ -154,7 +160,9 @@ class Nodes:
             hint = review.hint.strip() or f"another plan ({number} turned down)"
             control.hint(hint, "rejection", f"{number}: {experiment.id}, {plan.hypothesis}"[:500])
             # What a rejected plan was told beside is told to its successor too.
-            return Command(goto="plan", update={"hint": hint, "rejections": number})
+            return Command(
+                goto="plan", update={"hint": hint, "rejections": number, "problem": "", "revisions": 0}
+            )
         patch: dict[str, Any] = {"plan": plan.model_dump(mode="json"), "strategy": plan.strategy}
         if plan != experiment.plan:
             patch["repairs"] = [*experiment.repairs, EDITED]
@@ -164,18 +172,28 @@ class Nodes:
         """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
         runtime, experiment = self._open(state), self._tree(state)[state["current"]]
         assert experiment.plan is not None
-        used = state.get("hints_given", 0)  # the plan that was told them is settled
         if runtime.control.stops_now():
-            return {"tree": {experiment.id: {"failure": STOPPED}}, "running": [], "hints_used": used}
+            patch: dict[str, Any] = {"failure": STOPPED}
+            return {"tree": {experiment.id: patch}, "running": [], "problem": ""}
         ready = runtime.executor.prepare(experiment.plan, experiment.id)
         repairs = [*experiment.repairs, *ready.repairs]
-        patch: dict[str, Any] = {"repairs": repairs, "failure": ready.failure}
+        patch = {"repairs": repairs, "failure": ready.failure}
         patch["datasets"] = {name: card.model_dump(mode="json") for name, card in ready.datasets.items()}
         if ready.plan is not None:
             patch |= {"executed_plan": ready.plan.model_dump(mode="json"), "strategy": ready.plan.strategy}
         emit("prepared", id=experiment.id, rows=[card.rows for card in ready.datasets.values()],
              repairs=repairs, failure=ready.failure)  # fmt: skip
-        return {"tree": {experiment.id: patch}, "running": _dump(ready.trials), "hints_used": used}
+        return {
+            "tree": {experiment.id: patch},
+            "running": _dump(ready.trials),
+            "problem": ready.problem or "",
+        }
+
+    def carry_out(self, state: RunState) -> list[Send] | Literal["revise", "diagnose"]:
+        """A plan that cannot be carried out goes back to the Researcher, `MOST_REVISIONS` times."""
+        if state.get("problem") and state.get("revisions", 0) < MOST_REVISIONS:
+            return "revise"
+        return self.fan_out(state)
 
     def fan_out(self, state: RunState) -> list[Send] | Literal["diagnose"]:
         """One job for each trial that goes on; none left, or nothing to train on: diagnose."""
@@ -233,7 +251,10 @@ class Nodes:
             mode="json",
             include={"trials", "best_trial", "score", "reward", "secondary", "failure", "seconds"},
         )
-        return {"tree": {outcome.id: patch | {"diagnosis": diagnosis.model_dump(mode="json")}}}
+        return {
+            "tree": {outcome.id: patch | {"diagnosis": diagnosis.model_dump(mode="json")}},
+            "hints_used": state.get("hints_given", 0),  # the plan that was given them is settled
+        }
 
     def record(self, state: RunState) -> RunState:
         """Close the experiment: from here on it counts in the tree."""
@@ -262,6 +283,14 @@ class Nodes:
 
     def _tree(self, state: RunState) -> Tree:
         return self._open(state).reader.read(state["tree"])
+
+
+def _emit_planned(experiment: Experiment, hint: str = "") -> None:
+    plan = experiment.plan
+    assert plan is not None
+    emit("planned", id=experiment.id, parent=experiment.parent_id, direction=plan.direction,
+         strategy=plan.strategy, hypothesis=plan.hypothesis, trials=[t.note for t in plan.trials],
+         hint=hint)  # fmt: skip
 
 
 def _dump(trials: list[TrialRecord]) -> list[dict[str, Any]]:

@@ -81,6 +81,9 @@ class RunState(RunInput, total=False):
     ending: str
     """Why there is no further round; empty while there is one."""
     rung: int
+    problem: str
+    """Why the current plan cannot be carried out: the Researcher revises it. Empty if it can."""
+    revisions: int
     running: Annotated[list[dict[str, Any]], merge_trials]
     finish: dict[str, Any]
 

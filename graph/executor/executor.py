@@ -1,33 +1,29 @@
-"""The Executor: from a plan to evaluated trials, through the tools."""
+"""The Executor: from a plan to evaluated trials."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-
-from langchain_core.tools import BaseTool
+from pathlib import Path
 
 from ...errors import IntegrityError, PlanError
 from ...evaluation.results import Evaluation
-from ...tools.data_tool import PreparedData
-from ...tools.excerpt import brief
-from ...tools.training_tool import TrainingOutcome
 from ...training.causes import Cause, Problem
 from ...training.data.build import BuiltDataset
 from ...training.data.recipe import DataRecipe
 from ...training.jobs.job import JobFailed, JobResult
 from ...training.plan import TrainingPlan
+from ...training.training_context import TrainingOutcome
 from ..run.budget import Budget
 from ..tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
+from .data_builder import PreparedData
 from .preparation import Preparation
-from .protocol import RepairAgent, Revise
+from .protocol import RepairAgent
 from .recipe_repair import repair_recipe
 from .repair_rules import MAX_REPAIRS, TrainingRepair, repair_training
 
 CURVE_POINTS = 24
-MAX_EXCHANGES = 2
-"""Times that one plan goes back to the Researcher."""
 
 
 class Interrupted(Exception):
@@ -36,6 +32,15 @@ class Interrupted(Exception):
 
 # Looks at a data set and a training plan before time is spent on them; says what would go wrong.
 Preflight = Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]]
+
+# Builds a recipe's data set and checks it against dev and test. Raises PlanError.
+PrepareData = Callable[[DataRecipe], PreparedData]
+
+# Trains a plan on the data set with that fingerprint to the end of a rung.
+Train = Callable[[TrainingPlan, str, int], TrainingOutcome]
+
+# Scores weights (None: the base model) on the first so many items of `search` (None: all).
+Evaluate = Callable[[Path | None, int | None], Evaluation]
 
 
 @dataclass(frozen=True)
@@ -52,20 +57,18 @@ class BuiltRecipe:
 class Executor:
     """Carries out what a plan says; the only one who repairs it.
 
-    Rules repair first. A `repair_agent` is asked where they end; what still cannot be carried out goes back to the
-    Researcher through `revise`.
+    Rules repair first; a `repair_agent` is asked where they end.
     """
 
     def __init__(
         self,
-        prepare_data: BaseTool,
-        train: BaseTool,
-        evaluate: BaseTool,
+        prepare_data: PrepareData,
+        train: Train,
+        evaluate: Evaluate,
         preflight: Preflight,
         budget: Budget,
         rung_items: int,
         repair_agent: RepairAgent | None = None,
-        revise: Revise | None = None,
     ) -> None:
         self._prepare_data = prepare_data
         self._train = train
@@ -74,35 +77,20 @@ class Executor:
         self._budget = budget
         self._rung_items = rung_items
         self._repair_agent = repair_agent
-        self._revise = revise
 
     def baseline(self) -> Evaluation:
         """The base model on the whole of `search`."""
-        evaluation: Evaluation = self._evaluate.invoke({})
-        return evaluation
+        return self._evaluate(None, None)
 
     def prepare(self, plan: ExperimentPlan, experiment: str = "") -> Preparation:
-        """Build the data set, pass the gate, check every trial; repair, or have the plan revised.
+        """Build the data sets, check them against dev and test, check every trial, and repair what can be repaired.
 
         `experiment` is its id, for the record of what a model is asked. The same plan gives the same again.
         """
-        current, said = plan, list[str]()
-        for exchange in range(MAX_EXCHANGES + 1):
-            ready = self._attempt(current)
-            if self._repair_agent is not None:
-                ready = self._repair_agent.prepare(current, ready, self._attempt, experiment)
-            said += ready.repairs
-            if ready.problem is None or self._revise is None or exchange == MAX_EXCHANGES:
-                break
-            revised = self._revise(current, ready.problem, experiment)
-            if revised is None or revised == current:
-                said.append("the Researcher has no other plan")
-                break
-            why, what = brief(ready.problem, 400), brief(revised.hypothesis, 600)
-            said.append(f"the Researcher changed the plan ({why}): {what}")
-            current = revised
-        carried_out = ready.plan or current
-        return replace(ready, repairs=tuple(said), plan=None if carried_out == plan else carried_out)
+        ready = self._attempt(plan)
+        if self._repair_agent is not None:
+            ready = self._repair_agent.prepare(plan, ready, self._attempt, experiment)
+        return replace(ready, plan=None) if ready.plan == plan else ready
 
     def _attempt(self, plan: ExperimentPlan) -> Preparation:
         """The plan prepared by rules alone."""
@@ -135,9 +123,7 @@ class Executor:
         Raises Interrupted if the run was asked to stop, OSError if the disk is full.
         """
         for _ in range(MAX_REPAIRS + 1):
-            outcome: TrainingOutcome = self._train.invoke(
-                {"plan": trial.training, "dataset": dataset.fingerprint, "rung": rung}
-            )
+            outcome = self._train(trial.training, dataset.fingerprint, rung)
             trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
             if outcome.failure is None:
                 return self._score(trial, outcome)
@@ -155,7 +141,7 @@ class Executor:
         recipe = planned
         while True:
             try:
-                prepared: PreparedData = self._prepare_data.invoke({"recipe": recipe})
+                prepared = self._prepare_data(recipe)
                 break
             except PlanError as error:
                 cause: Cause | None = getattr(error, "cause", None)
@@ -225,7 +211,7 @@ class Executor:
         trial = trial.model_copy(update=_measured(trial, result))
         limit = None if outcome.last_rung else self._rung_items
         try:
-            evaluation: Evaluation = self._evaluate.invoke({"adapter": outcome.adapter, "limit": limit})
+            evaluation = self._evaluate(outcome.adapter, limit)
         except IntegrityError as error:
             return trial.model_copy(update={"status": "failed", "message": f"not eligible: {error}"})
         return trial.model_copy(

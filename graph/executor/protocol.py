@@ -1,4 +1,4 @@
-"""A repair_agent: whom the Executor asks once its own rules have had their turn. `llm.ExecutorAgent` is one."""
+"""What the Executor asks where its own rules end. `agent.repair_agent.ExecutorAgent` answers with a chat model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from .repair_rules import TrainingRepair
 
 # Builds a plan's data set by the rules, gate and preflight included; a plan that cannot be carried out is a result.
 Attempt = Callable[[ExperimentPlan], Preparation]
-
-# The Executor's report on an experiment's plan goes up, a changed plan comes down; None: the plan is given up.
-Revise = Callable[[ExperimentPlan, str, str], ExperimentPlan | None]
 
 
 class RepairAgent(Protocol):

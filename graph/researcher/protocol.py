@@ -179,6 +179,13 @@ class Researcher(Protocol):
         """One experiment that refines `request.context.node`, with `request.trials` different trials."""
         ...
 
+    def revise(self, plan: ExperimentPlan, problem: str, experiment: str) -> ExperimentPlan | None:
+        """The plan changed so that it can be carried out; None: there is no other plan, and it fails.
+
+        `problem` is the Executor's report, `experiment` the id of the plan's experiment.
+        """
+        ...
+
     def diagnose(self, evidence: Evidence) -> Diagnosis:
         """What the outcome says about the hypothesis, and what went wrong on the items still failed."""
         ...

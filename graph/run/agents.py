@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...evaluation.task import Task
-from ..executor.protocol import RepairAgent, Revise
+from ..executor.protocol import RepairAgent
 from ..llm.model_settings import ModelSettings
 from ..researcher import RESEARCHERS
 from ..researcher.context import ResearcherContext
@@ -25,7 +25,6 @@ class Agents:
 
     researcher: Researcher
     repair_agent: RepairAgent | None = None
-    revise: Revise | None = None
 
 
 def open_agents(settings: Settings, task: Task, directory: RunDirectory) -> Agents:
@@ -41,7 +40,7 @@ def open_agents(settings: Settings, task: Task, directory: RunDirectory) -> Agen
     chat = open_chat("researcher", settings.llm, ledger)
     researcher = open_researcher(ResearcherContext(settings, task, directory, chat))
     repair_agent = open_repair_agent(open_chat("executor", settings.llm, ledger), settings, task, directory)
-    return Agents(researcher, repair_agent, getattr(researcher, "revise", None))
+    return Agents(researcher, repair_agent)
 
 
 def _open_ledger(llm: ModelSettings, directory: RunDirectory) -> CallLedger:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from pydantic import TypeAdapter
 
@@ -17,9 +17,6 @@ from ...evaluation.grader.client import Grader, GraderClient
 from ...evaluation.task import Task
 from ...files import read_json, write_json
 from ...home import home
-from ...tools.data_tool import data_tool
-from ...tools.evaluation_tool import evaluation_tool
-from ...tools.training_tool import LAST_RUNG, TrainingContext, TrainingOutcome, training_tool
 from ...training.causes import Problem
 from ...training.data.build import BuiltDataset
 from ...training.jobs.job import JobStatus
@@ -29,6 +26,8 @@ from ...training.preflight import preflight
 from ...training.runners import LAUNCHERS
 from ...training.runners.job_runner import JobRunner
 from ...training.runners.protocol import LauncherOptions
+from ...training.training_context import LAST_RUNG, TrainingContext
+from ..executor.data_builder import DataBuilder
 from ..executor.executor import Executor, Preflight
 from ..memory.insight_store import InsightStore
 from ..memory.insights import Insight
@@ -47,7 +46,7 @@ from .settings import Settings
 
 _INSIGHTS = TypeAdapter(tuple[Insight, ...])
 
-# Trains a plan on a data set to its end with another seed; the adapter, None if it has failed. No agent's tool.
+# Trains a plan on a data set to its end with another seed; the adapter, None if it has failed.
 Retrain = Callable[[TrainingPlan, str, int], Path | None]
 
 
@@ -158,7 +157,7 @@ def assemble(
 ) -> Runtime:
     """Put a runtime together around a grader, a runner and a preflight check."""
     budget = Budget(settings.budget_seconds, Clock(directory.clock))
-    bench = TrainingContext(
+    training = TrainingContext(
         runner=runner,
         model=model,
         model_hash=model_hash(model),
@@ -172,29 +171,25 @@ def assemble(
         on_progress=_emit_progress,
     )
     store = _store("datasets") if settings.reuse else None
-    mind = open_agents(settings, task, directory)
+    agents = open_agents(settings, task, directory)
     executor = Executor(
-        prepare_data=data_tool(task, directory.datasets, store, grader),
-        train=training_tool(bench),
-        evaluate=evaluation_tool(grader),
+        prepare_data=DataBuilder(task, directory.datasets, store, grader).prepare,
+        train=training.train,
+        evaluate=lambda weights, limit: grader.evaluate(weights, "search", limit),
         preflight=check,
         budget=budget,
         rung_items=settings.rung_items,
-        repair_agent=mind.repair_agent,
-        revise=mind.revise,
+        repair_agent=agents.repair_agent,
     )
 
     def retrain(plan: TrainingPlan, dataset: str, seed: int) -> Path | None:
-        tool = training_tool(replace(bench, seed=seed))
-        return cast(
-            TrainingOutcome, tool.invoke({"plan": plan, "dataset": dataset, "rung": LAST_RUNG})
-        ).adapter
+        return replace(training, seed=seed).train(plan, dataset, LAST_RUNG).adapter
 
     return Runtime(
         settings=settings,
         task=task,
         directory=directory,
-        researcher=mind.researcher,
+        researcher=agents.researcher,
         executor=executor,
         grader=grader,
         runner=runner,

@@ -22,6 +22,7 @@ from ...errors import InputError, TrexError
 from ..app import build_graph
 from ..executor.executor import Interrupted
 from ..nodes import Nodes
+from ..planning import MOST_REVISIONS
 from ..state import RunInput
 from ..steering.control import Control, RequestPoller, interrupt_main_thread
 from .directory import RunDirectory, explain_write_error
@@ -32,8 +33,9 @@ from .settings import Settings
 # Shown the plan and what was wrong with the last answer; returns a `review.Review` as a dictionary.
 Approve = Callable[[dict[str, Any]], dict[str, Any]]
 
-# Supersteps of a round besides its rungs (two each): select, plan, approve, prepare, diagnose, record.
-_STEPS_A_ROUND = 6
+# Supersteps of a round besides its rungs (two each): select, diagnose, record; and for the plan and each of its
+# revisions plan, approve, prepare.
+_STEPS_A_ROUND = 3 + 3 * (1 + MOST_REVISIONS)
 
 
 class Session:

@@ -38,17 +38,23 @@ class Review(BaseModel):
         return {"decision": decision.strip().lower(), "hint": hint.strip()}
 
 
-def question(experiment: Experiment, plan: ExperimentPlan, problem: str) -> dict[str, Any]:
-    """The question to a person: the plan, the problem of their last answer, and how to answer."""
+def question(
+    experiment: Experiment, plan: ExperimentPlan, problem: str, revised_for: str = ""
+) -> dict[str, Any]:
+    """The question to a person: the plan, the problem of their last answer, and how to answer.
+
+    `revised_for` says why the plan before it could not be carried out.
+    """
+    why = f" It replaces a plan that could not be carried out: {revised_for}" if revised_for else ""
     return {
-        "question": f"Carry out this plan for {experiment.id}, which refines {experiment.parent_id}?",
+        "question": f"Carry out this plan for {experiment.id}, which refines {experiment.parent_id}?{why}",
         "problem": problem,
         "plan": plan.model_dump(mode="json"),
         "answers": ANSWERS,
     }
 
 
-def revised(plan: ExperimentPlan, review: Review) -> ExperimentPlan:
+def edited_plan(plan: ExperimentPlan, review: Review) -> ExperimentPlan:
     """The plan after the review. Raises ValidationError for an edited plan that is not valid."""
     if review.decision != "edit":
         return plan

@@ -33,9 +33,9 @@ from trex.evaluation.grader.service import GraderService
 from trex.evaluation.results import Evaluation
 from trex.evaluation.task import GenerationSettings, Message, Task
 from trex.files import hash_folder, read_json, read_jsonl, write_json, write_jsonl
+from trex.graph.executor.data_builder import DataBuilder
 from trex.graph.report.integrity import check_integrity
 from trex.graph.tree.experiment import ExperimentPlan
-from trex.tools.data_tool import data_tool
 from trex.training.data.build import build
 from trex.training.data.recipe import DataRecipe
 from trex.training.data.sources import check_sources
@@ -311,12 +311,13 @@ def test_a_hub_reference_that_is_a_folder_here(bench: Bench, monkeypatch: pytest
 
 
 def test_a_source_that_is_swapped_during_a_run(bench: Bench) -> None:
-    prepare = data_tool(bench.task, bench.run / "datasets", None, bench.grading)  # type: ignore[arg-type]
-    prepare.invoke({"recipe": stream()})
-    prepare.invoke({"recipe": stream("train", {"op": "sample", "n": 30})})
+    builder = DataBuilder(bench.task, bench.run / "datasets", None, bench.grading)  # type: ignore[arg-type]
+    recipe = DataRecipe.model_validate(stream())
+    builder.prepare(recipe)
+    builder.prepare(DataRecipe.model_validate(stream("train", {"op": "sample", "n": 30})))
     write_jsonl(bench.folder / "train.jsonl", tickets(80, 7000))
     with pytest.raises(IntegrityError, match=r"source 'train' .* changed since this run first opened it"):
-        prepare.invoke({"recipe": stream()})
+        builder.prepare(recipe)
     opened = [entry for entry in audit.read(bench.run) if entry.what == "open_sources"]
     assert [entry.who for entry in opened] == ["data builder", "data builder"]
 

@@ -10,31 +10,28 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.tools import StructuredTool
 from pydantic import ValidationError
 from support.chat import Call, FakeChat, Replies, down
 from support.plans import training_plan
 from support.recipes import reviews, task_in
 from trex.errors import IntegrityError, PlanError
 from trex.evaluation.grader.client import Grader
-from trex.evaluation.results import ContaminationReport
+from trex.evaluation.results import ContaminationReport, Evaluation
 from trex.evaluation.task import Task
 from trex.files import read_jsonl
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.executor.agent.executor_schemas import Prepared, TrainingChange, training_change
 from trex.graph.executor.agent.recipe_differences import differences
 from trex.graph.executor.agent.repair_agent import ExecutorAgent, open_repair_agent
+from trex.graph.executor.data_builder import DataBuilder
 from trex.graph.executor.executor import Executor, Interrupted
 from trex.graph.executor.preparation import Preparation
-from trex.graph.executor.protocol import Revise
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.protocol import ModelBudgetSpent
 from trex.graph.run.budget import Budget, Clock
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.settings import Settings
 from trex.graph.tree.experiment import DatasetCard, ExperimentPlan, TrialPlan, TrialRecord
-from trex.tools.data_tool import data_tool
-from trex.tools.training_tool import TrainingOutcome
 from trex.training.causes import Cause, Problem
 from trex.training.data.build import BuiltDataset
 from trex.training.data.operators.dedup import Dedup
@@ -47,6 +44,7 @@ from trex.training.jobs.job import JobFailed
 from trex.training.methods.protocol import MAIN
 from trex.training.methods.sft import SftStage
 from trex.training.plan import TrainingPlan
+from trex.training.training_context import TrainingOutcome
 
 LABELLED = Threshold(column="rating", below=-1, above=1)
 
@@ -116,7 +114,6 @@ def make_bench(
     problems: Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]] = lambda dataset, plan: [],
     failures: Sequence[tuple[Cause, str]] = (),
     log: str = "",
-    revise: Revise | None = None,
     model: bool = True,
 ) -> Bench:
     task = task or load(smoke=True)
@@ -138,15 +135,17 @@ def make_bench(
         cause, message = failures[min(len(trained), len(failures)) - 1]
         return TrainingOutcome(trial=name, total_steps=12, last_rung=False, failure=JobFailed(cause, message))
 
+    def never(weights: Path | None, limit: int | None) -> Evaluation:
+        raise AssertionError("no training of these tests succeeds")
+
     executor = Executor(
-        prepare_data=data_tool(task, directory.datasets, None, cast(Grader, gate)),
-        train=StructuredTool.from_function(func=train, name="train", description="trains"),
-        evaluate=StructuredTool.from_function(func=lambda: None, name="evaluate", description="none"),
+        prepare_data=DataBuilder(task, directory.datasets, None, cast(Grader, gate)).prepare,
+        train=train,
+        evaluate=never,
         preflight=problems,
         budget=Budget(None, Clock(tmp_path / "clock.json")),
         rung_items=10,
         repair_agent=repair_agent,
-        revise=revise,
     )
     return Bench(tmp_path, executor, chat, gate, trained, repair_agent)
 
@@ -334,40 +333,10 @@ def test_what_the_model_says_is_recorded_without_marks(bench: MakeBench) -> None
 # -- back to the Researcher ----------------------------------------------------------------------------------
 
 
-def test_the_researcher_changes_what_cannot_be_carried_out(bench: MakeBench) -> None:
-    reports: list[str] = []
-
-    def revise(plan: ExperimentPlan, report: str, experiment: str) -> ExperimentPlan:
-        reports.append(f"{experiment}: {report}")
-        return plan_of().model_copy(update={"hypothesis": "Ratings it is."})
-
-    b = bench([CANNOT, {}], revise=revise)
-    ready = b.prepare(BROKEN)
-    assert ready.failure is None and MAIN in ready.datasets
-    assert ready.plan is not None and ready.plan.hypothesis == "Ratings it is."
-    assert (
-        len(reports) == 1 and reports[0].startswith("e003: ") and "It needs: A plan on ratings." in reports[0]
-    )
-    assert ready.repairs[1].startswith("the Researcher changed the plan (")
-    assert ready.repairs[1].endswith("Ratings it is.") and len(ready.repairs) == 2
-
-
-def test_two_exchanges_at_most(bench: MakeBench) -> None:
-    asked: list[str] = []
-
-    def revise(plan: ExperimentPlan, report: str, experiment: str) -> ExperimentPlan:
-        asked.append(report)
-        return plan_of(Threshold(column=f"column{len(asked)}", below=-1, above=1))
-
-    ready = bench(lambda asked: CANNOT, revise=revise).prepare(BROKEN)
-    assert len(asked) == 2 and ready.failure is not None and "no column 'column2'" in ready.failure
-    assert ready.plan is not None and ready.plan.recipes[MAIN] != BROKEN.recipes[MAIN]
-
-
-def test_a_researcher_without_another_plan_lets_it_fail(bench: MakeBench) -> None:
-    ready = bench([CANNOT], revise=lambda *asked: None).prepare(BROKEN)
-    assert ready.failure is not None and ready.plan is None
-    assert ready.repairs[-1] == "the Researcher has no other plan"
+def test_the_report_says_what_a_plan_would_need(bench: MakeBench) -> None:
+    ready = bench([CANNOT]).prepare(BROKEN)
+    assert ready.problem is not None and "It needs: A plan on ratings." in ready.problem
+    assert ready.plan is None and len(ready.repairs) == 1
 
 
 # -- without an answer ---------------------------------------------------------------------------------------

@@ -107,6 +107,10 @@ def check(name: str, task: Task, folder: Path) -> None:
     assert plan.strategy != "establish_baseline" and len(plan.trials) == TRIALS
     assert '"movies"' in plan.model_dump_json()
 
+    revised = one.revise(plan, "the recipe leaves no rows", "e001")
+    assert revised == other.revise(plan, "the recipe leaves no rows", "e001")
+    assert revised is None or revised != plan
+
     failed = Experiment(
         id="e001",
         parent_id="e000",

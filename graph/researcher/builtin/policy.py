@@ -92,6 +92,9 @@ class BuiltinResearcher:
         word = "As asked" if followed else "The hint names nothing that this policy can still try"
         return plan.model_copy(update={"hypothesis": f"{word} ({request.hint!r}). {plan.hypothesis}"})
 
+    def revise(self, plan: ExperimentPlan, problem: str, experiment: str) -> None:
+        """No other plan: what failed is a result of its direction, and the next round plans with it."""
+
     def diagnose(self, evidence: Evidence) -> Diagnosis:
         """See `diagnosis.read_outcome`; switched off, the verdict alone."""
         return read_outcome(evidence) if self._diagnosis else verdict_only(evidence)

@@ -1,4 +1,4 @@
-"""The training tool: LoRA fine-tuning with TRL, as a job that outlives its caller."""
+"""Training as a typed function: a plan on a data set, up to a rung, as a job that outlives its caller."""
 
 from __future__ import annotations
 
@@ -6,29 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from ..training.data.build import BuiltDataset
-from ..training.jobs.identity import make_trial
-from ..training.jobs.job import Job, JobFailed, JobResult, Trial
-from ..training.plan import TrainingPlan, rung_steps
-from ..training.runners.job_runner import JobRunner, OnProgress
+from .data.build import BuiltDataset
+from .jobs.identity import make_trial
+from .jobs.job import Job, JobFailed, JobResult, Trial
+from .plan import TrainingPlan, rung_steps
+from .runners.job_runner import JobRunner, OnProgress
 
 LAST_RUNG = 1_000
 """A rung past the end of every schedule: the whole of it."""
 
 
-class TrainArguments(BaseModel):
-    """Input of the tool `train`."""
-
-    plan: TrainingPlan = Field(description="The training configuration")
-    dataset: str = Field(description="Fingerprint of a data set made by `prepare_data`")
-    rung: int = Field(default=0, ge=0, description="How far to train: the number of the rung, from 0")
-
-
 class TrainingOutcome(BaseModel):
-    """What `train` returns: the trial, and its result or the failure with a cause."""
+    """What `TrainingContext.train` returns: the trial, and its result or the failure with a cause."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
 
@@ -77,27 +68,20 @@ class TrainingContext:
         """Where the trial's rungs end, in steps."""
         return rung_steps(trial.total_steps, self.rungs)
 
+    def train(self, plan: TrainingPlan, dataset: str, rung: int) -> TrainingOutcome:
+        """Train to the end of a rung; `dataset` is the fingerprint of a data set of the run.
 
-def training_tool(bench: TrainingContext) -> BaseTool:
-    """The tool `train`. A failure of the training is an outcome, not an exception."""
-
-    def train(plan: TrainingPlan, dataset: str, rung: int = 0) -> TrainingOutcome:
-        job = bench.job(plan, BuiltDataset.open(bench.datasets / dataset), rung)
+        Blocks until the job is done. A failure of the training is an outcome, not an exception.
+        """
+        job = self.job(plan, BuiltDataset.open(self.datasets / dataset), rung)
         known = TrainingOutcome(
             trial=job.trial.id,
             total_steps=job.trial.total_steps,
             last_rung=job.stop_step == job.trial.total_steps,
         )
         try:
-            result = bench.runner.run(job, bench.deadline(), bench.on_progress)
+            result = self.runner.run(job, self.deadline(), self.on_progress)
         except JobFailed as failure:
             return known.model_copy(update={"failure": failure})
         adapter = job.folder / "rungs" / str(job.rung) / "adapter"
         return known.model_copy(update={"result": result, "adapter": adapter})
-
-    return StructuredTool.from_function(
-        func=train,
-        name="train",
-        description="Fine-tune the base model with LoRA on a prepared data set up to a rung of its schedule.",
-        args_schema=TrainArguments,
-    )
