@@ -66,7 +66,7 @@ def _load(path: Path, stamp: tuple[int, int], prompt: Prompt | None, answer_colu
                     raise ValueError("the column 'reference' must hold the prompt's answer: rename it")
             found[item["id"]] = item
         except ValueError as error:
-            raise InputError(f"{path}:{number}: {error}; mend the line or the prompt") from error
+            raise InputError(f"{path}:{number}: {error}; correct the line or the prompt") from error
     if not found:
         raise InputError(f"{path} is empty: write at least one JSON object a line")
     return [found[row_id] for row_id in sorted(found)]

@@ -49,7 +49,7 @@ class Scored(BaseModel):
 def score_predictions(task: str, lines: Iterable[Mapping[str, Any]], *, upstream: bool = False) -> Scored:
     """Score predictions with the scorer of 'TASK' or 'TASK:SUBTASK'.
 
-    With `upstream`, by the official scorer's rules to the letter, else by the mended ones. Without a subtask,
+    With `upstream`, exactly by the official scorer's rules, else by the corrected ones. Without a subtask,
     a task that has some reads each row's own from its column `subtask`. Raises InputError for a name that is
     not known, for no lines, and for a line that lacks a field or a column.
     """
