@@ -51,7 +51,7 @@ def write_model_card(
 def model_card(task: Task, experiment: Experiment, trial: TrialRecord, finish: FinishRecord) -> str:
     """The card's text. Paths in its snippet are relative to the card's folder, which holds `adapter/`."""
     parts = [
-        _front_matter(task),
+        _front_matter(task, trial),
         _opening(task, trial, finish),
         _scores(task, finish),
         ["## Use", "", "```python", *snippet(task).splitlines(), "```", ""],
@@ -97,11 +97,11 @@ def _is_hub_id(name: str) -> bool:
     return name not in (EMBEDDED_MODEL, TINY_MODEL) and "/" in name and "@" not in name
 
 
-def _front_matter(task: Task) -> Iterator[str]:
+def _front_matter(task: Task, trial: TrialRecord) -> Iterator[str]:
     fields: dict[str, object] = {"library_name": "peft", "pipeline_tag": "text-generation"}
     if _is_hub_id(task.base_model) and not Path(task.base_model).exists():
         fields["base_model"] = task.base_model
-    fields["tags"] = ["lora", "sft", "trex", task.name]
+    fields["tags"] = [trial.training.weights.kind, trial.training.stage.method, "trex", task.name]
     fields["metrics"] = [task.metric]
     yield "---"
     yield yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).rstrip()
@@ -110,7 +110,7 @@ def _front_matter(task: Task) -> Iterator[str]:
 
 
 def _opening(task: Task, trial: TrialRecord, finish: FinishRecord) -> Iterator[str]:
-    yield f"# {escape(task.name)}: a LoRA adapter for {escape(Path(task.base_model).name)}"
+    yield f"# {escape(task.name)}: {escape(Path(task.base_model).name)}, fine-tuned"
     yield ""
     yield escape(task.requirement)
     yield ""

@@ -1,6 +1,6 @@
 """Documents of runs that an earlier version of TREX made, read into their present form.
 
-Version 1 (TREX 0.1.0): one flat `training` object a trial, one `recipe` and one `dataset` an experiment, and other
+Schema version 1: one flat `training` object a trial, one `recipe` and one `dataset` an experiment, and other
 names of some fields. Version 2: weights and stages, named recipes and data sets. Files are never rewritten.
 """
 

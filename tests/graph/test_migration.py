@@ -1,4 +1,4 @@
-"""A run of version 0.1.0, written by hand, is read by this version: settings, tree, end, winner, calls, report."""
+"""A run of schema version 1, written by hand, is read by this version: settings, tree, end, winner, calls, report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trex.files import read_json, write_json, write_yaml
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import load_run
 from trex.graph.app import build_graph
-from trex.graph.finish.winner import _read
+from trex.graph.finish.replay import _read
 from trex.graph.llm.call_ledger import read_calls
 from trex.graph.run.budget import read_clock
 from trex.graph.run.directory import RunDirectory
@@ -96,7 +96,7 @@ def old_tree() -> dict[str, Any]:
 
 @pytest.fixture
 def old_run(tmp_path: Path, fresh_home: Path) -> Path:
-    """The directory of a finished run as version 0.1.0 left it, with a checkpoint of its tree."""
+    """The directory of a finished run of schema version 1, with a checkpoint of its tree."""
     path = tmp_path / "old"
     (path / "trials").mkdir(parents=True)
     settings = SETTINGS | {"directory": str(path)}
@@ -154,7 +154,7 @@ def test_summary_and_report_are_made(old_run: Path) -> None:
     best = run.summary.best
     assert best is not None and (best.trial, best.dev) == ("t1", 0.9)
     assert [check.name for check in best.regression_checks] == ["knowledge"]
-    assert run.summary.spend["cost_usd"] == 0.25 and run.summary.spend["active_seconds"] == 11.5
+    assert run.summary.spend.cost_usd == 0.25 and run.summary.spend.active_seconds == 11.5
     assert read_clock(old_run / "clock.json").overhead_seconds == 1.25
     page, text, store = run.write_report()
     assert "first plan" in page.read_text() and "45 rows" in text.read_text() and store.exists()

@@ -14,11 +14,14 @@ from support.places import REPOSITORY
 from trex import Task, build_graph
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.store.tables import TABLES
+from trex.graph.tree.experiment import ExperimentPlan
 from trex.graph.tree.policies import POLICIES
 from trex.training.data.build import preview
 from trex.training.data.operators import operators
 from trex.training.data.operators.protocol import Operator
 from trex.training.data.recipe_file import recipe_from_yaml
+from trex.training.methods.sft import SftStage
+from trex.training.weights.lora import LoraWeights
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -51,6 +54,17 @@ def test_the_graph_is_drawn_as_it_is() -> None:
     assert blocks(page("architecture"), "mermaid") == [
         build_graph().get_graph().draw_mermaid().strip() + "\n"
     ]
+
+
+def test_the_example_of_a_plan_is_valid_and_its_tables_name_every_setting() -> None:
+    [text] = blocks(page("plans"), "yaml")
+    plan = ExperimentPlan.model_validate(yaml.safe_load(text))
+    assert [trial.training.stage.recipe for trial in plan.trials] == ["main", "mixed"]
+    settings = SftStage.model_json_schema()["properties"] | LoraWeights.model_json_schema()["properties"]
+    told = rows(page("plans"))
+    for name in settings.keys() - {"method", "kind"}:
+        assert told[name] == [f"`{json.dumps(settings[name]['default'])}`", settings[name]["description"]]
+    assert told.keys() <= settings.keys()
 
 
 def test_recipes_can_be_carried_out() -> None:
