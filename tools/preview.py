@@ -47,7 +47,7 @@ def preview_tool(task: Task) -> BaseTool:
 
     def preview_recipe(recipe: DataRecipe) -> str:
         found = preview(recipe, task, MAX_ROWS)
-        return quoted(_told(found.rows, found.steps), "a preview of the recipe's rows")
+        return quoted(_summary(found.rows, found.steps), "a preview of the recipe's rows")
 
     return agent_tool(
         preview_recipe,
@@ -58,7 +58,7 @@ def preview_tool(task: Task) -> BaseTool:
     )
 
 
-def _told(rows: Sequence[Row], steps: Sequence[StepCount]) -> str:
+def _summary(rows: Sequence[Row], steps: Sequence[StepCount]) -> str:
     lines = ["rows after each step:"]
     lines += [
         f"  {step.where if step.op != 'load' else f'load {step.stream}'}: {step.rows}" for step in steps

@@ -1,6 +1,6 @@
-"""The rows tool: real rows of a task's sources, so that a recipe is written for what is there.
+"""The rows tool: real rows of a task's sources, so that a recipe fits the data.
 
-Rows come through the same guarded door as a recipe's: by a source's name, never by a path, never dev or test.
+Rows are loaded as for a recipe: by a source's name, never by a path, never from dev or test.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CELL = 400
 """Characters of a value that are shown."""
 
-_FEW = 12  # different values that are counted one by one
+_MOST_COUNTED = 12  # different values that are counted one by one
 
 
 class RowsArguments(BaseModel):
@@ -85,9 +85,11 @@ def rows_tool(task: Task) -> BaseTool:
         lines = [f"source {source}: {len(rows)} rows; columns: {', '.join(_kinds(rows, names))}"]
         if where or contains is not None:
             lines.append(f"with these conditions: {len(chosen)} rows ({len(chosen) / len(rows):.1%})")
-        lines += [f"{name}: {told}" for name in names if (told := _told(column(chosen, name)))]
-        picked = take(choose(chosen, sample, f"look/{seed}"), range(min(sample, len(chosen))))
-        examples = [_example(row, shown) for row in arrow(picked).to_pylist()]
+        lines += [
+            f"{name}: {summary}" for name in names if (summary := _column_summary(column(chosen, name)))
+        ]
+        sampled = take(choose(chosen, sample, f"look/{seed}"), range(min(sample, len(chosen))))
+        examples = [_example(row, shown) for row in arrow(sampled).to_pylist()]
         return quoted(fitting([*lines, *examples]), f"rows of the source {source}")
 
     return agent_tool(
@@ -124,14 +126,14 @@ def _containing(rows: Dataset, wanted: str, names: Sequence[str]) -> Dataset:
     return take(rows, found)
 
 
-def _told(values: Sequence[Any]) -> str:
+def _column_summary(values: Sequence[Any]) -> str:
     """A column in a line: counts of few values, quartiles of numbers, lengths of texts."""
     present = [value for value in values if value is not None]
     if not present:
         return "no values" if values else ""
     missing = f"; {len(values) - len(present)} missing" if len(present) < len(values) else ""
     counts = Counter(brief(json.dumps(value, ensure_ascii=False, default=str), 60) for value in present)
-    if len(counts) <= _FEW:
+    if len(counts) <= _MOST_COUNTED:
         ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return ", ".join(f"{value} {count}" for value, count in ordered) + missing
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):

@@ -1,4 +1,4 @@
-"""Building: a recipe and a task become a sealed data set, known by a fingerprint of all that made it."""
+"""Building: a recipe and a task become a sealed data set, named by a fingerprint of everything that determines it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class EmptyDataset(PlanError):
     cause: Cause = "empty"
 
     def __init__(self, step: str, before: int) -> None:
-        super().__init__(f"empty after {step}: none of {before} rows is left; loosen it or leave it out")
+        super().__init__(f"empty after {step}: none of {before} rows is left; relax it or leave it out")
         self.step = step
 
 
@@ -66,7 +66,7 @@ class StepCount(BaseModel):
 
 
 class BuildReport(BaseModel):
-    """How a data set came about, and what it holds."""
+    """How a data set was made, and what it holds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -125,7 +125,7 @@ def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | Non
     `reuse_root`, or built; then published in `reuse_root`.
 
     Raises PlanError for a recipe that cannot be carried out (EmptyDataset if it leaves no rows), InputError
-    for a fault of the task's files. Nothing half-written is ever found under its name.
+    for a fault of the task's files. A folder under that name is always complete.
     """
     name = recipe_fingerprint(recipe, task)
     folder = out_root / name

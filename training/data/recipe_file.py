@@ -1,4 +1,4 @@
-"""Recipes as YAML: what a person reads, edits and hands on, and what reproduces a data set."""
+"""Recipes as YAML files."""
 
 from __future__ import annotations
 

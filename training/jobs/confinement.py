@@ -1,7 +1,7 @@
 """What a training worker may touch: the libraries, its base model, its data set, its own folder. Nothing else.
 
 Not the task's dev and test files, nor other trials, the run's evaluations and predictions, or the user's home.
-Where the kernel has no Landlock, the worker works on and says so; `TREX_REQUIRE_CONFINEMENT=1` forbids that.
+Where the kernel has no Landlock, the worker runs unconfined and says so; `TREX_REQUIRE_CONFINEMENT=1` forbids that.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ...home import home
 from .job import Trial
 
 REQUIRE = "TREX_REQUIRE_CONFINEMENT"
-"""Environment variable: with '1', a worker that can't be confined trains nothing."""
+"""Environment variable: with '1', a worker that cannot be confined does not train."""
 
 SCRATCH = "tmp"
-"""The worker's folder for temporary files, in its trial's folder: /tmp is everybody's."""
+"""The worker's folder for temporary files, in its trial's folder; /tmp is shared with other processes."""
 
 _PROGRAMS = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt", "/nix/store")
 _FACTS = ("/etc", "/proc", "/sys")
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
-# Compilers of kernels keep what they made in the user's home, which is out of reach.
+# Compilers of kernels write to the user's home, which the worker cannot reach.
 _CACHES = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH")
 _ROOT = Path(__file__).parents[2]
 _SHARED_MEMORY = Path("/dev/shm")
@@ -53,7 +53,7 @@ def confine(trial: Trial, folder: Path) -> str:
     """Confine this process to what training this trial needs; returns 'Landlock ABI n' or 'not confined'.
 
     To be called while there is one thread, before data is read. Raises TrexError if confinement is required
-    and does not come about.
+    and not possible.
     """
     check_requirement()
     if not landlock.abi():
@@ -121,4 +121,4 @@ def _own_code() -> Iterator[Path]:
 
 def _use_own_scratch(scratch: Path) -> None:
     os.environ |= {"TMPDIR": str(scratch)} | {name: str(scratch / "cache") for name in _CACHES}
-    tempfile.tempdir = None  # forget the place that was found before
+    tempfile.tempdir = None  # discard the folder found before

@@ -1,4 +1,4 @@
-"""A trial, its jobs, and the files through which a job speaks.
+"""A trial, its jobs, and the files a job writes.
 
 A trial is one training configuration run once; its id is the hash of everything that determines its weights.
 A job is (trial, rung): train from the trial's last sealed checkpoint to the rung's last step. On disk:

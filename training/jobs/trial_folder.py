@@ -129,7 +129,7 @@ class TrialFolder:
         return counts[str(rung)]
 
     def locked(self) -> bool:
-        """Whether a worker holds the lock. The probe takes it for an instant, which a new worker sits out."""
+        """Whether a worker holds the lock. The probe takes it for an instant; a new worker waits longer than that."""
         if not self.lock_file.exists():
             return False
         file = try_lock(self.lock_file)
@@ -172,7 +172,7 @@ class StatusReader:
 
 
 def read_result(path: Path) -> JobResult | None:
-    """A result.json as it stands; None if it is missing or torn."""
+    """A result.json as it stands; None if it is missing or cut short."""
     return _read(path, JobResult)
 
 
@@ -183,7 +183,7 @@ def _read_attempts(path: Path) -> dict[str, int]:
 
 
 def _read(path: Path, model: type[_Model]) -> _Model | None:
-    """A model from a file; None if the file is missing or, after a power cut, torn."""
+    """A model from a file; None if the file is missing or, after a power cut, cut short."""
     try:
         return model.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):

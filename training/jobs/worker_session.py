@@ -1,6 +1,6 @@
-"""A worker's side of the job protocol: lock, attempts, heartbeat, result. Knows nothing of torch.
+"""A worker's side of the job protocol: lock, attempts, heartbeat, result. Does not import torch.
 
-`work` runs any training function under it; the real one is in `worker`.
+`work` runs any training function under it; the one that trains is in `worker`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .job import Job, JobFailed, JobResult, JobStatus
 from .trial_folder import Failure, TrialFolder
 
 LOCK_TAKEN = 75
-"""Exit status of a worker that found another one at work (EX_TEMPFAIL)."""
+"""Exit status of a worker that found another one running (EX_TEMPFAIL)."""
 
 _LOCK_PATIENCE = 0.5  # seconds; longer than any probe of `TrialFolder.locked`
 _HEARTBEAT = 2.0
@@ -38,7 +38,7 @@ class LockTaken(Exception):
 
 
 class WorkerSession:
-    """One worker's hold on one job. As a context manager it holds the lock and beats until the end."""
+    """One worker at one job. As a context manager it holds the lock and writes the heartbeat until the end."""
 
     def __init__(self, folder: TrialFolder, rung: int, stop_step: int) -> None:
         self.folder = folder
@@ -47,25 +47,27 @@ class WorkerSession:
         self.attempts = 0
         self.confinement = NOT_CONFINED
         self._lock_file: IO[str] | None = None
-        self._guard = threading.Lock()
+        self._status_lock = threading.Lock()
         self._ended = threading.Event()
         self._written = 0.0
         self._fields: dict[str, Any] = {"state": "starting"}
-        self._beat = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+        self._heartbeat_thread = threading.Thread(
+            target=self._write_heartbeats, name="heartbeat", daemon=True
+        )
 
     def __enter__(self) -> WorkerSession:
         self._lock_file = _take_lock(self.folder.lock_file)
         self.attempts = self.folder.count_attempt(self.job.rung)
         self.folder.failure_file(self.job.rung).unlink(missing_ok=True)
         self._write_status()
-        self._beat.start()
+        self._heartbeat_thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._beat.join()
+        self._heartbeat_thread.join()
         if self._lock_file is not None:
             self._lock_file.close()
 
@@ -74,7 +76,7 @@ class WorkerSession:
 
         Written at most 4 times a second unless the state changes.
         """
-        with self._guard:
+        with self._status_lock:
             changed = fields.get("state", self._fields["state"]) != self._fields["state"]
             self._fields.update(fields)
             if changed or time.monotonic() - self._written >= _STATUS_INTERVAL:
@@ -103,14 +105,14 @@ class WorkerSession:
         return result
 
     def fail(self, cause: Cause, message: str) -> None:
-        """Write failure.json and say so in the status."""
+        """Write failure.json and set the status to failed."""
         failure = Failure.of(self.job.rung, cause, message)
         write_atomic(self.folder.failure_file(self.job.rung), failure.model_dump_json(indent=1) + "\n")
         self.update(state="failed", message=f"{cause}: {message}")
 
-    def _keep_beating(self) -> None:
+    def _write_heartbeats(self) -> None:
         while not self._ended.wait(_HEARTBEAT):
-            with self._guard:
+            with self._status_lock:
                 self._write_status()
 
     def _write_status(self) -> None:
@@ -169,9 +171,9 @@ def work(path: Path, rung: int, stop_step: int, train: Callable[[WorkerSession],
 
 
 def _take_lock(path: Path) -> IO[str]:
-    patience = time.monotonic() + _LOCK_PATIENCE
+    deadline = time.monotonic() + _LOCK_PATIENCE
     while (file := try_lock(path)) is None:
-        if time.monotonic() > patience:
+        if time.monotonic() > deadline:
             raise LockTaken
         time.sleep(0.02)
     file.truncate(0)

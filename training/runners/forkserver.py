@@ -44,7 +44,7 @@ def serve() -> None:
 
 
 def _become_worker(request: dict[str, Any]) -> None:
-    """In the child: cut every tie to the server, run the job, end."""
+    """In the child: detach from the server, run the job, end."""
     status = 1
     try:
         os.setsid()

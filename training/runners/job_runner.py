@@ -86,7 +86,7 @@ class JobRunner:
         """Submit, or attach to what runs, wait, and submit again until there is a result or a cause."""
         folder, deaths, furthest = TrialFolder(job.folder), 0, 0
         while (result := self._known(job)) is None:
-            # A cause still here does not last, or a run before this one left it without killing anybody.
+            # A cause that is still here does not last, or its writer stopped before it ended the worker.
             folder.cause_file.unlink(missing_ok=True)
             if not folder.locked():
                 folder.failure_file(job.rung).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """What a launcher is: it runs one job somewhere, and knows nothing of results, reuse or rungs.
 
-A job speaks through its trial's folder (see `training.jobs.job`): the launcher makes sure that a worker fills it. A
-worker that dies is started again by `JobRunner`, not by the launcher.
+A job's status, log and result are files in its trial's folder (see `training.jobs.job`); the launcher makes sure that
+a worker writes them. A worker that dies is started again by `JobRunner`, not by the launcher.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ _ANSWER_SECONDS = 180.0  # the first answer waits for the imports, on a busy mac
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """The environment of workers: what they need, no keys of anybody, no network, `threads` threads."""
+    """The environment of workers: what they need, no API keys, no network, `threads` threads."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -56,7 +56,7 @@ def worker_environment(threads: int) -> dict[str, str]:
         # The thread pools of numpy and of Arrow's allocator would make the fork server multi-threaded.
         "OPENBLAS_NUM_THREADS": "1",
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
-        # Threads that spin while they wait take the core from the job next door.
+        # Threads that spin while they wait take CPU time from other jobs.
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "0",
         "TOKENIZERS_PARALLELISM": "false",
@@ -166,7 +166,7 @@ class ForkServer:
                 try:
                     pid = self._ask(self._running_server(), json.dumps(request).encode() + b"\n")
                 except BaseException:
-                    self._end_server()  # an answer nobody read would be taken for the next one's
+                    self._end_server()  # an answer that was not read would be taken for the next one
                     raise
                 if pid is not None:
                     return Started(pid)
@@ -205,8 +205,8 @@ class ForkServer:
         return int(json.loads(answer)["pid"]) if answer.endswith(b"\n") else None
 
     def _end_server(self) -> str:
-        """End the server if there is one; returns its last line of complaint."""
-        complaint = "it gave no reason"
+        """End the server if there is one; returns the last line of its stderr."""
+        last_line = "it gave no reason"
         if self._server is not None:
             for pipe in (self._server.stdin, self._server.stdout):
                 if pipe is not None:
@@ -217,14 +217,14 @@ class ForkServer:
         if self._errors is not None:
             self._errors.seek(0)
             lines = self._errors.read().decode(errors="replace").strip().splitlines()
-            complaint = lines[-1] if lines else complaint
+            last_line = lines[-1] if lines else last_line
             self._errors.close()
             self._errors = None
-        return complaint
+        return last_line
 
 
 def _close_quietly(pipe: IO[bytes]) -> None:
-    """Close a pipe whose other end may be gone; unsent bytes went nowhere anyway."""
+    """Close a pipe whose other end may be gone; unsent bytes are lost."""
     try:
         pipe.close()
     except BrokenPipeError:
