@@ -1,6 +1,6 @@
-"""What a Researcher is: the questions the graph asks, and the typed answers it gets.
+"""The interface of a Researcher: its methods and the typed records they return.
 
-The built-in policy and an LLM answer the same questions with the same records.
+The built-in policy and the agent with a chat model implement the same interface.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from ..tree.experiment import Diagnosis, Experiment, ExperimentPlan
 
 
 class Analysis(BaseModel):
-    """The requirement, made precise."""
+    """The analysis of the requirement."""
 
     model_config = ConfigDict(frozen=True)
 
     goal: str
     metric: str
     constraints: list[str] = Field(default_factory=list)
-    allowed_data: list[str] = Field(default_factory=list, description="Names of the sources recipes may load")
+    allowed_data: list[str] = Field(
+        default_factory=list, description="Names of the sources that recipes may load"
+    )
 
 
 class Note(BaseModel):
-    """One thing that was found out, and where."""
+    """A finding and its source."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,7 +41,7 @@ class Note(BaseModel):
 
 
 class Distribution(BaseModel):
-    """A numeric column in brief: its range and how many rows lie in each of equally wide bins."""
+    """A histogram of a numeric column: its range, mean, and the number of rows in bins of equal width."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,11 +51,11 @@ class Distribution(BaseModel):
     counts: tuple[int, ...] = Field(min_length=1)
 
     def share(self, low: float = float("-inf"), high: float = float("inf")) -> float:
-        """The share of rows in [low, high], taken as spread evenly within a bin."""
+        """The share of rows in [low, high], assuming a uniform distribution within a bin."""
         return _share(self, low, high)
 
     def quantile(self, share: float) -> float:
-        """The value below which that share of the rows lies."""
+        """The value below which that share of the rows lies, interpolated within a bin."""
         width = (self.high - self.low) / len(self.counts)
         wanted, seen = share * sum(self.counts), 0
         for index, count in enumerate(self.counts):
@@ -63,7 +65,7 @@ class Distribution(BaseModel):
         return self.high
 
 
-@lru_cache(maxsize=4096)  # a plan asks for the same shares again and again
+@lru_cache(maxsize=4096)  # a plan computes the same shares many times
 def _share(rows: Distribution, low: float, high: float) -> float:
     width = (rows.high - rows.low) / len(rows.counts)
     if width == 0:
@@ -76,7 +78,7 @@ def _share(rows: Distribution, low: float, high: float) -> float:
 
 
 class SourceNotes(BaseModel):
-    """A data source as it was found when it was looked at."""
+    """Statistics and examples of a data source."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -85,7 +87,7 @@ class SourceNotes(BaseModel):
     licence: str = "unknown"
     synthetic: bool = False
     rows: int = Field(ge=0)
-    distinct: int = Field(ge=0, description="Rows left when those that are the same example count once")
+    distinct: int = Field(ge=0, description="Rows without duplicates")
     columns: list[str] = Field(default_factory=list)
     examples: list[dict[str, Any]] = Field(default_factory=list, description="A few rows, long texts cut")
     rating: Distribution | None = Field(default=None, description="Of the task's rating column")
@@ -103,23 +105,25 @@ class SourceNotes(BaseModel):
 
 
 class Candidate(BaseModel):
-    """A data set found in open-domain research, whose rows and licence were looked at."""
+    """A data set that open-domain research found, with the licence and rows that were opened."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str = Field(description="Its id on the hub, e.g. 'owner/name'")
     licence: str = "unknown"
-    rows_seen: int = Field(default=0, ge=0, description="Rows that were really looked at; 0: only read about")
-    why: str = Field(default="", description="What it would bring, and what speaks against it")
+    rows_seen: int = Field(default=0, ge=0, description="Number of rows that were shown; 0: none")
+    why: str = Field(default="", description="Its benefit and its risks")
 
 
 class ResearchNotes(BaseModel):
-    """What is known before the first plan."""
+    """Everything known before the first plan."""
 
     model_config = ConfigDict(frozen=True)
 
     notes: list[Note] = Field(default_factory=list)
-    findings: list[Note] = Field(default_factory=list, description="What bears on the plans, and its source")
+    findings: list[Note] = Field(
+        default_factory=list, description="What matters for the plans, and its source"
+    )
     candidates: list[Candidate] = Field(default_factory=list)
     sources: list[SourceNotes] = Field(default_factory=list)
 
@@ -137,16 +141,16 @@ class PlanningRequest:
 
     task: Task
     analysis: Analysis
-    """Of the requirement, as `analyze` made it."""
+    """The result of `analyze`."""
     notes: ResearchNotes
     context: MemoryContext
     round: int
     trials: int = 4
     trial_examples: int = 1024
-    """Training examples one trial may consume: rows × epochs. A setting: plans don't depend on speed."""
+    """Training examples that one trial may use: rows × epochs. A setting: plans do not depend on speed."""
     seed: int = 0
     hint: str = ""
-    """What a person asked for when they rejected a plan, in their words."""
+    """The text of a person who rejected a plan or gave a hint."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +169,14 @@ class Evidence:
 
 
 class Researcher(Protocol):
-    """Thinks; the Executor acts. Every answer is data, validated before anything is done with it."""
+    """Analyses, researches, plans and diagnoses. Every result is data and is validated before it is used."""
 
     def analyze(self, task: Task) -> Analysis:
-        """Read the requirement: what to reach, measured how, within which bounds."""
+        """The goal, the metric and the constraints of a task."""
         ...
 
     def research(self, task: Task, analysis: Analysis) -> ResearchNotes:
-        """Look at the data allowed (with tools: at literature). Raises InputError if none can be read."""
+        """Examine the allowed data and, with tools, literature. Raises InputError if no source can be read."""
         ...
 
     def plan(self, request: PlanningRequest) -> ExperimentPlan:
@@ -187,5 +191,5 @@ class Researcher(Protocol):
         ...
 
     def diagnose(self, evidence: Evidence) -> Diagnosis:
-        """What the outcome says about the hypothesis, and what went wrong on the items still failed."""
+        """The verdict on the hypothesis, and the causes of the remaining failures."""
         ...

@@ -13,7 +13,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field
 from support.llm_model import Reply, answer_by_schema, call_with, loop_of_tools, mode_of, talk
 from support.llm_server import LLMServer
-from support.llm_wire import Fault, Usage
+from support.llm_wire import Fault, ServerUsage
 from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task
 from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import LLMChat, open_chat
@@ -68,10 +68,10 @@ def looks_first(request: dict[str, Any]) -> Reply:
     return answer_by_schema(request) if "is blue" in talk(request) else call_with(request, "look", {"row": 7})
 
 
-def exact(desk: Desk, answered: Sequence[Usage]) -> None:
+def exact(desk: Desk, answered: Sequence[ServerUsage]) -> None:
     """What was answered is booked as the server counted it, in the record and in the sum."""
     records = desk.records
-    known = [Usage(r.tokens_in, r.tokens_out) for r in records if r.status == "answered"]
+    known = [ServerUsage(r.tokens_in, r.tokens_out) for r in records if r.status == "answered"]
     assert known == list(answered)
     assert desk.ledger.spent.tokens_in == sum(r.tokens_in for r in records)
     assert desk.ledger.spent.tokens_out == sum(r.tokens_out for r in records)

@@ -19,7 +19,7 @@ import pytest
 from support.llm_model import answer_schema, mode_of, talk, tools_of
 from support.llm_runs import begin, planning_model, settings_for
 from support.llm_server import LLMServer
-from support.llm_wire import Usage
+from support.llm_wire import ServerUsage
 from trex import Run, load_run, run
 from trex.graph.llm.call_ledger import read_calls
 
@@ -34,7 +34,7 @@ class Whole:
 
     run: Run
     requests: list[dict[str, object]]
-    used: list[Usage]
+    used: list[ServerUsage]
     output: str = ""
     environments: tuple[str, ...] = ()
 

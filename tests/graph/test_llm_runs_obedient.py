@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from support.chat import Call
 from support.llm_model import Reply, answer_schema, answer_with, call_with, talk, tools_of
-from support.llm_plans import think
+from support.llm_plans import next_step
 from support.llm_runs import begin, settings_for
 from support.llm_server import LLMServer
 from support.own_task import tickets, write_task
@@ -55,7 +55,7 @@ class Obedient:
             recipe = {"streams": [{"source": source[1]}], "rows": 90}
             answer = {"recipes": {"main": recipe}, "why": ["So it was ordered."], "cannot": None}
             return self._try(source[1], answer_with(request, answer))
-        step = think(text, fields, tools)
+        step = next_step(text, fields, tools)
         given = dict(step.arguments if isinstance(step, Call) else step)
         if source and "recipes" in given:
             recipe = given["recipes"]["main"]

@@ -1,4 +1,4 @@
-"""Synthetic records of chat-model calls, as a run with a model leaves them, for tests of what reads them."""
+"""Synthetic records of chat-model calls, for tests of reports and stores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_call(
     tokens: tuple[int, int] = (1200, 180),
     role: Role = "researcher",
 ) -> CallRecord:
-    """One call; its money follows from its tokens."""
+    """One call; its cost follows from its tokens."""
     return CallRecord(
         id=f"c{number:05d}",
         role=role,
@@ -42,7 +42,7 @@ def make_call(
 
 
 def make_calls(experiments: Sequence[Experiment], seed: int = 0) -> list[CallRecord]:
-    """Research, then for each experiment a plan that reads first and is corrected once, and a diagnosis."""
+    """Calls for research, then for each experiment a plan with one correction, a preparation and a diagnosis."""
     rng, calls = random.Random(seed), []
 
     def call(purpose: str, **more: Any) -> None:

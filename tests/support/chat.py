@@ -1,4 +1,4 @@
-"""A chat model for tests, without a server: it answers by a script or by a function, and records what it was asked."""
+"""A chat model for tests without a server: it replies by a script or a function and records its requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Asked:
 
     @property
     def text(self) -> str:
-        """Everything the model reads, the newest last."""
+        """The text of all messages, the newest last."""
         return "\n\n".join(str(message.content) for message in self.messages)
 
     @property
@@ -35,13 +35,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Call:
-    """The model asks for a tool."""
+    """A tool call of the model."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-# A typed answer (or its fields), calls of tools, an error to raise, or what the request decides.
+# A typed answer (or its fields), tool calls, or an error to raise.
 Reply = BaseModel | dict[str, Any] | Call | list[Call] | Exception
 Replies = Callable[[Asked], Reply] | Sequence[Reply | Callable[[Asked], Reply]]
 
@@ -49,8 +49,8 @@ Replies = Callable[[Asked], Reply] | Sequence[Reply | Callable[[Asked], Reply]]
 class FakeChat:
     """See `trex.graph.llm.protocol.Chat`.
 
-    `replies` is a function of the request, or a script: one reply a turn. A script that has ended is an error,
-    so that a test sees a turn too many.
+    `replies` is a function of the request, or a script with one reply per turn. A turn after the end of the script
+    is an error.
     """
 
     def __init__(self, replies: Replies, role: Role = "researcher") -> None:
@@ -90,7 +90,7 @@ class FakeChat:
         return HumanMessage(f"Invalid answer: {turn.problem}")
 
     def of(self, purpose: str) -> list[Asked]:
-        """The requests whose purpose begins so."""
+        """The requests whose purpose starts with this text."""
         return [asked for asked in self.asked if asked.purpose.startswith(purpose)]
 
     def _reply(self, asked: Asked) -> Reply:

@@ -12,7 +12,7 @@ from langchain_core.utils.json_schema import dereference_refs
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model says: words, calls of tools as (name, arguments). Raw arguments go out as they are."""
+    """A reply of the model: text, and tool calls as (name, arguments). Arguments given as text are sent unchanged."""
 
     text: str = ""
     tools: list[tuple[str, dict[str, Any] | str]] = field(default_factory=list)
@@ -22,39 +22,39 @@ Model = Callable[[dict[str, Any]], Reply]
 
 
 def answer_by_schema(request: dict[str, Any]) -> Reply:
-    """A valid instance of the answer that is asked for, in the way in which it is asked for."""
+    """A valid answer for the requested schema, in the output mode of the request."""
     return answer_with(request, example(answer_schema(request)))
 
 
 def answer_with(request: dict[str, Any], answer: Any) -> Reply:
-    """Give this answer in the way in which the request wants it."""
+    """This answer in the output mode of the request."""
     if request.get("tools"):
         return Reply(tools=[("answer", answer)])
     return Reply(json.dumps(_step(request, {"answer": answer})))
 
 
 def call_with(request: dict[str, Any], name: str, arguments: dict[str, Any]) -> Reply:
-    """Call a tool in the way in which the request wants it."""
+    """A tool call in the output mode of the request."""
     if request.get("tools"):
         return Reply(tools=[(name, arguments)])
     return Reply(json.dumps(_step(request, {"tool": name, "arguments": arguments})))
 
 
 def loop_of_tools(request: dict[str, Any]) -> Reply:
-    """Ask for the first tool as long as there is one, then for one that there is not."""
+    """Always call a tool: the first one, or an unknown one if there is none."""
     names = tools_of(request)
     return call_with(request, names[0] if names else "more", {})
 
 
 def mode_of(request: dict[str, Any]) -> str:
-    """The output mode that a request is in."""
+    """The output mode of a request."""
     if request.get("tools"):
         return "tools"
     return "json_schema" if request.get("response_format") else "text"
 
 
 def tools_of(request: dict[str, Any]) -> list[str]:
-    """Names of the tools that may be called, the answer not among them."""
+    """Names of the tools that may be called, without the answer."""
     if request.get("tools"):
         names = [tool["function"]["name"] for tool in request["tools"]]
         return [name for name in names if name != "answer"]
@@ -63,7 +63,7 @@ def tools_of(request: dict[str, Any]) -> list[str]:
 
 
 def answer_schema(request: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema of the answer, from where the mode puts it."""
+    """The JSON schema of the answer in a request of any output mode."""
     if request.get("tools"):
         forms = {tool["function"]["name"]: tool["function"] for tool in request["tools"]}
         return dict(forms["answer"]["parameters"])
@@ -76,7 +76,7 @@ def answer_schema(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def talk(request: dict[str, Any]) -> str:
-    """All the words of a request."""
+    """The text of all messages of a request."""
     return "\n".join(str(message.get("content") or "") for message in request["messages"])
 
 
@@ -124,7 +124,7 @@ def _number(schema: dict[str, Any], whole: bool) -> float:
 
 
 def shortened(reply: Reply, characters: int) -> Reply:
-    """As much of a reply as its bound lets through: a call that is cut off has arguments that are no JSON."""
+    """The reply, cut to this many characters; the arguments of a call that is cut are not JSON."""
     if len(reply.text) >= characters:
         return Reply(reply.text[:characters])
     left = characters - len(reply.text)
@@ -138,5 +138,5 @@ def shortened(reply: Reply, characters: int) -> Reply:
 
 
 def written(arguments: dict[str, Any] | str) -> str:
-    """Arguments as they go out."""
+    """Arguments as they are sent."""
     return arguments if isinstance(arguments, str) else json.dumps(arguments)

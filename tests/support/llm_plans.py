@@ -1,8 +1,8 @@
-"""A model for tests that reads its prompt: it looks before it answers, and its plans vary the parent's.
+"""A model for tests that reads its prompt: it calls tools before it answers, and its plans vary the parent's.
 
-It knows nothing of the wire: `think` is given the text of the conversation, the fields of the answer that is wanted
-and the tools at hand, and returns either a call of a tool or the fields. What it reads stands in the prompts of
-`graph/researcher/prompts`: a prompt that loses it breaks the tests that use this model.
+It is independent of the server: `next_step` gets the text of the conversation, the fields of the requested answer and
+the tools, and returns a tool call or the fields. It parses the prompts in `graph/researcher/agent/prompts`: a prompt
+without the text that it needs breaks the tests that use this model.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ WAYS = ("learning_rate", "rank", "epochs", "schedule", "batch_size")
 
 def model(asked: Asked) -> Reply:
     """For `support.chat.FakeChat`."""
-    return think(asked.text, asked.answer.model_fields.keys(), asked.tools)
+    return next_step(asked.text, asked.answer.model_fields.keys(), asked.tools)
 
 
-def think(text: str, fields: Collection[str], tools: Collection[str]) -> Call | dict[str, Any]:
-    """What the model does next in a conversation with that text: a call, or the fields of its answer."""
+def next_step(text: str, fields: Collection[str], tools: Collection[str]) -> Call | dict[str, Any]:
+    """The next step in a conversation with that text: a tool call, or the fields of the answer."""
     wanted = set(fields)
     if "findings" in wanted:
         return _research(text, tools)
@@ -67,7 +67,7 @@ def _direction(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
 
 
 def _details(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
-    # Each refusal moves every trial away from where it was.
+    # After each refusal every trial changes.
     refused = len(re.findall(r"from the check of the plan;", text))
     recipe, training = start_of(text)
     found = re.search(r"exactly (\d+) trials", text)
@@ -88,7 +88,7 @@ def _trial(start: dict[str, Any], text: str, place: int, refused: int) -> dict[s
     training, weights, way = dict(*start.get("stages", [{}])), dict(start.get("weights", {})), way_of(text)
     rate = training.get("learning_rate", 1e-3)
     rate *= RATES[place] * 1.7**refused
-    while not LOWEST <= rate <= HIGHEST:  # what leaves the band comes in again at its other end
+    while not LOWEST <= rate <= HIGHEST:  # a rate outside of the range re-enters at its other end
         rate *= LOWEST / HIGHEST if rate > HIGHEST else HIGHEST / LOWEST
     training["learning_rate"] = round(rate, 8)
     if way == "rank":
@@ -137,13 +137,13 @@ def node_of(text: str) -> str:
 
 
 def way_of(text: str) -> str:
-    """The direction that was decided, or that the diagnosed plan took."""
+    """The chosen direction, or that of the diagnosed plan."""
     found = re.search(r"## The direction, decided\n\w+/(\w+):|The plan \(\w+/(\w+)\)", text)
     return (found[1] or found[2]) if found else WAYS[0]
 
 
 def start_of(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The recipe and the training settings to start from. They are quoted, as JSON in a line each."""
+    """The recipe and the training settings to start from: quoted, each as one line of JSON."""
     found = re.search(
         r"from the configuration to start from;.*?\]\nrecipe main: (\{.*\})\ntraining: (\{.*\})\n", text
     )

@@ -1,7 +1,7 @@
-"""Whole runs with a chat model on the wire, on a runtime without torch; the model reads its prompts.
+"""Whole runs with a chat model behind a test server, on a runtime without torch. The model reads its prompts.
 
 python llm_runs.py run DIR URL    start a run of two rounds with the model behind that URL
-python llm_runs.py resume DIR     go on with it
+python llm_runs.py resume DIR     resume it
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from trex.training.runners.protocol import JobState
 from support.chat import Call
 from support.fake_worker import train
 from support.llm_model import Reply, answer_schema, answer_with, call_with, talk, tools_of
-from support.llm_plans import think
+from support.llm_plans import next_step
 from support.torch_free import HERE, fine
 
 
 def planning_model(request: dict[str, Any]) -> Reply:
     """The model of `support.llm_plans` behind a server."""
-    step = think(talk(request), answer_schema(request)["properties"].keys(), tools_of(request))
+    step = next_step(talk(request), answer_schema(request)["properties"].keys(), tools_of(request))
     if isinstance(step, Call):
         return call_with(request, step.name, step.arguments)
     return answer_with(request, step)
@@ -78,13 +78,13 @@ def open_runtime(settings: Settings) -> Runtime:
 
 
 def settings_for(url: str | None, **more: Any) -> ModelSettings | None:
-    """Of the model behind a URL; None (the built-in policy) without one."""
+    """Settings for the model behind a URL; None (the built-in policy) without one."""
     given = {"output": "tools", "timeout_s": 30.0, **more}
     return None if url is None else ModelSettings(researcher="openai:test", base_url=url, **given)
 
 
 def begin(directory: Path, llm: ModelSettings | None, task: Task | str | None = None, **options: Any) -> Run:
-    """A run without torch, from its start to its end."""
+    """A whole run without torch."""
     given = {"rounds": 2, "trials": 2, "trial_examples": 96, "rungs": (0.5, 1.0), **options}
     prepared = prepare_run(task or load(smoke=True), out=directory, smoke=True, llm=llm, **given)
     return prepared.go(runtimes=RuntimeRegistry(open_runtime))

@@ -1,4 +1,4 @@
-"""A model server for tests: OpenAI's wire form over real HTTP, on a port of this machine."""
+"""A model server for tests: OpenAI's API over real HTTP on a local port."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any
 
 from support.llm_model import Model, answer_by_schema
-from support.llm_wire import Fault, Kind, Sent, Usage, Wire, error
+from support.llm_wire import Fault, Kind, Sent, ServerUsage, Wire, error
 
 
 class LLMServer:
-    """A context manager; `url` is the base_url of clients. See `Wire` for what it answers and remembers."""
+    """A context manager; `url` is the base_url of clients. See `Wire` for its responses and records."""
 
     def __init__(
         self, model: Model = answer_by_schema, faults: Iterable[Fault] = (), lasting: Iterable[Kind] = ()
@@ -37,8 +37,8 @@ class LLMServer:
         return self.wire.requests
 
     @property
-    def used(self) -> list[Usage]:
-        """What each request that was not refused has cost."""
+    def used(self) -> list[ServerUsage]:
+        """The usage of each request that was not refused."""
         return self.wire.used
 
     def __enter__(self) -> LLMServer:

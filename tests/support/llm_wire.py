@@ -1,4 +1,4 @@
-"""OpenAI's wire form for tests: completions whole and streamed, tool calls, usage, errors; and what may go wrong."""
+"""OpenAI's chat completions API for tests: whole and streamed responses, tool calls, usage, errors, faults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one request. `wait` is its Retry-After; `status` and `seconds` where they matter."""
+    """A fault of one request. `wait` is its Retry-After; `status` and `seconds` apply to some kinds."""
 
     kind: Kind
     wait: str | None = None
@@ -32,8 +32,8 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Tokens as the server counts them."""
+class ServerUsage:
+    """Tokens as counted by the server."""
 
     tokens_in: int
     tokens_out: int
@@ -48,7 +48,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Sent:
-    """What goes out: a status, headers and a body; or no answer at all, for one of two reasons."""
+    """A response: status, headers and body; `instead`: why there is no response."""
 
     body: bytes = b""
     status: int = 200
@@ -67,11 +67,11 @@ _REFUSALS = {
 
 
 class Wire:
-    """Turns requests into what goes out. `requests` are the bodies seen, `used` what those cost that were not
-    refused, `delivered` the same of answers that can be read.
+    """Makes responses. `requests` are the bodies received, `used` the usage of those that were not refused,
+    `delivered` the usage of readable answers.
 
-    A fault is taken from the queue for each request; without one the model answers. `lasting` faults hit every
-    request to which they can apply: a server that knows no tools, say.
+    Each request takes one fault from the queue; without one the model answers. `lasting` faults apply to every
+    request that they concern, such as a server without tools.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Wire:
         self.faults = deque(faults)
         self.lasting = set(lasting)
         self.requests: list[dict[str, Any]] = []
-        self.used: list[Usage] = []
-        self.delivered: list[Usage] = []
+        self.used: list[ServerUsage] = []
+        self.delivered: list[ServerUsage] = []
 
     def answer(self, request: dict[str, Any]) -> Sent:
-        """What goes out for one request."""
+        """The response to one request."""
         self.requests.append(request)
         fault = self._lasting(request) or (self.faults.popleft() if self.faults else None)
         if fault is not None and (refusal := _refusal(fault)) is not None:
@@ -95,9 +95,9 @@ class Wire:
         reply = _spoilt(self.model(request), request, kind)
         bound = request.get("max_tokens") or request.get("max_completion_tokens") or 1 << 30
         whole = reply if kind == "huge" else shortened(reply, bound * CHARACTERS_PER_TOKEN)
-        used = Usage(read, _tokens(whole))
+        used = ServerUsage(read, _tokens(whole))
         if kind == "overcounted":
-            used = Usage(10 * read + 10_000, 10 * bound)
+            used = ServerUsage(10 * read + 10_000, 10 * bound)
         self.used.append(used)
         if kind not in _LOST:
             self.delivered.append(used)
@@ -116,7 +116,7 @@ class Wire:
         return replace(sent, delay=fault.seconds) if fault and kind == "slow" else sent
 
     def transport(self) -> httpx.MockTransport:
-        """The same without sockets, under the real client."""
+        """The same without sockets, for the real client."""
 
         def handle(request: httpx.Request) -> httpx.Response:
             sent = self.answer(json.loads(request.content))
@@ -139,10 +139,10 @@ class Wire:
 
 
 def error(status: int, message: str, code: str | None = None, wait: str | None = None) -> Sent:
-    """An error in OpenAI's form."""
-    told = {"error": {"message": message, "type": "error", "param": None, "code": code}}
+    """An error in OpenAI's format."""
+    body = {"error": {"message": message, "type": "error", "param": None, "code": code}}
     headers = {"content-type": "application/json"} | ({"retry-after": wait} if wait is not None else {})
-    return Sent(json.dumps(told).encode(), status, headers)
+    return Sent(json.dumps(body).encode(), status, headers)
 
 
 def _refusal(fault: Fault) -> Sent | None:
@@ -176,7 +176,9 @@ def _tokens(reply: Reply) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 
-def _completion(request: dict[str, Any], reply: Reply, usage: Usage | None, cut: bool) -> dict[str, Any]:
+def _completion(
+    request: dict[str, Any], reply: Reply, usage: ServerUsage | None, cut: bool
+) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
     if reply.tools:
         message["tool_calls"] = [
@@ -199,7 +201,7 @@ def _completion(request: dict[str, Any], reply: Reply, usage: Usage | None, cut:
 
 
 def _stream(request: dict[str, Any], body: dict[str, Any]) -> bytes:
-    """The completion as server-sent events: a role, words and calls in pieces, the end, then the usage."""
+    """The completion as server-sent events: role, parts of text and calls, end, usage."""
     choice = body["choices"][0]
     message = choice["message"]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]

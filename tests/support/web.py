@@ -1,4 +1,4 @@
-"""A stand-in for the web: answers by host and path, a record of what was asked, and names that resolve."""
+"""A fake web for tests: responses by host and path, recorded requests, and a name resolver."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recorded(name: str) -> str:
 def answer(
     body: str | bytes, kind: str = "application/json", status: int = 200, **headers: str
 ) -> httpx.Response:
-    """An answer as it comes over a wire: not yet read, so that its size is not yet known."""
+    """A streamed response: its size is not known in advance."""
     raw = body.encode() if isinstance(body, str) else body
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, headers={"content-type": kind, **named}, stream=httpx.ByteStream(raw))
@@ -50,7 +50,7 @@ def redirect(to: str, status: int = 302) -> Handler:
 
 @dataclass
 class Web:
-    """Handlers by 'host/path'; everything else is a 404. `names` gives hosts other addresses than a public one."""
+    """Handlers by 'host/path'; everything else is a 404. `names` sets the IP addresses of hosts, else a public one."""
 
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     names: Mapping[str, list[str]] = field(default_factory=dict)
