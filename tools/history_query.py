@@ -143,7 +143,7 @@ def _insert(
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, path: str) -> None:
-    """Open a store read-only as `source`, waiting a little for whoever writes it."""
+    """Open a store read-only as `source`, waiting a little while it is being written."""
     spelled = path.replace("'", "''")
     until = time.monotonic() + PATIENCE_S
     while True:

@@ -1,4 +1,4 @@
-"""The history tool: SQL on what this run and earlier ones have tried and how it went.
+"""The history tool: SQL on the experiments of this run and of earlier ones.
 
 A query works on a copy, in a process of its own with bounded time and memory and without our environment: the
 store is never held open while a model's SQL runs, and nothing but the copy can be reached. Only what a
@@ -82,8 +82,8 @@ def history_tool(
 def _description(tables: Mapping[str, Columns]) -> str:
     views = "\n".join(f"{name}({', '.join(columns)})" for name, columns in shown_tables(tables).items())
     return (
-        "Ask with SQL what was tried and how it scored. Scores are on the search part of dev. In `metrics` "
-        "the base model's trial_id is 'baseline'. Strategies and directions stand in `experiments`, "
+        "Query with SQL what was tried and how it scored. Scores are on the search part of dev. In `metrics` "
+        "the base model's trial_id is 'baseline'. Strategies and directions are columns of `experiments`, "
         "recipes in its `plan`, training settings in the `plan` of `trials`. Tables:\n" + views
     )
 

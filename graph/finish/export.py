@@ -36,7 +36,7 @@ class WinnerPlan(BaseModel):
 def export_best(
     runtime: Runtime, experiment: Experiment, trial: TrialRecord | None, record: FinishRecord
 ) -> None:
-    """Write best/ anew; without a winning trial the folder is removed, because the base model is the best."""
+    """Write best/; without a winning trial the folder is removed, because the base model is the best."""
     best = runtime.directory.best
     dataset = experiment.datasets.get(trial.recipe) if trial is not None else None
     if trial is None or dataset is None or trial.evaluation is None:

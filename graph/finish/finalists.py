@@ -24,7 +24,7 @@ class Finalist:
 
 
 def choose_winner(runtime: Runtime, tree: Tree) -> Finalist:
-    """The finalist with the best score on `search` and `confirm` together; the base model stands among them.
+    """The finalist with the best score on `search` and `confirm` together; the base model may be one of them.
 
     Finalists are those with the highest posterior value, not the highest score: the maximum of many noisy
     scores is mostly noise.

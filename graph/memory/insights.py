@@ -218,7 +218,7 @@ class _Later:
 
 
 def _shown(gain: float, error: float, worth_having: float) -> Expectation | None:
-    """What a gain known to within a standard error shows, by the rule of the module's head."""
+    """What a gain known to within a standard error shows, by the rule in the module docstring."""
     is_gain = _exceeds(gain, error, 0.0) >= NOTABLE_CHANCE
     is_none = _exceeds(gain, error, worth_having) <= 1 - NOTABLE_CHANCE
     if is_gain == is_none:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 
-# In quarters of a token. See `token_count` for what they stand on.
+# In quarters of a token. See `token_count` for their basis.
 _SMALL, _OTHER, _FOREIGN = 1, 4, 3
 _CHEAP = (string.ascii_lowercase + " \n").encode()
 _ASCII = bytes(range(128))

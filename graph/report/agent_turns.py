@@ -88,7 +88,7 @@ def _bounded(calls: Sequence[CallRecord], room: int) -> RoundCalls:
 
 
 def call_views(calls: Sequence[CallRecord]) -> list[CallView]:
-    """Each call in words; what its tools returned stands in the next call of the same purpose."""
+    """A view of each call; results of its tools come from the next call with the same purpose."""
     return list(_backwards(calls))[::-1]
 
 

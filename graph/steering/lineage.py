@@ -16,7 +16,7 @@ _OF_TEST = (ledger.SEAL, ledger.OPEN_TEST)
 
 
 def inherit_trail(source: Path, fork: Path, entries: Sequence[AuditEntry], experiment: str) -> None:
-    """Write a fork's trail: the source's without its test split, chained anew, and what was left out of it.
+    """Write a fork's trail: the source's without its test split, chained again, with an entry for what was left out.
 
     So evaluations on dev are counted on, and every score stays verified.
     """

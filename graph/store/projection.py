@@ -44,7 +44,7 @@ class Projector:
     """Writes a run's tree to its DuckDB file.
 
     `run` is the run directory, to which evaluations' predictions are relative and which holds the record of
-    calls. Every write makes the tables anew, except `predictions`, to which it adds. Rounds that end within
+    calls. Every write replaces all tables except `predictions`, to which it adds rows. Rounds that end within
     `every_s` of a write are part of the next one.
     """
 
@@ -141,7 +141,7 @@ def _connect(path: Path, patience_s: float, *, read_only: bool = False) -> duckd
             return duckdb.connect(str(path), read_only=read_only, config=config)
         except (duckdb.IOException, duckdb.ConnectionException) as error:
             if "not a valid DuckDB" in str(error) and not read_only:
-                LOG.warning("%s is damaged and is written anew", path)
+                LOG.warning("%s is damaged and is replaced", path)
                 path.unlink()
                 path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
             elif time.monotonic() >= until:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..llm.protocol import CallRecord
 
 BASELINE = "baseline"
-"""What stands for a trial's id in the rows of the base model."""
+"""The trial id in rows of the base model."""
 
 Row = dict[str, Any]
 
@@ -106,7 +106,7 @@ CALLS = {
     "problem": "VARCHAR",
 }
 LONGEST_TEXT = 2000
-"""Characters of a model's words in the store; all of them are in the record of calls."""
+"""Characters of a model's answer in the store; the record of calls has the whole."""
 
 # An experiment may hold the same trial twice after a repair, and a trial that never started has no id, so a
 # trial's key is its place in its experiment.

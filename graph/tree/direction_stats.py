@@ -1,4 +1,4 @@
-"""What directions brought across a tree: mean gains over the parent, and how sure they are."""
+"""Statistics of directions across a tree: mean gain over the parent, with its standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class DirectionRecord:
-    """How a direction paid across the tree.
+    """The results of one direction across the tree.
 
     `tries` counts finished experiments, failed ones too. `mean_gain` is the mean posterior gain over the
     parent of those with a score, in units of the score, and `standard_error` that mean's; both are `None` if
@@ -30,7 +30,7 @@ class DirectionRecord:
 
 
 def directions(tree: Tree) -> dict[tuple[Strategy, str], DirectionRecord]:
-    """What each (strategy, direction) brought so far, in order of first use; the root is left out."""
+    """The record of each (strategy, direction), in order of first use; the root is left out."""
     tried: dict[tuple[Strategy, str], list[Experiment]] = defaultdict(list)
     for experiment in tree:
         if (

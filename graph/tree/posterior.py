@@ -1,4 +1,4 @@
-"""What to believe of a score that carries noise: shrink it towards what its family predicts.
+"""The posterior of a noisy score: it is shrunk towards the prediction from its ancestors.
 
 The model is a random walk along the branches of the tree. A child's true value is its parent's plus the
 effect of the change, `gain ~ N(0, τ²)`, and a score is the true value plus noise, `score ~ N(value, se²)`.
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 PRIOR_RATIO = 2.0
-"""Before a tree has gains to learn from, an effect is believed to be about twice the noise of one score."""
+"""Prior of τ: an effect is about twice the noise of one score."""
 
 PRIOR_WEIGHT = 4.0
 """... and that posterior counts as much as four observed gains."""
@@ -33,7 +33,7 @@ _MAD_TO_SD = 1.4826
 class Posterior(NamedTuple):
     """A node's posterior, in units of the score, and that of its gain over the parent.
 
-    `gain` is the effect of the node's change given its own score and what was believed of the parent; for the
+    `gain` is the effect of the node's change given its own score and the posterior of the parent; for the
     root, and for a node without a scored ancestor, it is `None`.
     """
 
@@ -53,7 +53,7 @@ class Posterior(NamedTuple):
 
 
 def first_posterior(score: float, standard_error: float) -> Posterior:
-    """The posterior of a node without family, such as the root: its own score."""
+    """The posterior of a node without a scored ancestor, such as the root: its own score."""
     return Posterior(mean=score, sd=standard_error)
 
 

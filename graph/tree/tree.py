@@ -45,7 +45,7 @@ def fold_tree(state: RawTree, writes: Sequence[Mapping[str, Mapping[str, Any]]])
 
 @dataclass(frozen=True, slots=True)
 class NodeStatistics:
-    """What back-propagation brings to a node: sums over its subtree, the node included.
+    """The result of back-propagation for a node: sums over its subtree, the node included.
 
     `visits` counts finished experiments, failed ones too; `reward` sums their rewards, in [0, 1] each; `best`
     is the highest posterior mean below, `None` where nothing has a score.
@@ -82,7 +82,7 @@ class _Measured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeyNode:
-    """A node worth remembering anywhere in the tree, and why."""
+    """A key node of the tree, and why it is one."""
 
     id: str
     kind: Literal["best", "gain", "loss", "failure"]
@@ -90,7 +90,7 @@ class KeyNode:
 
 
 class Tree:
-    """Experiments and their family relations. Immutable; the order in which they are given is irrelevant.
+    """Experiments and their parents and children. Immutable; the order in which they are given is irrelevant.
 
     Scores are larger-is-better. An experiment is *scored* when it is done and has a score; running and failed
     ones belong to the tree but have no value. Raises TrexError unless the experiments form one tree.
@@ -256,7 +256,7 @@ class Tree:
 
     @cached_property
     def _measured(self) -> dict[str, _Measured]:
-        """What is known of each scored experiment, parents before their children."""
+        """Score, nearest scored ancestor and gain of each scored experiment, parents before their children."""
         measured: dict[str, _Measured] = {}
         for node in self.order:
             experiment = self._nodes[node]
@@ -272,7 +272,7 @@ class Tree:
 
     @cached_property
     def posteriors(self) -> Mapping[str, Posterior]:
-        """What to believe of every scored experiment's value, by id; see `posterior`."""
+        """The posterior of every scored experiment, by id; see `posterior`."""
         posteriors: dict[str, Posterior] = {}
         gain_variance = self.gain_variance
         for node, (score, ancestor, _) in self._measured.items():
@@ -284,7 +284,7 @@ class Tree:
         return posteriors
 
     def posterior(self, node: str) -> Posterior | None:
-        """What to believe of a node's value (see `posterior.py`); `None` while it has no score.
+        """The posterior of a node's value (see `posterior.py`); `None` while it has no score.
 
         The prior is the posterior of the nearest scored ancestor, which is the parent unless the parent
         failed.
