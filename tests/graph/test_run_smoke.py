@@ -201,7 +201,9 @@ def test_report_writes_anew(smoke: Smoke) -> None:
 
 
 def _without_times(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.startswith(("- Time:", "- Spent on:")))
+    return "\n".join(
+        line for line in text.splitlines() if not line.startswith(("- Time:", "- Process time:"))
+    )
 
 
 def test_best_is_whole(smoke: Smoke) -> None:
