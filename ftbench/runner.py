@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_atomic
-from ..graph.api import Prepared, prepare_run, reopen
+from ..graph.api import PreparedRun, prepare_run, reopen
 from .table import as_csv, markdown, picture, table
 
 TABLES = ("table.md", "table.csv", "table.png")
@@ -20,7 +20,7 @@ class Entry:
 
     task: str
     seed: int
-    prepared: Prepared
+    prepared: PreparedRun
 
     @property
     def done(self) -> bool:

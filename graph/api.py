@@ -111,12 +111,12 @@ class Run:
 
     def prepare_fork(
         self, experiment: str, *, out: str | Path | None = None, hint: str = "", **changes: object
-    ) -> Prepared:
+    ) -> PreparedRun:
         """As `fork`, but nothing has begun yet. `changes` are fields of `Settings`, else as this run's."""
         from .steering.fork import fork_run
 
         path = Path(out) if out is not None else default_directory(self._directory.task())
-        return Prepared(*fork_run(self._directory, self.tree, experiment, path, hint, **changes))
+        return PreparedRun(*fork_run(self._directory, self.tree, experiment, path, hint, **changes))
 
     def write_report(self) -> list[Path]:
         """Write report.md, report.html and experiments.duckdb anew; their paths."""
@@ -197,7 +197,7 @@ def load_run(directory: str | Path) -> Run:
     return Run(RunDirectory.open(Path(directory)))
 
 
-class Prepared:
+class PreparedRun:
     """A run that can go: its settings are frozen and written, nothing has begun."""
 
     def __init__(self, directory: RunDirectory, settings: Settings) -> None:
@@ -224,7 +224,7 @@ def prepare_run(
     smoke: bool = False,
     announce: Callable[[Task, Settings], None] | None = None,
     **asked: object,
-) -> Prepared:
+) -> PreparedRun:
     """Settle a new run and make its directory; `announce` is told before anything is written.
 
     `asked` are fields of `Settings`. Raises InputError.
@@ -236,10 +236,10 @@ def prepare_run(
     RunDirectory.refuse_existing(path)
     if announce:
         announce(resolved, settings)
-    return Prepared(RunDirectory.create(settings, resolved), settings)
+    return PreparedRun(RunDirectory.create(settings, resolved), settings)
 
 
-def reopen(directory: str | Path) -> Prepared:
+def reopen(directory: str | Path) -> PreparedRun:
     """Settle the resumption of a run. Raises InputError if its checkpoint is a server's."""
     opened = RunDirectory.open(Path(directory))
     settings = opened.settings()
@@ -250,7 +250,7 @@ def reopen(directory: str | Path) -> Prepared:
         )
     if not opened.finish.exists():
         check_settings(settings)
-    return Prepared(opened, settings)
+    return PreparedRun(opened, settings)
 
 
 def read_tree(directory: RunDirectory) -> Tree:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from ...evaluation.task import Task
-    from ..api import Prepared, Run
+    from ..api import PreparedRun, Run
     from ..run.settings import Settings
 
 out = Console(highlight=False)
@@ -35,7 +35,7 @@ def announce(task: Task, settings: Settings) -> None:
         out.print(limits, markup=False)
 
 
-def run_in_foreground(prepared: Prepared) -> None:
+def run_in_foreground(prepared: PreparedRun) -> None:
     """Run to the end with live output; Ctrl-C exits with code 130 and the command that resumes."""
     from .approval_prompt import ask_person
     from .console import RunConsole

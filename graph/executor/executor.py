@@ -89,7 +89,7 @@ class Executor:
         """
         ready = self._attempt(plan)
         if self._repair_agent is not None:
-            ready = self._repair_agent.prepare(plan, ready, self._attempt, experiment)
+            ready = self._repair_agent.prepare(plan, ready, self._attempt, self._probe, experiment)
         return replace(ready, plan=None) if ready.plan == plan else ready
 
     def _attempt(self, plan: ExperimentPlan) -> Preparation:
@@ -114,6 +114,20 @@ class Executor:
         else:
             trials = [self._checked(trial, built[trial.recipe]) for trial in trials]
         return Preparation(trials, cards, tuple(repairs), failure, changed if changed != plan else None)
+
+    def _probe(self, trial: TrialRecord, dataset: DatasetCard) -> TrialRecord:
+        """See `protocol.Probe`. Raises PlanError once the budget has ended, Interrupted as `run_rung` does."""
+        if not self._budget.allows(0):
+            raise PlanError("the budget has ended: nothing more is trained")
+        outcome = self._train(trial.training, dataset.fingerprint, 0)
+        trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
+        failure = outcome.failure
+        if failure is None:
+            return self._score(trial, outcome)
+        if failure.cause == "cancelled":
+            raise Interrupted
+        ended = {"status": "failed", "cause": failure.cause, "message": failure.message}
+        return trial.model_copy(update=ended)
 
     def run_rung(
         self, trial: TrialRecord, dataset: DatasetCard, rung: int, experiment: str = ""

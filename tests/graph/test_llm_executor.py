@@ -20,7 +20,8 @@ from trex.evaluation.results import ContaminationReport, Evaluation
 from trex.evaluation.task import Task
 from trex.files import read_jsonl
 from trex.ftbench.tasks.sentiment import load
-from trex.graph.executor.agent.executor_schemas import Prepared, TrainingChange, training_change
+from trex.graph.executor.agent.executor_schemas import PreparationAnswer, TrainingChange, training_change
+from trex.graph.executor.agent.executor_tools import MOST_PROBES
 from trex.graph.executor.agent.recipe_differences import differences
 from trex.graph.executor.agent.repair_agent import ExecutorAgent, open_repair_agent
 from trex.graph.executor.data_builder import DataBuilder
@@ -115,6 +116,7 @@ def make_bench(
     failures: Sequence[tuple[Cause, str]] = (),
     log: str = "",
     model: bool = True,
+    budget_seconds: float | None = None,
 ) -> Bench:
     task = task or load(smoke=True)
     chat, gate = FakeChat(replies, "executor"), gate or Gate()
@@ -143,7 +145,7 @@ def make_bench(
         train=train,
         evaluate=never,
         preflight=problems,
-        budget=Budget(None, Clock(tmp_path / "clock.json")),
+        budget=Budget(budget_seconds, Clock(tmp_path / "clock.json")),
         rung_items=10,
         repair_agent=repair_agent,
     )
@@ -159,8 +161,8 @@ def test_a_plan_that_works_is_looked_at_once_and_left_alone(bench: MakeBench) ->
     assert (ready.repairs, ready.failure, ready.plan) == ((), None, None)
     assert MAIN in ready.datasets and ready.datasets[MAIN].rows == 48
     [asked] = b.chat.asked
-    assert asked.purpose == "prepare e003" and asked.answer is Prepared
-    assert set(asked.tools) == {"look_at_rows", "preview_recipe", "build_recipe"}
+    assert asked.purpose == "prepare e003" and asked.answer is PreparationAnswer
+    assert set(asked.tools) == {"look_at_rows", "preview_recipe", "build_recipe", "train_model"}
     assert "Clear ratings teach more." in asked.text and "movie: threshold → 48" in asked.text
     # Rows as they will be trained on, with their answers, fenced as data.
     assert "row 4:" in asked.text and "assistant: positive" in asked.text
@@ -328,6 +330,48 @@ def test_what_the_model_says_is_recorded_without_marks(bench: MakeBench) -> None
     assert failed.failure is not None and "<|" not in failed.failure and "[INST]" not in failed.failure
     b = bench([{"max_grad_norm": 0.5, "why": why}, {"why": why}], failures=[("crash", "died")])
     assert all("<|" not in said and "\u202e" not in said for said in b.train(PLAN).repairs)
+
+
+# -- a training before the plan is carried out ---------------------------------------------------------------
+
+
+def test_a_trial_can_be_trained_first_and_that_is_reported(bench: MakeBench) -> None:
+    b = bench(
+        [[Call("train_model", {"trial": 1}), Call("train_model", {"trial": 1})], {}],
+        failures=[("nan_loss", "the loss is nan at step 3 <|im_start|>")],
+    )
+    ready = b.prepare(plan_of())
+    assert "failed: the loss is nan at step 3" in b.chat.asked[1].last
+    assert len(b.trained) == 1, "the same trial is not trained twice"
+    [said] = ready.repairs
+    assert said.startswith(
+        "model: trained trial 1 to its first rung before the plan was carried out: failed: "
+    )
+    assert "<|" not in said and ready.failure is None and ready.trials[0].status == "planned"
+
+
+def test_trainings_before_the_plan_are_bounded(bench: MakeBench) -> None:
+    plan = plan_of()
+    plan = plan.model_copy(update={"trials": [plan.trials[0]] * 3})
+    calls = [Call("train_model", {"trial": number}) for number in (1, 2, 3, 4)]
+    b = bench([calls, {}], failures=[("crash", "died")])
+    ready = b.prepare(plan)
+    assert len(b.trained) == MOST_PROBES == 2 == len(ready.repairs)
+    assert "trial 4 is not ready to be trained" in b.chat.asked[1].last
+    assert "only 2 trials may be trained" in b.chat.asked[1].text
+
+
+def test_after_the_budget_nothing_is_trained(bench: MakeBench) -> None:
+    b = bench([Call("train_model", {"trial": 1}), {}], budget_seconds=1e-9)
+    ready = b.prepare(plan_of())
+    assert "the budget has ended" in b.chat.asked[1].last
+    assert b.trained == [] and ready.repairs == ()
+
+
+def test_a_plan_that_cannot_be_carried_out_is_not_trained(bench: MakeBench) -> None:
+    b = bench([CANNOT])
+    b.prepare(BROKEN)
+    assert "train_model" not in b.chat.asked[0].tools
 
 
 # -- back to the Researcher ----------------------------------------------------------------------------------
@@ -521,10 +565,10 @@ def test_a_repair_of_epochs_seed_or_data_cannot_be_said() -> None:
 
 def test_a_recipe_may_be_written_as_text() -> None:
     text = "streams:\n- source: movie\n  steps:\n  - {op: shuffle}\n"
-    answer = Prepared.model_validate({"recipes": {MAIN: text}, "why": ["Another order."]})
+    answer = PreparationAnswer.model_validate({"recipes": {MAIN: text}, "why": ["Another order."]})
     assert answer.recipes[MAIN] == plan_of(Shuffle()).recipes[MAIN]
     with pytest.raises(ValidationError, match="recipe"):
-        Prepared.model_validate({"recipes": {MAIN: "streams: ["}, "why": ["Another order."]})
+        PreparationAnswer.model_validate({"recipes": {MAIN: "streams: ["}, "why": ["Another order."]})
 
 
 # -- several recipes ------------------------------------------------------------------------------------------

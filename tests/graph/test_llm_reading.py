@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 from support.llm_model import answer_schema, example, tools_of
 from trex.evaluation.base_models import EMBEDDED_MODEL, resolve_model
-from trex.graph.executor.agent.executor_schemas import Prepared, training_change
+from trex.graph.executor.agent.executor_schemas import PreparationAnswer, training_change
 from trex.graph.llm.context_window import ContextWindow, json_bytes, max_request_tokens
 from trex.graph.llm.output_modes import EMPTY, MODES, NOT_RUN, first_mode, next_mode
 from trex.graph.llm.output_request import OutputRequest
@@ -219,7 +219,9 @@ def test_a_conversation_in_words(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("answer", [Choice, AnalysisAnswer, ResearchAnswer, Prepared, training_change("sft")])
+@pytest.mark.parametrize(
+    "answer", [Choice, AnalysisAnswer, ResearchAnswer, PreparationAnswer, training_change("sft")]
+)
 def test_what_is_asked_for_can_be_answered(mode: Mode, answer: type[BaseModel]) -> None:
     """The simplest value that fits the schema that is sent is a valid answer, in every mode, for our own types."""
     form = MODES[mode].prepare([HumanMessage("Go.")], OutputRequest(answer, [look]))

@@ -16,12 +16,13 @@ from typing import Any
 import duckdb
 import psutil
 import pytest
-from support.llm_model import answer_schema, mode_of, talk, tools_of
-from support.llm_runs import begin, planning_model, settings_for
+from support.llm_model import answer_schema, call_with, mode_of, talk, tools_of
+from support.llm_runs import HereLauncher, begin, planning_model, settings_for
 from support.llm_server import LLMServer
 from support.llm_wire import ServerUsage
 from trex import Run, load_run, run
 from trex.graph.llm.call_ledger import read_calls
+from trex.training.jobs.job import Job
 
 SECRET = "sk-test-secret-of-this-run-0123456789"
 TREX = [sys.executable, "-m", "trex.graph.cli.commands"]
@@ -252,6 +253,34 @@ def others_named(whole: Whole) -> set[str]:
         refined = text.split("The experiment to refine: ")[1][:4]
         named |= {e.id for e in whole.run.tree if e.id in text} - {refined}
     return named
+
+
+def test_the_executor_may_train_a_trial_before_the_plan_is_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a job like any other: the trial's first rung finds it done."""
+    jobs: list[tuple[str, int]] = []
+    submit = HereLauncher.submit
+
+    def counted(self: HereLauncher, job: Job) -> None:
+        jobs.append((job.trial.id, job.rung))
+        submit(self, job)
+
+    def training_model(request: dict[str, Any]) -> Any:
+        if "train_model" in tools_of(request) and "from the training of trial 1" not in talk(request):
+            return call_with(request, "train_model", {"trial": 1})
+        return planning_model(request)
+
+    monkeypatch.setattr(HereLauncher, "submit", counted)
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with LLMServer(training_model) as server:
+        done = begin(tmp_path / "run", settings_for(server.url), rounds=1)
+    experiment = done.tree["e001"]
+    [said] = [each for each in experiment.repairs if "trained trial 1" in each]
+    assert re.search(r"\d+ of \d+ steps, loss 1\.00 → 0\.\d\d, accuracy 0\.\d{3} on 20 items$", said)
+    assert experiment.status == "done" and experiment.trials[0].evaluation is not None
+    assert jobs[0] == (experiment.trials[0].id, 0)
+    assert len(jobs) == len(set(jobs)) == 3, "two trials to the first rung, one of them to the second"
 
 
 def test_without_memory_plans_see_only_what_they_refine(remembering: Whole, tmp_path: Path) -> None:

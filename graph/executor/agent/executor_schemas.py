@@ -36,7 +36,7 @@ class CannotCarryOut(BaseModel):
     needs: Sentence = Field(description="One sentence: what a plan would need that could be carried out")
 
 
-class Prepared(BaseModel):
+class PreparationAnswer(BaseModel):
     """The end of a preparation: the plan as it stands, changed recipes, or why there are none."""
 
     model_config = ConfigDict(extra="forbid")

@@ -1,4 +1,4 @@
-"""What the Executor's model is told of a preparation, and its tools `build_recipe` and `read_log`."""
+"""What the Executor's model is told of a preparation, and its tools `build_recipe`, `train_model` and `read_log`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from ....errors import PlanError
 from ....files import canonical_json, read_jsonl
 from ....tools.agent_tool import agent_tool
 from ....tools.excerpt import brief, cut, fitting
-from ....tools.untrusted import quoted
+from ....tools.untrusted import defanged, quoted
 from ....training.data.build import TRAIN
 from ....training.data.recipe import DataRecipe
 from ....training.methods.protocol import MAIN, RecipeName
-from ...tree.experiment import ExperimentPlan
+from ...tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from ..preparation import Preparation
-from ..protocol import Attempt
+from ..protocol import Attempt, Probe
 from .executor_schemas import Recipe
 
 ROWS_SHOWN = 4
+MOST_PROBES = 2
+"""Trials that may be trained before the plan is carried out."""
 LAST_LINES = 40
 _READ = 256 * 1024  # bytes of a log's end
 _LINE = 500
@@ -84,6 +86,64 @@ def build_tool(plan: ExperimentPlan, attempt: Attempt) -> BaseTool:
         "against it. Says what stands in the way.",
         BuildArguments,
     )
+
+
+class TrainArguments(BaseModel):
+    """Input of the tool `train_model`."""
+
+    trial: int = Field(ge=1, le=8, description="The number of the trial in the plan")
+
+
+class TrainingProbe:
+    """The tool `train_model` on the trials of one preparation, `MOST_PROBES` of them at most."""
+
+    def __init__(self, preparation: Preparation, probe: Probe) -> None:
+        self._preparation = preparation
+        self._probe = probe
+        self._trained: dict[int, TrialRecord] = {}
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """A sentence for each trial that was trained."""
+        return tuple(
+            f"model: trained trial {number} to its first rung before the plan was carried out: {_result(trial)}"
+            for number, trial in self._trained.items()
+        )
+
+    def tool(self) -> BaseTool:
+        """The tool; a training is a job like any other, and its time counts against the run's budget."""
+
+        def train_model(trial: int) -> str:
+            if trial not in self._trained:
+                self._trained[trial] = self._probe(*self._planned(trial))
+            return quoted(_result(self._trained[trial]), f"the training of trial {trial}")
+
+        return agent_tool(
+            train_model,
+            "Train one trial of the plan, as it was prepared, to its first rung, and score it on dev items: steps, "
+            f"losses and score. At most {MOST_PROBES} trials; it takes as long as the rung itself.",
+            TrainArguments,
+        )
+
+    def _planned(self, number: int) -> tuple[TrialRecord, DatasetCard]:
+        trials = self._preparation.trials
+        if number > len(trials) or trials[number - 1].status != "planned":
+            raise PlanError(f"trial {number} is not ready to be trained")
+        if len(self._trained) == MOST_PROBES:
+            raise PlanError(f"only {MOST_PROBES} trials may be trained before the plan is carried out")
+        trial = trials[number - 1]
+        return trial, self._preparation.datasets[trial.recipe]
+
+
+def _result(trial: TrialRecord) -> str:
+    """'20 of 60 steps, loss 1.20 → 0.40, score 0.620 on 20 items', or why it failed."""
+    if trial.status == "failed" or trial.evaluation is None:
+        return f"failed: {brief(defanged(trial.message), 400)}"
+    score = trial.evaluation.score
+    curve = [trial.curve[0], trial.curve[-1]] if trial.curve else []
+    losses = " → ".join(f"{loss:.2f}" for _, loss in curve)
+    steps = f"{trial.step} of {trial.total_steps} steps"
+    return f"{steps}, loss {losses}, {score.name} {score.value:.3f} on {score.n} items"
 
 
 class LogArguments(BaseModel):

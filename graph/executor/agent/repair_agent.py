@@ -33,10 +33,10 @@ from ...run.directory import RunDirectory
 from ...run.settings import Settings
 from ...tree.experiment import ExperimentPlan, TrialRecord
 from ..preparation import Preparation
-from ..protocol import Attempt
+from ..protocol import Attempt, Probe
 from ..repair_rules import TrainingRepair
-from .executor_schemas import Prepared, TrainingChange, training_change
-from .executor_tools import build_tool, built_rows, log_end, log_tool, plan_text, report
+from .executor_schemas import PreparationAnswer, TrainingChange, training_change
+from .executor_tools import TrainingProbe, build_tool, built_rows, log_end, log_tool, plan_text, report
 from .recipe_differences import MOST_CHANGES, MOST_ROWS_LOST, departure, differences
 
 DEFAULT_TURNS = 6
@@ -68,17 +68,18 @@ class ExecutorAgent:
     turns: int = DEFAULT_TURNS
 
     def prepare(
-        self, plan: ExperimentPlan, first: Preparation, attempt: Attempt, experiment: str = ""
+        self, plan: ExperimentPlan, first: Preparation, attempt: Attempt, probe: Probe, experiment: str = ""
     ) -> Preparation:
         """One look at what was built, or a search for a recipe that can be; `first` if the model fails."""
         base = first.plan or plan
         review = _Review(base, first, attempt)
         works = first.problem is None
+        training = TrainingProbe(first, probe)
         agent_task = AgentTask(
             chat=self.chat,
-            answer=Prepared,
+            answer=PreparationAnswer,
             purpose=f"prepare {experiment}".rstrip(),
-            tools=(*self.tools, build_tool(base, attempt)),
+            tools=(*self.tools, build_tool(base, attempt), *([training.tool()] if works else [])),
             check=review.problem,
             turns=self.turns,
         )
@@ -96,10 +97,11 @@ class ExecutorAgent:
             turns=self.turns,
         )
         try:
-            return review.outcome(run_agent_task(EXECUTOR, agent_task, messages))
+            ready = review.outcome(run_agent_task(EXECUTOR, agent_task, messages))
         except ModelError as error:
             note = f"the model gave no answer, rules alone prepared the plan: {_plain(error, 200)}"
-            return replace(first, repairs=(*first.repairs, note))
+            ready = replace(first, repairs=(*first.repairs, note))
+        return replace(ready, repairs=(*ready.repairs, *training.reports))
 
     def repair(self, trial: TrialRecord, failure: JobFailed, experiment: str = "") -> TrainingRepair:
         """One change of the training settings, of the few that may be changed; the same plan for none."""
@@ -143,7 +145,7 @@ class _Review:
     first: Preparation
     attempt: Attempt
 
-    def problem(self, answer: Prepared) -> str | None:
+    def problem(self, answer: PreparationAnswer) -> str | None:
         """What is wrong with the answer, in a sentence; a recipe must have been built to be right."""
         works = self.first.problem is None
         if answer.recipes and answer.cannot is not None:
@@ -168,7 +170,7 @@ class _Review:
             return f"with this recipe: {_plain(ready.problem, 600)}"
         return self._loss(ready) if works else None
 
-    def outcome(self, answer: Prepared) -> Preparation:
+    def outcome(self, answer: PreparationAnswer) -> Preparation:
         """What an answer that passed `problem` makes of the first preparation."""
         first = self.first
         if cannot := answer.cannot:
@@ -192,15 +194,15 @@ class _Review:
             ready, repairs=(*first.repairs, f"model: {changes}: {why}"), plan=self._changed_plan(answer)
         )
 
-    def _changed(self, answer: Prepared) -> dict[str, DataRecipe]:
+    def _changed(self, answer: PreparationAnswer) -> dict[str, DataRecipe]:
         """The recipes of the answer that differ from the plan's."""
         recipes = self.plan.recipes
         return {name: recipe for name, recipe in answer.recipes.items() if recipe != recipes[name]}
 
-    def _changed_plan(self, answer: Prepared) -> ExperimentPlan:
+    def _changed_plan(self, answer: PreparationAnswer) -> ExperimentPlan:
         return self.plan.model_copy(update={"recipes": self.plan.recipes | answer.recipes})
 
-    def _with(self, answer: Prepared) -> Preparation:
+    def _with(self, answer: PreparationAnswer) -> Preparation:
         return self.attempt(self._changed_plan(answer))
 
     def _loss(self, ready: Preparation) -> str | None:
