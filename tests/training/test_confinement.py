@@ -253,8 +253,7 @@ def test_a_run_says_that_all_its_trials_were_confined(
         assert f"Landlock ABI {ABI}" in text and "Integrity" in text
         assert "CHANGED" not in text and "Changed by somebody else" not in text
     text = (tmp_path / "run" / "report.md").read_text()
-    # The base model and two trials, one of which goes on to a second rung; then the finalists on confirm.
-    assert "the test split 1 times, both 1 times by the contamination gate, sources 1 times" in text
+    assert "test: 1 evaluation; contamination gate: 1 check; sources: 1 data set build" in text
     assert f"- Split test {read_hash(tmp_path / 'run', 'test')}: unchanged" in text
     grader = (tmp_path / "run" / "grader.log").read_text()
     assert f"writing: Landlock ABI {ABI}" in grader
