@@ -6,6 +6,7 @@ import shutil
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...evaluation.engines import DEFAULT_ENGINE
 from ...evaluation.results import Score
 from ...files import write_json, write_yaml
 from ...training.data.build import RECIPE
@@ -27,6 +28,7 @@ class WinnerPlan(BaseModel):
     seed: int
     threads: int
     grader_threads: int
+    engine: str = Field(default=DEFAULT_ENGINE, description="The inference engine that scored it")
     device: str
     step: int = Field(description="Where training ended, in steps of the full schedule")
     training: TrainingPlan
@@ -54,6 +56,7 @@ def export_best(
         seed=runtime.settings.seed,
         threads=runtime.settings.threads,
         grader_threads=runtime.settings.grader_threads,
+        engine=runtime.settings.engine,
         device=runtime.settings.device,
         step=trial.step,
         training=trial.training,

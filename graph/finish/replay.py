@@ -51,7 +51,7 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
         timeout_s=Settings.model_fields["job_timeout_s"].default,
     )
     runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
-    grader = GraderClient(task, workspace, model, threads=plan.grader_threads)
+    grader = GraderClient(task, workspace, model, threads=plan.grader_threads, engine=plan.engine)
     try:
         dataset = build(recipe, task, workspace / "datasets")
         trial = make_trial(

@@ -120,7 +120,9 @@ def open_runtime(settings: Settings) -> Runtime:
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     model = resolve_model(task.base_model)
-    grader = GraderClient(task, directory.path, model, threads=settings.grader_threads)
+    grader = GraderClient(
+        task, directory.path, model, threads=settings.grader_threads, engine=settings.engine
+    )
     launcher = LAUNCHERS.load(settings.launcher)(
         LauncherOptions(
             slots=settings.slots,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ...errors import InputError
+from ...evaluation.engines import DEFAULT_ENGINE
 from ...training.runners import DEFAULT_LAUNCHER
 from ..llm.model_settings import ModelSettings
 
@@ -69,6 +70,9 @@ class Settings(BaseModel):
     )
     regression_checks: bool = Field(default=True, description="See what the winner may have lost")
     launcher: str = Field(default=DEFAULT_LAUNCHER, description="Where training jobs run")
+    engine: str = Field(
+        default=DEFAULT_ENGINE, description="An inference engine by name (entry points `trex.engines`)"
+    )
     slots: int = Field(ge=1, description="Training jobs at once")
     threads: int = Field(ge=1, description="Threads of one training job")
     grader_threads: int = Field(ge=1, description="Threads of the grader: it works while jobs wait for it")

@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import TypeAdapter, ValidationError
 
 from ...errors import InputError, explain
+from ...evaluation.engines import ENGINES
 from ...evaluation.task import Task
 from ...evaluation.task_file import check_task
 from ...training.data.sources import check_sources
@@ -59,6 +60,7 @@ def check_settings(settings: Settings) -> None:
     """Raises InputError for a name that is not installed, and for a model that cannot be called: no key."""
     POLICIES.check(settings.policy)
     RESEARCHERS.check(settings.researcher)
+    ENGINES.check(settings.engine)
     if settings.researcher == "agent" and settings.llm is None:
         raise InputError("the Researcher 'agent' needs a chat model: give --llm PROVIDER:MODEL")
     if settings.llm is not None:

@@ -9,12 +9,18 @@ import pytest
 from support.adapters import random_adapter
 from support.grader import films_task, model_folder
 from support.outside_package import write_package
+from support.plans import training_plan
+from support.runs import make_score
 from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
 from trex.evaluation.engines import ENGINES, InferenceEngine
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.task import GenerationSettings
-from trex.files import read_json
+from trex.files import read_json, read_jsonl, write_json, write_yaml
+from trex.graph.api import prepare_run
+from trex.graph.finish import replay
+from trex.graph.finish.export import WinnerPlan
+from trex.training.data.recipe import DataRecipe, Stream
 
 SETTINGS = GenerationSettings(max_new_tokens=6, batch_size=4)
 TURNS = [[{"role": "user", "content": "a film " * (1 + 5 * n % 7) + str(n)}] for n in range(9)]
@@ -125,19 +131,68 @@ class Parrot:
 """
 
 
-def test_an_engine_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process of the grader finds it by its entry point, and the run records which engine scored."""
-    monkeypatch.setenv("TREX_HOME", str(tmp_path / "home"))
+@pytest.fixture
+def parrot(tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an engine of a package outside of the repository."""
     package = write_package(
         tmp_path / "site", "toy_engine", TOY, {"trex.engines": "parrot = toy_engine:Parrot"}
     )
     monkeypatch.syspath_prepend(str(package))
-    assert "parrot" in ENGINES.names()
+    return "parrot"
+
+
+def test_an_engine_of_an_installed_package(tmp_path: Path, parrot: str) -> None:
+    """The grader process finds it by its entry point, and the run records which engine scored."""
+    assert parrot in ENGINES.names()
     task = films_task(tmp_path)
-    with GraderClient(task, tmp_path / "run", model_folder(tmp_path), engine="parrot") as grader:
-        found = grader.evaluate(None, "search")
-    assert found.score.n > 0 and 0 < found.score.value < 1
-    assert read_json(tmp_path / "run" / "grader.json")["engine"] == "parrot"
+    with GraderClient(task, tmp_path / "run", model_folder(tmp_path), engine=parrot) as grader:
+        evaluation = grader.evaluate(None, "search")
+    assert evaluation.score.n > 0 and 0 < evaluation.score.value < 1
+    assert read_json(tmp_path / "run" / "grader.json")["engine"] == parrot
+
+
+def test_the_grader_of_a_run_uses_the_engine_of_the_settings(tmp_path: Path, parrot: str) -> None:
+    prepared = prepare_run("sentiment", out=tmp_path / "run", smoke=True, rounds=0, engine=parrot)
+    finished = prepared.go()
+    assert finished.summary.status == "done"
+    assert read_json(tmp_path / "run" / "grader.json")["engine"] == parrot
+    [baseline] = [experiment.baseline for experiment in finished.tree]
+    assert baseline is not None and baseline.scoring == "choices"
+    rows = read_jsonl(tmp_path / "run" / baseline.predictions)
+    assert {row["prediction"] for row in rows} == {"positive"}, "Parrot returns the first choice"
+
+
+def test_a_run_with_an_unknown_engine_is_rejected_before_it_starts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no inference engine 'vlm'; there are: transformers"):
+        prepare_run("sentiment", out=tmp_path / "run", smoke=True, engine="vlm")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_replay_uses_the_engine_of_the_run(
+    tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, engines = tmp_path / "best", []
+    best.mkdir()
+    plan = WinnerPlan(
+        trial="t", seed=0, threads=1, grader_threads=1, engine="parrot", device="cpu", step=1,
+        training=training_plan(), dev=make_score(0.5),
+    )  # fmt: skip
+    write_yaml(best / "plan.yaml", plan.model_dump(mode="json"))
+    recipe = DataRecipe(streams=(Stream(source="train"),), rows=10)
+    write_yaml(best / "recipe.yaml", recipe.model_dump(mode="json"))
+    write_json(
+        best / "task.json",
+        films_task(tmp_path).model_copy(update={"base_model": "tiny"}).model_dump(mode="json"),
+    )
+
+    def open_grader(*_: object, engine: str, **__: object) -> None:
+        engines.append(engine)
+        raise InputError("no grader in this test")
+
+    monkeypatch.setattr(replay, "GraderClient", open_grader)
+    with pytest.raises(InputError, match="no grader in this test"):
+        replay.replay(best, tmp_path / "replay", lambda status: None)
+    assert engines == ["parrot"]
 
 
 def test_an_unknown_engine_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
