@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 from trex.errors import PlanError
 from trex.files import read_jsonl
-from trex.training.methods.protocol import Measured, Stage, StageRepair
+from trex.training.methods.protocol import RowMeasurement, Stage, StageRepair
 
 
 class CountStage(Stage):
@@ -39,7 +39,7 @@ class Count:
 
     def measure(self, stage, dataset, base_model):
         lengths = [len(str(row).split()) for row in read_jsonl(dataset / "train.jsonl")]
-        return Measured(len(lengths), len(lengths), lengths, max(lengths))
+        return RowMeasurement(len(lengths), len(lengths), lengths, max(lengths))
 
     def trained_tokens(self, stage, mean_tokens, rows):
         return mean_tokens * rows * stage.epochs

@@ -49,7 +49,7 @@ class StageRepair:
 
 
 @dataclass(frozen=True)
-class Measured:
+class RowMeasurement:
     """What a method finds in the rows of a data set, before it trains on them."""
 
     rows: int
@@ -87,7 +87,7 @@ class Method(Protocol[S]):
         """Rows that one optimiser step consumes."""
         ...
 
-    def measure(self, stage: S, dataset: Path, base_model: Path) -> Measured:
+    def measure(self, stage: S, dataset: Path, base_model: Path) -> RowMeasurement:
         """Render and tokenise rows as the trainer will. Raises InputError if the base model cannot render them."""
         ...
 

@@ -12,7 +12,7 @@ from ...errors import PlanError
 from ..causes import Cause, Problem
 from ..data.render import Contents
 from .prompt_completion import RowTokens, measure_rows
-from .protocol import Measured, RowSchema, Stage, StageRepair
+from .protocol import RowMeasurement, RowSchema, Stage, StageRepair
 
 LOWEST_RATE = 100
 """A repair lowers the learning rate to one part in so many at most: below, a trial would hardly learn."""
@@ -90,7 +90,7 @@ class Sft:
         tokens = min(mean_tokens, stage.max_length)
         return self.total_steps(stage, rows) * self.rows_per_step(stage) * tokens
 
-    def measure(self, stage: SftStage, dataset: Path, base_model: Path) -> Measured:
+    def measure(self, stage: SftStage, dataset: Path, base_model: Path) -> RowMeasurement:
         """See `protocol.Method`."""
         rows, sample, longest = measure_rows(str(dataset), str(base_model))
         measured = [*sample, *longest]
@@ -103,7 +103,7 @@ class Sft:
         }
         of = f"of {len(measured)} rows" + (" looked at" if len(measured) < rows else "")
         most = max(_length(row, stage) for row in measured)
-        return Measured(
+        return RowMeasurement(
             rows=rows,
             measured_rows=len(measured),
             lengths=[_length(row, stage) for row in sample],

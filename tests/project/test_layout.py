@@ -1,4 +1,4 @@
-"""The walls of the house: who may import whom, what is in the wheel, what is never done."""
+"""The layout of the project: import directions, names, sizes, the wheel, and calls that are never made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ def ours(path: Path) -> Iterator[tuple[int, str]]:
             yield line, name.removeprefix("trex.")
 
 
-def test_arrows_point_down() -> None:
+def test_imports_between_rooms_point_down() -> None:
     wrong = []
     for path in MODULES:
         room = path.relative_to(ROOT).parts[0]
@@ -76,6 +78,54 @@ def test_arrows_point_down() -> None:
             if target not in MAY_IMPORT[room] | ROOT_MODULES:
                 wrong.append(f"{name_of(path)}:{line} imports {name}")
     assert wrong == []
+
+
+def modules() -> dict[str, Path]:
+    """Every product module by its dotted name without 'trex.'; a package by the name of its folder."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PRODUCT
+    }
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports inside functions count too. A package's `__init__` is a module like any other."""
+    known = modules()
+    graph = {name: {_module(target, known) for _, target in ours(path)} & known.keys() - {name}
+             for name, path in known.items()}  # fmt: skip
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+def _module(imported: str, known: dict[str, Path]) -> str:
+    """The module that an imported name comes from: the name itself, or what it stands in."""
+    return imported if imported in known else imported.rpartition(".")[0]
+
+
+SAME_STEM = {"__init__", "protocol"}
+"""The same thing at another level."""
+TASK_AND_METRIC = {"commands", "csbench", "molecules", "openfindata", "sst2", "tomg"}
+"""A task of the benchmark and the metric that scores it."""
+
+
+def test_no_two_modules_share_a_file_name() -> None:
+    places = defaultdict(list)
+    for path in PRODUCT:
+        places[path.stem].append(name_of(path))
+    shared = {stem: found for stem, found in places.items() if len(found) > 1 and stem not in SAME_STEM}
+    assert shared.keys() <= TASK_AND_METRIC, shared
+    assert all(len(found) == 2 for found in shared.values()), shared
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    places = defaultdict(list)
+    for path in PRODUCT:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(name_of(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_training_takes_only_types_from_evaluation() -> None:
