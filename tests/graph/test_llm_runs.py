@@ -155,7 +155,7 @@ def test_the_spend_is_the_servers_to_the_token(whole: Whole) -> None:
 def test_the_command_line_shows_it(by_tools: Whole) -> None:
     command = [*TREX, "show", str(by_tools.run.directory), "--json"]
     spend = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["spend"]
-    assert (spend.calls, spend.tokens_in, spend.tokens_out) == by_tools.counted
+    assert (spend["calls"], spend["tokens_in"], spend["tokens_out"]) == by_tools.counted
 
 
 def test_the_report_shows_what_it_thought_read_and_spent(whole: Whole) -> None:
