@@ -52,7 +52,7 @@ Retrain = Callable[[TrainingPlan, str, int], Path | None]
 
 @dataclass
 class Runtime:
-    """Who works on a run, and with what."""
+    """Everything that the nodes of a run use."""
 
     settings: Settings
     task: Task
@@ -73,12 +73,12 @@ class Runtime:
 
     @cached_property
     def control(self) -> Control:
-        """What a person asks of the run."""
+        """Hints, pauses and stops that a person has requested."""
         return Control(self.directory.path)
 
     @cached_property
     def notes(self) -> ResearchNotes:
-        """What research wrote down."""
+        """The notes that `research` saved."""
         return ResearchNotes.model_validate(read_json(self.directory.research))
 
     def look_back(self) -> None:
@@ -205,7 +205,7 @@ def assemble(
 
 
 class RuntimeRegistry:
-    """RuntimeRegistry that are open in this process, one a run directory: nodes share it across supersteps."""
+    """The runtimes that are open in this process, one for each run directory; nodes share them across supersteps."""
 
     def __init__(self, open_runtime: OpenRuntime = open_runtime) -> None:
         self._open_runtime = open_runtime
@@ -234,7 +234,7 @@ class RuntimeRegistry:
             runtime.interrupt()
 
     def record_failure(self, error: Exception) -> None:
-        """Leave word in the runs' directories of why they ended."""
+        """Write into each run's directory why the run ended."""
         for runtime in list(self._runtimes.values()):
             runtime.directory.record_failure(error)
 

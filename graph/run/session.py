@@ -30,7 +30,7 @@ from .events import Follow, followed_by
 from .runtime import RuntimeRegistry
 from .settings import Settings
 
-# Shown the plan and what was wrong with the last answer; returns a `review.Review` as a dictionary.
+# Is given the question about a plan (`steering.approval.question`); returns a `Review` as a dictionary.
 Approve = Callable[[dict[str, Any]], dict[str, Any]]
 
 # Supersteps of a round besides its rungs (two each): select, diagnose, record; and for the plan and each of its
@@ -108,7 +108,7 @@ class Session:
 
     def _step_on(self, todo: RunInput | Command[Any] | None) -> None:
         """To the graph's end or a question. Raises Interrupted when a person asks for a pause."""
-        # The main thread is interrupted wherever it waits; another one can only be asked, after each step.
+        # A pause interrupts the main thread at once; another thread looks for the request after each step.
         asked: list[StreamMode] = [] if _in_main_thread() else ["updates"]
         steps = self._graph.stream(todo, self._config, stream_mode=asked, durability="sync")
         with closing(steps):  # type: ignore[type-var]
@@ -129,7 +129,7 @@ def _in_main_thread() -> bool:
 
 
 def _refusal(error: BaseException | None) -> OSError | None:
-    """What a file system refused, if that is behind an error."""
+    """The file system's refusal that caused an error, if there is one."""
     while error is not None:
         if isinstance(error, OSError):
             return error

@@ -69,7 +69,9 @@ class Settings(BaseModel):
         description="Trainings of each finalist with other seeds, while the budget allows",
     )
     regression_checks: bool = Field(default=True, description="See what the winner may have lost")
-    launcher: str = Field(default=DEFAULT_LAUNCHER, description="Where training jobs run")
+    launcher: str = Field(
+        default=DEFAULT_LAUNCHER, description="Where training jobs run, by name (entry points `trex.runners`)"
+    )
     engine: str = Field(
         default=DEFAULT_ENGINE, description="An inference engine by name (entry points `trex.engines`)"
     )

@@ -14,6 +14,7 @@ from ...evaluation.engines import ENGINES
 from ...evaluation.task import Task
 from ...evaluation.task_file import check_task
 from ...training.data.sources import check_sources
+from ...training.runners import LAUNCHERS
 from ..researcher import RESEARCHERS
 from ..state import RunInput, RunState
 from ..tree.policies import POLICIES
@@ -58,6 +59,8 @@ def choose_settings(task: str, directory: Path, *, smoke: bool = False, **asked:
 
 def check_settings(settings: Settings) -> None:
     """Raises InputError for a name that is not installed, and for a model that cannot be called: no key."""
+    ENGINES.check(settings.engine)
+    LAUNCHERS.check(settings.launcher)
     POLICIES.check(settings.policy)
     RESEARCHERS.check(settings.researcher)
     ENGINES.check(settings.engine)

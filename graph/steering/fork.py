@@ -71,6 +71,8 @@ def fork_run(
 def _settings(source: RunDirectory, out: Path, made: int, changes: dict[str, object]) -> Settings:
     before = source.settings()
     given = {name: value for name, value in changes.items() if value is not None}
+    # With another chat model the Researcher is chosen anew.
+    kept = before.model_dump(exclude={"researcher"} if "llm" in given else None)
     to_come = given.pop("rounds", max(1, before.rounds - made))
     own: dict[str, object] = {
         "directory": str(out.absolute()),
@@ -81,7 +83,7 @@ def _settings(source: RunDirectory, out: Path, made: int, changes: dict[str, obj
     if before.task == str(source.task_file):
         own["task"] = str(RunDirectory(out.absolute()).task_file)
     try:
-        return Settings.model_validate(before.model_dump() | own | given)
+        return Settings.model_validate(kept | own | given)
     except ValidationError as error:
         raise InputError(f"invalid settings: {explain(error)}") from error
 

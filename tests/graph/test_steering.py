@@ -439,6 +439,15 @@ def test_a_fork_survives_kills(tmp_path: Path, finished: Run) -> None:
     assert trees[0] == trees[1]
 
 
+def test_a_fork_with_a_chat_model_is_planned_by_it(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    assert finished.prepare_fork("e001", out=tmp_path / "same").settings.researcher == "builtin"
+    with_model = finished.prepare_fork("e001", out=tmp_path / "model", llm="openai:test")
+    assert with_model.settings.researcher == "agent"
+
+
 def test_commands_explain_themselves() -> None:
     import sys
 
