@@ -13,8 +13,8 @@ arXiv 2406.08587. The scorer is `gen_judgment.py` with `show_result.py` of https
 without a judge, it leaves judged rows that have no reply out of the score (their value is 0), and like its tables
 rows whose `Tag` is neither 'Knowledge' nor 'Reasoning'. Upstream prints two decimals; here nothing is rounded.
 
-`csbench`, the mended form, needs no judge, and scores every row but the open-ended ones, for which there is no
-rule that a search could not exploit; `csbench:Open-ended` gives their overlap of words. What was mended, and why:
+`csbench`, the corrected form, needs no judge, and scores every row but the open-ended ones, for which there is no
+rule that a search could not exploit; `csbench:Open-ended` gives their overlap of words. What was corrected, and why:
 
 - Assertions are scored at all, in English, Chinese, German and French, whatever the language of the gold.
 - The article 'a' was read as option A, and `答案是B` not at all: see `options.py`.
@@ -71,7 +71,7 @@ _CONCLUSION = rf"(?:(?<![a-z])(?:{_CONCLUDING})|判断|因此|所以|说法|命�
 class CsBench:
     """The share of right answers; pooled, because not every row counts towards it.
 
-    `secondary`: the mean of each format, tag and domain among the items; for the mended form also 'read', the share
+    `secondary`: the mean of each format, tag and domain among the items; for the corrected form also 'read', the share
     of choices and assertions whose answer could be read, and the official score.
     """
 
@@ -175,7 +175,7 @@ def upstream_value(item: Item, kind: str, answer: str) -> float:
 
 
 def value(item: Item, kind: str, answer: str) -> float:
-    """What an answer is worth by the mended rules, in 0…1."""
+    """What an answer is worth by the corrected rules, in 0…1."""
     gold = _column(item, "Answer")
     if kind == CHOICE:
         letter = gold_letter(item)

@@ -11,7 +11,7 @@ the answers has F1 0.
 columns): a label is present where its name is a substring of the answer, in lower case exactly as written. BIDS
 rounds to four decimals; here nothing is rounded.
 
-`hoc` is mended. The prompt of BIDS asks for JSON that gives each label 1 or 0, and by the substring rule such an
+`hoc` is corrected. The prompt of BIDS asks for JSON that gives each label 1 or 0, and by the substring rule such an
 answer has all ten. So:
 
 - A name that is given a value ('"cellular energetics": 0', `inducing angiogenesis = yes`) is present by that value,
@@ -73,7 +73,7 @@ class HallmarksMacroF1:
 
     A row's value is the F1 of its own labels, 1 where gold and answer both have none. `secondary`: the F1 of each
     label, micro-F1, the mean of the rows' values, the share of rows whose labels are all right ('exact'), and for
-    the mended form the official score.
+    the corrected form the official score.
     """
 
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
@@ -149,7 +149,7 @@ def upstream_labels(answer: str) -> frozenset[str]:
 
 
 def labels(answer: str) -> frozenset[str]:
-    """The labels an answer gives, by the mended rules."""
+    """The labels an answer gives, by the corrected rules."""
     text = _plain(final(answer))
     return frozenset(label for label in LABELS if _given(label, text))
 

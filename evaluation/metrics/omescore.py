@@ -23,7 +23,7 @@ its `mechanism`. What is not a list, or has one step without subtype or readable
 all four, as does a gold step without weight. A reader for base models alone, which searches for brackets, is
 left out.
 
-Mended, with the reason:
+Corrected, with the reason:
 - A sentence before or after the list, doubled braces as in upstream's prompt (`{{ "step": 1 … }}`), underscores
   escaped as in its `cot.txt`, fences in the middle and trailing commas made an answer worthless: the last list
   of steps in the answer counts, one inside [ANSWER] or after a `</think>` before others.
@@ -123,7 +123,7 @@ class OmeScore:
     """S_partial per reaction, in 0…1; 0 for an answer without a list of steps.
 
     Items carry `mechanism`, a list of steps with `subtype`, `intermediate_smiles` and `step_weight`. `secondary`:
-    V, L and S_total, the share of answers read as a list of steps ('parsed'), and for the mended form the
+    V, L and S_total, the share of answers read as a list of steps ('parsed'), and for the corrected form the
     official score.
     """
 
@@ -149,7 +149,7 @@ class OmeScore:
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """See the class."""
         figures = self.figures(items, predictions)
-        read = upstream_steps if self._upstream else mended_steps
+        read = upstream_steps if self._upstream else corrected_steps
         found = {
             "V": self.aggregate([f.valid for f in figures]),
             "L": self.aggregate([f.logic for f in figures]),
@@ -163,7 +163,7 @@ class OmeScore:
 
     def figures(self, items: Sequence[Item], predictions: Sequence[str]) -> list[Figures]:
         """The four figures of each reaction."""
-        of = _upstream_figures if self._upstream else _mended_figures
+        of = _upstream_figures if self._upstream else _corrected_figures
         return [of(item, answer) for item, answer in zip(items, predictions, strict=True)]
 
 
@@ -199,10 +199,10 @@ def _upstream_figures(item: Item, answer: str) -> Figures:
         return Figures()
 
 
-def _mended_figures(item: Item, answer: str) -> Figures:
+def _corrected_figures(item: Item, answer: str) -> Figures:
     gold = _gold(item)
     weight = sum(step.weight for step in gold)  # in the alignment's order, so that gold scores exactly 1
-    figures = align(gold, [_predicted(step) for step in mended_steps(answer) or []])
+    figures = align(gold, [_predicted(step) for step in corrected_steps(answer) or []])
     if weight <= 0:
         return Figures(valid=figures.valid, logic=figures.logic)
     return Figures(figures.total / weight, figures.partial / weight, figures.valid, figures.logic)
@@ -236,7 +236,7 @@ def _gold(item: Item) -> list[MechanismStep]:
 
 
 def _predicted(step: dict[str, Any]) -> MechanismStep:
-    """A step as the mended form sees it; what is missing or no text matches nothing."""
+    """A step as the corrected form sees it; what is missing or no text matches nothing."""
     subtype, smiles = step.get("subtype"), step.get("intermediate_smiles")
     text = smiles.strip() if isinstance(smiles, str) else ""
     usable = bool(text) and text.isascii() and not re.search(r"\s", text)
@@ -267,7 +267,7 @@ def upstream_steps(answer: str) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
-def mended_steps(answer: str) -> list[dict[str, Any]] | None:
+def corrected_steps(answer: str) -> list[dict[str, Any]] | None:
     """The steps an answer settles on, or None: what stands in [ANSWER] goes first, then the whole answer."""
     text = answer.rpartition("</think>")[2]
     tagged = text.rpartition("[ANSWER]")

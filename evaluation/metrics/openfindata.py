@@ -10,7 +10,7 @@ Data: https://github.com/open-compass/OpenFinData. Scorer: OpenCompass (a5acc4b)
 entity_recognition rounded to four decimals of a share. Here scores are shares, and that of all sets together is
 the mean over rows. A gold answer that is no text makes upstream crash on names; here that scores 0.
 
-`openfindata` is mended:
+`openfindata` is corrected:
 
 - Letters are read by `options.py`, among the options of the set, so that `600519.SH`, `GDP` or `ROE` after the
   letter do no harm, and full-width letters are letters.
@@ -54,7 +54,7 @@ _EDGES = " \t.。:*\"'“”‘’`《》<>!?"
 class OpenFinData:
     """The mean over rows: right letters, and for entities the F1 of names (upstream: whether all occur).
 
-    `secondary`: the mean of each set among the items; for the mended form also 'read', the share of choices that
+    `secondary`: the mean of each set among the items; for the corrected form also 'read', the share of choices that
     could be read, and the official score.
     """
 
@@ -117,7 +117,7 @@ def upstream_value(item: Item, subtask: str, answer: str) -> float:
 
 
 def value(item: Item, subtask: str, answer: str) -> float:
-    """What an answer is worth by the mended rules, in 0…1."""
+    """What an answer is worth by the corrected rules, in 0…1."""
     gold = str(_column(item, "answer"))
     if subtask != ENTITIES:
         letter = option(gold, LETTERS[subtask])

@@ -13,7 +13,7 @@ here is the task of EleutherAI/lm-evaluation-harness pull request 4120 (`econ_lo
     gold 'D, A, C, B', answer 'ABCD? No. Answer: DACB'       → 1
     gold 'D, A, C, B', answer 'd, a, c and b'                → 0 upstream, 1 here
 
-Mended, with the reason:
+Corrected, with the reason:
 - The letters of 'and' were read as options A and D, so that 'd, a, c and b' was no permutation.
 - An answer that ponders first ('A, B, C, D? … D, A, C, B') was read by its first permutation: the last one
   counts, and one that stands right after a marker counts before all others, so that an explanation which follows
@@ -61,7 +61,7 @@ class OrderingAccuracy:
     """1 for the gold order, else 0. Items carry `Answer`, e.g. 'D, A, C, B'.
 
     `secondary`: 'parsed', the share of answers with a permutation; 'pairwise', the mean share of the six pairs of
-    events in the right order (0 without a permutation), and for the mended form the official score.
+    events in the right order (0 without a permutation), and for the corrected form the official score.
     """
 
     aggregate = staticmethod(mean)
@@ -104,7 +104,7 @@ def gold_order(item: Item) -> Order:
 
 
 def order(answer: str) -> Order:
-    """The order an answer settles on, by the mended rules; () if there is none."""
+    """The order an answer settles on, by the corrected rules; () if there is none."""
     text = unicodedata.normalize("NFKC", answer.rpartition("</think>")[2])
     stated: Order = ()
     marked: Order = ()

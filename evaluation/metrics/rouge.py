@@ -15,7 +15,7 @@ files do to texts:
 - A missing division is the word 'empty', so that two missing ones score 1; but one that no note of the whole
   set has is '', and two of those score 0. A row's value thus depends on the other rows.
 
-Mended, with the reason:
+Corrected, with the reason:
 - An empty answer, or one that says 'NA', is what it says, and line breaks are no words: none of that is a note.
 - A division that is missing on both sides scores 1, on one side 0, whatever other notes have.
 - Headings may carry Markdown's signs ('## PLAN', '**RESULTS**'), which hid them.
@@ -86,7 +86,7 @@ class Rouge1:
     """The F1 of single words per note, in 0…1. Items carry `note`.
 
     `subtask` is one of the four divisions, or None for the whole note. `secondary`: mean precision and recall, the
-    share of blank answers, for whole notes the four divisions, and for the mended form the official score.
+    share of blank answers, for whole notes the four divisions, and for the corrected form the official score.
     """
 
     aggregate = staticmethod(mean)

@@ -36,7 +36,7 @@ _NAMED = re.compile(
 
 class Sst2:
     """Accuracy. Rows carry `label`, 0 or 1. `secondary`: 'read', the share of answers that name a label, and for the
-    mended form the official score.
+    corrected form the official score.
     """
 
     aggregate = staticmethod(mean)

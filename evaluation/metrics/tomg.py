@@ -19,7 +19,7 @@ values that upstream writes in between (where '' would become a missing value): 
 molecule without atoms, valid, with LogP 0; an answer that is empty itself is invalid. A row whose own
 molecule is none makes upstream crash at the first valid answer; here it scores 0.
 
-`tomg` is mended:
+`tomg` is corrected:
 * Answers are read robustly, and an instruction may ask for 'Lower' in any case.
 * A property must change by more than a rounding error: RDKit sums in the order of the atoms, so that `OCC`
   officially has a lower LogP than `CCO`.
@@ -143,7 +143,7 @@ class TomgSuccess:
     * `similarity`: Morgan and Tanimoto, the mean over valid answers to rows that give a molecule.
     * `weighted_success`: OpenCompass's, success times similarity for edits and properties, else success.
     * `unsatisfiable`: the number of such rows.
-    * Each sub-task's success where there may be several; in the mended form 'success/upstream', the official.
+    * Each sub-task's success where there may be several; in the corrected form 'success/upstream', the official.
     """
 
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
@@ -219,7 +219,7 @@ class TomgSuccess:
         if self._upstream:
             molecule = smiles.parse_even_empty(tomg_answer.official(answer))
         else:
-            molecule = smiles.parse(tomg_answer.mended(answer))
+            molecule = smiles.parse(tomg_answer.corrected(answer))
         counted = self._upstream or request.satisfiable
         alike = None
         if molecule is not None and request.source is not None:

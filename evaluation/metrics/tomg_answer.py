@@ -1,10 +1,10 @@
-"""The molecule in an answer to TOMG-Bench: as the official script reads it, and mended.
+"""The molecule in an answer to TOMG-Bench: as the official script reads it, and corrected.
 
 `official` follows `correct.py` of https://github.com/phenixace/TOMG-Bench (692f6b1), whose default is plain
 text: upstream's `--json_check` acts while answers are generated (it asks again until there is JSON), so that
 no given answer can be scored by it, and the script reads both forms anyway.
 
-`mended` repairs what costs a right molecule its point there:
+`corrected` repairs what costs a right molecule its point there:
 
     'Molecule: CCO'                     the label that upstream's own prompt asks for was never taken off
     'The answer is **CCO**.'            chatter before a molecule and marks around it were fatal
@@ -67,7 +67,7 @@ def _after_arrows(text: Any) -> Any:
     return text
 
 
-def mended(answer: str) -> str:
+def corrected(answer: str) -> str:
     """The SMILES an answer gives, '' if it gives none.
 
     The last JSON object with a key `molecule` (or `smiles`) decides; else what follows the last label, else

@@ -17,7 +17,7 @@ folder `src_experiment_data` holds other transcripts of the same visits, of the 
 Public sources that may be added by their licences, after the contamination check: MTS-Dialog (other visits, one
 section each), and dialogues written by a model.
 
-Scored by ROUGE-1 over the whole note (`evaluation/metrics/rouge.py`, which says what was mended and why), after
+Scored by ROUGE-1 over the whole note (`evaluation/metrics/rouge.py`, which says what was corrected and why), after
 https://github.com/wyim/aci-bench/blob/b909b2bb9cf1d19de08df15cddde7bd0179665e4/evaluation/evaluate_fullnote.py;
 its four divisions are reported beside it and as metrics of their own, 'rouge1:subjective' and so on. Upstream
 states no prompt for language models: it is ours. Published (arXiv 2604.14116): base .205, reference .240, TREX

@@ -26,7 +26,7 @@ golds a translator has spoilt here and there). They are neither read nor to be t
 Other public sources that may be trained on, by their licences and after the contamination check: science exams in
 the same form, such as SciQ.
 
-Scored by accuracy (`evaluation/metrics/csbench.py`, which says what was mended and why); the official form follows
+Scored by accuracy (`evaluation/metrics/csbench.py`, which says what was corrected and why); the official form follows
 https://github.com/csbench/csbench/blob/68d6f39fba45716e29f70f34e0f4b411d89736b4/gen_judgment.py, where a GPT-4
 judge marks two of the formats. Published overall with that judge: Llama3-8B .544, Qwen1.5-110B .680, GPT-4o .723;
 chance .262. Published (arXiv 2604.14116): .581, with its best backend.

@@ -12,7 +12,7 @@ Train 390, dev 130 ('val'), test 130, as published. Rows whose answer is no perm
 be scored and are left out. Public sources that may be added by their licences, after the contamination check:
 other collections of event order, and rows written by a model from news that the set does not use.
 
-Scored by exact match of the four letters (`evaluation/metrics/ordering.py`, which says what was mended and why).
+Scored by exact match of the four letters (`evaluation/metrics/ordering.py`, which says what was corrected and why).
 The authors published no code: the official form follows the paper (arXiv 2405.07938, §4.1) as
 https://github.com/EleutherAI/lm-evaluation-harness/pull/4120 does (commit 6da340c). They report 1 and 5 examples
 in the prompt and leave out none; here a model is trained, so that the prompt, which is ours, has none. Chance

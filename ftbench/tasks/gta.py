@@ -30,7 +30,7 @@ ToolACE, glaive-function-calling-v2, xLAM's function-calling-60k and hermes-func
 
 Scorer: `evaluation/metrics/gta`, after `GTABenchEvaluator` in
 https://github.com/open-compass/GTA/blob/37c2b60/opencompass/opencompass/datasets/gta_bench.py. Score: the share of
-steps that call the gold tool or give a right answer. What was mended, and why this figure: see `tool_use.py` there.
+steps that call the gold tool or give a right answer. What was corrected, and why this figure: see `tool_use.py` there.
 Published (arXiv 2604.14116, 'accuracy', undefined there): base .582, reference .722, TREX .613 (open models) and
 .652. On the official board Qwen3-8B has InstAcc .395, ToolAcc .262, ArgAcc .151, SummAcc .561.
 """

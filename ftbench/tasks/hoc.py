@@ -13,7 +13,7 @@ others. Not to be trained on: anything else made from the corpus (`bigbio/hallma
 sentences of BioGPT), whose splits differ, so that it holds documents of dev and test. Other abstracts of PubMed
 may be, after the contamination check.
 
-Scored by document macro-F1 over the ten labels (`evaluation/metrics/macro_f1.py`, which says what was mended and
+Scored by document macro-F1 over the ten labels (`evaluation/metrics/macro_f1.py`, which says what was corrected and
 why); the official form is that of
 https://github.com/BIDS-Xu-Runtime/Me-LLaMA/blob/08c893f27bcd879aa65f17bb9643697a574ca2aa/src/tasks/vital_measure.py
 with the average of `run_eval.py` in the tables' repository. Our prompt asks for names joined by semicolons, because

@@ -29,7 +29,7 @@ laws themselves, which are in no one's copyright (Copyright Law of the PRC, arti
 
 Scorer: `evaluation/metrics/lawbench/`, the rules of
 https://github.com/open-compass/LawBench/tree/e30981bb3ff54c41571f222e0b23e92d27375388/evaluation, each module
-saying what was mended and why; the whole is the mean over sub-tasks. Zero-shot means of the twenty upstream
+saying what was corrected and why; the whole is the mean over sub-tasks. Zero-shot means of the twenty upstream
 (predictions/zero_shot/results.csv): GPT-4 .524, GPT-3.5-turbo .421, Qwen-7B-Chat .370, Qwen-7B .196.
 
 2-1 in its official form weighs characters by two tables of the same repository; reading the data fetches them.

@@ -35,6 +35,6 @@ def materialise(
             if not is_sealed(folder, thorough=False):
                 create(folder, build)
     except OSError as error:
-        mend = "set TREX_HOME to a folder you can write, with space"
-        raise InputError(f"cannot write to {folder} ({error}): {mend}") from error
+        advice = "set TREX_HOME to a folder you can write, with space"
+        raise InputError(f"cannot write to {folder} ({error}): {advice}") from error
     return folder

@@ -26,7 +26,7 @@ from . import molecules_data
 from .materialise import materialise
 from .molecules_data import MoleculeSizes
 
-SLIVER = Path(__file__).parent / "sliver" / "molecules.smi"
+SMOKE_DATA = Path(__file__).parent / "smoke_data" / "molecules.smi"
 SOURCES = {
     "nci": ("Specifications of NCI molecules with 13 to 30 heavy atoms", False),
     "nci_small": ("Specifications of NCI molecules with at most 12 heavy atoms", False),
@@ -39,7 +39,7 @@ def load(smoke: bool = False) -> Task:
 
     Raises InputError if RDKit is not installed.
     """
-    molecules = SLIVER if smoke else smiles.nci_file()
+    molecules = SMOKE_DATA if smoke else smiles.nci_file()
     if smoke:
         sizes = MoleculeSizes(dev=40, test=40, assembled=100, small=7)
     else:

@@ -25,7 +25,7 @@ the train pool (7 such subtypes in Template). The prompt is ours: upstream's wor
 Gold. Public sources that may be added by their licences: USPTO reactions and other collections of mechanisms,
 after the contamination check.
 
-Scored by oMeScore (`evaluation/metrics/omescore.py`, which says what was mended and why), after
+Scored by oMeScore (`evaluation/metrics/omescore.py`, which says what was corrected and why), after
 https://github.com/skylarkie/oMeBench/blob/4ecae92edef07c0b05429104012fc104e531eadf/scripts/utils_eval.py.
 Published (arXiv 2604.14116): .484 by TREX with its best backend; base and reference are not given.
 """

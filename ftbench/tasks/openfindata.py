@@ -19,7 +19,7 @@ Public sources that may be trained on instead, after the contamination check: Ch
 such as FinCUGE (Apache-2.0) and the exam questions of FinEval (CC BY-NC-SA 4.0).
 
 Scored by the mean of right letters and of the F1 of names (`evaluation/metrics/openfindata.py`, which says what
-was mended and why); the official form follows OpenCompass,
+was corrected and why); the official form follows OpenCompass,
 https://github.com/open-compass/opencompass/blob/a5acc4bba3b658f151617a3b393602110fb7a740/opencompass/datasets/OpenFinData.py.
 Published (arXiv 2604.14116): base about .494, TREX .699 with its best backend.
 """

@@ -38,13 +38,13 @@ DOMAINS = {
     "tweets": ("tweets", "Tweets"),
 }
 COMPOSED = "Two movie snippets joined by rule; in a contrast the last clause decides"
-SLIVER = Path(__file__).parent / "sliver"
+SMOKE_DATA = Path(__file__).parent / "smoke_data"
 
 
 def load(smoke: bool = False) -> Task:
     """The task; with `smoke`, the same on some 170 rows written by hand, a tiny model and no download."""
     if smoke:
-        ratings = {name: SLIVER / f"{name}.tsv" for name in ("movie", "tweets")}
+        ratings = {name: SMOKE_DATA / f"{name}.tsv" for name in ("movie", "tweets")}
         sizes, made_from = (
             SentimentSizes(dev=40, test=40, composed=60),
             "".join(map(hash_file, ratings.values())),

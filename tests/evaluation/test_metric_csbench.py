@@ -1,4 +1,4 @@
-"""CS-Bench: the official scorer with its faults, and what was mended."""
+"""CS-Bench: the official scorer with its faults, and what was corrected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_official_value_is_reproduced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "official", "mended"),
+    ("answer", "official", "corrected"),
     [
         ("B", 1, 1),
         ("b) because", 1, 1),
@@ -59,9 +59,9 @@ def test_every_official_value_is_reproduced() -> None:
         ("<think>Is it A?</think>B", 0, 1),
     ],
 )
-def test_choices(answer: str, official: int, mended: int) -> None:
+def test_choices(answer: str, official: int, corrected: int) -> None:
     assert CsBench(upstream=True).score_items([choice("B")], [answer]) == [official]
-    assert CsBench().score_items([choice("B")], [answer]) == [mended]
+    assert CsBench().score_items([choice("B")], [answer]) == [corrected]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_options_may_be_letters_or_digits() -> None:
     assert [option(answer, "ABCD", texts) for answer in ("A", "b", "5", "BBB.", "C")] == list("ABBAC")
 
 
-def test_an_official_assertion_is_always_wrong_and_a_mended_one_is_not() -> None:
+def test_an_official_assertion_is_always_wrong_and_a_corrected_one_is_not() -> None:
     rows = [assertion(gold) for gold in (True, False, "Wahr", "Falsch", "Vrai", "Faux", "正确", "错误")]
     answers = ["True", "false.", "wahr", "Das ist falsch.", "vrai", "C'est faux", "对", "不正确"]
     assert CsBench("assertion", upstream=True).score_items(rows, answers) == [0.0] * 8
@@ -151,7 +151,7 @@ def test_blanks(answer: str, gold: str, right: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "reply", "official", "mended"),
+    ("form", "reply", "official", "corrected"),
     [
         ("Open-ended", "Score: 8", 0.8, 0.8),
         ("Open-ended", "3/10", 1.0, 0.3),
@@ -165,10 +165,10 @@ def test_blanks(answer: str, gold: str, right: bool) -> None:
         ("Fill-in-the-blank", None, 0.0, 0.0),
     ],
 )
-def test_judges_are_read(form: str, reply: object, official: float, mended: float) -> None:
+def test_judges_are_read(form: str, reply: object, official: float, corrected: float) -> None:
     row = {"Format": form, "Answer": "x", "teacher_output": reply}
     assert CsBench(form, upstream=True).score_items([row], [""]) == [official]
-    assert CsBench(form).score_items([row], [""]) == [mended]
+    assert CsBench(form).score_items([row], [""]) == [corrected]
     assert judged("", full=10) == 0
 
 

@@ -1,4 +1,4 @@
-"""GTA's tool use: official counts against the official code's own, and what the mended form repairs."""
+"""GTA's tool use: official counts against the official code's own, and what the corrected form repairs."""
 
 from __future__ import annotations
 
@@ -218,9 +218,9 @@ def test_without_a_model_the_official_form_names_the_row(monkeypatch: pytest.Mon
             ToolUseMetric(name, upstream=True).score_items([row], said)
     assert ToolUseMetric("ToolAcc", upstream=True).score_items([row], said) == [1.0]
     assert "ToolAcc" not in ToolUseMetric("ToolAcc", upstream=True).secondary([row], said)
-    mended = ToolUseMetric().secondary([row], said)
-    assert "StepAcc/upstream" not in mended
-    assert mended["SummAcc"] == 1.0
+    corrected = ToolUseMetric().secondary([row], said)
+    assert "StepAcc/upstream" not in corrected
+    assert corrected["SummAcc"] == 1.0
     with pytest.raises(InputError, match="sentence-transformers"):
         SentenceCosine()("a", "b")
 
@@ -235,7 +235,7 @@ def test_shared_words() -> None:
     ]
 
 
-# What is mended
+# What is corrected
 
 
 @pytest.mark.parametrize("alias", ["50%", "C++", "-5", "(1)", "$3", "é", "12", "ß", "Oslo"])

@@ -1,4 +1,4 @@
-"""LawBench: the official rules with their faults, and what was mended."""
+"""LawBench: the official rules with their faults, and what was corrected."""
 
 from __future__ import annotations
 
@@ -124,13 +124,13 @@ def test_the_table_is_large_and_has_rows_that_are_crashed_on_and_skipped() -> No
 
 
 @pytest.mark.parametrize("subtask", SUBTASKS)
-def test_the_published_answer_scores_one_when_mended(subtask: str) -> None:
+def test_the_published_answer_scores_one_when_corrected(subtask: str) -> None:
     assert one(subtask, GOLD[subtask]) == 1.0
     assert score(f"lawbench:{subtask}", [row(subtask)], [GOLD[subtask]]) == 1.0
 
 
 @pytest.mark.parametrize(
-    ("subtask", "answer", "official", "mended"),
+    ("subtask", "answer", "official", "corrected"),
     [
         ("1-1", "答案:账目公开。", 0.75, 1),
         ("1-2", "A错，D也错，所以正确答案是B。", 0, 1),
@@ -157,9 +157,9 @@ def test_the_published_answer_scores_one_when_mended(subtask: str) -> None:
         ("3-8", "", 0, 0),
     ],
 )
-def test_faults_and_their_repair(subtask: str, answer: str, official: float, mended: float) -> None:
+def test_faults_and_their_repair(subtask: str, answer: str, official: float, corrected: float) -> None:
     assert one(subtask, answer, upstream=True) == pytest.approx(official, abs=1e-8)
-    assert one(subtask, answer) == pytest.approx(mended, abs=1e-9)
+    assert one(subtask, answer) == pytest.approx(corrected, abs=1e-9)
 
 
 @pytest.mark.parametrize("charge", sorted(charges.LEFT_OUT))

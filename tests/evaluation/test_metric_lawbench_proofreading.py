@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trex.evaluation.metrics import PooledMetric, measure, metric
 from trex.evaluation.metrics.lawbench import LawBench, alignment, lexicon
 from trex.evaluation.metrics.lawbench.edits import NOTHING, corrections
-from trex.evaluation.metrics.lawbench.proofreading import corrected, f_score
+from trex.evaluation.metrics.lawbench.proofreading import corrected_sentence, f_score
 from trex.evaluation.statistics.intervals import score_measured
 
 pytestmark = pytest.mark.filterwarnings("ignore:LawBench 2-1 in its official form")
@@ -57,7 +57,7 @@ def test_proofreading_is_pooled_and_not_a_mean() -> None:
     ],
 )
 def test_what_is_put_around_a_corrected_sentence_does_no_harm(answer: str) -> None:
-    assert corrected(answer, "被告应当返原还物。") == RIGHT
+    assert corrected_sentence(answer, "被告应当返原还物。") == RIGHT
     assert LawBench("2-1").score_items([ROW], [answer]) == [1.0]
 
 

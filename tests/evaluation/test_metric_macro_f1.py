@@ -83,7 +83,7 @@ def test_json_of_zeros_and_ones_is_all_ten_upstream_and_read_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "official", "mended"),
+    ("answer", "official", "corrected"),
     [
         ("inducing angiogenesis", True, True),
         ("Inducing Angiogenesis", False, True),
@@ -104,9 +104,9 @@ def test_json_of_zeros_and_ones_is_all_ten_upstream_and_read_here() -> None:
         ("", False, False),
     ],
 )
-def test_one_label(answer: str, official: bool, mended: bool) -> None:
+def test_one_label(answer: str, official: bool, corrected: bool) -> None:
     assert upstream_labels(answer) == ({"inducing angiogenesis"} if official else set())
-    assert labels(answer) == ({"inducing angiogenesis"} if mended else set())
+    assert labels(answer) == ({"inducing angiogenesis"} if corrected else set())
 
 
 def test_spellings() -> None:

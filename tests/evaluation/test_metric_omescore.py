@@ -1,4 +1,4 @@
-"""oMeScore: equal to the official scorer, and what was mended."""
+"""oMeScore: equal to the official scorer, and what was corrected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.places import DATA
 from trex.errors import InputError, TrexError
 from trex.evaluation.metrics import Metric, measure, metric
-from trex.evaluation.metrics.omescore import Figures, OmeScore, mended_steps, upstream_steps
+from trex.evaluation.metrics.omescore import Figures, OmeScore, corrected_steps, upstream_steps
 from trex.files import read_jsonl
 from trex.ftbench.tasks import omebench
 
@@ -79,7 +79,7 @@ def test_total_comes_before_partial() -> None:
     assert figures(answer) == Figures(0.7, 0.7, 1.0, 0.5)
 
 
-def test_upstream_rounds_and_the_mended_form_does_not() -> None:
+def test_upstream_rounds_and_the_corrected_form_does_not() -> None:
     answer = [
         step("nucleophilic_addition", "CCCC([O-])C#N"),
         step("acid_base_proton_transfer", "CCCCC(O)C#N"),
@@ -94,7 +94,7 @@ LIST = json.dumps([{"step": 1, **ADDED}, {"step": 2, **MOVED}])
 
 
 @pytest.mark.parametrize(
-    ("answer", "upstream", "mended"),
+    ("answer", "upstream", "corrected"),
     [
         (LIST, 1.0, 1.0),
         (f"[ANSWER]\n{LIST}\n[/ANSWER]", 1.0, 1.0),
@@ -121,9 +121,9 @@ LIST = json.dumps([{"step": 1, **ADDED}, {"step": 2, **MOVED}])
         ("", 0.0, 0.0),
     ],
 )
-def test_what_is_read(answer: str, upstream: float, mended: float) -> None:
+def test_what_is_read(answer: str, upstream: float, corrected: float) -> None:
     assert figures(answer, upstream=True).partial == upstream
-    assert figures(answer).partial == pytest.approx(mended)
+    assert figures(answer).partial == pytest.approx(corrected)
 
 
 def test_half_a_surrogate_pair_scores_nothing_upstream() -> None:
@@ -134,7 +134,7 @@ def test_half_a_surrogate_pair_scores_nothing_upstream() -> None:
 
 @given(st.text(alphabet='[]{}",:`_\\ CO1subtype', max_size=80))
 def test_any_text_is_read(text: str) -> None:
-    for read in (upstream_steps, mended_steps):
+    for read in (upstream_steps, corrected_steps):
         steps = read(text)
         assert steps is None or isinstance(steps, list)
 

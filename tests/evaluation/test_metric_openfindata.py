@@ -1,4 +1,4 @@
-"""OpenFinData: the official scorer with its faults, and what was mended."""
+"""OpenFinData: the official scorer with its faults, and what was corrected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_official_value_is_reproduced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "official", "mended"),
+    ("answer", "official", "corrected"),
     [
         ("B", 1, 1),
         ("B. 沪市", 1, 1),
@@ -41,10 +41,10 @@ def test_every_official_value_is_reproduced() -> None:
         ("", 0, 0),
     ],
 )
-def test_choices(answer: str, official: int, mended: int) -> None:
+def test_choices(answer: str, official: int, corrected: int) -> None:
     row = {"id": "1", "answer": "B", "A": "甲", "B": "乙", "C": "丙"}
     assert OpenFinData("financial_facts", upstream=True).score_items([row], [answer]) == [official]
-    assert OpenFinData("financial_facts").score_items([row], [answer]) == [mended]
+    assert OpenFinData("financial_facts").score_items([row], [answer]) == [corrected]
 
 
 def test_only_the_options_of_the_set_are_options() -> None:
@@ -64,7 +64,7 @@ def test_only_the_options_of_the_set_are_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gold", "answer", "official", "mended"),
+    ("gold", "answer", "official", "corrected"),
     [
         ("甲银行、乙证券", "甲银行、乙证券", 1, 1),
         ("甲银行、乙证券", "提到的公司有：甲银行，乙证券。", 1, 1),
@@ -78,10 +78,10 @@ def test_only_the_options_of_the_set_are_options() -> None:
         ("甲银行", "", 0, 0),
     ],
 )
-def test_names(gold: str, answer: str, official: float, mended: float) -> None:
+def test_names(gold: str, answer: str, official: float, corrected: float) -> None:
     row = {"answer": gold}
     assert OpenFinData(ENTITIES, upstream=True).score_items([row], [answer]) == [official]
-    assert OpenFinData(ENTITIES).score_items([row], [answer]) == [pytest.approx(mended)]
+    assert OpenFinData(ENTITIES).score_items([row], [answer]) == [pytest.approx(corrected)]
 
 
 def test_names_are_compared_without_marks() -> None:

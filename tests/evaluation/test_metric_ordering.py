@@ -1,4 +1,4 @@
-"""Exact match of an order of four events: the official reader, and what was mended."""
+"""Exact match of an order of four events: the official reader, and what was corrected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_official_value_is_reproduced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "upstream", "mended"),
+    ("answer", "upstream", "corrected"),
     [
         ("D, A, C, B", "DACB", "DACB"),
         ("DACB", "DACB", "DACB"),
@@ -49,9 +49,9 @@ def test_every_official_value_is_reproduced() -> None:
         ("", "", ""),
     ],
 )
-def test_what_is_read(answer: str, upstream: str, mended: str) -> None:
+def test_what_is_read(answer: str, upstream: str, corrected: str) -> None:
     assert "".join(upstream_order(answer)) == upstream
-    assert "".join(order(answer)) == mended
+    assert "".join(order(answer)) == corrected
 
 
 @given(

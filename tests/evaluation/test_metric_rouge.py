@@ -98,12 +98,12 @@ def test_line_breaks_are_words_upstream_alone() -> None:
 
 
 def test_a_missing_division_depends_on_the_set_upstream_alone() -> None:
-    official, mended = Rouge1("objective_exam", upstream=True), Rouge1("objective_exam")
+    official, corrected = Rouge1("objective_exam", upstream=True), Rouge1("objective_exam")
     assert official.score_items(items("cough"), ["cough"]) == [0.0]
     both = items("cough", "EXAM: clear")
     assert official.score_items(both, ["cough", "EXAM: clear"]) == [1.0, 1.0]
-    assert mended.score_items(items("cough"), ["cough"]) == [1.0]
-    assert mended.score_items(both, ["EXAM: clear", "cough"]) == [0.0, 0.0]
+    assert corrected.score_items(items("cough"), ["cough"]) == [1.0]
+    assert corrected.score_items(both, ["EXAM: clear", "cough"]) == [0.0, 0.0]
 
 
 def test_headings_in_markdown_are_headings() -> None:

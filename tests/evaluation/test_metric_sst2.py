@@ -11,7 +11,7 @@ from trex.evaluation.metrics.sst2 import Sst2, label, upstream_label
 
 
 @pytest.mark.parametrize(
-    ("answer", "official", "mended"),
+    ("answer", "official", "corrected"),
     [
         ("positive", 1, 1),
         (" negative\n", 0, 0),
@@ -30,11 +30,11 @@ from trex.evaluation.metrics.sst2 import Sst2, label, upstream_label
         ("", None, None),
     ],
 )
-def test_labels(answer: str, official: int | None, mended: int | None) -> None:
+def test_labels(answer: str, official: int | None, corrected: int | None) -> None:
     assert upstream_label(answer) == official
-    assert label(answer) == mended
+    assert label(answer) == corrected
     for gold in (0, 1):
-        assert Sst2().score_items([{"label": gold}], [answer]) == [float(mended == gold)]
+        assert Sst2().score_items([{"label": gold}], [answer]) == [float(corrected == gold)]
         assert Sst2(upstream=True).score_items([{"label": str(gold)}], [answer]) == [float(official == gold)]
 
 

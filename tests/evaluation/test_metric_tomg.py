@@ -1,4 +1,4 @@
-"""TOMG-Bench's scorer: the official rules case by case, a table of official results, and what was mended."""
+"""TOMG-Bench's scorer: the official rules case by case, a table of official results, and what was corrected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trex.errors import InputError
 from trex.evaluation.metrics import PooledMetric, measure, metric, smiles
 from trex.evaluation.metrics.smiles import ATOMS, GROUPS
 from trex.evaluation.metrics.tomg import SUBTASKS, TomgSuccess, read_request
-from trex.evaluation.metrics.tomg_answer import mended, official
+from trex.evaluation.metrics.tomg_answer import corrected, official
 from trex.evaluation.statistics.intervals import score_measured
 from trex.files import read_jsonl
 
@@ -51,7 +51,7 @@ def change(molecule: str, wording: str) -> dict[str, Any]:
 
 
 def both(subtask: str, row: dict[str, Any], answer: str) -> tuple[float, float]:
-    """What the official form and the mended one say."""
+    """What the official form and the corrected one say."""
     upstream = TomgSuccess(subtask, upstream=True).score_items([row], [answer])
     return upstream[0], TomgSuccess(subtask).score_items([row], [answer])[0]
 
@@ -192,11 +192,11 @@ def test_official_extraction(answer: str, read: object) -> None:
         ("C" * 2001, ""),
     ],
 )
-def test_mended_extraction(answer: str, read: str) -> None:
-    assert mended(answer) == read
+def test_corrected_extraction(answer: str, read: str) -> None:
+    assert corrected(answer) == read
 
 
-def test_what_was_mended() -> None:
+def test_what_was_corrected() -> None:
     ethanol, none = atoms(carbon=2, oxygen=1), atoms()
     assert both("AtomNum", ethanol, "Molecule: CCO") == (0, 1)
     assert both("AtomNum", atoms(carbon=1, nitrogen=1, oxygen=1), "[NH3+]C[O-]") == (0, 1)
@@ -208,7 +208,7 @@ def test_what_was_mended() -> None:
     assert both("LogP", change("no molecule", "a lower LogP"), "CCO") == (0, 0)
 
 
-def test_the_name_of_the_benzene_column_has_an_alias_in_the_mended_form_alone() -> None:
+def test_the_name_of_the_benzene_column_has_an_alias_in_the_corrected_form_alone() -> None:
     row = groups(1)
     row["benzene_ring"] = row.pop("benzene rings")
     assert TomgSuccess("FunctionalGroup").score_items([row], ["c1ccccc1"]) == [1.0]
@@ -335,4 +335,4 @@ def test_wrong_rows_are_one_clear_error() -> None:
 def test_any_answer_gets_a_score(answer: str, upstream: bool) -> None:
     scorer = TomgSuccess("QED", upstream)
     assert scorer.score_items([change("CCO", "lower")], [answer])[0] in (0.0, 1.0)
-    assert mended(answer) == "" or smiles.parse(mended(answer)) is not None
+    assert corrected(answer) == "" or smiles.parse(corrected(answer)) is not None

@@ -21,7 +21,7 @@ LOADERS = {"sentiment": sentiment.load, "molecules": molecules.load}
 
 
 @pytest.fixture(scope="module")
-def slivers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
+def smoke_tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr("trex.assets.vader_ratings", lambda: pytest.fail("smoke must need no asset"))
@@ -33,8 +33,8 @@ def rows_of(path: str | Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_smoke_task_validates_itself(slivers: dict[str, Task], name: str) -> None:
-    task = slivers[name]
+def test_smoke_task_validates_itself(smoke_tasks: dict[str, Task], name: str) -> None:
+    task = smoke_tasks[name]
     assert problems(task) == []
     assert task.base_model == "tiny"
     assert len(task.sources) >= 2
@@ -65,8 +65,8 @@ def test_sentiment_keeps_its_promises() -> None:
         assert all("label" not in row and "rating" in row for row in rows_of(source.path))
 
 
-def test_validation_finds_faults(slivers: dict[str, Task], tmp_path: Path) -> None:
-    task = slivers["sentiment"]
+def test_validation_finds_faults(smoke_tasks: dict[str, Task], tmp_path: Path) -> None:
+    task = smoke_tasks["sentiment"]
     leaky = tmp_path / "leaky.jsonl"
     shouted = [{**row, "text": str(row["text"]).upper() + "!"} for row in rows_of(task.test)[:3]]
     write_jsonl(leaky, shouted)
@@ -77,13 +77,13 @@ def test_validation_finds_faults(slivers: dict[str, Task], tmp_path: Path) -> No
 
 
 def test_tasks_are_made_once_and_the_same_everywhere(
-    slivers: dict[str, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smoke_tasks: dict[str, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TREX_HOME", str(tmp_path))
     again = sentiment.load(smoke=True)
     written = again.dev.stat().st_mtime_ns
     assert sentiment.load(smoke=True).dev.stat().st_mtime_ns == written
-    here, there = again.dev.parent, slivers["sentiment"].dev.parent
+    here, there = again.dev.parent, smoke_tasks["sentiment"].dev.parent
     assert here != there and here.name == there.name
     for path in here.iterdir():
         assert path.read_bytes() == (there / path.name).read_bytes()

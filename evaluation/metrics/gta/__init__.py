@@ -1,7 +1,7 @@
 """GTA: does a model call the right tool with the right arguments, and answer rightly from what the tools said?
 
     `tool_use`   the metric: figures, values and sums of counts
-    `tallies`    what one query or one step adds to the counts, officially and mended
+    `tallies`    what one query or one step adds to the counts, officially and corrected
     `rows`       published rows, and our rows of one step, as gold steps
     `react`      a reply in the ReAct format as a step, by lagent's rules and by tolerant ones
     `arguments`  a call's arguments: reading and comparing them

@@ -42,7 +42,7 @@ def _bounded(aliases: Iterable[str], answer: str) -> bool:
 
 
 def hit(answer: str, gold: dict[str, Any]) -> bool:
-    """The mended rule: an alias may begin or end in a symbol, and full-width characters are their narrow ones.
+    """The corrected rule: an alias may begin or end in a symbol, and full-width characters are their narrow ones.
 
     Aliases of letters and digits are found where the official rule finds them. Empty aliases, which officially
     are found everywhere, don't count.

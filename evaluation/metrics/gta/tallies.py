@@ -2,7 +2,7 @@
 
 Official (`GTABenchEvaluator.score`, mode 'every_with_gt', in the file named in `answers`): predicted and gold
 steps are paired until the shorter list ends. A step that the official code breaks down over takes the row's
-hits, and leaves what they are divided by. Mended: every gold step counts, predicted or not; a call in error hits
+hits, and leaves what they are divided by. Corrected: every gold step counts, predicted or not; a call in error hits
 nothing; the answer is judged at the last step.
 """
 
@@ -92,7 +92,7 @@ def _official_kind(step: Any) -> tuple[str, Any]:
     return ("answer" if step["role"] == "assistant" else "tool_return"), step["content"]
 
 
-def mended_tally(gold: GoldSteps, prediction: Any, similarity: Similarity) -> Tally:
+def corrected_tally(gold: GoldSteps, prediction: Any, similarity: Similarity) -> Tally:
     """Our counts. Raises InputError, naming the row, for gold steps that are none."""
     if gold.is_step:
         predicted: Sequence[Any] = prediction if isinstance(prediction, list) else [prediction]

@@ -19,7 +19,7 @@ quarters of the steps unjudged. `secondary` has all four.
 
 Subtasks are figures of the same rows, not kinds of rows: a column `subtask` is not read.
 
-Mended, with the reason:
+Corrected, with the reason:
 - An alias that begins or ends in a symbol ('50%', 'C++', '-5') never hit, not even its own text: see `answers`.
 - A call in error hit in ToolAcc and ArgAcc, though it can't be carried out, and InstAcc already counts it as
   wrong: it hits nothing.
@@ -45,7 +45,7 @@ from ..variants import word_f1
 from .final_answers import SentenceCosine, Similarity
 from .gold_steps import GoldSteps, gold_steps
 from .react import NOTHING, read_reply
-from .tallies import Tally, mended_tally, official_tally
+from .tallies import Tally, corrected_tally, official_tally
 
 SUBTASKS = ("InstAcc", "ToolAcc", "ArgAcc", "SummAcc")
 WHOLE = "StepAcc"
@@ -100,7 +100,7 @@ class ToolUseMetric:
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """The official figures by name, and what was called.
 
-        For the mended form also this figure in its official form, unless it needs an embedding model that is not
+        For the corrected form also this figure in its official form, unless it needs an embedding model that is not
         there, and 'in_format', the share of replies with a marker of the format (of rows that are steps).
         """
         pairs = _pairs(items, predictions)
@@ -126,7 +126,7 @@ class ToolUseMetric:
 
     def _tally(self, gold: GoldSteps, prediction: Any) -> Tally:
         if not self._upstream:
-            return mended_tally(gold, prediction, self._similarity or word_f1)
+            return corrected_tally(gold, prediction, self._similarity or word_f1)
         judges_answers = self._figure in ("SummAcc", WHOLE)
         return official_tally(gold, prediction, self._cosine if judges_answers else _unjudged)
 

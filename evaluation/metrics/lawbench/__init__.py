@@ -1,15 +1,15 @@
-"""LawBench: twenty tasks of Chinese law, each with a rule of its own, scored as its authors do or mended.
+"""LawBench: twenty tasks of Chinese law, each with a rule of its own, scored as its authors do or corrected.
 
 Fei et al., "LawBench: Benchmarking Legal Knowledge of Large Language Models", EMNLP 2024;
 https://github.com/open-compass/LawBench at commit e30981b, evaluation/main.py and evaluation_functions/. `RULES`
-names the module of every sub-task; each module says what the official rule is, what was mended and why.
+names the module of every sub-task; each module says what the official rule is, what was corrected and why.
 
 `lawbench:3-1` scores one sub-task, `lawbench` a mixture: the mean over the sub-tasks that occur (each item names
 its `subtask`), since the authors publish no overall score. A sub-task's score is the mean of its rows, without
 those the official code skips (2-2, 3-4, 3-5), except for 2-1, a corpus-level F0.5. What the official code crashes
 on, one row spoiling all, scores 0 for its row. If a sub-task has only skipped rows its score is 0.
 
-Mended throughout: values lie in 0…1, `<eoa>` and full-width forms do no harm, and the final answer counts where
+Corrected throughout: values lie in 0…1, `<eoa>` and full-width forms do no harm, and the final answer counts where
 the official rule reads the reasoning as well.
 """
 
@@ -35,34 +35,34 @@ __all__ = ["SUBTASKS", "LawBench"]
 
 @dataclass(frozen=True)
 class Rules:
-    """A sub-task's rule, official and mended."""
+    """A sub-task's rule, official and corrected."""
 
     upstream: Rule
-    mended: Rule
+    corrected: Rule
 
 
 PROOFREADING = "2-1"
 RULES = {
-    "1-1": Rules(rouge.upstream_recitation, rouge.mended),
-    "1-2": Rules(choices.upstream_letters("正确答案：", "ABCD"), choices.mended_letters("ABCD")),
-    PROOFREADING: Rules(proofreading.upstream, proofreading.mended),
-    "2-2": Rules(choices.upstream_focus, choices.mended_focus),
-    "2-3": Rules(labels.upstream_disputes, labels.mended_disputes),
-    "2-4": Rules(choices.upstream_topic, choices.mended_topic),
-    "2-5": Rules(reading.upstream_reading, reading.mended_reading),
-    "2-6": Rules(entities.upstream, entities.mended),
-    "2-7": Rules(rouge.upstream, rouge.mended),
-    "2-8": Rules(choices.upstream_letters("[正确答案]", "ABCDE"), choices.mended_letters("ABCDE")),
-    "2-9": Rules(labels.upstream_events, labels.mended_events),
-    "2-10": Rules(reading.upstream_triggers, reading.mended_triggers),
-    "3-1": Rules(articles.upstream, articles.mended),
-    "3-2": Rules(rouge.upstream, rouge.mended),
-    "3-3": Rules(labels.upstream_charges, labels.mended_charges),
-    "3-4": Rules(prison_terms.upstream, prison_terms.mended),
-    "3-5": Rules(prison_terms.upstream, prison_terms.mended),
-    "3-6": Rules(choices.upstream_letters("正确答案:", "ABCD"), choices.mended_letters("ABCD")),
-    "3-7": Rules(amounts.upstream, amounts.mended),
-    "3-8": Rules(rouge.upstream, rouge.mended),
+    "1-1": Rules(rouge.upstream_recitation, rouge.corrected),
+    "1-2": Rules(choices.upstream_letters("正确答案：", "ABCD"), choices.corrected_letters("ABCD")),
+    PROOFREADING: Rules(proofreading.upstream, proofreading.corrected),
+    "2-2": Rules(choices.upstream_focus, choices.corrected_focus),
+    "2-3": Rules(labels.upstream_disputes, labels.corrected_disputes),
+    "2-4": Rules(choices.upstream_topic, choices.corrected_topic),
+    "2-5": Rules(reading.upstream_reading, reading.corrected_reading),
+    "2-6": Rules(entities.upstream, entities.corrected),
+    "2-7": Rules(rouge.upstream, rouge.corrected),
+    "2-8": Rules(choices.upstream_letters("[正确答案]", "ABCDE"), choices.corrected_letters("ABCDE")),
+    "2-9": Rules(labels.upstream_events, labels.corrected_events),
+    "2-10": Rules(reading.upstream_triggers, reading.corrected_triggers),
+    "3-1": Rules(articles.upstream, articles.corrected),
+    "3-2": Rules(rouge.upstream, rouge.corrected),
+    "3-3": Rules(labels.upstream_charges, labels.corrected_charges),
+    "3-4": Rules(prison_terms.upstream, prison_terms.corrected),
+    "3-5": Rules(prison_terms.upstream, prison_terms.corrected),
+    "3-6": Rules(choices.upstream_letters("正确答案:", "ABCD"), choices.corrected_letters("ABCD")),
+    "3-7": Rules(amounts.upstream, amounts.corrected),
+    "3-8": Rules(rouge.upstream, rouge.corrected),
 }
 SUBTASKS = tuple(RULES)
 
@@ -76,7 +76,7 @@ class LawBench:
     Items are the data set's rows (`instruction`, `question`, `answer`) or the official evaluation's
     (`origin_prompt`, `refr`). Rows that the official code skips have the value 0 and do not count. `secondary`: the
     share of rows without a recognisable answer (`abstention`, of all rows as upstream has it), of a mixture the
-    score of each sub-task, of the mended form the score of the official one; where 2-1 is scored officially, how
+    score of each sub-task, of the corrected form the score of the official one; where 2-1 is scored officially, how
     many of its four `lexicon` parts were there: below 4 it is an approximation.
     """
 
@@ -166,7 +166,7 @@ def _scored(subtask: str, upstream: bool, given: Case) -> Outcome:
     """The rule's outcome, kept, because values, counts and figures are asked for one after the other."""
     rules = RULES[subtask]
     if not upstream:
-        return rules.mended(given)
+        return rules.corrected(given)
     try:
         return rules.upstream(given)
     except InputError:  # a package is missing

@@ -3,8 +3,8 @@
 Officially (`jetq.py`, commit e30981b) it is right if the published amount is among all numbers of the answer: a
 list of every number of the document is right, 14,200元 and 1.42万元 are wrong.
 
-Mended: one amount is the answer: the first after the mark [金额] that the prompt asks for (of a sum, the total), else
-the last one in 元, else the last number; thousands may be set off by commas, and 千 and 万 count.
+Corrected: one amount is the answer: the first after the mark [金额] that the prompt asks for (of a sum, the total),
+else the last one in 元, else the last number; commas may separate thousands, and 千 and 万 are multiplied.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def upstream(case: Case) -> Outcome:
     return Outcome(float(gold in found), abstained=not found)
 
 
-def mended(case: Case) -> Outcome:
+def corrected(case: Case) -> Outcome:
     """One amount is the answer."""
     gold, found = amount(case.reference), amount(case.prediction)
     if gold is None:

@@ -1,7 +1,7 @@
-"""Finding the final answer in what a model wrote, for the mended rules.
+"""Finding the final answer in what a model wrote, for the corrected rules.
 
 The prompts ask for `[标签]答案<eoa>`. Models reason before it, repeat the example of the instruction, write 【】
-or full-width letters, leave the closing mark out. So the mended rules read what follows the last mark, up to
+or full-width letters, leave the closing mark out. So the corrected rules read what follows the last mark, up to
 `<eoa>` or the end of the line, and the whole text only where there is no mark.
 """
 

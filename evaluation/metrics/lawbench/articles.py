@@ -5,7 +5,7 @@ after 第…款 has been deleted and Chinese numbers converted. 第264条第1款
 at the first 第; a year, an amount or a list's number before the article is taken for it; articles joined by 和 or a
 comma are one piece.
 
-Mended: an article is a number before 条 (or one of a list before 条, as the published answers write: 第345、346条);
+Corrected: an article is a number before 条 (or one of a list before 条, as the published answers write: 第345、346条);
 paragraphs and items are not read. After the mark that the prompt asks for, [法条], plain numbers do as well.
 """
 
@@ -49,7 +49,7 @@ def _first_number(chunk: str) -> int | None:
     return int(numbers[0]) if numbers else None
 
 
-def mended(case: Case) -> Outcome:
+def corrected(case: Case) -> Outcome:
     """Articles by their 条."""
     gold = articles(case.reference)
     if not gold:

@@ -6,7 +6,7 @@ precision and recall are the paired F1 over the number of words. One word left o
 published words in reverse order score .439, although the prompt asks for the words and not for an order; ；and
 、 do not separate.
 
-Mended: the label is taken off both sides of 2-5. In 2-10 the words are paired so that equal ones meet first and
+Corrected: the label is taken off both sides of 2-5. In 2-10 the words are paired so that equal ones meet first and
 then the most similar, whatever their order, and full-width separators and line breaks separate too.
 """
 
@@ -27,7 +27,7 @@ def upstream_reading(case: Case) -> Outcome:
     return Outcome(character_f1(case.reference.replace("回答:", ""), case.prediction))
 
 
-def mended_reading(case: Case) -> Outcome:
+def corrected_reading(case: Case) -> Outcome:
     """2-5."""
     gold, found = (without_label(text, *_LABELS) for text in (case.reference, case.prediction))
     return Outcome(character_f1(gold, found), abstained=not found.strip())
@@ -41,7 +41,7 @@ def upstream_triggers(case: Case) -> Outcome:
     return Outcome(2 * precision * recall / (precision + recall + 1e-10))
 
 
-def mended_triggers(case: Case) -> Outcome:
+def corrected_triggers(case: Case) -> Outcome:
     """2-10."""
     gold, found = (_words(without_label(text, *_LABELS)) for text in (case.reference, case.prediction))
     if not gold or not found:

@@ -5,7 +5,7 @@ option does, anywhere and in any role: an ABC公司, a word of English in capita
 that were rejected makes a right answer wrong, and one that weighs all of them is never right. In 2-2 the rows
 whose answer is 赔偿, which the prompt does not offer, are skipped.
 
-Mended: what follows the last 正确答案 or 答案 (or the label the prompt asks for) decides; only without one is the
+Corrected: what follows the last 正确答案 or 答案 (or the label the prompt asks for) decides; only without one is the
 whole text read, by the official rule, and there only letters that stand alone count. Two options still are no
 answer. The rows of 赔偿 stay skipped.
 """
@@ -71,7 +71,7 @@ def _only(text: str, options: Sequence[str], gold: str) -> Outcome:
     return Outcome(float(found == [gold]))
 
 
-def mended_letters(options: str) -> Rule:
+def corrected_letters(options: str) -> Rule:
     """The rule of 1-2, 2-8 or 3-6."""
 
     def rule(case: Case) -> Outcome:
@@ -104,7 +104,7 @@ def _past_copula(text: str, start: int) -> int:
     return passed.end() if passed else start
 
 
-def mended_focus(case: Case) -> Outcome:
+def corrected_focus(case: Case) -> Outcome:
     """2-2."""
     gold = case.reference.strip().rstrip("。").split("：")[-1].split(":")[-1]
     if gold == _UNOFFERED:
@@ -112,7 +112,7 @@ def mended_focus(case: Case) -> Outcome:
     return _settled(case, FOCI, gold, ("争议焦点类别", "争议焦点"))
 
 
-def mended_topic(case: Case) -> Outcome:
+def corrected_topic(case: Case) -> Outcome:
     """2-4."""
     return _settled(case, TOPICS, case.reference.strip(), ("类别",))
 

@@ -4,7 +4,7 @@ Officially (`compute_ie_f1` of evaluation/utils/comprehension_scores.py, commit 
 a line break, and the last one of a type counts. The published answers separate with `;`, so that their own score
 is .629; a value of one character at the very end is lost; and a colon inside a published value (13:30) cuts it.
 
-Mended: a value goes on to `;`, the end of the line or the next type; values of one type that stand apart are
+Corrected: a value goes on to `;`, the end of the line or the next type; values of one type that stand apart are
 joined by 、, as the published answers join them; and the ways to say that there is none (无, 未提及, 无明确信息…)
 are not values.
 """
@@ -55,7 +55,7 @@ def _up_to_space(text: str) -> dict[str, str]:
     return found
 
 
-def mended(case: Case) -> Outcome:
+def corrected(case: Case) -> Outcome:
     """Entities read to their ends on both sides."""
     gold, found = entities(case.reference), entities(case.prediction)
     if not gold or not found:

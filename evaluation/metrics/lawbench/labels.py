@@ -4,7 +4,7 @@ Officially (`wbfl.py`, `sjjc.py`, `ljp_accusation.py`, commit e30981b) a label i
 So 单位受贿 is also 受贿, 职务侵占 also 侵占 and 盗窃、侮辱尸体 also 盗窃 and 侮辱; and thirteen charges that are
 published answers of 3-3 are not looked for: the published answers themselves score .932.
 
-Mended: of names that contain each other the longest counts, the thirteen charges are known, and where the answer
+Corrected: of names that contain each other the longest counts, the thirteen charges are known, and where the answer
 has the mark that the prompt asks for ([类别], [罪名]), only what follows it is read.
 """
 
@@ -56,17 +56,17 @@ def _contained(text: str, known: Collection[str], gold: Sequence[str]) -> Outcom
     return Outcome(set_f1(set(gold), found), abstained=not found)
 
 
-def mended_disputes(case: Case) -> Outcome:
+def corrected_disputes(case: Case) -> Outcome:
     """2-3."""
     return _read(case, DISPUTES, ("类别",))
 
 
-def mended_events(case: Case) -> Outcome:
+def corrected_events(case: Case) -> Outcome:
     """2-9; its prompt asks for no mark."""
     return _read(case, EVENTS, ())
 
 
-def mended_charges(case: Case) -> Outcome:
+def corrected_charges(case: Case) -> Outcome:
     """3-3."""
     return _read(case, charges.ALL, ("罪名",))
 

@@ -1,4 +1,4 @@
-"""Numbers written in Chinese characters, for the mended rules, and cn2an, which the official ones use."""
+"""Numbers written in Chinese characters, for the corrected rules, and cn2an, which the official ones use."""
 
 from __future__ import annotations
 

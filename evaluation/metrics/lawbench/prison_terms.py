@@ -5,7 +5,7 @@ first before 年 counts, so 1年6个月 is 6 months and 2016年3月 is three; `1
 costs ln 216 (18 years), and a wrong one may cost more: values below −1 occur. Rows whose published answer is death
 or life are skipped, but stay in the denominator of the abstention rate.
 
-Mended: years and months add up (一年六个月 is 18, 半年 is 6), spaces don't matter, dates (2016年3月28日) and limits
+Corrected: years and months add up (一年六个月 is 18, 半年 is 6), spaces don't matter, dates (2016年3月28日) and limits
 of the law (三年以下) are not terms, the mark [刑期] decides where there is one, else the last term in the text,
 免予刑事处罚 is 0 months, and no value is below 0. Rows of death or life stay skipped.
 """
@@ -47,7 +47,7 @@ def upstream(case: Case) -> Outcome:
     return Outcome((WORST - distance) / WORST)
 
 
-def mended(case: Case) -> Outcome:
+def corrected(case: Case) -> Outcome:
     """Terms read whole, values in 0…1."""
     if "死刑" in case.reference or "无期" in case.reference:
         return Outcome(counted=False)

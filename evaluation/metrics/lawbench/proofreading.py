@@ -16,7 +16,7 @@ is no mean. Officially (`wsjd.py` and evaluation/utils, commit e30981b):
 A carriage return inside a text, an empty sentence and a prompt without 句子： are what it crashes on: nothing of the
 row's corrections is then found, and one wrong is counted.
 
-Mended: a label, an introduction ending in a colon, quotes and a mark <eoa> around the sentence are taken off; the
+Corrected: a label, an introduction ending in a colon, quotes and a mark <eoa> around the sentence are taken off; the
 answer is the line most like the sentence and is not cut; one alignment counts, the preferred one; and characters
 cost the same whatever they mean, so that nothing need be fetched. F is not rounded.
 """
@@ -131,10 +131,10 @@ def _cost(a: str, b: str, lexicon: Lexicon) -> float:
     return substitution(a, b, lexicon.meaning(a, b), lexicon.sound(a, b))
 
 
-def mended(case: Case) -> Outcome:
+def corrected(case: Case) -> Outcome:
     """Counts of one alignment each, of the sentence that the answer gives."""
     source, reference = sentence(case), "".join(case.reference.split())
-    answer = "".join(corrected(case.prediction, source).split())
+    answer = "".join(corrected_sentence(case.prediction, source).split())
     source = "".join(source.split())
     gold, found = (set(_preferred(source, target)) for target in (reference, answer))
     counts = (len(gold & found), len(found - gold), len(gold - found))
@@ -150,16 +150,16 @@ def sentence(case: Case) -> str:
     return text
 
 
-def corrected(prediction: str, source: str) -> str:
-    """The corrected sentence in an answer: its line most like the sentence, without what is put around it."""
+def corrected_sentence(prediction: str, source: str) -> str:
+    """The corrected sentence in an answer: the line most similar to `source`, without label and quotes."""
     lines = [_bare(line) for line in re.sub(r"<\s*eoa\s*>", "\n", prediction).split("\n")]
     matcher = difflib.SequenceMatcher(b=source, autojunk=False)
 
-    def likeness(line: str) -> float:
+    def similarity(line: str) -> float:
         matcher.set_seq1(line)
         return matcher.ratio()
 
-    return max(lines, key=likeness)
+    return max(lines, key=similarity)
 
 
 def _bare(line: str) -> str:

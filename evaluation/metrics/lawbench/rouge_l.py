@@ -4,7 +4,7 @@ Words are jieba's; rouge-chinese compares them sentence by sentence (the union o
 and gives F1. An empty answer is replaced by 无内容, as the official code does (evaluation/utils/function_utils.py,
 commit e30981b); an answer that holds nothing but line breaks after that is what it crashes on.
 
-Mended: a label before the answer (答案:, 回答:) costs nothing, on either side, and an empty answer scores 0
+Corrected: a label before the answer (答案:, 回答:) costs nothing, on either side, and an empty answer scores 0
 even where the published answer contains 内容. F is computed from precision and recall without the 1e-8 that
 keeps a perfect answer below 1.
 """
@@ -33,7 +33,7 @@ def upstream_recitation(case: Case) -> Outcome:
     return Outcome(rouge_l(case.prediction, case.reference.replace("答案:", ""))["f"])
 
 
-def mended(case: Case) -> Outcome:
+def corrected(case: Case) -> Outcome:
     """All four."""
     found, gold = (
         without_label(text, "正确答案", "答案", "回答", "摘要") for text in (case.prediction, case.reference)
