@@ -1,7 +1,8 @@
 """A training worker without torch, for tests that kill: same files, same lock, same checkpoints, no model.
 
 `fake_worker.py [--step-seconds S] [--checkpoint-every N] [--misbehave KIND] FOLDER RUNG STOP_STEP`.
-Its weights are a hash chain over trial and steps, so a resume that skips or repeats a step gives other ones.
+Its weights are a hash chain over plan, rows, seed and steps: a resume that skips or repeats a step gives other weights,
+a change of the code does not, so that the scores of a run without torch stay the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from trex.files import read_json, write_json
+from trex.files import fingerprint, read_json, write_json
 from trex.sealed_folder import seal
 from trex.training.jobs.checkpoints import (
     checkpoint_folder,
@@ -23,7 +24,7 @@ from trex.training.jobs.checkpoints import (
     remove_before,
     remove_unsealed,
 )
-from trex.training.jobs.job import JobFailed
+from trex.training.jobs.job import JobFailed, Trial
 from trex.training.jobs.worker_session import WorkerSession, work
 
 
@@ -31,7 +32,9 @@ def train(session: WorkerSession, step_seconds: float, checkpoint_every: int, mi
     folder, trial = session.folder.path, session.job.trial
     remove_unsealed(folder)
     step = newest_sealed(folder, session.job.stop_step) or 0
-    state = read_json(checkpoint_folder(folder, step) / "state.json")["state"] if step else trial.id
+    state = (
+        read_json(checkpoint_folder(folder, step) / "state.json")["state"] if step else _first_state(trial)
+    )
     session.update(state="training", step=step)
     hoard = []
     while step < session.job.stop_step:
@@ -63,6 +66,12 @@ def train(session: WorkerSession, step_seconds: float, checkpoint_every: int, mi
     write_json(draft / "adapter.json", {"trial": trial.id, "step": step, "state": state})
     curve = [(i, 1.0 / i) for i in range(1, step + 1)]
     session.finish(draft, curve=curve, train_loss=1.0 / step, tokens=step * 10)
+
+
+def _first_state(trial: Trial) -> str:
+    file = Path(trial.dataset) / "train.jsonl"
+    rows = file.read_text(encoding="utf-8") if file.exists() else trial.dataset_fingerprint
+    return fingerprint([trial.plan.model_dump(mode="json"), rows, trial.seed])
 
 
 if __name__ == "__main__":
