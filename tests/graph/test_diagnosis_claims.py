@@ -1,4 +1,4 @@
-"""What a diagnosis claims of its direction, and the verdict alone that ablations get."""
+"""Tests of the claims of a diagnosis about its direction, and of diagnoses with only a verdict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TASK = Task(
 
 
 def scored(name: str, parent: str | None, value: float) -> Experiment:
-    """With a trial whose loss was still falling when it ended."""
+    """An experiment with a trial whose loss was still falling at its end."""
     plain = node(name, parent, value)
     assert plain.score is not None
     trial = TrialRecord(
@@ -69,21 +69,19 @@ def evidence(fixed: int, regressed: int, parent: Experiment | None = None) -> Ev
     ("fixed", "regressed", "expects"),
     [(30, 6, ["gain"]), (6, 30, ["no_gain"]), (12, 10, []), (0, 0, [])],
 )
-def test_a_verdict_beyond_noise_is_claimed_of_the_direction(
-    fixed: int, regressed: int, expects: list[str]
-) -> None:
+def test_a_verdict_beyond_noise_gives_a_claim(fixed: int, regressed: int, expects: list[str]) -> None:
     claims = read_outcome(evidence(fixed, regressed)).claims
     assert [claim.expects for claim in claims] == expects
     assert all(claim.direction == "learning_rate" for claim in claims)
 
 
-def test_a_gain_over_the_baseline_claims_nothing_of_a_direction() -> None:
+def test_a_gain_over_the_baseline_gives_no_claim() -> None:
     found = read_outcome(evidence(30, 6, parent=scored("e0", None, 0.6)))
     assert found.verdict == "supported"
     assert found.claims == []
 
 
-def test_a_verdict_alone_is_the_readings_verdict_and_nothing_more() -> None:
+def test_verdict_only_is_the_diagnosis_without_causes_and_insights() -> None:
     asked = evidence(30, 6)
     reading, verdict = read_outcome(asked), verdict_only(asked)
     assert reading.causes and reading.symptoms and reading.insights and reading.claims
@@ -92,7 +90,7 @@ def test_a_verdict_alone_is_the_readings_verdict_and_nothing_more() -> None:
     assert (verdict.verdict, verdict.fixed, verdict.regressed) == ("supported", 30, 6)
 
 
-def test_a_verdict_alone_says_why_an_experiment_failed() -> None:
+def test_verdict_only_reports_why_an_experiment_failed() -> None:
     failed = node("e2", "e1", None)
     verdict = verdict_only(Evidence(TASK, failed, scored("e1", "e0", 0.8)))
     assert (verdict.verdict, verdict.summary) == ("failed", "Failed: the loss became NaN")

@@ -1,4 +1,4 @@
-"""The built-in Researcher: valid, new, repeatable plans; a bandit that learns; honest diagnoses."""
+"""Tests of the built-in Researcher: plans, the bandit over directions, recipe edits, research and diagnosis."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def root(value: float = 0.6) -> Experiment:
     )  # fmt: skip
 
 
-def carried_out(
+def executed(
     plan: ExperimentPlan,
     parent: str,
     number: int,
@@ -150,7 +150,7 @@ def carried_out(
     symptoms: list[Symptom] | None = None,
     error: float = 0.01,
 ) -> Experiment:
-    """The experiment as it would be after training, with made-up scores, one a trial."""
+    """The experiment after training, with the given score for each trial."""
     trials = [
         TrialRecord(
             id=f"t{number}-{i}", index=i, status="done", training=trial.training, rung=1, step=60,
@@ -200,7 +200,7 @@ def configurations(plan: ExperimentPlan) -> list[str]:
 def simulate(
     task: Task, notes: ResearchNotes, rounds: int, trials: int, examples: int, seed: int
 ) -> list[ExperimentPlan]:
-    """Rounds with random scores, symptoms, failures and selections; asserts what must hold of every plan."""
+    """Rounds with random scores, symptoms, failures and selections; checks the invariants of every plan."""
     rng, researcher = random.Random(seed), BuiltinResearcher(seed)
     nodes, seen, plans = [root()], set[str](), []
     allowed = {source.name for source in task.sources}
@@ -229,7 +229,7 @@ def simulate(
             nodes.append(failed(plan, selected, number))
         else:
             values = [rng.random() for _ in plan.trials]
-            nodes.append(carried_out(plan, selected, number, values, rng.sample(SYMPTOMS, rng.randint(0, 3))))
+            nodes.append(executed(plan, selected, number, values, rng.sample(SYMPTOMS, rng.randint(0, 3))))
     return plans
 
 
@@ -252,7 +252,7 @@ def test_sixty_rounds_of_valid_new_repeatable_plans(
 def test_long_searches_use_every_direction_and_strategy() -> None:
     plans = [p for seed in range(3) for p in simulate(rated_task(), rated_notes(), 60, 4, 480, seed)]
     used = {plan.direction for plan in plans}
-    # Every stream of this task comes deduplicated, so that this direction opens up only with several streams.
+    # The streams of this task are deduplicated, so this direction applies only to several streams.
     assert used >= DIRECTIONS.keys() - {"deduplication"} | {"first_plan"}
     assert {plan.strategy for plan in plans} == {"refine_data", "construct_synthetic_data", "adjust_training"}
 
@@ -270,7 +270,7 @@ def test_first_plan_takes_in_domain_data_labelled_and_balanced() -> None:
     assert len({trial.training.stage.learning_rate for trial in plan.trials}) > 1
     assert len({trial.training.weights.target_modules for trial in plan.trials}) > 1
     assert plan.trials[0].training.stage.learning_rate == first_plan.LEARNING_RATE
-    assert "0.631" in plan.hypothesis, "a hypothesis names the number it must beat"
+    assert "0.631" in plan.hypothesis, "a hypothesis contains the score to beat"
 
 
 def test_first_plan_without_choices_has_no_threshold_and_no_balance() -> None:
@@ -278,12 +278,12 @@ def test_first_plan_without_choices_has_no_threshold_and_no_balance() -> None:
     steps = [step for stream in plan.recipes[MAIN].streams for step in stream.steps]
     assert not any(isinstance(step, Threshold | Balance) for step in steps)
     assert {stream.source for stream in plan.recipes[MAIN].streams} == {"nci"}, (
-        "synthetic rows are a later choice"
+        "no synthetic rows in the first plan"
     )
-    assert Dedup(columns=("instruction", "smiles")) in steps, "a question may have several good answers"
+    assert Dedup(columns=("instruction", "smiles")) in steps, "a question may have several correct answers"
 
 
-def test_labels_of_a_task_with_other_words() -> None:
+def test_labels_of_a_task_with_other_choices() -> None:
     task = rated_task().model_copy(update={"choices": ["bad", "good"]})
     recipe = first_plan.recipe(task, rated_notes(), 100)
     [threshold] = [step for step in recipe.streams[0].steps if isinstance(step, Threshold)]
@@ -296,7 +296,7 @@ def after_first_plan(
     plan = BuiltinResearcher().plan(
         request(task, notes, Tree([root()]), trials=len(values), trial_examples=480)
     )
-    return Tree([root(), carried_out(plan, "e000", 1, values, symptoms)])
+    return Tree([root(), executed(plan, "e000", 1, values, symptoms)])
 
 
 def test_new_data_keeps_the_parents_best_training_plan_in_one_trial() -> None:
@@ -324,7 +324,7 @@ def test_new_training_keeps_the_data_and_stays_close_in_one_trial() -> None:
 @pytest.mark.parametrize(
     ("symptom", "sign"), [("under_fitting", 1), ("over_fitting", -1), ("divergence", -1)]
 )
-def test_symptoms_turn_the_learning_rate(symptom: Symptom, sign: int) -> None:
+def test_symptoms_set_the_direction_of_the_learning_rate(symptom: Symptom, sign: int) -> None:
     tree = after_first_plan(rated_task(), rated_notes(), [0.8, 0.7, 0.75, 0.7], [symptom])
     plan = BuiltinResearcher().plan(
         request(rated_task(), rated_notes(), tree, "e001", trials=3, trial_examples=480, hint="learning rate")
@@ -334,7 +334,7 @@ def test_symptoms_turn_the_learning_rate(symptom: Symptom, sign: int) -> None:
     assert "The parent shows" in plan.hypothesis
 
 
-def test_symptoms_draw_the_choice_of_direction() -> None:
+def test_symptoms_change_the_choice_of_direction() -> None:
     def share(symptoms: list[Symptom]) -> float:
         tree = after_first_plan(free_task(), free_notes(), [0.1, 0.05, 0.08], symptoms)
         chosen = [
@@ -346,14 +346,14 @@ def test_symptoms_draw_the_choice_of_direction() -> None:
     assert share(["mode_collapse"]) > share([]) + 0.2
 
 
-def test_a_hint_is_followed_or_said_not_to_be_understood() -> None:
+def test_the_hypothesis_reports_whether_a_hint_is_followed() -> None:
     tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8])
     plan = BuiltinResearcher().plan(
         request(rated_task(), rated_notes(), tree, "e001", hint="use synthetic rows")
     )
-    assert plan.direction == "synthetic_share" and "As asked" in plan.hypothesis
+    assert plan.direction == "synthetic_share" and "follows the hint" in plan.hypothesis
     other = BuiltinResearcher().plan(request(rated_task(), rated_notes(), tree, "e001", hint="sing a song"))
-    assert "names nothing" in other.hypothesis
+    assert "No untried direction matches the hint" in other.hypothesis
     assert asked_for("please try NEFTune", DIRECTIONS.values()) == {"regularisation"}
 
 
@@ -368,7 +368,7 @@ def test_a_failed_node_is_refined_from_its_nearest_trained_ancestor() -> None:
     assert situation.symptoms == {"too_little_data"}
 
 
-def test_when_every_direction_is_exhausted_rates_nearby_are_left() -> None:
+def test_without_untried_directions_the_learning_rate_is_varied() -> None:
     tree = after_first_plan(rated_task(), rated_notes(), [0.7, 0.8])
     situation = Situation.of(request(rated_task(), rated_notes(), tree, "e001", trials=8), History())
     plan = DIRECTIONS["learning_rate"].around(situation, [], random.Random(0))  # type: ignore[attr-defined]
@@ -384,14 +384,14 @@ def test_under_the_root_the_score_to_beat_is_the_first_plans() -> None:
 # The bandit
 
 
-def test_bandit_prefers_the_direction_that_paid() -> None:
-    """Learning-rate experiments gain, all others lose: late rounds take it far more often than early ones."""
+def test_bandit_prefers_the_direction_with_gains() -> None:
+    """Only learning-rate experiments gain: late rounds select them far more often than early rounds."""
     task, notes = rated_task(), rated_notes()
     early = late = 0
     for seed in range(6):
         nodes, taken, rng = [root(0.5)], [], random.Random(seed)
         plan = BuiltinResearcher(seed).plan(request(task, notes, Tree(nodes), trials=2, trial_examples=480))
-        nodes.append(carried_out(plan, "e000", 1, [0.7, 0.69], error=0.005))
+        nodes.append(executed(plan, "e000", 1, [0.7, 0.69], error=0.005))
         for number in range(2, 32):
             parent = rng.choice(nodes[1:])
             plan = BuiltinResearcher(seed).plan(
@@ -400,14 +400,14 @@ def test_bandit_prefers_the_direction_that_paid() -> None:
             assert parent.score is not None
             gain = 0.008 if plan.direction == "learning_rate" else -0.02
             value = min(0.99, parent.score.value + gain)
-            nodes.append(carried_out(plan, parent.id, number, [value, value - 0.01], error=0.005))
+            nodes.append(executed(plan, parent.id, number, [value, value - 0.01], error=0.005))
             taken.append(plan.direction)
         early += taken[:10].count("learning_rate")
         late += taken[-10:].count("learning_rate")
     assert late >= 2 * max(1, early) and late >= 20, (early, late)
 
 
-def test_arm_moves_from_its_optimism_to_what_was_seen() -> None:
+def test_arm_moves_from_its_prior_to_the_observed_gains() -> None:
     from trex.graph.tree.tree import ObservedGain
 
     before = arm(0.5, 0.02, [])
@@ -420,16 +420,18 @@ def test_gains_under_the_root_are_measured_against_the_first_plan() -> None:
     tree = after_first_plan(rated_task(), rated_notes(), [0.8, 0.7])
     plan = tree["e001"].plan
     assert plan is not None
-    again = carried_out(plan.model_copy(update={"direction": "capacity"}), "e000", 2, [0.79, 0.7])
+    again = executed(plan.model_copy(update={"direction": "capacity"}), "e000", 2, [0.79, 0.7])
     seen = outcomes(Tree([*tree, again]))
     assert set(seen) == {"capacity"}
-    assert seen["capacity"][0].gain == pytest.approx(-0.01, abs=0.01), "not +0.19 against the untrained model"
+    assert seen["capacity"][0].gain == pytest.approx(-0.01, abs=0.01), (
+        "relative to the first plan, not +0.19 to the baseline"
+    )
 
 
 # Recipes
 
 
-def test_edits_leave_other_steps_alone() -> None:
+def test_edits_keep_other_steps() -> None:
     steps = (Threshold(column="rating"), Filter(column="lang", equals="en"), Balance(column="label"))
     changed = with_step(steps, Filter(column="text", min_words=3))
     assert [type(s) for s in changed] == [Threshold, Filter, Filter, Balance]
@@ -471,7 +473,7 @@ def write_sources(folder: Path) -> Task:
     return rated_task(folder)
 
 
-def test_research_looks_at_the_sources_and_at_nothing_else(tmp_path: Path) -> None:
+def test_research_reads_only_the_sources(tmp_path: Path) -> None:
     task, researcher = write_sources(tmp_path), BuiltinResearcher()
     notes = researcher.research(task, researcher.analyze(task))
     movie = notes.source("movie")
@@ -485,7 +487,7 @@ def test_research_looks_at_the_sources_and_at_nothing_else(tmp_path: Path) -> No
     assert [stream.source for stream in plan.recipes[MAIN].streams] == ["movie"]
 
 
-def test_research_without_usable_source_says_what_is_missing(tmp_path: Path) -> None:
+def test_research_without_usable_source_reports_missing_columns(tmp_path: Path) -> None:
     from trex.errors import InputError
 
     task = write_sources(tmp_path).model_copy(update={"rating_column": None})
@@ -493,8 +495,8 @@ def test_research_without_usable_source_says_what_is_missing(tmp_path: Path) -> 
         BuiltinResearcher().research(task, BuiltinResearcher().analyze(task))
 
 
-def test_the_first_plan_builds(tmp_path: Path) -> None:
-    """What the policy writes, the data room can carry out, and the estimate of rows is right."""
+def test_the_recipes_of_plans_can_be_built(tmp_path: Path) -> None:
+    """The policy's plans can be executed, and their estimated rows are correct."""
     from trex.training.data.build import preview
 
     task, researcher = write_sources(tmp_path), BuiltinResearcher()
@@ -503,7 +505,7 @@ def test_the_first_plan_builds(tmp_path: Path) -> None:
     plan = researcher.plan(request(task, notes, tree, trials=2, trial_examples=24))
     rows = preview(plan.recipes[MAIN], task, n=100).rows
     assert len(rows) == plan.recipes[MAIN].rows
-    tree = Tree([root(), carried_out(plan, "e000", 1, [0.7, 0.6])])
+    tree = Tree([root(), executed(plan, "e000", 1, [0.7, 0.6])])
     for hint in ("source", "rating", "balance", "length", "synthetic", "passes"):
         asked = request(task, notes, tree, "e001", trials=2, trial_examples=24, hint=hint)
         assert preview(researcher.plan(asked).recipes[MAIN], task, n=100).rows
@@ -513,7 +515,7 @@ def test_builtin_is_a_researcher() -> None:
     researcher: Researcher = BuiltinResearcher()
     analysis = researcher.analyze(rated_task())
     assert analysis.allowed_data == ["movie", "amazon", "tweets", "composed"]
-    assert any("likeliest of" in line for line in analysis.constraints)
+    assert any("highest likelihood" in line for line in analysis.constraints)
 
 
 # Diagnosis
@@ -526,7 +528,7 @@ def outcome(values: list[float], **changes: object) -> tuple[Experiment, Experim
         strategy="adjust_training", direction="learning_rate", hypothesis="h.", recipes=parent.plan.recipes,  # type: ignore[union-attr]
         trials=[TrialPlan(training=training_plan(learning_rate=rate)) for rate in (2e-3, 5e-4)],
     )  # fmt: skip
-    return parent, carried_out(plan, "e001", 2, values).model_copy(update=changes)
+    return parent, executed(plan, "e001", 2, values).model_copy(update=changes)
 
 
 def compared(fixed: int, regressed: int, same: int = 200) -> Comparison:
@@ -544,7 +546,7 @@ def compared(fixed: int, regressed: int, same: int = 200) -> Comparison:
     ("fixed", "regressed", "verdict"),
     [(30, 6, "supported"), (6, 30, "refuted"), (12, 10, "inconclusive"), (0, 0, "inconclusive")],
 )
-def test_the_verdict_is_a_paired_test(fixed: int, regressed: int, verdict: str) -> None:
+def test_the_verdict_is_a_paired_comparison(fixed: int, regressed: int, verdict: str) -> None:
     parent, experiment = outcome([0.9, 0.8])
     found = read_outcome(Evidence(rated_task(), experiment, parent, comparison=compared(fixed, regressed)))
     assert found.verdict == verdict and (found.fixed, found.regressed) == (fixed, regressed)
@@ -552,14 +554,14 @@ def test_the_verdict_is_a_paired_test(fixed: int, regressed: int, verdict: str) 
     assert "accuracy 0.900" in found.summary and "e001" in found.summary
 
 
-def test_without_paired_items_the_scores_decide() -> None:
+def test_without_paired_items_the_scores_are_compared() -> None:
     parent, experiment = outcome([0.9, 0.8])
     assert read_outcome(Evidence(rated_task(), experiment, parent)).verdict == "supported"
     parent, experiment = outcome([0.81, 0.8])
     assert read_outcome(Evidence(rated_task(), experiment, parent)).verdict == "inconclusive"
 
 
-def test_trials_are_contrasted_by_what_differs() -> None:
+def test_trials_are_compared_by_their_differences() -> None:
     parent, experiment = outcome([0.86, 0.8])
     insights = read_outcome(Evidence(rated_task(), experiment, parent)).insights
     assert "learning rate 0.002 against 0.0005: +0.060 for the first" in insights
@@ -598,7 +600,7 @@ def test_learning_curves(thirds: tuple[float, ...], shape: str) -> None:
         ([(10, 0.9, 0.02), (30, 0.85, 0.02)], (1.0, 0.6, 0.4), False),  # within the noise
         ([(10, 0.8, 0.02), (30, 0.9, 0.02)], (1.0, 0.6, 0.4), False),
         ([(10, 0.7, 0.02), (20, 0.9, 0.02), (30, 0.8, 0.02)], (1.0, 0.6, 0.4), True),
-        ([(10, 0.9, 0.02), (30, 0.5, 0.02)], (1.0, 0.6, 9.0), False),  # that is divergence
+        ([(10, 0.9, 0.02), (30, 0.5, 0.02)], (1.0, 0.6, 9.0), False),  # divergence
         ([(30, 0.5, 0.02)], (1.0, 0.6, 0.4), False),
     ],
 )
@@ -673,6 +675,6 @@ def test_the_parents_plan_on_new_data_is_reported() -> None:
     plan = parent.plan.model_copy(
         update={"recipes": {MAIN: parent.plan.recipes[MAIN].model_copy(update={"streams": streams})}}
     )
-    experiment = carried_out(plan, "e001", 2, [0.83, 0.7])
+    experiment = executed(plan, "e001", 2, [0.83, 0.7])
     insights = read_outcome(Evidence(rated_task(), experiment, parent)).insights
     assert "the parent's training plan on the new data: 0.830 after 0.800" in insights

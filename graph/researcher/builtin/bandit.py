@@ -1,6 +1,6 @@
-"""Which direction to take: Thompson sampling over the gains that directions brought in this tree.
+"""Choice of a direction: Thompson sampling over the gains of each direction in this tree.
 
-A direction's mean gain has a normal prior around its optimism; every experiment that took the direction is a
+A direction's mean gain has a normal prior around its optimism; every experiment in that direction is a
 noisy observation of it (normal with known variance; Gelman et al., Bayesian Data Analysis, 3rd ed., ch. 2.5).
 A gain is sampled from each posterior, and the largest wins (Thompson 1933).
 """
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from ...tree.tree import ObservedGain, Tree
 
 SMALLEST_SCALE = 0.005
-"""Gains are never taken to vary by less than this (in units of the score)."""
+"""Lower bound on the scale of gains, in units of the score."""
 
 FAILURE_GAIN = -1.0
-"""A failed experiment counts as a loss of this many scales."""
+"""Gain of a failed experiment, in units of the scale."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What is believed of a direction's mean gain, in units of the score."""
+    """The posterior of a direction's mean gain, in units of the score."""
 
     mean: float
     sd: float
@@ -32,13 +32,13 @@ class Arm:
 
 
 def scale(tree: Tree) -> float:
-    """How far true gains typically lie from zero in this tree, in units of the score."""
+    """The standard deviation of true gains in this tree, in units of the score."""
     return max(SMALLEST_SCALE, math.sqrt(tree.gain_variance))
 
 
 def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
     """The gains of each direction over its reference (`Tree.reference`); failures count as a fixed loss."""
-    found: dict[str, list[ObservedGain]] = defaultdict(list)
+    gains: dict[str, list[ObservedGain]] = defaultdict(list)
     failed = ObservedGain(FAILURE_GAIN * scale(tree), 0.0)
     for experiment in tree:
         reference = tree.reference(experiment.id)
@@ -47,14 +47,14 @@ def outcomes(tree: Tree) -> dict[str, list[ObservedGain]]:
         gain = tree.gains.get(experiment.id)
         if reference.id != experiment.parent_id and reference.score and experiment.score:
             gain = ObservedGain.between(reference.score, experiment.score)
-        found[experiment.tried_plan.direction].append(gain or failed)
-    return found
+        gains[experiment.tried_plan.direction].append(gain or failed)
+    return gains
 
 
 def arm(optimism: float, size: float, seen: Sequence[ObservedGain]) -> Arm:
     """The posterior of a direction whose prior is N(optimism · size, size²).
 
-    How well a direction works differs from place to place by about the scale itself: that is added to the noise.
+    The effect of a direction differs between nodes by about `size`; this variance is added to the noise.
     """
     variance = size**2
     precision = 1 / variance + sum(1 / (noise + variance) for _, noise in seen)
@@ -63,6 +63,8 @@ def arm(optimism: float, size: float, seen: Sequence[ObservedGain]) -> Arm:
 
 
 def choose(arms: Mapping[str, Arm], bonus: Mapping[str, float], rng: random.Random) -> list[str]:
-    """The directions, the one with the largest sampled gain first. `bonus` is added to a sample."""
-    drawn = {name: rng.gauss(arms[name].mean, arms[name].sd) + bonus.get(name, 0.0) for name in sorted(arms)}
-    return sorted(drawn, key=lambda name: (-drawn[name], name))
+    """The directions, sorted by sampled gain plus `bonus`, the largest first."""
+    samples = {
+        name: rng.gauss(arms[name].mean, arms[name].sd) + bonus.get(name, 0.0) for name in sorted(arms)
+    }
+    return sorted(samples, key=lambda name: (-samples[name], name))

@@ -1,6 +1,8 @@
-"""Directions that change what is trained on."""
+"""Directions that change the training data."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from ....training.data.expected_rows import expected_rows
 from ....training.data.operators.balance import Balance
@@ -19,7 +21,6 @@ from .recipe_edits import (
     is_usable,
     margin,
     new_stream,
-    with_mix,
     with_step,
     without_step,
 )
@@ -27,30 +28,71 @@ from .situation import Situation
 
 MIX_SHARES = (0.15, 0.3, 0.5)
 SYNTHETIC_SHARES = (0.2, 0.4, 0.7)
-DROPPED_SHARES = (0.0, 0.1, 0.2, 0.35, 0.5)
+DROPPED_SHARES = (0.1, 0.2, 0.35, 0.5)
 LENGTH_SHARES = (0.1, 0.25)
 
 
 def _supply(situation: Situation, source: SourceNotes) -> int:
+    """Estimated rows of the source after the steps of its stream."""
     known = next((stream for stream in situation.recipe.streams if stream.source == source.name), None)
     stream = known or new_stream(situation.task, source)
     return expected_rows(DataRecipe(streams=(stream,)), situation.notes)
 
 
-def _mixed_in(situation: Situation, source: SourceNotes, share: float) -> tuple[DataRecipe, float] | None:
-    """The recipe with `source` as that share of the rows, or as much of it as there is, and the share it got.
+def _with_sources(situation: Situation, weights: Mapping[str, float]) -> DataRecipe:
+    """The recipe over exactly these sources and weights.
 
-    None if that is next to nothing, or if the recipe has no other source.
+    A new source gets its standard steps, with the threshold of the other streams, and is balanced only if they are.
     """
-    supply = _supply(situation, source)
-    share = min(share, 0.9, supply / situation.trial_examples)
-    weights = {s.source: s.weight for s in situation.recipe.streams if s.source != source.name}
-    if share < 0.02 or not weights:
-        return None
-    scale = 100 * (1 - share) / sum(weights.values())
-    mix = {name: round(max(0.01, weight * scale), 2) for name, weight in weights.items()}
-    mix[source.name] = round(100 * share, 2)
-    return with_mix(situation.task, situation.notes, situation.recipe, mix), share
+    recipe = situation.recipe
+    known = {stream.source: stream for stream in recipe.streams}
+    threshold = next((step for stream in recipe.streams for step in find(stream.steps, Threshold)), None)
+    balanced = any(find(stream.steps, Balance) for stream in recipe.streams)
+    streams = []
+    for name, weight in weights.items():
+        stream = known.get(name) or new_stream(situation.task, situation.notes.source(name))
+        steps = stream.steps
+        if name not in known and threshold is not None and find(steps, Threshold):
+            steps = with_step(steps, threshold)
+        if name not in known and known and not balanced:
+            steps = without_step(steps, Balance)
+        streams.append(stream.model_copy(update={"weight": weight, "steps": steps}))
+    return recipe.model_copy(update={"streams": tuple(streams)})
+
+
+def _shares(
+    situation: Situation, source: SourceNotes, shares: Sequence[float], because: str, preference: float = 1.0
+) -> list[Edit]:
+    """The recipe with `source` as each of these shares of the rows, limited by the rows that it has.
+
+    Shares below 2 % are left out. Empty if the recipe has no other source.
+    """
+    weights = _others(situation, source)
+    edits = []
+    for wanted in shares:
+        share = min(wanted, 0.9, _supply(situation, source) / situation.trial_examples)
+        if share < 0.02 or not weights:
+            continue
+        scale = 100 * (1 - share) / sum(weights.values())
+        mix = {name: round(max(0.01, weight * scale), 2) for name, weight in weights.items()}
+        mix[source.name] = round(100 * share, 2)
+        kind = " (synthetic)" if source.synthetic else ""
+        change = f"{share:.0%} of the rows from {source.name}{kind}"
+        edits.append(Edit(_with_sources(situation, mix), change, because, preference))
+    return edits
+
+
+def _without(situation: Situation, source: SourceNotes, because: str, preference: float) -> list[Edit]:
+    """The recipe without a source; empty if the recipe does not use it or has no other."""
+    rest = _others(situation, source)
+    if not rest or len(rest) == len(situation.recipe.streams):
+        return []
+    return [Edit(_with_sources(situation, rest), f"No rows from {source.name}", because, preference)]
+
+
+def _others(situation: Situation, source: SourceNotes) -> dict[str, float]:
+    """The weights of the recipe's other sources."""
+    return {s.source: s.weight for s in situation.recipe.streams if s.source != source.name}
 
 
 @data_direction(
@@ -60,33 +102,23 @@ def _mixed_in(situation: Situation, source: SourceNotes, share: float) -> tuple[
     remedies=("too_little_data", "over_fitting", "mode_collapse"),
 )
 def source_mix(situation: Situation) -> list[Edit]:
-    """Another collected source in, one out, or the in-domain ones alone."""
-    task, notes, recipe = situation.task, situation.notes, situation.recipe
-    used = {stream.source for stream in recipe.streams}
-    found = []
-    for source in notes.sources:
-        if source.synthetic or not is_usable(task, source):
+    """One more collected source, one fewer, or only the in-domain sources."""
+    edits = []
+    for source in situation.notes.sources:
+        if source.synthetic or not is_usable(situation.task, source):
             continue
-        for share in MIX_SHARES:
-            if (mixed := _mixed_in(situation, source, share)) is not None:
-                recipe_with, got = mixed
-                because = "other texts make what is learnt less tied to one domain"
-                change = f"{got:.0%} of the rows from {source.name}"
-                found.append(Edit(recipe_with, change, because, 0.1 + source.closeness))
-        if source.name in used and len(used) > 1:
-            rest = {stream.source: stream.weight for stream in recipe.streams if stream.source != source.name}
-            change = f"No rows from {source.name}"
-            because = "rows that read less like the search items dilute the signal"
-            found.append(Edit(with_mix(task, notes, recipe, rest), change, because, 1.1 - source.closeness))
+        because = "texts of other domains improve generalisation"
+        edits += _shares(situation, source, MIX_SHARES, because, 0.1 + source.closeness)
+        because = "rows that are less similar to the search items add noise"
+        edits += _without(situation, source, because, 1.1 - source.closeness)
     domain = {
-        source.name: float(min(1000, max(1, _supply(situation, source)))) for source in in_domain(task, notes)
+        source.name: float(min(1000, max(1, _supply(situation, source))))
+        for source in in_domain(situation.task, situation.notes)
     }
-    if set(domain) != used:
-        because = "the closest rows carry the signal that is measured"
-        found.append(
-            Edit(with_mix(task, notes, recipe, domain), "Rows of the closest sources alone", because)
-        )
-    return found
+    if domain.keys() != {stream.source for stream in situation.recipe.streams}:
+        because = "these rows are the most similar to the search items"
+        edits.append(Edit(_with_sources(situation, domain), "Only rows of the closest sources", because))
+    return edits
 
 
 @data_direction(
@@ -96,32 +128,27 @@ def source_mix(situation: Situation) -> list[Edit]:
     remedies=("label_bias",),
 )
 def rating_margin(situation: Situation) -> list[Edit]:
-    """How far from the middle a rating must be to count as a label, on both sides or on one."""
+    """Other distances from the middle at which a rating becomes a label, on both sides or on one."""
     if not any(find(stream.steps, Threshold) for stream in situation.recipe.streams):
         return []
-    found = []
+    because = "borderline rows are similar to the difficult search items"
+    edits = [Edit(_with_margin(situation, 0.0, (1, 1)), "All rated rows are used", because)]
+    preference = 1.0 if "label_bias" in situation.symptoms else 0.2
     for share in DROPPED_SHARES:
-        change = f"The {share:.0%} of the rows rated nearest to the middle are left out"
-        if share == 0.0:
-            recipe = _with_margin(situation, 0.0, sides=(1, 1))
-            found.append(
-                Edit(recipe, "Every rated row counts", "borderline rows resemble the hard search items")
-            )
-            continue
+        change = f"The {share:.0%} of the rows with ratings nearest to the middle are left out"
         because = "labels derived from ratings near the middle are the least reliable"
-        found.append(Edit(_with_margin(situation, share, sides=(1, 1)), change, because))
+        edits.append(Edit(_with_margin(situation, share, (1, 1)), change, because))
         for sides, name in (((1, 0), "lower"), ((0, 1), "upper")):
-            one_sided = (
-                f"On the {name} side, rows rated nearest to the middle (as many as {share:.0%}) are left out"
+            change = (
+                f"Rows rated nearest to the middle are left out on the {name} side (margin of {share:.0%})"
             )
-            because_side = "borderline rows of one side pull the boundary towards the other"
-            likely = 1.0 if "label_bias" in situation.symptoms else 0.2
-            found.append(Edit(_with_margin(situation, share, sides), one_sided, because_side, likely))
-    return found
+            because = "borderline rows on one side shift the decision boundary"
+            edits.append(Edit(_with_margin(situation, share, sides), change, because, preference))
+    return edits
 
 
 def _with_margin(situation: Situation, share: float, sides: tuple[int, int]) -> DataRecipe:
-    """Thresholds moved by what leaves out `share` of the rated rows, on the sides given as 1."""
+    """Thresholds moved by the margin that leaves out `share` of the rated rows, on the sides given as 1."""
 
     def moved(stream: Stream) -> tuple[Step, ...]:
         rating = situation.notes.source(stream.source).rating
@@ -142,50 +169,47 @@ def _with_margin(situation: Situation, share: float, sides: tuple[int, int]) -> 
     "refine_data", optimism=0.1, words=("balance", "class", "skew"), remedies=("label_bias", "mode_collapse")
 )
 def class_balance(situation: Situation) -> list[Edit]:
-    """The same number of rows for every answer, or the answers as they come."""
+    """The same number of rows for each answer, or the answers as frequent as in the sources."""
     if situation.task.choices is None:
         return []
     column = answer_column(situation.task)
     if any(find(stream.steps, Balance) for stream in situation.recipe.streams):
         natural = edit_streams(situation.recipe, lambda stream: without_step(stream.steps, Balance))
-        return [
-            Edit(natural, "Answers as frequent as they come", "balancing throws rows away that could teach")
-        ]
+        return [Edit(natural, "Answers as frequent as in the sources", "balancing removes useful rows")]
     even = edit_streams(situation.recipe, lambda stream: with_step(stream.steps, Balance(column=column)))
-    return [
-        Edit(even, "Every answer equally often", "a model that sees one answer more often leans towards it")
-    ]
+    because = "frequent answers in the training data bias the model"
+    return [Edit(even, "All answers equally frequent", because)]
 
 
 @data_direction(
     "refine_data", optimism=0.1, words=("length", "short", "long"), remedies=("long_inputs", "short_inputs")
 )
 def length_filter(situation: Situation) -> list[Edit]:
-    """Without the shortest or the longest rows, or without such a filter."""
-    found = []
+    """Remove the shortest or the longest rows, or remove this filter."""
+    edits = []
+    short, long = (f"{name}_inputs" in situation.symptoms for name in ("short", "long"))
     for share in LENGTH_SHARES:
-        long_ones = 4.0 if "long_inputs" in situation.symptoms else 1.0
-        because = (
-            "the shortest rows say little, and what fails is longer" if long_ones > 1 else "they say little"
-        )
-        shortest = _with_words(situation, share, 1.0)
-        found.append(Edit(shortest, f"The shortest {share:.0%} of the rows are left out", because, long_ones))
-        short_ones = 4.0 if "short_inputs" in situation.symptoms else 1.0
-        because = "what fails is shorter" if short_ones > 1 else "in long rows the signal is thin"
-        longest = _with_words(situation, 0.0, 1 - share)
-        found.append(Edit(longest, f"The longest {share:.0%} of the rows are left out", because, short_ones))
+        because = "they contain little evidence" + (", and the failures are on longer inputs" if long else "")
+        change = f"The shortest {share:.0%} of the rows are left out"
+        edits.append(Edit(_with_words(situation, share, 1.0), change, because, 4.0 if long else 1.0))
+        because = "the failures are on shorter inputs" if short else "evidence is sparse in long rows"
+        change = f"The longest {share:.0%} of the rows are left out"
+        edits.append(Edit(_with_words(situation, 0.0, 1 - share), change, because, 4.0 if short else 1.0))
     if any(find(stream.steps, Filter) for stream in situation.recipe.streams):
         every = edit_streams(situation.recipe, lambda stream: _without_words(situation, stream))
-        found.append(Edit(every, "Rows of every length", "search items come in every length"))
-    return found
+        edits.append(Edit(every, "Rows of all lengths", "search items have all lengths"))
+    return edits
 
 
 def _without_words(situation: Situation, stream: Stream) -> tuple[Step, ...]:
+    """The steps of a stream without filters of its text column."""
     column = situation.notes.source(stream.source).text_column
     return tuple(step for step in stream.steps if not (isinstance(step, Filter) and step.column == column))
 
 
 def _with_words(situation: Situation, low: float, high: float) -> DataRecipe:
+    """Each stream with only rows whose number of words is between these two quantiles."""
+
     def filtered(stream: Stream) -> tuple[Step, ...]:
         source = situation.notes.source(stream.source)
         if source.words is None or source.text_column is None:
@@ -201,7 +225,7 @@ def _with_words(situation: Situation, low: float, high: float) -> DataRecipe:
     "refine_data", optimism=0.05, words=("dedup", "duplicate"), remedies=("over_fitting", "mode_collapse")
 )
 def deduplication(situation: Situation) -> list[Edit]:
-    """Duplicates out, within a source and between sources, where that isn't done yet."""
+    """Remove duplicates within each source and between sources."""
 
     def cleaned(stream: Stream) -> tuple[Step, ...]:
         columns = example_columns(situation.task, situation.notes.source(stream.source).columns)
@@ -211,17 +235,12 @@ def deduplication(situation: Situation) -> list[Edit]:
 
     recipe = edit_streams(situation.recipe, cleaned)
     if len(recipe.streams) > 1 and not find(recipe.steps, Dedup):
-        shared = set.intersection(
-            *(
-                set(example_columns(situation.task, situation.notes.source(s.source).columns))
-                for s in recipe.streams
-            )
-        )
+        sources = [situation.notes.source(stream.source) for stream in recipe.streams]
+        shared = set.intersection(*(set(example_columns(situation.task, s.columns)) for s in sources))
         if shared:
-            recipe = recipe.model_copy(
-                update={"steps": with_step(recipe.steps, Dedup(columns=tuple(sorted(shared))))}
-            )
-    return [Edit(recipe, "Rows that say the same count once", "repeated rows are learnt by heart")]
+            steps = with_step(recipe.steps, Dedup(columns=tuple(sorted(shared))))
+            recipe = recipe.model_copy(update={"steps": steps})
+    return [Edit(recipe, "Duplicate rows are removed", "the model memorises repeated rows")]
 
 
 @data_direction(
@@ -231,23 +250,11 @@ def deduplication(situation: Situation) -> list[Edit]:
     remedies=("mode_collapse", "format_errors", "too_little_data", "over_fitting"),
 )
 def synthetic_share(situation: Situation) -> list[Edit]:
-    """Rows made by a rule, in some proportion, or none of them."""
-    used = {stream.source for stream in situation.recipe.streams}
-    found = []
+    """Other shares of synthetic rows, or none."""
+    edits = []
     for source in situation.notes.sources:
-        if not source.synthetic or not is_usable(situation.task, source):
-            continue
-        for share in SYNTHETIC_SHARES:
-            if (mixed := _mixed_in(situation, source, share)) is not None:
-                recipe, got = mixed
-                because = "rows made by a rule add variety where collected ones are few"
-                found.append(
-                    Edit(recipe, f"{got:.0%} of the rows from {source.name}, made by a rule", because)
-                )
-        if source.name in used and len(used) > 1:
-            rest = {s.source: s.weight for s in situation.recipe.streams if s.source != source.name}
-            without = with_mix(situation.task, situation.notes, situation.recipe, rest)
-            found.append(
-                Edit(without, f"No rows from {source.name}", "rows made by a rule differ from real ones", 0.5)
-            )
-    return found
+        if source.synthetic and is_usable(situation.task, source):
+            because = "synthetic rows add variety if there are few collected rows"
+            edits += _shares(situation, source, SYNTHETIC_SHARES, because)
+            edits += _without(situation, source, "synthetic rows differ from collected rows", 0.5)
+    return edits

@@ -1,4 +1,4 @@
-"""Reading an outcome: what it says about the hypothesis, what ails the node, what was learnt. No LLM."""
+"""The computed diagnosis of an experiment: verdict on the hypothesis, symptoms, insights and claims."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..protocol import Evidence
 
 SIGNIFICANT = 0.05
 STILL_FALLING = 0.1
-"""A loss that drops by this share from the second to the last third of its steps hasn't settled."""
+"""A loss that drops by this share from the second to the last third of its steps is still falling."""
 
 DIVERGED = 1.5
-"""A last third this many times above the lowest third has diverged."""
+"""A loss whose last third is this many times an earlier third has diverged."""
 
 OVERFIT_LOSS_RATIO = 0.8
-"""A trial with a training loss below this share of the best trial's that scores worse has overfitted."""
+"""A worse trial whose training loss is below this share of the best trial's has overfitted."""
 
 FEW_UNIQUE = 0.5
 FEW_VALID = 0.9
@@ -32,7 +32,7 @@ MANY_MALFORMED = 0.1
 FEW_ROWS = 50
 
 _NAMES = {"lr_scheduler_type": "schedule", "neftune_noise_alpha": "NEFTune"}
-_SILENT = {"alpha", "max_length", "max_steps"}
+_UNREPORTED = {"alpha", "max_length", "max_steps"}
 _LENGTH = {"epochs", "max_steps", "recipe"}
 
 Shape = Literal["falling", "settled", "diverged", "too short"]
@@ -47,7 +47,7 @@ class CurveReading:
 
 
 def read_curve(curve: Sequence[tuple[int, float]]) -> CurveReading:
-    """Judge a learning curve of (step, loss); fewer than six points say nothing."""
+    """The shape of a learning curve of (step, loss); it needs at least six points."""
     losses = [loss for _, loss in sorted(curve)]
     if not all(math.isfinite(loss) for loss in losses):
         return CurveReading("diverged")
@@ -57,7 +57,7 @@ def read_curve(curve: Sequence[tuple[int, float]]) -> CurveReading:
     parts = losses[:size], losses[size : 2 * size], losses[2 * size :]
     first, middle, last = (statistics.fmean(part) for part in parts)
     thirds = (first, middle, last)
-    noise = math.sqrt(sum(_variance(part) / len(part) for part in parts[1:]))
+    noise = math.sqrt(sum(statistics.variance(part) / len(part) for part in parts[1:]))
     if last > DIVERGED * min(first, middle) and last - min(first, middle) > 2 * noise:
         return CurveReading("diverged", thirds)
     if middle - last > max(STILL_FALLING * middle, 2 * noise):
@@ -65,42 +65,32 @@ def read_curve(curve: Sequence[tuple[int, float]]) -> CurveReading:
     return CurveReading("settled", thirds)
 
 
-def _variance(values: Sequence[float]) -> float:
-    """The sample variance; `statistics.variance` computes in fractions, which takes fifty times as long."""
-    centre = math.fsum(values) / len(values)
-    return math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
-
-
 def read_outcome(evidence: Evidence) -> Diagnosis:
-    """Verdict, causes, symptoms, insights and claims of an experiment, from numbers alone."""
+    """Verdict, causes, symptoms, insights and claims of an experiment, computed from its results."""
     experiment, verdict = evidence.experiment, verdict_only(evidence)
     best = _best(experiment)
     if best is None:
         return _failure(experiment, verdict)
     reading = read_curve(best.curve)
-    insights = [
-        line
-        for line in (
-            _contrast(experiment.trials),
-            _data_alone(evidence, best),
-            _curve_line(best, reading),
-            *_ended_badly(experiment.trials),
-            _extras_line(experiment, evidence.parent),
-        )
-        if line
-    ]
+    insights = (
+        _contrast(experiment.trials),
+        _data_effect(evidence, best),
+        _curve_line(best, reading),
+        *_failed_trials(experiment.trials),
+        _secondary_line(experiment, evidence.parent),
+    )
     return verdict.model_copy(
         update={
             "causes": [group.cause for group in evidence.groups],
             "symptoms": _symptoms(evidence, best, reading),
-            "insights": insights,
+            "insights": [line for line in insights if line],
             "claims": _claims(evidence, verdict),
         }
     )
 
 
 def verdict_only(evidence: Evidence) -> Diagnosis:
-    """What the scores say of the hypothesis and nothing more: no failure case is read. For ablations."""
+    """Only the verdict that follows from the scores, without failure cases. For ablations."""
     experiment = evidence.experiment
     if _best(experiment) is None:
         return Diagnosis(verdict="failed", summary=f"Failed: {experiment.failure or 'no trial was scored'}")
@@ -125,19 +115,19 @@ def _best(experiment: Experiment) -> TrialRecord | None:
     return next((t for t in experiment.trials if t.id == experiment.best_trial), None)
 
 
-def _claims(evidence: Evidence, read: Diagnosis) -> list[Claim]:
-    """What the verdict lets one expect of the direction; the same words each time, so that claims merge.
+def _claims(evidence: Evidence, computed: Diagnosis) -> list[Claim]:
+    """What to expect of the direction after this verdict. Equal texts are merged into one insight.
 
-    Over the baseline any training gains, which says nothing of a direction; nor does a gain within noise.
+    A gain over the untrained baseline is no evidence for a direction, nor is a gain within noise.
     """
     plan, parent = evidence.experiment.tried_plan, evidence.parent
     if plan is None or parent is None or parent.tried_plan is None:
         return []
-    if read.verdict == "supported":
-        text = f"{plan.direction} improved on its parent beyond noise: more of it may pay"
+    if computed.verdict == "supported":
+        text = f"{plan.direction} improved the score beyond noise: further changes of this kind may help"
         return [Claim(text=text[-500:], direction=plan.direction, expects="gain")]
-    if read.verdict == "refuted":
-        text = f"{plan.direction} lost against its parent beyond noise: it does not pay"
+    if computed.verdict == "refuted":
+        text = f"{plan.direction} lowered the score beyond noise: changes of this kind do not help"
         return [Claim(text=text[-500:], direction=plan.direction, expects="no_gain")]
     return []
 
@@ -155,15 +145,15 @@ def _failure(experiment: Experiment, verdict: Diagnosis) -> Diagnosis:
     return verdict.model_copy(
         update={
             "symptoms": sorted(symptoms),
-            "insights": [f"the direction {direction} failed here: {reason}", *ended],
+            "insights": [f"an experiment in the direction {direction} failed: {reason}", *ended],
         }
     )
 
 
 def _gain(evidence: Evidence) -> tuple[float, float | None]:
-    """Gain over the parent and its p-value: paired where the items are known, else from the two scores.
+    """Gain over the parent and its p-value: paired if the items are known, else from the two scores.
 
-    Two scores of the same items are positively correlated, so that the unpaired z-test errs towards caution.
+    Scores of the same items are positively correlated, so the unpaired z-test is conservative.
     """
     comparison, score = evidence.comparison, evidence.experiment.score
     if comparison is not None and comparison.ids:
@@ -219,9 +209,9 @@ def _symptoms(evidence: Evidence, best: TrialRecord, reading: CurveReading) -> l
 
 
 def fell_behind(trial: TrialRecord) -> bool:
-    """Its score fell from an earlier rung to the last by more than two standard errors, its training loss did not rise.
+    """Whether the score fell from an earlier rung to the last by over two standard errors without a diverging loss.
 
-    A rung's items are among those of the next, so that the errors, taken as independent, err towards caution.
+    The items of a rung are among those of the next, so treating the errors as independent is conservative.
     """
     if len(trial.scored) < 2 or read_curve(trial.curve).shape == "diverged":
         return False
@@ -232,7 +222,7 @@ def fell_behind(trial: TrialRecord) -> bool:
 
 
 def _overfits(trials: Sequence[TrialRecord], best: TrialRecord) -> bool:
-    """A trial that saw rows twice fits them much better than the best one and scores worse, beyond noise."""
+    """Whether a trial with several epochs has a much lower loss than the best trial and a lower score, beyond noise."""
     if best.evaluation is None or best.train_loss is None:
         return False
     for trial in trials:
@@ -240,26 +230,26 @@ def _overfits(trials: Sequence[TrialRecord], best: TrialRecord) -> bool:
             continue
         lost = best.evaluation.score.value - trial.evaluation.score.value
         stage = trial.training.stage
-        again = isinstance(stage, SftStage) and stage.epochs > 1
-        by_heart = again and trial.train_loss < OVERFIT_LOSS_RATIO * best.train_loss
-        if by_heart and lost > best.evaluation.score.standard_error:
+        several = isinstance(stage, SftStage) and stage.epochs > 1
+        fits_better = trial.train_loss < OVERFIT_LOSS_RATIO * best.train_loss
+        if several and fits_better and lost > best.evaluation.score.standard_error:
             return True
     return False
 
 
 def _one_sided(evidence: Evidence) -> bool:
-    """One confusion outnumbers its opposite beyond chance (two standard errors of a fair coin)."""
-    said = Counter((case.reference.strip(), case.prediction.strip()) for case in evidence.failures)
+    """Whether one confusion is more frequent than its opposite beyond chance (two standard errors of a fair coin)."""
+    confusions = Counter((case.reference.strip(), case.prediction.strip()) for case in evidence.failures)
     choices = set(evidence.task.choices or ())
     return any(
-        count - said[answer, truth] > 2 * math.sqrt(count + said[answer, truth])
-        for (truth, answer), count in said.items()
+        count - confusions[answer, truth] > 2 * math.sqrt(count + confusions[answer, truth])
+        for (truth, answer), count in confusions.items()
         if {truth, answer} <= choices
     )
 
 
 def _contrast(trials: Sequence[TrialRecord]) -> str:
-    """The best against the worst trial that came equally far, and by what they differ."""
+    """The best and the worst trial of the same rung, and the settings in which they differ."""
     scored = [t for t in trials if t.value is not None]
     pairs = []
     for rung in {t.rung for t in scored}:
@@ -275,23 +265,23 @@ def _contrast(trials: Sequence[TrialRecord]) -> str:
     noise = math.hypot(better.evaluation.score.standard_error, worse.evaluation.score.standard_error)
     if gap == 0:
         return f"{len(scored)} trials, no difference between {_difference(better.training, worse.training)}"
-    how = f"{_difference(better.training, worse.training)}: {gap:+.3f} for the first"
-    return how + ("" if gap > 1.96 * noise else ", within noise")
+    text = f"{_difference(better.training, worse.training)}: {gap:+.3f} for the first"
+    return text + ("" if gap > 1.96 * noise else ", within noise")
 
 
 def _difference(one: TrainingPlan, other: TrainingPlan) -> str:
     """'learning rate 0.002 against 0.0005'."""
-    ours, theirs = _settings(one), _settings(other)
+    first, second = _settings(one), _settings(other)
     parts = [
-        f"{_NAMES.get(name, name.replace('_', ' '))} {_brief(value)} against {_brief(theirs.get(name))}"
-        for name, value in ours.items()
-        if value != theirs.get(name)
+        f"{_NAMES.get(name, name.replace('_', ' '))} {_brief(value)} against {_brief(second.get(name))}"
+        for name, value in first.items()
+        if value != second.get(name)
     ]
     return ", ".join(parts) or "equal plans"
 
 
 def _settings(training: TrainingPlan) -> dict[str, object]:
-    return training.stage.model_dump(exclude=_SILENT) | training.weights.model_dump(exclude=_SILENT)
+    return training.stage.model_dump(exclude=_UNREPORTED) | training.weights.model_dump(exclude=_UNREPORTED)
 
 
 def _brief(value: object) -> str:
@@ -300,8 +290,8 @@ def _brief(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def _data_alone(evidence: Evidence, best: TrialRecord) -> str:
-    """What the new data did with the parent's training plan, where that trial came as far as the best one."""
+def _data_effect(evidence: Evidence, best: TrialRecord) -> str:
+    """The score of the parent's training plan on the new data, if that trial reached the best trial's rung."""
     parent, experiment = evidence.parent, evidence.experiment
     if parent is None or parent.score is None or parent.tried_plan is None or experiment.tried_plan is None:
         return ""
@@ -320,8 +310,8 @@ def _data_alone(evidence: Evidence, best: TrialRecord) -> str:
 
 
 def _same_but_for_length(one: TrainingPlan, other: TrainingPlan) -> bool:
-    ours, theirs = one.stage.model_dump(exclude=_LENGTH), other.stage.model_dump(exclude=_LENGTH)
-    return one.weights == other.weights and ours == theirs
+    first, second = (plan.stage.model_dump(exclude=_LENGTH) for plan in (one, other))
+    return one.weights == other.weights and first == second
 
 
 def _curve_line(best: TrialRecord, reading: CurveReading) -> str:
@@ -335,7 +325,7 @@ def _curve_line(best: TrialRecord, reading: CurveReading) -> str:
     }[reading.shape]
 
 
-def _ended_badly(trials: Sequence[TrialRecord]) -> list[str]:
+def _failed_trials(trials: Sequence[TrialRecord]) -> list[str]:
     lines = []
     for trial in trials:
         if trial.status == "failed":
@@ -347,8 +337,8 @@ def _ended_badly(trials: Sequence[TrialRecord]) -> list[str]:
     return lines
 
 
-def _extras_line(experiment: Experiment, parent: Experiment | None) -> str:
-    """Secondary figures that moved, with what they were before."""
+def _secondary_line(experiment: Experiment, parent: Experiment | None) -> str:
+    """The secondary figures that changed, with their values in the parent."""
     before = parent.secondary if parent is not None else {}
     moved = {
         name: value

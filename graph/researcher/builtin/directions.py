@@ -1,7 +1,7 @@
-"""What a direction is: a named, bounded kind of change, in one place with when it helps and why.
+"""Directions: named kinds of change, each with the symptoms that it treats and the words of a hint that mean it.
 
-A function that lists recipe edits becomes a direction with `@data_direction`, one that lists training
-variants with `@training_direction`; nothing else has to know of it.
+The decorator `@data_direction` makes a direction of a function that lists recipe edits, `@training_direction` of one
+that lists training variants.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ....training.data.expected_rows import expected_rows
 from ....training.data.recipe import DataRecipe
@@ -23,34 +24,37 @@ from .first_plan import MAX_ROWS
 from .situation import Situation, lora_weights, recipe_key, sft_stage
 
 MIN_ROWS = 8
-"""A recipe that yields fewer rows than this is not proposed."""
+"""A recipe with fewer rows than this is not proposed."""
 
 DATA_RATES = (1.0, 1.5, 0.67, 2.2, 0.45, 3.0, 0.3, 1.2)
-"""Learning rates tried on new data, in units of the parent's best, which comes first."""
+"""Learning rates on new data, in units of the parent's best. The parent's own comes first."""
 
 NUDGE = 1.25
+"""Largest factor between the learning rate of the close trial and the parent's best."""
+
 SPREAD = 4.0
+"""Largest factor between a random learning rate and the base's."""
 
 
 @dataclass(frozen=True)
 class Direction(ABC):
-    """A kind of change. `optimism`: the gain expected at first, in units of how far gains go in a tree."""
+    """A kind of change. `optimism`: the gain expected at first, in units of the scale of gains (`bandit.scale`)."""
 
     name: str
     strategy: Strategy
     optimism: float
     remedies: frozenset[Symptom]
     words: frozenset[str]
-    """Words of a person's hint that mean this direction."""
+    """Words of a user's hint that mean this direction."""
 
     @abstractmethod
     def propose(self, situation: Situation, rng: random.Random) -> ExperimentPlan | None:
-        """A plan in this direction, of which no configuration was tried before; None if nothing is left."""
+        """A plan in this direction with configurations that were not tried before; None if there are none."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A changed recipe: what changes, why that should help, and how promising it is among its like."""
+    """A changed recipe, the change and its reason as text, and its weight when one of several edits is drawn."""
 
     recipe: DataRecipe
     change: str
@@ -60,7 +64,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Variant:
-    """A changed training plan, and the change in words."""
+    """A changed training plan, and the change as text."""
 
     training: TrainingPlan
     note: str
@@ -68,7 +72,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class DataDirection(Direction):
-    """Changes the data; the parent's best configuration is tried on them unchanged, and beside it others."""
+    """Changes the data. One trial keeps the parent's best training plan, the others vary its learning rate."""
 
     edits: Callable[[Situation], list[Edit]]
 
@@ -85,24 +89,24 @@ class DataDirection(Direction):
         chosen = untried(situation, edit.recipe, variants, rng)
         hypothesis = (
             f"{situation.symptom_phrase(self.remedies)}{edit.change}: {edit.because}. Expected: "
-            f"{situation.task.metric} above {situation.score}, also for the trial that keeps the parent's "
+            f"{situation.task.metric} above {situation.score}, also for the trial with the parent's "
             "training plan."
         )
         return plan(self, edit.recipe, chosen, hypothesis)
 
     def _untried(self, situation: Situation) -> list[Edit]:
-        found: dict[str, Edit] = {}
+        edits: dict[str, Edit] = {}
         for edit in self.edits(situation):
             recipe = with_rows(edit.recipe, situation)
             key = recipe_key(recipe)
-            if key not in found and not situation.tried(key) and (recipe.rows or 0) >= MIN_ROWS:
-                found[key] = replace(edit, recipe=recipe)
-        return list(found.values())
+            if not situation.tried(key) and (recipe.rows or 0) >= MIN_ROWS:
+                edits.setdefault(key, replace(edit, recipe=recipe))
+        return list(edits.values())
 
 
 @dataclass(frozen=True)
 class TrainingDirection(Direction):
-    """Changes the training plan on the parent's data; one trial stays close to the parent's best."""
+    """Changes the training plan on the parent's data. One trial is close to the parent's best."""
 
     because: str
     variants: Callable[[Situation], list[Variant]]
@@ -118,32 +122,32 @@ class TrainingDirection(Direction):
         return self.around(situation, others, rng) if others else None
 
     def around(self, situation: Situation, others: list[Variant], rng: random.Random) -> ExperimentPlan:
-        """A plan of these variants and one near the parent's best, filled up with others nearby."""
+        """A plan of these variants and one close to the parent's best, filled up with random variants of it."""
         close = _near(situation.fitted(situation.training, situation.rows), situation, rng)
         chosen = untried(situation, situation.recipe, [*others[:1], close, *others[1:]], rng)
-        tries = "; ".join(variant.note for variant in chosen if variant is not close)
+        changes = "; ".join(variant.note for variant in chosen if variant is not close)
         hypothesis = (
-            f"{situation.symptom_phrase(self.remedies)}{tries}: {self.because}. Expected: {situation.task.metric} "
-            f"above {situation.score}, and above the trial that stays close to the parent's best."
+            f"{situation.symptom_phrase(self.remedies)}{changes}: {self.because}. Expected: {situation.task.metric} "
+            f"above {situation.score}, and above the trial close to the parent's best."
         )
         return plan(self, situation.recipe, chosen, hypothesis)
 
 
 @dataclass(frozen=True)
 class FirstPlan(Direction):
-    """All in-domain data at several settings: what there is to refine afterwards."""
+    """All in-domain data with several training settings."""
 
     def propose(self, situation: Situation, rng: random.Random) -> ExperimentPlan | None:
-        """Only while the tree holds nothing but the baseline; see `Direction`."""
+        """See `Direction`; None unless the tree holds only the baseline."""
         if not situation.untouched:
             return None
         base = situation.fitted(situation.training, situation.recipe.rows or situation.rows)
         variants = [Variant(training, note) for training, note in first_plan.variants(base)]
         sources = ", ".join(stream.source for stream in situation.recipe.streams)
         hypothesis = (
-            f"The base model knows the language but not the task; rows of the closest sources ({sources}), "
-            f"deduplicated, teach it the answers. Expected: {situation.task.metric} clearly above the "
-            f"baseline's {situation.score}."
+            "The base model has not been trained on this task. Training on deduplicated rows of the sources closest "
+            f"to the search items ({sources}) should raise the score. Expected: {situation.task.metric} clearly above "
+            f"the baseline's {situation.score}."
         )
         return plan(self, situation.recipe, untried(situation, situation.recipe, variants, rng), hypothesis)
 
@@ -151,47 +155,37 @@ class FirstPlan(Direction):
 FIRST = FirstPlan("first_plan", "refine_data", 0.0, frozenset(), frozenset())
 
 DIRECTIONS: dict[str, Direction] = {}
-"""Every direction by name, in the order of definition."""
+"""All directions by name, in the order of definition."""
+
+_Direction = TypeVar("_Direction", bound=Direction)
+
+
+def _register(direction: _Direction) -> _Direction:
+    DIRECTIONS[direction.name] = direction
+    return direction
 
 
 def data_direction(
     strategy: Strategy, optimism: float, words: Iterable[str], remedies: Iterable[Symptom] = ()
 ) -> Callable[[Callable[[Situation], list[Edit]]], DataDirection]:
-    """Make a direction, named like the function, of a function that lists recipe edits."""
-
-    def register(edits: Callable[[Situation], list[Edit]]) -> DataDirection:
-        direction = DataDirection(
-            edits.__name__, strategy, optimism, frozenset(remedies), frozenset(words), edits
-        )
-        DIRECTIONS[direction.name] = direction
-        return direction
-
-    return register
+    """Registers a function that lists recipe edits as the direction of its name."""
+    return lambda edits: _register(
+        DataDirection(edits.__name__, strategy, optimism, frozenset(remedies), frozenset(words), edits)
+    )
 
 
 def training_direction(
     because: str, optimism: float, words: Iterable[str], remedies: Iterable[Symptom] = ()
 ) -> Callable[[Callable[[Situation], list[Variant]]], TrainingDirection]:
-    """Make a direction, named like the function, of a function that lists training variants, best first."""
-
-    def register(variants: Callable[[Situation], list[Variant]]) -> TrainingDirection:
-        direction = TrainingDirection(
-            variants.__name__,
-            "adjust_training",
-            optimism,
-            frozenset(remedies),
-            frozenset(words),
-            because,
-            variants,
-        )
-        DIRECTIONS[direction.name] = direction
-        return direction
-
-    return register
+    """Registers a function that lists training variants, the best expected first, as the direction of its name."""
+    treats, meant = frozenset(remedies), frozenset(words)
+    return lambda variants: _register(
+        TrainingDirection(variants.__name__, "adjust_training", optimism, treats, meant, because, variants)
+    )
 
 
 def with_rate(training: TrainingPlan, rate: float, digits: int = 3) -> TrainingPlan:
-    """The plan with that learning rate, rounded and within sane limits."""
+    """The plan with that learning rate, rounded and within the method's search space."""
     low, high = SFT.search_space["learning_rate"]
     return training.with_stage(learning_rate=float(f"{min(high, max(low, rate)):.{digits}g}"))
 
@@ -202,9 +196,9 @@ def scaled_rate(training: TrainingPlan, factor: float, digits: int = 3) -> Train
 
 
 def with_rows(recipe: DataRecipe, situation: Situation) -> DataRecipe:
-    """The recipe with as many rows as its sources give and a trial may consume.
+    """The recipe with as many rows as its sources have and a trial may use.
 
-    A parent that was short of rows doesn't limit its child, one that took fewer on purpose does.
+    The parent's number of rows is kept if it is smaller than its sources allow.
     """
     supply = expected_rows(recipe.model_copy(update={"rows": None}), situation.notes)
     wanted = situation.trial_examples
@@ -216,13 +210,13 @@ def with_rows(recipe: DataRecipe, situation: Situation) -> DataRecipe:
 def untried(
     situation: Situation, recipe: DataRecipe, variants: Iterable[Variant], rng: random.Random
 ) -> list[Variant]:
-    """The first K variants that were never tried on this recipe, filled up with others nearby."""
+    """The first `situation.trials` variants not tried on this recipe, filled up with random variants of the first."""
     seen = situation.tried(recipe_key(recipe))
     chosen: list[Variant] = []
     pool = list(variants)
     base = pool[0].training
     while len(chosen) < situation.trials:
-        variant = pool.pop(0) if pool else _stray(base, rng)
+        variant = pool.pop(0) if pool else _random_variant(base, rng)
         if variant.training not in seen:
             seen.add(variant.training)
             chosen.append(variant)
@@ -246,16 +240,16 @@ def plan(
 
 
 def _near(base: TrainingPlan, situation: Situation, rng: random.Random) -> Variant:
-    """An untried learning rate within `NUDGE` of the parent's best, on the promising side if there is one."""
+    """The parent's best with an untried learning rate within a factor of `NUDGE`, see `Situation.rate_direction`."""
     tried = situation.tried(recipe_key(situation.recipe))
-    near = scaled_rate(base, NUDGE ** (situation.rate_lean or rng.choice((-1, 1))))
+    near = scaled_rate(base, NUDGE ** (situation.rate_direction or rng.choice((-1, 1))))
     while near in tried:
         near = scaled_rate(base, NUDGE ** rng.uniform(-1, 1), digits=6)
     return Variant(near, f"close to the parent's best: learning rate {sft_stage(near).learning_rate:g}")
 
 
-def _stray(base: TrainingPlan, rng: random.Random) -> Variant:
-    """Another learning rate and rank near the base: there are enough of them for any search."""
+def _random_variant(base: TrainingPlan, rng: random.Random) -> Variant:
+    """The base with a random learning rate within a factor of `SPREAD` and a random rank."""
     near = scaled_rate(base, math.exp(rng.uniform(-1, 1) * math.log(SPREAD)))
     rank = rng.choice(sorted({lora_weights(base).rank, 4, 8, 16, 32}))
     note = f"learning rate {sft_stage(near).learning_rate:g}, rank {rank}"

@@ -1,8 +1,8 @@
-"""The built-in Researcher: a policy without a language model, and the baseline that one has to beat.
+"""The built-in Researcher: a policy without a language model, and the baseline for runs with one.
 
-It looks at the data, starts from a measured first plan, and then refines: symptoms of the node say which
-directions could help, a bandit over the whole tree says which ones paid, and the chosen direction edits the
-parent's best configuration. The same seed and tree give the same plan.
+It describes the data, starts from a measured first plan, and then refines it. The symptoms of the node and a bandit
+over the gains in the whole tree select a direction; the direction edits the parent's best configuration. The same seed
+and tree give the same plan.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .situation import History, Situation
 from .source_notes import look_at_sources
 
 REMEDY = 1.0
-"""What a direction that answers to a symptom gets on top of its sample, in scales of the tree's gains."""
+"""Added to the sample of a direction that treats a symptom of the node, in units of the scale of gains."""
 
 TRIED_HERE = -0.5
-"""The same for each time it was already taken from this node."""
+"""Added for each child of the node in the same direction, in the same units."""
 
 ASKED_FOR = 100.0
-"""The same if a person's hint names it."""
+"""Added if the user's hint names the direction, in the same units."""
 
 
 def open_builtin(context: ResearcherContext) -> BuiltinResearcher:
@@ -39,7 +39,7 @@ def open_builtin(context: ResearcherContext) -> BuiltinResearcher:
 
 
 class BuiltinResearcher:
-    """See `protocol.Researcher`. `seed` makes two runs with the same outcomes plan the same."""
+    """See `protocol.Researcher`. With the same `seed` and the same outcomes two runs make the same plans."""
 
     def __init__(self, seed: int = 0, *, diagnosis: bool = True) -> None:
         self.seed = seed
@@ -47,14 +47,14 @@ class BuiltinResearcher:
         self._history = History()
 
     def analyze(self, task: Task) -> Analysis:
-        """The task's own fields, in sentences."""
+        """Goal, metric, constraints and sources from the fields of the task."""
         constraints = [
             f"the base model is {task.base_model}",
-            f"an answer is the likeliest of: {', '.join(task.choices)}"
+            f"the answer is the choice with the highest likelihood: {', '.join(task.choices)}"
             if task.choices
             else f"answers are generated, at most {task.generation.max_new_tokens} tokens",
             f"prompts are cut to {task.generation.max_prompt_tokens} tokens",
-            "rows that repeat dev or test items are refused",
+            "rows that repeat dev or test items are rejected",
         ]
         return Analysis(
             goal=task.requirement,
@@ -64,7 +64,7 @@ class BuiltinResearcher:
         )
 
     def research(self, task: Task, analysis: Analysis) -> ResearchNotes:
-        """Loads and describes every allowed source. Raises InputError if no recipe can be made of any."""
+        """Load and describe every allowed source. Raises InputError if none has the columns that a recipe needs."""
         notes = look_at_sources(task)
         if not any(is_usable(task, source) for source in notes.sources):
             columns = {source.name: source.columns for source in notes.sources}
@@ -76,9 +76,9 @@ class BuiltinResearcher:
         return notes
 
     def plan(self, request: PlanningRequest) -> ExperimentPlan:
-        """The first plan for an untouched tree; afterwards the direction with the largest sampled gain."""
-        situation = Situation.of(request, self._history)
-        # A rejected plan is asked for again with a hint, from the same tree; without memory the tree stays small.
+        """The first plan if the tree holds only the baseline, else the direction with the largest sampled gain."""
+        situation = self.situation(request)
+        # After a rejection the request has the same tree and a hint. Without memory the tree holds few nodes.
         size = max(len(request.context.tree), request.round)
         rng = random.Random(f"{self.seed}/{request.seed}/{size}/{request.hint}")
         directions = (FIRST, *self._ranked(situation, request, rng))
@@ -89,18 +89,22 @@ class BuiltinResearcher:
         if not request.hint:
             return plan
         followed = plan.direction in asked_for(request.hint, DIRECTIONS.values())
-        word = "As asked" if followed else "The hint names nothing that this policy can still try"
-        return plan.model_copy(update={"hypothesis": f"{word} ({request.hint!r}). {plan.hypothesis}"})
+        note = "This plan follows the hint" if followed else "No untried direction matches the hint"
+        return plan.model_copy(update={"hypothesis": f"{note} {request.hint!r}. {plan.hypothesis}"})
 
     def revise(self, plan: ExperimentPlan, problem: str, experiment: str) -> None:
-        """No other plan: what failed is a result of its direction, and the next round plans with it."""
+        """None: the failure counts as a result of the direction, and the next round uses it."""
 
     def diagnose(self, evidence: Evidence) -> Diagnosis:
-        """See `diagnosis.read_outcome`; switched off, the verdict alone."""
+        """See `diagnosis.read_outcome`; with `diagnosis` off only the verdict."""
         return read_outcome(evidence) if self._diagnosis else verdict_only(evidence)
 
+    def situation(self, request: PlanningRequest) -> Situation:
+        """The configuration that a plan starts from, and its context."""
+        return Situation.of(request, self._history)
+
     def _ranked(self, situation: Situation, request: PlanningRequest, rng: random.Random) -> list[Direction]:
-        """Every direction, the one with the largest sampled gain first."""
+        """All directions, sorted by sampled gain, the largest first."""
         size, seen = scale(situation.tree), outcomes(situation.tree)
         arms = {name: arm(d.optimism, size, seen.get(name, ())) for name, d in DIRECTIONS.items()}
         asked = asked_for(request.hint, DIRECTIONS.values()) if request.hint else set()
@@ -120,6 +124,6 @@ class BuiltinResearcher:
 
 
 def asked_for(hint: str, directions: Iterable[Direction]) -> set[str]:
-    """The names of the directions a hint speaks of."""
+    """The names of the directions that a hint mentions."""
     text = hint.casefold().replace("_", " ")
     return {d.name for d in directions if any(word in text for word in {*d.words, d.name.replace("_", " ")})}

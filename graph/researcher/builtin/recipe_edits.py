@@ -1,11 +1,8 @@
-"""Edits of a data recipe that keep it valid.
-
-An edit replaces the step it is about and leaves every other step alone, whoever wrote it.
-"""
+"""Edits of a data recipe that keep it valid. An edit changes its own step and keeps all others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ....evaluation.task import Task
@@ -14,28 +11,25 @@ from ....training.data.operators.dedup import Dedup
 from ....training.data.operators.threshold import Threshold
 from ....training.data.recipe import DataRecipe, Step, Stream
 from ....training.data.row_table import Scalar
-from ..protocol import Distribution, ResearchNotes, SourceNotes
+from ..protocol import Distribution, SourceNotes
 
 _Step = TypeVar("_Step", bound=Step)
 
 
 def answer_column(task: Task) -> str:
-    """The column a derived label goes into: the one the prompt's answer is made of."""
+    """The column of the answer: the field in the prompt's answer if it is one, else the task's `answer_column`."""
     fields = [name for name in sorted(task.prompt.fields) if "{" + name + "}" in task.prompt.answer]
     return fields[0] if len(fields) == 1 else task.answer_column
 
 
 def example_columns(task: Task, columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns that make two rows the same example.
-
-    Those of the question; where answers are free, one question has several, so that the answer counts too.
-    """
+    """The columns that identify an example: those of the question and, without choices, of the answer."""
     text = task.prompt.user + (task.prompt.system or "") + ("" if task.choices else task.prompt.answer)
     return tuple(column for column in columns if "{" + column + "}" in text)
 
 
 def margin(rating: Distribution, centre: float, share: float) -> float:
-    """How far from the centre the `share` of the rows that are rated nearest to it reach, at most."""
+    """The largest distance from the centre within which at most `share` of the rows are rated."""
     width, step = 0.0, (rating.high - rating.low) / 80
     while share > 0 < step and rating.share(centre - width - step, centre + width + step) <= share:
         width += step
@@ -43,8 +37,8 @@ def margin(rating: Distribution, centre: float, share: float) -> float:
 
 
 def rating_labels(task: Task) -> tuple[Scalar, Scalar]:
-    """The answers for a low and a high rating: 'negative' and 'positive' if the task knows them, else its
-    first and last choice."""
+    """The answers for a low and a high rating: 'negative' and 'positive' if the task has them, else its first and last
+    choice."""
     usual = Threshold(column="rating")
     if task.choices is None or {usual.low, usual.high} <= set(task.choices):
         return usual.low, usual.high
@@ -52,25 +46,25 @@ def rating_labels(task: Task) -> tuple[Scalar, Scalar]:
 
 
 def rating_centre(rating: Distribution) -> float:
-    """Where low ratings end: 0 on a scale with two signs, else the middle of the scale."""
+    """The middle of a rating scale: 0 if ratings have both signs, else the mean of its ends."""
     return 0.0 if rating.low < 0 < rating.high else round((rating.low + rating.high) / 2, 3)
 
 
 def is_rated(task: Task, source: SourceNotes) -> bool:
-    """The source carries ratings from which the answer must be derived."""
+    """Whether the answer must be derived from the source's ratings."""
     return source.rating is not None and answer_column(task) not in source.columns
 
 
 def is_usable(task: Task, source: SourceNotes) -> bool:
-    """The source has, or can be given, every column the prompt needs."""
+    """Whether the source has all columns of the prompt, or its answer can be derived from ratings."""
     missing = task.prompt.fields - set(source.columns)
     return source.rows > 0 and (not missing or (missing == {answer_column(task)} and is_rated(task, source)))
 
 
 def new_stream(task: Task, source: SourceNotes, middle: float = 0.0) -> Stream:
-    """A source with the steps it needs: label from rating, duplicates out, answers balanced.
+    """A source with its standard steps: label from rating, deduplication, balanced answers.
 
-    `middle` is the share of rows, rated nearest to the middle, that are left out.
+    `middle` is the share of rows, rated nearest to the middle, that is left out.
     """
     steps: list[Step] = []
     if is_rated(task, source) and source.rating is not None and task.rating_column is not None:
@@ -95,7 +89,7 @@ def new_stream(task: Task, source: SourceNotes, middle: float = 0.0) -> Stream:
 
 
 def with_step(steps: Sequence[Step], new: Step) -> tuple[Step, ...]:
-    """The steps with `new` in the place of the step it replaces, or inserted where it usually stands."""
+    """The steps with `new` in place of the step that it replaces, else inserted at its `position`."""
     kept = [step for step in steps if not new.replaces(step)]
     place = next((i for i, step in enumerate(steps) if new.replaces(step)), None)
     if place is None:
@@ -104,7 +98,7 @@ def with_step(steps: Sequence[Step], new: Step) -> tuple[Step, ...]:
 
 
 def without_step(steps: Sequence[Step], kind: type[Step]) -> tuple[Step, ...]:
-    """The steps less those of that kind."""
+    """The steps without those of that kind."""
     return tuple(step for step in steps if not isinstance(step, kind))
 
 
@@ -112,26 +106,6 @@ def edit_streams(recipe: DataRecipe, edit: Callable[[Stream], tuple[Step, ...]])
     """The recipe with each stream's steps replaced by `edit(stream)`."""
     streams = tuple(stream.model_copy(update={"steps": edit(stream)}) for stream in recipe.streams)
     return recipe.model_copy(update={"streams": streams})
-
-
-def with_mix(
-    task: Task, notes: ResearchNotes, recipe: DataRecipe, weights: Mapping[str, float]
-) -> DataRecipe:
-    """The recipe over exactly these sources and weights; a source that is new gets the steps of its siblings
-    that concern ratings, and otherwise its own."""
-    known = {stream.source: stream for stream in recipe.streams}
-    threshold = next((step for stream in recipe.streams for step in find(stream.steps, Threshold)), None)
-    balanced = any(find(stream.steps, Balance) for stream in recipe.streams)
-    streams = []
-    for name, weight in weights.items():
-        stream = known.get(name) or new_stream(task, notes.source(name))
-        steps = stream.steps
-        if name not in known and threshold is not None and find(steps, Threshold):
-            steps = with_step(steps, threshold)
-        if name not in known and known and not balanced:
-            steps = without_step(steps, Balance)
-        streams.append(stream.model_copy(update={"weight": weight, "steps": steps}))
-    return recipe.model_copy(update={"streams": tuple(streams)})
 
 
 def find(steps: Sequence[Step], kind: type[_Step]) -> list[_Step]:

@@ -1,4 +1,4 @@
-"""Where a plan starts from: the configuration to refine, what is known of it, and what was tried before."""
+"""The starting point of a plan: the configuration to refine, its symptoms, and the configurations tried before."""
 
 from __future__ import annotations
 
@@ -21,57 +21,60 @@ from ..protocol import PlanningRequest, ResearchNotes
 from . import first_plan
 
 MAX_PASSES = 10.0
-"""Never more epochs than this, however few the rows."""
+"""Upper limit on epochs."""
 
 SYMPTOM_PHRASES: dict[Symptom, str] = {
     "under_fitting": "under-fitting (its loss was still falling)",
     "over_fitting": "over-fitting",
-    "divergence": "a loss that diverged",
+    "divergence": "a diverging loss",
     "label_bias": "a bias towards one answer",
     "long_inputs": "failures on long inputs",
     "short_inputs": "failures on short inputs",
-    "format_errors": "answers of the wrong form",
-    "mode_collapse": "ever the same answers",
+    "format_errors": "answers in a wrong format",
+    "mode_collapse": "repeated identical answers",
     "too_little_data": "too little data",
 }
-"""Symptoms in words."""
+"""The text for each symptom in a hypothesis."""
 
 
 def recipe_key(recipe: DataRecipe) -> str:
-    """What makes two recipes the same: all but the unit in which weights are given."""
+    """A key that is equal for recipes that give the same rows: weights count relative to their sum."""
     total = sum(stream.weight for stream in recipe.streams)
     shares = [round(stream.weight / total, 3) for stream in recipe.streams]
     return fingerprint([recipe.model_dump(mode="json", exclude={"streams": {"__all__": {"weight"}}}), shares])
 
 
 def sft_stage(training: TrainingPlan) -> SftStage:
-    """The stage of a plan that this policy can vary. Raises TypeError for another method."""
+    """The SFT stage of a plan. Raises TypeError for another method."""
     if not isinstance(training.stage, SftStage):
         raise TypeError(f"the built-in policy varies stages of method sft, not {training.stage.method}")
     return training.stage
 
 
 def lora_weights(training: TrainingPlan) -> LoraWeights:
-    """The weights of a plan that this policy can vary. Raises TypeError for another kind."""
+    """The LoRA weights of a plan. Raises TypeError for another kind."""
     if not isinstance(training.weights, LoraWeights):
         raise TypeError(f"the built-in policy varies weights of kind lora, not {training.weights.kind}")
     return training.weights
 
 
 def on_main(training: TrainingPlan) -> TrainingPlan:
-    """The plan with its data called 'main': the name of a recipe makes no difference."""
+    """The plan with its recipe renamed to 'main', so that plans compare without the name."""
     return training.with_stage(recipe=MAIN)
 
 
 class History:
-    """Which configurations a growing tree tried: an experiment that did not change isn't read again."""
+    """The configurations tried in a growing tree.
+
+    Unchanged experiments are not read again: reading 300 takes 0.1 seconds, and a plan needs them several times.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, Experiment] = {}
         self._tried: dict[str, dict[str, set[TrainingPlan]]] = defaultdict(lambda: defaultdict(set))
 
     def read(self, tree: Tree) -> None:
-        """Take in what changed."""
+        """Read the experiments that are new or changed."""
         for experiment in tree:
             if self._known.get(experiment.id) is experiment:
                 continue
@@ -84,14 +87,14 @@ class History:
                     self._tried[keys[training.stage.recipe]][experiment.id].add(on_main(training))
 
     def tried(self, tree: Tree, key: str) -> set[TrainingPlan]:
-        """The training plans that a tree tried on the recipe with that key, as proposed and as repaired."""
+        """The training plans tried in `tree` on the recipe with that key, as planned and as repaired."""
         plans = (plans for node, plans in self._tried.get(key, {}).items() if node in tree)
         return set[TrainingPlan]().union(*plans)
 
 
 @dataclass(frozen=True)
 class Situation:
-    """The parent's best configuration, its symptoms, and every configuration of the tree."""
+    """The parent's best configuration, its symptoms, and all configurations of the tree."""
 
     task: Task
     notes: ResearchNotes
@@ -100,7 +103,7 @@ class Situation:
     recipe: DataRecipe
     training: TrainingPlan
     rows: int
-    """Rows the recipe yields: counted where it was built, else estimated."""
+    """Rows of the recipe: counted if it was built, else estimated."""
     history: History
     trials: int
     trial_examples: int
@@ -109,12 +112,14 @@ class Situation:
     """The scored trials of the experiment that the configuration comes from."""
     hint: str = ""
     untouched: bool = False
-    """Nothing was tried yet: the tree holds only the baseline."""
+    """Whether the tree holds only the baseline."""
 
     @classmethod
     def of(cls, request: PlanningRequest, history: History) -> Situation:
-        """Read a request. A node without a trained trial (the root, a failed one) is refined from the nearest
-        ancestor that has one, or else from the first plan."""
+        """The situation of a request.
+
+        It starts from the nearest node on the path to the root that has a trained trial, else from the first plan.
+        """
         tree, node = request.context.tree, request.context.node
         source = next((e for e in reversed(tree.path(node.id)) if _best(e) is not None), None)
         rows, records = 0, tuple[TrialRecord, ...]()
@@ -156,44 +161,40 @@ class Situation:
         return lora_weights(self.training)
 
     def tried(self, key: str) -> set[TrainingPlan]:
-        """The training plans that were tried on the recipe with that key (`recipe_key`)."""
+        """The training plans tried on the recipe with that key (`recipe_key`)."""
         return self.history.tried(self.tree, key)
 
     @cached_property
     def supply(self) -> int:
-        """About how many rows the recipe would yield if it did not limit them."""
+        """Estimated rows of the recipe without its limit on rows."""
         return expected_rows(self.recipe.model_copy(update={"rows": None}), self.notes)
 
     @property
     def score(self) -> str:
-        """The score to beat, so that a hypothesis can be refuted; under the root it is the first plan's."""
+        """The parent's score as text, the reference of a hypothesis. Under the root it is the first plan's."""
         to_beat = self.tree.first_plan if self.node.id == self.tree.root.id else None
         to_beat = to_beat or self.node
         return "its parent's" if to_beat.score is None else f"{to_beat.score.value:.3f}"
 
     def symptom_phrase(self, remedies: frozenset[Symptom]) -> str:
-        """The beginning of a hypothesis: what of the parent's symptoms these remedies answer to, if any."""
-        found = sorted(self.symptoms & remedies)
-        return (
-            f"The parent shows {' and '.join(SYMPTOM_PHRASES[symptom] for symptom in found)}. "
-            if found
-            else ""
-        )
+        """The start of a hypothesis: the parent's symptoms that these remedies treat, if any."""
+        phrases = [SYMPTOM_PHRASES[symptom] for symptom in sorted(self.symptoms & remedies)]
+        return f"The parent shows {' and '.join(phrases)}. " if phrases else ""
 
     def epochs(self, rows: int) -> float:
-        """Passes over that many rows that use up a trial's examples: rows × epochs stays within the limit."""
+        """Epochs over that many rows that use all examples of a trial: rows × epochs stays within the limit."""
         return max(0.001, math.floor(min(MAX_PASSES, self.trial_examples / rows) * 1000) / 1000)
 
     def fitted(self, training: TrainingPlan, rows: int) -> TrainingPlan:
-        """The training plan with its length fitted to the examples a trial may consume."""
+        """The training plan with epochs that use the examples of a trial."""
         return training.with_stage(epochs=self.epochs(rows), max_steps=None)
 
     @property
-    def rate_lean(self) -> int:
-        """Where a better learning rate lies: +1 above, −1 below, 0 unknown.
+    def rate_direction(self) -> int:
+        """Whether to raise (+1) or lower (−1) the learning rate; 0: unknown.
 
-        A person's hint decides, then the symptoms, then whether the best record has the largest or the
-        smallest rate of all.
+        From the user's hint, else from the symptoms, else from the best trial: +1 if it has the largest rate of its
+        experiment, −1 if the smallest.
         """
         hint = self.hint.casefold()
         if any(word in hint for word in ("lower", "smaller", "reduce")):
@@ -225,6 +226,6 @@ def _can_vary(training: TrainingPlan) -> bool:
 
 
 def _symptoms(request: PlanningRequest) -> frozenset[Symptom]:
-    """The node's symptoms, and those of its children that failed: their cause is still there."""
-    ill = [request.context.node, *(child for child in request.context.children if child.status == "failed")]
-    return frozenset(symptom for e in ill if e.diagnosis is not None for symptom in e.diagnosis.symptoms)
+    """The symptoms of the node and of its failed children, which still apply."""
+    nodes = [request.context.node, *(child for child in request.context.children if child.status == "failed")]
+    return frozenset(symptom for e in nodes if e.diagnosis is not None for symptom in e.diagnosis.symptoms)

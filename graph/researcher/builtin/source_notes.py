@@ -1,4 +1,4 @@
-"""Looking at the data a task allows: every source is loaded and described; dev is only counted words of."""
+"""Notes on the sources of a task: each is loaded and described. Of dev only word frequencies are used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ....evaluation.splits import search_items
 from ....evaluation.task import Task
@@ -23,47 +23,43 @@ WORDS_COMPARED = 20_000
 _CELL = 300
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def look_at_sources(task: Task) -> ResearchNotes:
-    """Notes on every source of the task. Raises InputError for one that can't be read."""
-    wanted = [_text(task, item) for item in search_items(task)]
-    found = [_source_notes(task, source.name, wanted) for source in task.sources]
-    return ResearchNotes(notes=[_note(task, notes) for notes in found], sources=found)
+    """Notes on all sources of the task. Raises InputError for one that cannot be read."""
+    items = [_text(task, item) for item in search_items(task)]
+    described = [_source_notes(task, source.name, items) for source in task.sources]
+    return ResearchNotes(notes=[_note(task, notes) for notes in described], sources=described)
 
 
-def _source_notes(task: Task, name: str, wanted: Sequence[str]) -> SourceNotes:
+def _source_notes(task: Task, name: str, items: Sequence[str]) -> SourceNotes:
     source = task.source(name)
     table = sources.load(task, name)
     columns = [column for column in table.column_names if not column.startswith(RESERVED)]
     rows: list[Row] = table.select_columns(columns).to_list()
-    texts = [_text(task, row) for row in rows]
     text_column = _text_column(task, columns, rows)
+    texts = [row[text_column] for row in rows if row[text_column] is not None] if text_column else []
+    identity = example_columns(task, columns)
     return SourceNotes(
         name=name,
         description=source.description,
         licence=source.licence,
         synthetic=source.synthetic,
         rows=len(rows),
-        distinct=len(
-            {tuple(" ".join(str(row[c]).split()) for c in example_columns(task, columns)) for row in rows}
-        ),
+        distinct=len({tuple(" ".join(str(row[c]).split()) for c in identity) for row in rows}),
         columns=columns,
-        examples=[{key: _cell(value) for key, value in row.items()} for row in _spread(rows, EXAMPLES)],
+        examples=[{key: _cell(value) for key, value in row.items()} for row in _spaced(rows, EXAMPLES)],
         rating=_distribution(_numbers(rows, task.rating_column)),
         labels=_labels(task, rows, columns),
-        words=None
-        if text_column is None
-        else _distribution(
-            [len(str(row[text_column]).split()) for row in rows if row[text_column] is not None]
-        ),
+        words=_distribution([len(str(text).split()) for text in texts]),
         text_column=text_column,
-        closeness=closeness(texts, wanted),
+        closeness=closeness([_text(task, row) for row in rows], items),
     )
 
 
 def _text(task: Task, row: Row) -> str:
-    """What the row puts into the question."""
+    """The values of the row that the question contains."""
     turns = task.prompt.user + (task.prompt.system or "")
     return " ".join(
         str(row[name])
@@ -106,9 +102,10 @@ def _labels(task: Task, rows: Sequence[Row], columns: Sequence[str]) -> dict[str
     return dict(sorted(counts.items())) if len(counts) <= FEW_ANSWERS else {}
 
 
-def _spread(rows: Sequence[Row], n: int) -> list[Row]:
-    """Rows from the beginning, the middle and the end."""
-    return [rows[i * len(rows) // n] for i in range(min(n, len(rows)))]
+def _spaced(values: Sequence[T], n: int) -> list[T]:
+    """At most `n` evenly spaced values: the first rows of a sorted source do not represent it."""
+    count = min(n, len(values))
+    return [values[i * len(values) // count] for i in range(count)]
 
 
 def _cell(value: object) -> object:
@@ -118,19 +115,18 @@ def _cell(value: object) -> object:
     return text if len(text) <= _CELL else text[:_CELL] + "…"
 
 
-def closeness(texts: Sequence[str], wanted: Sequence[str]) -> float:
+def closeness(texts: Sequence[str], others: Sequence[str]) -> float:
     """1 minus the Jensen-Shannon divergence in bits (Lin 1991) between the word frequencies of two text sets.
 
-    Both sides are cut to the same number of words, because the divergence of small samples is larger.
+    Both sets are cut to the same number of words, because the divergence of small samples is larger.
     """
     from scipy.spatial.distance import jensenshannon
 
-    ours, theirs = _words(texts), _words(wanted)
-    size = min(len(ours), len(theirs), WORDS_COMPARED)
+    one, other = _words(texts), _words(others)
+    size = min(len(one), len(other), WORDS_COMPARED)
     if size == 0:
         return 0.0
-    # Evenly spaced words: a source that is sorted must not be judged by its first rows.
-    p, q = Counter(_thin(ours, size)), Counter(_thin(theirs, size))
+    p, q = Counter(_spaced(one, size)), Counter(_spaced(other, size))
     vocabulary = sorted(p.keys() | q.keys())
     distance = float(jensenshannon([p[w] for w in vocabulary], [q[w] for w in vocabulary], base=2))
     return round(min(1.0, max(0.0, 1.0 - distance**2)), 4)
@@ -140,15 +136,11 @@ def _words(texts: Iterable[str]) -> list[str]:
     return [word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.casefold())]
 
 
-def _thin(words: Sequence[str], size: int) -> list[str]:
-    return [words[i * len(words) // size] for i in range(size)]
-
-
 def _note(task: Task, notes: SourceNotes) -> Note:
-    """A sentence on a source, with numbers."""
+    """A summary of a source in one line."""
     parts = [f"{notes.rows} rows, {notes.distinct} distinct"]
     if notes.words is not None:
-        parts.append(f"{notes.words.quantile(0.5):.0f} words in the median, {notes.words.high:.0f} at most")
+        parts.append(f"{notes.words.quantile(0.5):.0f} words in the median, at most {notes.words.high:.0f}")
     if notes.rating is not None:
         parts.append(
             f"ratings from {notes.rating.low:g} to {notes.rating.high:g}, {notes.rating.mean:.2f} on average"
@@ -157,8 +149,8 @@ def _note(task: Task, notes: SourceNotes) -> Note:
         parts.append("answers: " + ", ".join(f"{label} {count}" for label, count in notes.labels.items()))
     parts.append(f"closeness to the search items {notes.closeness:.2f}")
     if notes.synthetic:
-        parts.append("made by a rule")
+        parts.append("synthetic")
     if not is_usable(task, notes):
         missing = ", ".join(sorted(task.prompt.fields - set(notes.columns)))
-        parts.append(f"not usable: lacks {missing}")
+        parts.append(f"not usable: columns missing: {missing}")
     return Note(text="; ".join(parts), source=notes.name)
