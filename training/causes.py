@@ -1,4 +1,4 @@
-"""Why a training cannot start or has failed: causes that repair rules understand."""
+"""Causes of a failed training, and of one that cannot start. Repair rules are selected by the cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Cause = Literal[
 
 
 class Problem(BaseModel):
-    """One reason not to start a training, with its cause."""
+    """A problem that prevents a training from starting."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,11 +1,11 @@
-"""A training plan: every choice an agent may make about training, declared and bounded.
+"""The training plan: all settings of training that an agent may choose, with their bounds.
 
-The seed is not part of a plan: choosing among seeds is choosing among noise.
+The seed is not part of a plan: to choose among seeds is to choose among noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from ..errors import InputError
-from ..registry import Registry
 from .methods import METHODS, method_of
 from .methods.protocol import Stage
 from .methods.sft import SftStage
@@ -27,60 +26,50 @@ from .weights import WEIGHTS, weights_of
 from .weights.lora import LoraWeights
 from .weights.protocol import WeightsSettings
 
-MOST_STAGES = 1
-"""Stages of one plan that can be carried out today."""
 
+def _validated_by(model_of: Callable[[str], type[BaseModel]], field: str, default: str) -> BeforeValidator:
+    """Validates a mapping by the model that the value of `field` selects."""
 
-def _read_stage(value: Any) -> Any:
-    """A stage by its `method`; without one it is `sft`."""
-    if not isinstance(value, dict):
-        return value
-    return _known(METHODS, value.get("method", "sft")).stage.model_validate(value)
+    def validate(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        try:
+            model = model_of(str(value.get(field, default)))
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return model.model_validate(value)
 
-
-def _read_weights(value: Any) -> Any:
-    """Settings of weights by their `kind`; without one they are `lora`."""
-    if not isinstance(value, dict):
-        return value
-    return _known(WEIGHTS, value.get("kind", "lora")).settings.model_validate(value)
-
-
-def _known(registry: Registry[Any], name: object) -> Any:
-    try:
-        return registry.load(str(name))
-    except InputError as error:
-        raise ValueError(str(error)) from error
+    return BeforeValidator(validate)
 
 
 _Object = WithJsonSchema({"type": "object"})
-AnyStage = Annotated[SerializeAsAny[Stage], BeforeValidator(_read_stage), _Object]
-AnyWeights = Annotated[SerializeAsAny[WeightsSettings], BeforeValidator(_read_weights), _Object]
+_Stage = _validated_by(lambda name: METHODS.load(name).stage, "method", "sft")
+_Weights = _validated_by(lambda name: WEIGHTS.load(name).settings, "kind", "lora")
+AnyStage = Annotated[SerializeAsAny[Stage], _Stage, _Object]
+AnyWeights = Annotated[SerializeAsAny[WeightsSettings], _Weights, _Object]
 
 
 class TrainingPlan(BaseModel):
-    """What one trial trains: where it starts, which weights, and in which stages."""
+    """The training of one trial: its starting point, its weights and its stages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    start: Literal["base"] = Field(default="base", description="The base model as it comes")
+    start: Literal["base"] = Field(default="base", description="The unchanged base model")
     weights: AnyWeights = Field(default=LoraWeights(), description="What is trained, discriminated by `kind`")
     stages: tuple[AnyStage, ...] = Field(
-        default=(SftStage(),),
-        description="What is done one after the other, discriminated by `method`",
+        default=(SftStage(),), description="Training stages in their order, discriminated by `method`"
     )
 
     @field_validator("stages", mode="after")
     @classmethod
-    def _can_be_carried_out(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        if not stages:
-            raise ValueError("a plan has at least one stage")
-        if len(stages) > MOST_STAGES:
-            raise ValueError(f"{len(stages)} stages are planned, at most {MOST_STAGES} can be carried out")
+    def _number_of_stages(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        if len(stages) != 1:
+            raise ValueError(f"a plan has exactly one stage, not {len(stages)}")
         return stages
 
     @property
     def stage(self) -> Stage:
-        """The only stage; to be replaced by a loop where plans have several."""
+        """The only stage."""
         (stage,) = self.stages
         return stage
 
@@ -104,9 +93,8 @@ class TrainingPlan(BaseModel):
 
 
 def rung_steps(total_steps: int, fractions: Sequence[float]) -> list[int]:
-    """Where each rung ends, in steps of the full schedule: increasing, the last one is the whole.
+    """The last step of each rung, in increasing order. The last rung ends with the full schedule.
 
-    Fractions lie in (0, 1]; rungs that would coincide on a short schedule are merged.
+    Fractions are in (0, 1]. Rungs with the same last step on a short schedule are merged.
     """
-    ends = sorted({max(1, round(total_steps * fraction)) for fraction in fractions} | {total_steps})
-    return [end for end in ends if end <= total_steps]
+    return sorted({max(1, round(total_steps * fraction)) for fraction in fractions} | {total_steps})

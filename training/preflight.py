@@ -1,4 +1,4 @@
-"""Preflight: what would make a training fail or teach nothing, found before time is spent on it."""
+"""Preflight: checks before a training starts whether it would fail or have no effect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .causes import Cause, Problem
+from .causes import Problem
 from .data.render import percentile
 from .methods import method_of
 from .plan import TrainingPlan
@@ -18,14 +18,14 @@ _FIXED_BYTES = 20 * 2**20  # configuration, random states, log, predictions
 
 
 class Limits(BaseModel):
-    """What a training may take; None: no limit, or not known."""
+    """Limits of a training; None: no limit, or unknown."""
 
     model_config = ConfigDict(frozen=True)
 
     seconds: float | None = Field(default=None, gt=0)
     tokens_per_second: float | None = Field(default=None, gt=0, description="Measured training speed")
     folder: Path | None = Field(
-        default=None, description="Where the trial will be written; else, beside the data"
+        default=None, description="The trial's folder; None: the folder of the data set is used"
     )
 
 
@@ -41,7 +41,7 @@ class Tokens(BaseModel):
 
 
 class Preflight(BaseModel):
-    """What a training on a data set will meet, and every problem in the way."""
+    """Measurements of a data set for a training plan, and the problems found."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,7 +68,8 @@ def preflight(dataset: Path, plan: TrainingPlan, base_model: Path, limits: Limit
     measured = method.measure(stage, dataset, base_model)
     lengths = sorted(measured.lengths)
     mean = sum(lengths) / len(lengths)
-    trained = method.trained_tokens(stage, mean, measured.rows)
+    steps = method.total_steps(stage, measured.rows)
+    trained = steps * method.rows_per_step(stage) * mean
     report = Preflight(
         rows=measured.rows,
         measured_rows=measured.measured_rows,
@@ -79,7 +80,7 @@ def preflight(dataset: Path, plan: TrainingPlan, base_model: Path, limits: Limit
             mean=round(mean, 1),
         ),
         unfit=measured.unfit,
-        steps=method.total_steps(stage, measured.rows),
+        steps=steps,
         seconds=round(trained / limits.tokens_per_second, 1) if limits.tokens_per_second else None,
         disk_bytes=weights_of(plan.weights).disk_bytes(plan.weights, base_model) + _FIXED_BYTES,
         disk_free_bytes=_free_bytes(limits.folder or dataset),
@@ -89,29 +90,25 @@ def preflight(dataset: Path, plan: TrainingPlan, base_model: Path, limits: Limit
 
 
 def _problems(report: Preflight, limits: Limits) -> list[Problem]:
-    """What stands against any method: time and disk."""
-    found: list[Problem] = []
-
-    def note(cause: Cause, message: str) -> None:
-        found.append(Problem(cause=cause, message=message))
-
+    """Problems that do not depend on the method: time and disk space."""
+    problems = []
     if limits.seconds and report.seconds and report.seconds > limits.seconds:
-        note(
-            "timeout",
+        message = (
             f"{report.steps} steps would take about {report.seconds:.0f} s, {limits.seconds:.0f} s are left: "
-            "take fewer steps or shorter rows",
+            "use fewer steps or shorter rows"
         )
+        problems.append(Problem(cause="timeout", message=message))
     if report.disk_bytes > report.disk_free_bytes:
-        note(
-            "disk_full",
+        message = (
             f"the training needs about {report.disk_bytes >> 20} MiB of disk, "
-            f"{report.disk_free_bytes >> 20} MiB are free: make room, or train fewer weights",
+            f"{report.disk_free_bytes >> 20} MiB are free: free some space, or train fewer weights"
         )
-    return found
+        problems.append(Problem(cause="disk_full", message=message))
+    return problems
 
 
 def _free_bytes(folder: Path) -> int:
-    """Free space where `folder` is, or will be."""
+    """Free bytes of the disk on which `folder` is, or will be created."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

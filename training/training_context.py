@@ -1,4 +1,4 @@
-"""Training as a typed function: a plan on a data set, up to a rung, as a job that outlives its caller."""
+"""Training as a typed function: trains a plan on a data set up to a rung, in a job that runs on without its caller."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pydantic import BaseModel, ConfigDict
 
 from .data.build import BuiltDataset
 from .jobs.identity import make_trial
-from .jobs.job import Job, JobFailed, JobResult, Trial
+from .jobs.job import Job, JobFailed, JobResult
+from .jobs.trial_folder import TrialFolder
 from .plan import TrainingPlan, rung_steps
 from .runners.job_runner import JobRunner, OnProgress
 
 LAST_RUNG = 1_000
-"""A rung past the end of every schedule: the whole of it."""
+"""A rung number higher than that of any schedule: train the full schedule."""
 
 
 class TrainingOutcome(BaseModel):
-    """What `TrainingContext.train` returns: the trial, and its result or the failure with a cause."""
+    """The trial, and its result or its failure with a cause."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
 
@@ -33,7 +34,7 @@ class TrainingOutcome(BaseModel):
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What training needs beside a plan; fixed for a run, out of an agent's reach."""
+    """What training needs besides a plan. It is fixed for a run, and agents cannot change it."""
 
     runner: JobRunner
     model: Path
@@ -48,7 +49,7 @@ class TrainingContext:
     on_progress: OnProgress
 
     def job(self, plan: TrainingPlan, dataset: BuiltDataset, rung: int) -> Job:
-        """The job that brings this plan on this data set to the end of a rung."""
+        """The job that trains this plan on this data set to the end of a rung."""
         trial = make_trial(
             plan=plan,
             base_model=self.model,
@@ -60,18 +61,14 @@ class TrainingContext:
             threads=self.threads,
             device=self.device,
         )
-        ends = self.ends(trial)
+        ends = rung_steps(trial.total_steps, self.rungs)
         rung = min(rung, len(ends) - 1)
         return Job(trial=trial, rung=rung, stop_step=ends[rung], folder=self.trials / trial.id)
-
-    def ends(self, trial: Trial) -> list[int]:
-        """Where the trial's rungs end, in steps."""
-        return rung_steps(trial.total_steps, self.rungs)
 
     def train(self, plan: TrainingPlan, dataset: str, rung: int) -> TrainingOutcome:
         """Train to the end of a rung; `dataset` is the fingerprint of a data set of the run.
 
-        Blocks until the job is done. A failure of the training is an outcome, not an exception.
+        Blocks until the job is done. A failed training is an outcome, not an exception.
         """
         job = self.job(plan, BuiltDataset.open(self.datasets / dataset), rung)
         known = TrainingOutcome(
@@ -83,5 +80,5 @@ class TrainingContext:
             result = self.runner.run(job, self.deadline(), self.on_progress)
         except JobFailed as failure:
             return known.model_copy(update={"failure": failure})
-        adapter = job.folder / "rungs" / str(job.rung) / "adapter"
+        adapter = TrialFolder(job.folder).adapter(job.rung)
         return known.model_copy(update={"result": result, "adapter": adapter})

@@ -41,9 +41,6 @@ class Count:
         lengths = [len(str(row).split()) for row in read_jsonl(dataset / "train.jsonl")]
         return RowMeasurement(len(lengths), len(lengths), lengths, max(lengths))
 
-    def trained_tokens(self, stage, mean_tokens, rows):
-        return mean_tokens * rows * stage.epochs
-
     def plan_faults(self, stage, contents, examples):
         return ["too many rows"] if contents.rows * stage.epochs > examples else []
 
@@ -71,7 +68,7 @@ from typing import Literal
 
 from pydantic import Field
 from trex.errors import IntegrityError
-from trex.files import hash_folder, read_json, write_json
+from trex.files import read_json, write_json
 from trex.training.weights.protocol import WeightsSettings
 
 
@@ -103,15 +100,9 @@ class Number:
         target.mkdir(parents=True)
         write_json(target / "number.json", read_json(checkpoint / "number.json"))
 
-    def hash(self, folder):
-        return hash_folder(folder)
-
     def verify(self, folder):
         if not (folder / "number.json").is_file():
-            raise IntegrityError(f"{folder} holds no number")
-
-    def parameters(self, settings, base_model):
-        return 1
+            raise IntegrityError(f"{folder} contains no number")
 
     def disk_bytes(self, settings, base_model):
         return 100
@@ -120,7 +111,8 @@ class Number:
 NUMBER = Number()
 '''
 TRAINER = """
-from trex.training.jobs.checkpoints import checkpoint_folder, seal
+from trex.sealed_folder import seal
+from trex.training.jobs.checkpoints import checkpoint_folder
 from trex.training.weights import weights_of
 
 

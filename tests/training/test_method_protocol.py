@@ -79,7 +79,6 @@ def test_steps_and_tokens_grow_with_the_rows(method: Method[Any]) -> None:
     steps = [method.total_steps(stage, rows) for rows in (1, 10, 100, 1000)]
     assert steps[0] >= 1 and steps == sorted(steps) and steps[0] < steps[-1]
     assert method.rows_per_step(stage) >= 1
-    assert 0 < method.trained_tokens(stage, 20.0, 100) < method.trained_tokens(stage, 20.0, 1000)
 
 
 def test_rows_are_measured_for_the_preflight(method: Method[Any], tiny: Path, tmp_path: Path) -> None:

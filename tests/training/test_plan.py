@@ -31,8 +31,8 @@ def test_without_settings_a_plan_is_one_stage_of_sft_on_lora_from_the_base_model
     ("plan", "says"),
     [
         ({"start": "parent"}, "Input should be 'base'"),
-        ({"stages": []}, "at least one stage"),
-        ({"stages": [{}, {}]}, "2 stages are planned, at most 1 can be carried out"),
+        ({"stages": []}, "a plan has exactly one stage, not 0"),
+        ({"stages": [{}, {}]}, "a plan has exactly one stage, not 2"),
         ({"stages": [{"method": "magic"}]}, "no training method 'magic'; there are: sft"),
         ({"weights": {"kind": "magic"}}, "no kind of weights 'magic'; there are: lora"),
         ({"stages": [{"recipe": "../main"}]}, "should match pattern"),

@@ -23,7 +23,7 @@ from trex.training.jobs.job import Job, JobFailed, JobResult, JobStatus
 from trex.training.jobs.trial_folder import Failure, TrialFolder
 from trex.training.jobs.worker_session import LOCK_TAKEN
 from trex.training.runners import job_runner
-from trex.training.runners.worker_watch import WorkerLimits, WorkerWatch
+from trex.training.runners.worker_watch import WorkerWatch
 
 Progress = Callable[[JobStatus], None]
 
@@ -287,7 +287,7 @@ def test_somebody_elses_process_is_never_hit(tmp_path: Path) -> None:
     wait_for(at_step(job, 1))
     innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     TrialFolder(job.folder).lock_file.write_text(str(innocent.pid))
-    WorkerWatch(job, None, WorkerLimits())._signal(signal.SIGKILL)
+    WorkerWatch(job, None)._signal(signal.SIGKILL)
     time.sleep(0.1)
     assert innocent.poll() is None
     for process in (innocent, child):

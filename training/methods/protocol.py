@@ -91,10 +91,6 @@ class Method(Protocol[S]):
         """Render and tokenise rows as the trainer will. Raises InputError if the base model cannot render them."""
         ...
 
-    def trained_tokens(self, stage: S, mean_tokens: float, rows: int) -> float:
-        """Tokens that the whole stage processes, for rows of that mean length."""
-        ...
-
     def plan_faults(self, stage: S, contents: Contents, examples: int) -> list[str]:
         """What is wrong with the stage on rows like these, a sentence each.
 

@@ -85,11 +85,6 @@ class Sft:
         """See `protocol.Method`."""
         return stage.batch_size * stage.gradient_accumulation
 
-    def trained_tokens(self, stage: SftStage, mean_tokens: float, rows: int) -> float:
-        """See `protocol.Method`."""
-        tokens = min(mean_tokens, stage.max_length)
-        return self.total_steps(stage, rows) * self.rows_per_step(stage) * tokens
-
     def measure(self, stage: SftStage, dataset: Path, base_model: Path) -> RowMeasurement:
         """See `protocol.Method`."""
         rows, sample, longest = measure_rows(str(dataset), str(base_model))

@@ -1,4 +1,4 @@
-"""How a worker is started: by the fork server where there is one, else as a fresh process."""
+"""Starts workers: by the fork server on Linux, else as new processes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, Protocol
+from typing import IO
 
 import psutil
 
@@ -43,7 +44,7 @@ _ANSWER_SECONDS = 180.0  # the first answer waits for the imports, on a busy mac
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """The environment of workers: what they need, no API keys, no network, `threads` threads."""
+    """The environment of workers: the variables they need, without API keys, `threads` threads, hub access off."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -65,14 +66,14 @@ def worker_environment(threads: int) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        # Looks for GPUs without initialising CUDA, which no fork survives.
+        # Look for GPUs without initialising CUDA, which does not work after a fork.
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     }
 
 
 @dataclass
 class Started:
-    """A worker this process started, or had started. Its pid is its process group and session."""
+    """A worker started by this process or by its fork server. The pid is also its process group and session."""
 
     pid: int
     child: subprocess.Popen[bytes] | None = None
@@ -85,7 +86,7 @@ class Started:
             self._process = None
 
     def alive(self) -> bool:
-        """Whether it still runs. Knows a reused pid from its own process by the time of creation."""
+        """Whether it still runs. A reused pid is recognised by the creation time of the process."""
         if self.child is not None:
             return self.child.poll() is None
         try:
@@ -98,33 +99,18 @@ class Started:
             return False
 
 
-class WorkerStarter(Protocol):
-    """Starts workers."""
-
-    def warm_up(self) -> None:
-        """Begin what takes long, without waiting for it."""
-        ...
-
-    def launch(self, job: Job, environment: Mapping[str, str]) -> Started:
-        """Start a worker; `environment` is added to its own. Raises JobFailed if none can be started."""
-        ...
-
-    def close(self) -> None:
-        """Release what is held; workers live on."""
-        ...
-
-
 class Script:
-    """Starts `command TRIAL_FOLDER RUNG STOP_STEP` as a fresh process."""
+    """Starts `command TRIAL_FOLDER RUNG STOP_STEP` as a new process."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._command = list(command)
         self._environment = dict(environment)
 
     def warm_up(self) -> None:
-        return None
+        """Nothing to prepare."""
 
     def launch(self, job: Job, environment: Mapping[str, str]) -> Started:
+        """Start a worker; `environment` is added to its own."""
         arguments = [*self._command, str(job.folder), str(job.rung), str(job.stop_step)]
         with TrialFolder(job.folder).log_file.open("ab") as log:
             child = subprocess.Popen(
@@ -138,11 +124,11 @@ class Script:
         return Started(child.pid, child)
 
     def close(self) -> None:
-        return None
+        """Nothing to release."""
 
 
 class ForkServer:
-    """Starts workers through `forkserver`, which it starts when needed and again when it died."""
+    """Starts workers by `forkserver`, which is started on first use and again after it died."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
@@ -151,10 +137,12 @@ class ForkServer:
         self._errors: IO[bytes] | None = None
 
     def warm_up(self) -> None:
+        """Start the server, without waiting for it."""
         with self._guard:
             self._running_server()
 
     def launch(self, job: Job, environment: Mapping[str, str]) -> Started:
+        """Start a worker; `environment` is added to its own. Raises JobFailed if the server does not start."""
         request = {
             "folder": str(job.folder.absolute()),
             "rung": job.rung,
@@ -166,7 +154,7 @@ class ForkServer:
                 try:
                     pid = self._ask(self._running_server(), json.dumps(request).encode() + b"\n")
                 except BaseException:
-                    self._end_server()  # an answer that was not read would be taken for the next one
+                    self._end_server()  # an unread answer would be taken for the answer to the next request
                     raise
                 if pid is not None:
                     return Started(pid)
@@ -174,6 +162,7 @@ class ForkServer:
         raise JobFailed("crash", f"the fork server does not start: {reason}")
 
     def close(self) -> None:
+        """End the server; workers continue."""
         with self._guard:
             self._end_server()
 
@@ -188,7 +177,7 @@ class ForkServer:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=self._environment,
-            start_new_session=True,  # a Ctrl-C in the terminal is the graph's to handle
+            start_new_session=True,  # Ctrl-C in the terminal must not reach it: the graph handles that
         )
         return self._server
 
@@ -205,12 +194,13 @@ class ForkServer:
         return int(json.loads(answer)["pid"]) if answer.endswith(b"\n") else None
 
     def _end_server(self) -> str:
-        """End the server if there is one; returns the last line of its stderr."""
-        last_line = "it gave no reason"
+        """End the server if it runs; returns the last line of its stderr."""
+        last_line = "no message on stderr"
         if self._server is not None:
             for pipe in (self._server.stdin, self._server.stdout):
-                if pipe is not None:
-                    _close_quietly(pipe)
+                with suppress(BrokenPipeError):  # the other end may be closed; unsent bytes are lost
+                    if pipe is not None:
+                        pipe.close()
             self._server.kill()
             self._server.wait()
             self._server = None
@@ -223,18 +213,10 @@ class ForkServer:
         return last_line
 
 
-def _close_quietly(pipe: IO[bytes]) -> None:
-    """Close a pipe whose other end may be gone; unsent bytes are lost."""
-    try:
-        pipe.close()
-    except BrokenPipeError:
-        return
+def default_starter(threads: int, command: Sequence[str] | None) -> Script | ForkServer:
+    """Starts `command` if given; else the fork server on Linux, and a new Python on other systems.
 
-
-def default_starter(threads: int, command: Sequence[str] | None) -> WorkerStarter:
-    """`command` if given; else the fork server on Linux, elsewhere a fresh Python (macOS forks badly).
-
-    Raises TrexError if confinement is required and this kernel has none.
+    A fork is not safe on macOS. Raises TrexError if confinement is required and this kernel does not support it.
     """
     check_requirement()
     environment = worker_environment(threads)

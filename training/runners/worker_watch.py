@@ -1,4 +1,4 @@
-"""Watching one worker: heartbeat, memory, time; and ending it without hitting another process."""
+"""Watches one worker: heartbeat, memory, time. Ends it, and never another process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
 import psutil
 
@@ -19,31 +18,33 @@ _TERMINATION_GRACE = 2.0
 _KILL_PATIENCE = 10.0
 
 
-@dataclass(frozen=True)
-class WorkerLimits:
-    """What a job may take. `stale_seconds`: without a heartbeat for that long a worker counts as hung."""
-
-    memory_mb: float | None = None
-    seconds: float | None = None
-    stale_seconds: float = 90.0
-
-
 class WorkerWatch:
-    """One worker, started here (`started`) or found running (`None`)."""
+    """One worker, started by this process (`started`) or by another one (None).
 
-    def __init__(self, job: Job, started: Started | None, limits: WorkerLimits) -> None:
+    `memory_mb` and `seconds` are the limits of the job, None: no limit. A worker without a heartbeat for `stale_s`
+    seconds is treated as hung.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        started: Started | None,
+        memory_mb: float | None = None,
+        seconds: float | None = None,
+        stale_s: float = 90.0,
+    ) -> None:
         self.job = job
         self.folder = TrialFolder(job.folder)
         self._started = started
-        self._limits = limits
+        self._memory_limit_mb, self._seconds, self._stale_s = memory_mb, seconds, stale_s
         self._status = StatusReader(job)
-        # Staleness counts by our clock from the last new status, so that neither a suspended machine nor a changed
-        # system time makes a worker look hung.
+        # The age of a heartbeat is measured by our monotonic clock from the last new status, so that neither a
+        # suspended machine nor a changed system time makes a worker look hung.
         self._begun = self._alive_at = time.monotonic()
         self._memory_at = 0.0
 
     def check(self) -> bool:
-        """Whether the worker still runs. One past a limit is ended; cause.json names the limit."""
+        """Whether the worker still runs. A worker beyond a limit is ended; cause.json names the limit."""
         if not self.alive():
             return False
         if self._status.new() is not None:
@@ -52,19 +53,19 @@ class WorkerWatch:
             self.folder.write_cause(failure)
             self.end()
             return False
-        if time.monotonic() - self._alive_at > self._limits.stale_seconds:
-            # Hung or stopped, no fault of the trial: it is started again.
+        if time.monotonic() - self._alive_at > self._stale_s:
+            # Hung or stopped. This is not the trial's fault, so it is started again.
             self._signal(signal.SIGKILL)
             self._wait(_KILL_PATIENCE)
             return False
         return True
 
     def alive(self) -> bool:
-        """Whether the worker, or another one that took the lock before it, is there."""
+        """Whether the worker runs, or another one that took the lock before it."""
         return (self._started is not None and self._started.alive()) or self.folder.locked()
 
     def end(self) -> None:
-        """Kill the worker's process group. If the cause is that it was cancelled, it is asked to end first."""
+        """Kill the worker's process group; for a cancelled job, send SIGTERM first."""
         cause = self.folder.read_cause(self.job.rung)
         if cause is not None and cause.cause == "cancelled":
             self._signal(signal.SIGTERM)
@@ -74,8 +75,8 @@ class WorkerWatch:
         self._wait(_KILL_PATIENCE)
 
     def _exceeded(self) -> Failure | None:
-        """The limit that the job is past."""
-        rung, seconds, memory = self.job.rung, self._limits.seconds, self._limits.memory_mb
+        """A failure for the limit that the job exceeds, if any."""
+        rung, seconds, memory = self.job.rung, self._seconds, self._memory_limit_mb
         if seconds is not None and time.monotonic() - self._begun > seconds:
             return Failure.of(rung, "timeout", f"the job took more than {seconds:.0f} s")
         if memory is not None and (used := self._memory_mb()) > memory:
@@ -98,9 +99,9 @@ class WorkerWatch:
         return total / 2**20
 
     def _process(self) -> psutil.Process | None:
-        """The worker's process: ours, or the one that says it took the lock and has the lock file open.
+        """The worker's process: the one started here, or the owner in the lock file if it has that file open.
 
-        A process id alone proves nothing: it may have been given to another process.
+        The process id alone is not enough: the system may have given it to another process.
         """
         if self._started is not None and self._started.alive():
             return psutil.Process(self._started.pid)
@@ -121,11 +122,11 @@ class WorkerWatch:
                 return
             if os.getpgid(process.pid) == process.pid:
                 os.killpg(process.pid, number)
-            else:  # in the instant between its start and its own session
+            else:  # just after its start, before it has its own session
                 process.send_signal(number)
 
     def _wait(self, seconds: float) -> bool:
-        """Wait for the worker to be gone."""
+        """Wait until the worker has ended; False if it still runs after `seconds`."""
         end = time.monotonic() + seconds
         while self.alive():
             if time.monotonic() > end:

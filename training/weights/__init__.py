@@ -1,4 +1,4 @@
-"""Kinds of weights: what a training produces, one file a kind; see `protocol.Weights`.
+"""Kinds of weights: what training produces, one file per kind; see `protocol.Weights`.
 
 To add one: an object in a file here and a line in `WEIGHTS`, or in another package by an entry point of the group
 `trex.weights` whose name is the kind.
@@ -15,5 +15,5 @@ WEIGHTS = Registry[Weights[Any]]("kind of weights", "trex.weights", {"lora": f"{
 
 
 def weights_of(settings: WeightsSettings) -> Weights[Any]:
-    """The kind of weights that these settings describe. Raises InputError if its package is not installed."""
+    """The kind of weights of these settings. Raises InputError if its package is not installed."""
     return WEIGHTS.load(settings.kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +9,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ...errors import IntegrityError
-from ...files import hash_folder, read_json, write_json
+from ...files import read_json, write_json
 from .protocol import WeightsSettings
 
 Layers = Literal["all", "upper_half", "upper_quarter"]
 Module = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
-_SHARES: dict[Layers, float] = {"all": 1.0, "upper_half": 0.5, "upper_quarter": 0.25}
 _TENSORS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _FLOAT = 4  # bytes; LoRA weights and optimiser states are float32
 _COPIES = 8  # two sealed checkpoints (weights and two Adam moments each) and two rungs' adapters
@@ -33,7 +31,7 @@ class LoraWeights(WeightsSettings):
         default=("q_proj", "v_proj"), min_length=1, description="Linear layers that get an adapter"
     )
     layers: Layers = Field(
-        default="all", description="Where LoRA sits; nothing flows back through layers below"
+        default="all", description="Layers with an adapter; no gradient is computed below them"
     )
 
 
@@ -80,15 +78,11 @@ class Lora:
         target.mkdir(parents=True)
         shutil.copyfile(checkpoint / _TENSORS, target / _TENSORS)
         config = read_json(checkpoint / _CONFIG)
-        # PEFT keeps target modules as a set and the base model as a path.
+        # PEFT stores target modules in the order of a set, and the base model as a path.
         config = {
             key: sorted(value) if isinstance(value, list) else value for key, value in sorted(config.items())
         }
         write_json(target / _CONFIG, config | {"base_model_name_or_path": base_model.name})
-
-    def hash(self, folder: Path) -> str:
-        """See `protocol.Weights`."""
-        return hash_folder(folder)
 
     def verify(self, folder: Path) -> None:
         """See `protocol.Weights`."""
@@ -96,41 +90,29 @@ class Lora:
             kind = read_json(folder / _CONFIG).get("peft_type")
             size = (folder / _TENSORS).stat().st_size
         except (OSError, ValueError) as error:
-            raise IntegrityError(f"{folder} holds no complete LoRA adapter: {error}") from error
+            raise IntegrityError(f"{folder} contains no complete LoRA adapter: {error}") from error
         if kind != "LORA" or not size:
             raise IntegrityError(
-                f"{folder} holds no LoRA adapter: its type is {kind}, its tensors {size} bytes"
+                f"{folder} contains no LoRA adapter: the type is {kind}, the tensors have {size} bytes"
             )
 
-    def parameters(self, settings: LoraWeights, base_model: Path) -> int:
-        """`rank · (inputs + outputs)` numbers for each adapted matrix; see `protocol.Weights`."""
-        config = json.loads((base_model / "config.json").read_text(encoding="utf-8"))
+    def disk_bytes(self, settings: LoraWeights, base_model: Path) -> int:
+        """An adapted matrix has `rank · (inputs + outputs)` weights; see `protocol.Weights`."""
+        config: dict[str, Any] = read_json(base_model / "config.json")
         config = config.get("text_config", config)
         hidden: int = config["hidden_size"]
         heads: int = config["num_attention_heads"]
         width: int = config.get("head_dim") or hidden // heads
-        inner: int = config["intermediate_size"]
         shared: int = (config.get("num_key_value_heads") or heads) * width
-        sizes = {
-            "q_proj": hidden + heads * width,
-            "k_proj": hidden + shared,
-            "v_proj": hidden + shared,
-            "o_proj": hidden + heads * width,
-            "gate_proj": hidden + inner,
-            "up_proj": hidden + inner,
-            "down_proj": hidden + inner,
-        }
-        count: int = config["num_hidden_layers"]
-        layers = max(1, round(count * _SHARES[settings.layers]))
-        return settings.rank * sum(sizes[name] for name in settings.target_modules) * layers
-
-    def disk_bytes(self, settings: LoraWeights, base_model: Path) -> int:
-        """See `protocol.Weights`."""
-        return self.parameters(settings, base_model) * _FLOAT * _COPIES
+        inner: int = config["intermediate_size"]
+        outputs = {"q_proj": heads * width, "o_proj": heads * width, "k_proj": shared, "v_proj": shared}
+        sizes = (hidden + outputs.get(module, inner) for module in settings.target_modules)
+        layers = len(target_layers(settings.layers, config["num_hidden_layers"]))
+        return settings.rank * sum(sizes) * layers * _FLOAT * _COPIES
 
 
 def target_layers(layers: Layers, count: int) -> list[int]:
-    """The indices of a model's `count` layers that carry LoRA."""
+    """The indices of the layers that get an adapter, in a model with `count` layers."""
     size = {"all": count, "upper_half": count // 2, "upper_quarter": count // 4}[layers]
     return list(range(count - max(1, size), count))
 

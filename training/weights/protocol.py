@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class WeightsSettings(BaseModel):
-    """What a training plan says of the weights it trains."""
+    """The settings of a training plan for the weights that it trains."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,7 +31,7 @@ class Weights(Protocol[W]):
     """The settings: a pydantic model whose fields have bounds and descriptions."""
 
     def describe(self, settings: W) -> str:
-        """The kind and its settings in a few words, for reports."""
+        """The kind and its settings in a few words, for the model card."""
         ...
 
     def effective(self, settings: W) -> dict[str, Any]:
@@ -39,9 +39,9 @@ class Weights(Protocol[W]):
         ...
 
     def make(self, settings: W, base: Any, seed: int) -> Any:
-        """A model with fresh trainable weights on `base`, a `PreTrainedModel` in float32.
+        """A model with new trainable weights on `base`, a `PreTrainedModel` in float32.
 
-        The values that are drawn depend on `seed` alone.
+        The initial values depend on `seed` only.
         """
         ...
 
@@ -50,21 +50,16 @@ class Weights(Protocol[W]):
         ...
 
     def export(self, checkpoint: Path, target: Path, base_model: Path) -> None:
-        """Copy the weights of a checkpoint into `target`, the same bytes on every machine."""
-        ...
-
-    def hash(self, folder: Path) -> str:
-        """The hash of exported weights."""
+        """Copy the weights of a checkpoint into `target`. The bytes are the same on every machine."""
         ...
 
     def verify(self, folder: Path) -> None:
-        """Raise IntegrityError unless the folder holds complete exported weights of this kind."""
-        ...
-
-    def parameters(self, settings: W, base_model: Path) -> int:
-        """About how many numbers are trained, from the base model's configuration."""
+        """Raise IntegrityError if the folder does not contain complete exported weights of this kind."""
         ...
 
     def disk_bytes(self, settings: W, base_model: Path) -> int:
-        """Disk space that the checkpoints and exports of one trial need at most."""
+        """An upper estimate of the disk space for the checkpoints and exports of one trial.
+
+        Reads only the configuration of the base model.
+        """
         ...
