@@ -63,7 +63,6 @@ def check_settings(settings: Settings) -> None:
     LAUNCHERS.check(settings.launcher)
     POLICIES.check(settings.policy)
     RESEARCHERS.check(settings.researcher)
-    ENGINES.check(settings.engine)
     if settings.researcher == "agent" and settings.llm is None:
         raise InputError("the Researcher 'agent' needs a chat model: give --llm PROVIDER:MODEL")
     if settings.llm is not None:
