@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from trex.graph.run.directory import RunDirectory
 from trex.graph.run.runtime import Runtime
 from trex.training.data.recipe import DataRecipe
 from trex.training.data.sources import check_sources
+from trex.training.plan import TrainingPlan
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def test_a_recipe_loads_only_what_the_task_lists(scene: Scene) -> None:
     prepare = scene.runtime.executor._prepare_data
     for name in ("test", "dev", "confirm", "evaluation"):
         with pytest.raises(PlanError, match=f"no source named '{name}'; the task allows: train"):
-            prepare.invoke({"recipe": recipe_of(name)})
+            prepare(DataRecipe.model_validate(recipe_of(name)))
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,9 @@ def test_a_recipe_loads_only_what_the_task_lists(scene: Scene) -> None:
 def test_a_recipe_cannot_name_a_path(scene: Scene, name: str) -> None:
     prepare = scene.runtime.executor._prepare_data
     with pytest.raises((PlanError, ValidationError)):
-        prepare.invoke({"recipe": recipe_of(name.format(test=scene.task.test))})
-    with pytest.raises((PlanError, ValidationError)):
-        prepare.invoke({"recipe": recipe_of("train") | {"path": str(scene.task.test)}})
+        prepare(DataRecipe.model_validate(recipe_of(name.format(test=scene.task.test))))
+    with pytest.raises(ValidationError):
+        DataRecipe.model_validate(recipe_of("train") | {"path": str(scene.task.test)})
 
 
 def _itself(sealed: Path, place: Path) -> Path:
@@ -112,17 +114,18 @@ def test_a_source_that_is_a_held_out_file_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_tools_know_no_test_split(scene: Scene) -> None:
+def test_the_executor_cannot_name_a_split(scene: Scene) -> None:
     evaluate = scene.runtime.executor._evaluate
-    assert set(evaluate.args) == {"adapter", "limit"}
-    assert evaluate.invoke({"split": "test"}).split == "search"
-    assert evaluate.invoke({"adapter": None, "limit": 3, "scoring": "x", "split": "test"}).split == "search"
-    train = scene.runtime.executor._train
-    assert set(train.args) == {"plan", "dataset", "rung"}
+    assert "split" not in inspect.signature(evaluate).parameters
+    assert evaluate(None, None).split == evaluate(None, 3).split == "search"
+    with pytest.raises(TypeError):
+        evaluate(None, 3, "test")  # type: ignore[call-arg]
+
+
+def test_a_training_cannot_read_a_held_out_folder(scene: Scene) -> None:
+    held_out = os.path.relpath(scene.task.test.parent, scene.runtime.directory.datasets)
     with pytest.raises(IntegrityError, match="no intact data set"):
-        train.invoke(
-            {"plan": {}, "dataset": os.path.relpath(scene.task.test.parent, scene.runtime.directory.datasets)}
-        )
+        scene.runtime.executor._train(TrainingPlan(), held_out, 0)
 
 
 def test_the_grader_gives_no_test_score_when_asked(scene: Scene) -> None:

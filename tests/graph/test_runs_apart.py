@@ -111,7 +111,7 @@ def test_an_error_is_told_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Brackets are no markup: they name the extra that is missing."""
-    cli._complain(InputError("needs the extra: pip install 'trex-finetune[llm]', see [/x]"), debug=False)
+    cli._print_error(InputError("needs the extra: pip install 'trex-finetune[llm]', see [/x]"), debug=False)
     assert capsys.readouterr().err == "error: needs the extra: pip install 'trex-finetune[llm]', see [/x]\n"
 
 
