@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
+from ..errors import PlanError
 from ..evaluation.task import Task
 from ..training.data.build import MAX_ROWS, StepCount, preview
 from ..training.data.operators import remedy
@@ -27,7 +28,10 @@ _ANSWERS = 12
 
 def _parsed(value: Any) -> Any:
     """Some models write a nested argument as text: JSON and YAML are both read."""
-    return recipe_from_yaml(value) if isinstance(value, str) else value
+    try:
+        return recipe_from_yaml(value) if isinstance(value, str) else value
+    except PlanError as error:
+        raise ValueError(str(error)) from None  # pydantic reports only a ValueError with its field
 
 
 RecipeArgument = Annotated[DataRecipe, BeforeValidator(_parsed), WithJsonSchema({"type": "object"})]

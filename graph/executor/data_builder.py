@@ -1,4 +1,4 @@
-"""From a recipe to a data set that was checked against dev and test."""
+"""Builds the data sets of a run and checks them against dev and test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...training.data.sources import content_hash
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A built data set and what the contamination gate found in it."""
+    """A built data set and the report of the contamination gate."""
 
     dataset: BuiltDataset
     contamination: ContaminationReport
@@ -36,7 +36,7 @@ class DataBuilder:
     def prepare(self, recipe: DataRecipe) -> PreparedData:
         """Build the recipe's data set and check it.
 
-        Raises PlanError for a recipe that cannot be carried out, IntegrityError for a source that changed.
+        Raises PlanError for a recipe that cannot be executed, IntegrityError for a source that changed.
         """
         _record_sources(recipe, self.task, self.datasets.parent)
         dataset = build(recipe, self.task, self.datasets, self.reuse)
@@ -44,7 +44,7 @@ class DataBuilder:
 
 
 def _record_sources(recipe: DataRecipe, task: Task, run_dir: Path) -> None:
-    """Enter into the audit trail which sources are opened, and by which hash they are known.
+    """Record in the audit trail which sources are opened, with their hashes.
 
     Raises IntegrityError for a source that changed since the run first opened it, PlanError and InputError like
     `build`.

@@ -1,4 +1,4 @@
-"""The Executor: from a plan to evaluated trials."""
+"""The Executor: prepares a plan, trains its trials and evaluates them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ...errors import IntegrityError, PlanError
 from ...evaluation.results import Evaluation
@@ -30,7 +31,7 @@ class Interrupted(Exception):
     """The run was asked to stop: nothing is recorded, so that it can be resumed."""
 
 
-# Looks at a data set and a training plan before time is spent on them; says what would go wrong.
+# Checks a data set and a training plan before training; returns the problems that it would have.
 Preflight = Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]]
 
 # Builds a recipe's data set and checks it against dev and test. Raises PlanError.
@@ -45,7 +46,7 @@ Evaluate = Callable[[Path | None, int | None], Evaluation]
 
 @dataclass(frozen=True)
 class BuiltRecipe:
-    """A recipe as it was built in the end, its data set and repairs; or why there is none that may be used."""
+    """A recipe as built, its data set and its repairs; or why no data set can be used."""
 
     recipe: DataRecipe
     repairs: tuple[str, ...] = ()
@@ -55,10 +56,7 @@ class BuiltRecipe:
 
 
 class Executor:
-    """Carries out what a plan says; the only one who repairs it.
-
-    Rules repair first; a `repair_agent` is asked where they end.
-    """
+    """Executes plans and repairs them: first by rules, then with the `repair_agent` if there is one."""
 
     def __init__(
         self,
@@ -85,7 +83,7 @@ class Executor:
     def prepare(self, plan: ExperimentPlan, experiment: str = "") -> Preparation:
         """Build the data sets, check them against dev and test, check every trial, and repair what can be repaired.
 
-        `experiment` is its id, for the record of what a model is asked. The same plan gives the same again.
+        `experiment` is its id, for the record of model calls. The same plan gives the same preparation.
         """
         ready = self._attempt(plan)
         if self._repair_agent is not None:
@@ -118,7 +116,7 @@ class Executor:
     def _probe(self, trial: TrialRecord, dataset: DatasetCard) -> TrialRecord:
         """See `protocol.Probe`. Raises PlanError once the budget has ended, Interrupted as `run_rung` does."""
         if not self._budget.allows(0):
-            raise PlanError("the budget has ended: nothing more is trained")
+            raise PlanError("the budget has ended: no more training")
         outcome = self._train(trial.training, dataset.fingerprint, 0)
         trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
         failure = outcome.failure
@@ -126,8 +124,7 @@ class Executor:
             return self._score(trial, outcome)
         if failure.cause == "cancelled":
             raise Interrupted
-        ended = {"status": "failed", "cause": failure.cause, "message": failure.message}
-        return trial.model_copy(update=ended)
+        return _failed(trial, failure.cause, failure.message)
 
     def run_rung(
         self, trial: TrialRecord, dataset: DatasetCard, rung: int, experiment: str = ""
@@ -145,9 +142,7 @@ class Executor:
             if repaired.status != "running":
                 return repaired
             trial = repaired
-        return trial.model_copy(
-            update={"status": "failed", "message": f"gave up after {MAX_REPAIRS} repairs"}
-        )
+        return _failed(trial, trial.cause, f"gave up after {MAX_REPAIRS} repairs")
 
     def _build(self, planned: DataRecipe) -> BuiltRecipe:
         """The recipe's data set, repaired until it has rows; it must pass the contamination gate."""
@@ -164,54 +159,42 @@ class Executor:
                     return BuiltRecipe(planned, failure=str(error), cause=cause)
                 repairs.append(repair.report)
                 recipe = repair.recipe
-        found = prepared.contamination
-        refused = f"{found.matches} of {found.checked_rows} training rows repeat dev or test items: refused"
-        return BuiltRecipe(recipe, tuple(repairs), prepared, failure=None if found.clean else refused)
+        gate = prepared.contamination
+        refused = f"{gate.matches} of {gate.checked_rows} training rows repeat dev or test items: refused"
+        return BuiltRecipe(recipe, tuple(repairs), prepared, failure=None if gate.clean else refused)
 
     def _checked(self, trial: TrialRecord, built: BuiltRecipe) -> TrialRecord:
-        """The trial after the preflight on its recipe's data set; failed if there is no such data set."""
+        """The trial with its plan repaired until the preflight passes; failed if that or its recipe fails."""
         if built.failure is not None:
-            failed = {
-                "status": "failed",
-                "cause": built.cause,
-                "message": f"its recipe failed: {built.failure}",
-            }
-            return trial.model_copy(update=failed)
+            return _failed(trial, built.cause, f"its recipe failed: {built.failure}")
         assert built.prepared is not None
-        return self._check(trial, built.prepared.dataset)
-
-    def _check(self, trial: TrialRecord, dataset: BuiltDataset) -> TrialRecord:
-        """The trial with its plan repaired until the preflight passes, or failed with the first problem."""
-        while problems := self._preflight(dataset, trial.training):
+        while problems := self._preflight(built.prepared.dataset, trial.training):
             problem = problems[0]
             repair = repair_training(trial.training, problem.cause)
             if repair is None or len(trial.repairs) == MAX_REPAIRS:
-                return trial.model_copy(
-                    update={"status": "failed", "cause": problem.cause, "message": problem.message}
-                )
+                return _failed(trial, problem.cause, problem.message)
             trial = trial.repaired(repair.plan, repair.report)
         return trial
 
     def _after(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrialRecord:
-        """What a failed job makes of its trial: another plan to try, or its end."""
+        """The trial after a failed job: running with a repaired plan, failed or stopped."""
         if failure.cause == "cancelled":
             raise Interrupted
         if failure.cause == "disk_full":
-            # The machine's trouble, not the trial's: nothing is recorded, and a resumed run goes on.
+            # A fault of the machine, not of the trial: nothing is recorded, and a resumed run continues.
             raise OSError(errno.ENOSPC, failure.message)
-        ended = {"cause": failure.cause, "message": failure.message}
         if failure.cause == "timeout" and not self._budget.allows(0):
-            return trial.model_copy(update=ended | {"status": "stopped", "message": "the budget ended"})
+            return _failed(trial, failure.cause, "the budget ended", "stopped")
         repair = self._repair(trial, failure, experiment)
         if repair is None:
-            return trial.model_copy(update=ended | {"status": "failed"})
+            return _failed(trial, failure.cause, failure.message)
         repaired = trial.repaired(repair.plan, repair.report)
         if repair.plan == trial.training:
-            return repaired.model_copy(update=ended | {"status": "failed"})
+            return _failed(repaired, failure.cause, failure.message)
         return repaired.model_copy(update={"status": "running"})
 
     def _repair(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrainingRepair | None:
-        """By a rule, else by the repair_agent; both draw on the same few repairs."""
+        """By a rule, else by the repair agent. `MAX_REPAIRS` limits both together."""
         if len(trial.repairs) >= MAX_REPAIRS:
             return None
         repair = repair_training(trial.training, failure.cause)
@@ -227,7 +210,7 @@ class Executor:
         try:
             evaluation = self._evaluate(outcome.adapter, limit)
         except IntegrityError as error:
-            return trial.model_copy(update={"status": "failed", "message": f"not eligible: {error}"})
+            return _failed(trial, trial.cause, f"not eligible: {error}")
         return trial.model_copy(
             update={
                 "status": "done" if outcome.last_rung else "running",
@@ -241,8 +224,14 @@ class Executor:
         )
 
 
+def _failed(
+    trial: TrialRecord, cause: Cause | None, message: str, status: Literal["failed", "stopped"] = "failed"
+) -> TrialRecord:
+    return trial.model_copy(update={"status": status, "cause": cause, "message": message})
+
+
 def _measured(trial: TrialRecord, result: JobResult) -> dict[str, object]:
-    """What a finished job adds to its trial's record."""
+    """The fields of a trial's record that a finished job sets."""
     every = max(1, -(-len(result.curve) // CURVE_POINTS))
     return {
         "rung": result.rung,

@@ -1,4 +1,4 @@
-"""What the Executor may change in a recipe that leaves no rows."""
+"""Repair of a recipe that leaves no rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class RecipeRepair:
 
 
 def repair_recipe(recipe: DataRecipe) -> RecipeRepair | None:
-    """A recipe that left no rows, with its most selective step relaxed; None if no step can be relaxed.
+    """The recipe with its most selective step relaxed; None if no step can be relaxed.
 
-    Of steps that are equally selective, the last one: a common step first, then one of the last stream.
+    Among equally selective steps the last one: a common step before one of the last stream.
     """
     for order in sorted({step.relax_order for _, step in _steps(recipe) if step.relax_order is not None}):
         for stream, step in _steps(recipe):
@@ -32,14 +32,14 @@ def repair_recipe(recipe: DataRecipe) -> RecipeRepair | None:
 
 
 def _steps(recipe: DataRecipe) -> Iterator[tuple[int | None, Step]]:
-    """All steps, the last first, each with the index of its stream; None for common steps."""
+    """All steps in reverse order, each with the index of its stream; None for common steps."""
     yield from ((None, step) for step in reversed(recipe.steps))
     for index in reversed(range(len(recipe.streams))):
         yield from ((index, step) for step in reversed(recipe.streams[index].steps))
 
 
 def _changed(recipe: DataRecipe, stream: int | None, step: Step, relaxed: Step | None) -> DataRecipe:
-    """The recipe with that very step relaxed, or left out."""
+    """The recipe with that step replaced by `relaxed`, or removed."""
 
     def without(steps: tuple[Step, ...]) -> tuple[Step, ...]:
         kept = (relaxed if each is step else each for each in steps)

@@ -1,8 +1,7 @@
-"""Repair rules: what the Executor may change when a plan cannot be carried out as written.
+"""Repair rules: the changes that the Executor may make to a training plan that fails.
 
-One rule a cause, each a small change that keeps the hypothesis; every repair is reported, and they are bounded.
-The rules for training settings belong to the methods. Causes without a rule fail at once: a repair that hides a
-fault of the plan would teach the Researcher nothing.
+There is one rule per cause, a small change that keeps the hypothesis. Each repair is reported, and their number is
+limited. The rules belong to the training methods. A cause without a rule fails at once, so that the Researcher sees it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class TrainingRepair:
 
 
 def repair_training(plan: TrainingPlan, cause: Cause) -> TrainingRepair | None:
-    """The plan to try instead after that failure; None if there is no rule, or it has nothing left to change."""
+    """The changed plan after that failure; None without a rule or if the rule cannot change it further."""
     for place, stage in enumerate(plan.stages):
         if repair := method_of(stage).repair(stage, cause):
             stages = (*plan.stages[:place], repair.stage, *plan.stages[place + 1 :])

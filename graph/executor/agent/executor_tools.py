@@ -1,4 +1,4 @@
-"""What the Executor's model is told of a preparation, and its tools `build_recipe`, `train_model` and `read_log`."""
+"""Texts about a preparation for the Executor's model, and its tools `build_recipe`, `train_model` and `read_log`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ....errors import PlanError
 from ....files import canonical_json, read_jsonl
 from ....tools.agent_tool import agent_tool
 from ....tools.excerpt import brief, cut, fitting
+from ....tools.preview import RecipeArgument
 from ....tools.untrusted import defanged, quoted
 from ....training.data.build import TRAIN
 from ....training.data.recipe import DataRecipe
@@ -19,11 +20,10 @@ from ....training.methods.protocol import MAIN, RecipeName
 from ...tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from ..preparation import Preparation
 from ..protocol import Attempt, Probe
-from .executor_schemas import Recipe
 
 ROWS_SHOWN = 4
 MOST_PROBES = 2
-"""Trials that may be trained before the plan is carried out."""
+"""Trials that may be trained before the plan is executed."""
 LAST_LINES = 40
 _READ = 256 * 1024  # bytes of a log's end
 _LINE = 500
@@ -31,16 +31,16 @@ _CELL = 600
 
 
 def report(preparation: Preparation) -> str:
-    """Rows after each step, the gate's verdict, and how each trial stands."""
+    """Rows after each step, the result of the contamination gate, and the state of each trial."""
     lines = [f"repaired: {repair}" for repair in preparation.repairs]
     several = len(preparation.datasets) > 1
     for name, card in preparation.datasets.items():
         of = f" of the recipe {name}" if several else ""
         lines += [f"rows after each step{of}:", *(f"  {step}" for step in card.steps), card.summary]
-        if found := card.contamination:
-            lines.append(f"rows that repeat dev or test items: {found.matches} of {found.checked_rows}")
+        if gate := card.contamination:
+            lines.append(f"rows that repeat dev or test items: {gate.matches} of {gate.checked_rows}")
     if preparation.failure:
-        lines.append(f"cannot be carried out: {brief(preparation.failure, 1000)}")
+        lines.append(f"cannot be executed: {brief(preparation.failure, 1000)}")
     else:
         lines += [
             f"trial {trial.index + 1} ({brief(trial.note, 80)}): "
@@ -51,7 +51,7 @@ def report(preparation: Preparation) -> str:
 
 
 def built_rows(dataset: Path) -> str:
-    """A few rows of a built data set, spread over the file, as the conversations that are trained on."""
+    """A few evenly spaced rows of a built data set, as conversations."""
     rows = list(read_jsonl(dataset / TRAIN))
     count = min(ROWS_SHOWN, len(rows))
     lines = []
@@ -69,11 +69,11 @@ class BuildArguments(BaseModel):
     """Input of the tool `build_recipe`."""
 
     name: RecipeName = Field(default=MAIN, description="The name that the recipe has in the plan")
-    recipe: Recipe = Field(description="The whole recipe, as for preview_recipe")
+    recipe: RecipeArgument = Field(description="The complete recipe, as for preview_recipe")
 
 
 def build_tool(plan: ExperimentPlan, attempt: Attempt) -> BaseTool:
-    """The tool `build_recipe`: another recipe for this plan, built and checked; it decides nothing."""
+    """The tool `build_recipe`: builds and checks a recipe for this plan, without changing the plan."""
 
     def build_recipe(recipe: DataRecipe, name: str = MAIN) -> str:
         if name not in plan.recipes:
@@ -83,7 +83,7 @@ def build_tool(plan: ExperimentPlan, attempt: Attempt) -> BaseTool:
     return agent_tool(
         build_recipe,
         "Build a recipe's data set, compare it with dev and test, and check every trial of the plan "
-        "against it. Says what stands in the way.",
+        "against it. Returns what prevents the plan.",
         BuildArguments,
     )
 
@@ -104,14 +104,14 @@ class TrainingProbe:
 
     @property
     def reports(self) -> tuple[str, ...]:
-        """A sentence for each trial that was trained."""
+        """One sentence for each trial that was trained."""
         return tuple(
-            f"model: trained trial {number} to its first rung before the plan was carried out: {_result(trial)}"
+            f"model: trained trial {number} to its first rung before the plan was executed: {_result(trial)}"
             for number, trial in self._trained.items()
         )
 
     def tool(self) -> BaseTool:
-        """The tool; a training is a job like any other, and its time counts against the run's budget."""
+        """The tool. Training is a normal job, and its time counts against the run's budget."""
 
         def train_model(trial: int) -> str:
             if trial not in self._trained:
@@ -120,8 +120,8 @@ class TrainingProbe:
 
         return agent_tool(
             train_model,
-            "Train one trial of the plan, as it was prepared, to its first rung, and score it on dev items: steps, "
-            f"losses and score. At most {MOST_PROBES} trials; it takes as long as the rung itself.",
+            "Train one prepared trial of the plan to its first rung and score it on dev items. Returns steps, losses "
+            f"and score. At most {MOST_PROBES} trials; it takes as long as the rung.",
             TrainArguments,
         )
 
@@ -130,7 +130,7 @@ class TrainingProbe:
         if number > len(trials) or trials[number - 1].status != "planned":
             raise PlanError(f"trial {number} is not ready to be trained")
         if len(self._trained) == MOST_PROBES:
-            raise PlanError(f"only {MOST_PROBES} trials may be trained before the plan is carried out")
+            raise PlanError(f"only {MOST_PROBES} trials may be trained before the plan is executed")
         trial = trials[number - 1]
         return trial, self._preparation.datasets[trial.recipe]
 
@@ -152,7 +152,7 @@ class LogArguments(BaseModel):
     contains: str | None = Field(
         default=None, min_length=1, max_length=100, description="Only lines with this text (any case)"
     )
-    last: int = Field(default=LAST_LINES, ge=1, le=200, description="So many lines from the end")
+    last: int = Field(default=LAST_LINES, ge=1, le=200, description="Number of lines from the end")
 
 
 def log_tool(log: Path) -> BaseTool:
@@ -163,28 +163,28 @@ def log_tool(log: Path) -> BaseTool:
 
     return agent_tool(
         read_log,
-        "Lines of the failed training's log, the last ones or those that contain a text.",
+        "The last lines of the failed training's log, or the last that contain a text.",
         LogArguments,
     )
 
 
 def log_end(log: Path, last: int = LAST_LINES, contains: str | None = None) -> str:
-    """The last lines of a log, as data; of a long one only the end is read."""
+    """The last lines of a log, quoted. Only the end of a long log is read."""
     if not log.is_file():
         return "there is no log"
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _READ), os.SEEK_SET)
         lines = file.read(_READ).decode("utf-8", errors="replace").splitlines()
-    wanted = [line for line in lines if contains is None or contains.casefold() in line.casefold()]
-    shown = [brief(line, _LINE) for line in wanted if line.strip()][-last:]
-    # The end of a log says most: what doesn't fit is left out at its beginning.
+    wanted = [line for line in lines if line.strip() and (contains or "").casefold() in line.casefold()]
+    shown = [brief(line, _LINE) for line in wanted[-last:]]
+    # The end of a log is the most informative: lines that do not fit are left out at its beginning.
     while sum(map(len, shown)) + len(shown) > 7000:
         shown = shown[1:]
     return quoted("\n".join(shown) or "no such line", "the training's log")
 
 
 def plan_text(plan: ExperimentPlan) -> str:
-    """The plan as the Executor's model reads it, recipes as JSON."""
+    """The plan as text for the Executor's model, with recipes and settings as JSON."""
     trials = [
         f"trial {number}: {brief(trial.note, 120)}: "
         + canonical_json(trial.training.model_dump(mode="json", exclude_defaults=True))

@@ -1,18 +1,16 @@
-"""The Executor's mind: a chat model that looks at rows, builds and logs, and proposes small repairs.
+"""The Executor agent: a chat model that reads rows, build results and logs, and proposes small repairs.
 
-Nothing it says is done as it stands: its recipes go through the same builder, gate and preflight as any other, its
-training settings through `TrainingChange`, and both must keep what the plan is meant to test.
+Its recipes pass the same builder, gate and preflight as any other, and its training settings pass `TrainingChange`.
+Both must keep the plan's hypothesis testable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
 from ....errors import PlanError
@@ -28,6 +26,7 @@ from ....training.jobs.trial_folder import TrialFolder
 from ....training.methods import method_of
 from ....training.plan import TrainingPlan
 from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
+from ...llm.prompt_files import first_messages
 from ...llm.protocol import Chat, ModelError
 from ...run.directory import RunDirectory
 from ...run.settings import Settings
@@ -43,9 +42,11 @@ DEFAULT_TURNS = 6
 
 EXECUTOR = build_agent("executor")
 
+_messages = partial(first_messages, Path(__file__).with_name("prompts"))
+
 
 def open_repair_agent(chat: Chat, settings: Settings, task: Task, directory: RunDirectory) -> ExecutorAgent:
-    """The repair_agent of a run, with the tools that look at the task's sources."""
+    """The repair agent of a run, with the tools that read the task's sources."""
     return ExecutorAgent(
         chat=chat,
         requirement=task.requirement,
@@ -58,7 +59,7 @@ def open_repair_agent(chat: Chat, settings: Settings, task: Task, directory: Run
 
 @dataclass(frozen=True)
 class ExecutorAgent:
-    """See `repair_agent.RepairAgent`. `datasets` and `trials` are the run's folders, `turns` bounds each agent_task."""
+    """See `protocol.RepairAgent`. `datasets` and `trials` are the run's folders, `turns` limits each task."""
 
     chat: Chat
     requirement: str
@@ -70,7 +71,7 @@ class ExecutorAgent:
     def prepare(
         self, plan: ExperimentPlan, first: Preparation, attempt: Attempt, probe: Probe, experiment: str = ""
     ) -> Preparation:
-        """One look at what was built, or a search for a recipe that can be; `first` if the model fails."""
+        """A review of the built rows, or a search for a recipe that can be built; `first` if the model fails."""
         base = first.plan or plan
         review = _Review(base, first, attempt)
         works = first.problem is None
@@ -104,7 +105,7 @@ class ExecutorAgent:
         return replace(ready, repairs=(*ready.repairs, *training.reports))
 
     def repair(self, trial: TrialRecord, failure: JobFailed, experiment: str = "") -> TrainingRepair:
-        """One change of the training settings, of the few that may be changed; the same plan for none."""
+        """One change of the repairable training settings; the same plan if the model proposes none."""
         log = TrialFolder(self.trials / trial.id).log_file
         plan = trial.training
         agent_task = AgentTask(
@@ -139,14 +140,14 @@ class ExecutorAgent:
 
 @dataclass(frozen=True)
 class _Review:
-    """Judges answers on a plan and its first preparation, and makes of one what it amounts to."""
+    """Checks an answer about a plan and its first preparation, and turns it into a preparation."""
 
     plan: ExperimentPlan
     first: Preparation
     attempt: Attempt
 
     def problem(self, answer: PreparationAnswer) -> str | None:
-        """What is wrong with the answer, in a sentence; a recipe must have been built to be right."""
+        """What is wrong with the answer, in one sentence; None if it is accepted. Its recipes must be buildable."""
         works = self.first.problem is None
         if answer.recipes and answer.cannot is not None:
             return "give recipes or `cannot`, not both"
@@ -156,30 +157,33 @@ class _Review:
             return f"the plan has no recipe {unknown[0]!r}: it has {', '.join(self.plan.recipes)}"
         changed = self._changed(answer)
         if not changed:
-            return None if works else "that recipe cannot be carried out: give another one, or `cannot`"
+            return None if works else "that recipe cannot be executed: give another one, or `cannot`"
         if not answer.why:
-            return "say in `why` what you changed and why it keeps the hypothesis"
+            return "write in `why` what you changed and why it keeps the hypothesis"
         for name, recipe in changed.items():
             if fault := departure(self.plan.recipes[name], recipe, works):
                 return fault
         ready = self._with(answer)
         if ready.plan is not None:
-            # A rule may take out a step of the plan's to save one of the model's.
-            return f"it leaves no rows as it is written: {_plain(ready.repairs[0], 600)}"
+            # A rule removed a step: perhaps one of the plan's instead of the model's.
+            return f"it leaves no rows without repairs: {_plain(ready.repairs[0], 600)}"
         if ready.problem is not None:
             return f"with this recipe: {_plain(ready.problem, 600)}"
         return self._loss(ready) if works else None
 
     def outcome(self, answer: PreparationAnswer) -> Preparation:
-        """What an answer that passed `problem` makes of the first preparation."""
+        """The preparation after an answer that passed `problem`."""
         first = self.first
         if cannot := answer.cannot:
             if first.problem is None:
-                doubt = f"model: carried out as planned, with a doubt: {_plain(cannot.why, 400)}"
+                doubt = f"model: executed as planned, with a doubt: {_plain(cannot.why, 400)}"
                 return replace(first, repairs=(*first.repairs, doubt))
-            told = f"{first.problem}; the Executor: {_plain(cannot.why, 400)} It needs: {_plain(cannot.needs, 400)}"
-            said = f"model: it cannot be carried out: {_plain(cannot.why, 400)}"
-            return replace(first, repairs=(*first.repairs, said), failure=told)
+            why, needs = _plain(cannot.why, 400), _plain(cannot.needs, 400)
+            return replace(
+                first,
+                repairs=(*first.repairs, f"model: it cannot be executed: {why}"),
+                failure=f"{first.problem}; the Executor: {why} It needs: {needs}",
+            )
         changed = self._changed(answer)
         if not changed:
             return first
@@ -206,7 +210,7 @@ class _Review:
         return self.attempt(self._changed_plan(answer))
 
     def _loss(self, ready: Preparation) -> str | None:
-        """Whether a cleaner recipe costs too many rows, or trials that were ready."""
+        """The rows or ready trials that a changed recipe loses, if too many."""
         for name, card in self.first.datasets.items():
             before, after = card.rows, ready.datasets[name].rows if name in ready.datasets else 0
             if after < (1 - MOST_ROWS_LOST) * before:
@@ -220,7 +224,7 @@ class _Review:
 
 
 def _allowed_changes(plan: TrainingPlan) -> str:
-    """'a lower `batch_size`, a higher `max_length`': what a repair of the plan may change."""
+    """The changes that a repair of the plan may make, such as 'a lower `batch_size`, a higher `max_length`'."""
     words = {"up": "a higher", "down": "a lower"}
     return ", ".join(f"{words[way]} `{name}`" for name, way in method_of(plan.stage).repairable.items())
 
@@ -234,27 +238,12 @@ def _misuse(change: TrainingChange, plan: TrainingPlan) -> str | None:
 
 
 def _plain(text: object, most: int) -> str:
-    """In one line of at most `most` characters, without the marks of chat templates: others read it later."""
+    """One line of at most `most` characters without control tokens of chat templates."""
     return brief(defanged(str(text)), most)
 
 
 def _changes(plan: TrainingPlan, changed: TrainingPlan) -> str:
-    """'batch_size 16 → 4, gradient_accumulation 1 → 4: ', or nothing."""
+    """The changed settings, such as 'batch_size 16 → 4, gradient_accumulation 1 → 4: '; empty if none changed."""
     old, new = plan.effective(), changed.effective()
-    told = [f"{name} {old.get(name)} → {new[name]}" for name in new if old.get(name) != new[name]]
-    return f"{', '.join(told)}: " if told else ""
-
-
-def _messages(prompt: str, **known: object) -> list[BaseMessage]:
-    prompts = _prompts()
-    return [
-        SystemMessage(prompts.get_template("system.md").render().strip()),
-        HumanMessage(prompts.get_template(f"{prompt}.md").render(**known).strip()),
-    ]
-
-
-@cache
-def _prompts() -> Environment:
-    """Prompts are text for a model, not a page: nothing is escaped, nothing may be missing."""
-    folder = FileSystemLoader(Path(__file__).parent / "prompts")
-    return Environment(loader=folder, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    changes = [f"{name} {old.get(name)} → {new[name]}" for name in new if old.get(name) != new[name]]
+    return f"{', '.join(changes)}: " if changes else ""

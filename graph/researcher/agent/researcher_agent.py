@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage
@@ -24,18 +25,17 @@ from ....tools.untrusted import defanged, quoted
 from ....training.plan import TrainingPlan
 from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
 from ...llm.model_settings import ModelSettings
+from ...llm.prompt_files import first_messages
 from ...llm.protocol import Chat, ModelError
 from ...memory.memory_context import condense
 from ...tree.experiment import Diagnosis, Experiment, ExperimentPlan
 from ..builtin.diagnosis import verdict_only
 from ..builtin.directions import DIRECTIONS
 from ..builtin.policy import BuiltinResearcher, open_builtin
-from ..builtin.situation import History, Situation
 from ..builtin.source_notes import look_at_sources
 from ..context import ResearcherContext
 from ..protocol import Analysis, Candidate, Evidence, Note, PlanningRequest, ResearchNotes
 from . import prompt_parts as parts
-from .prompt_files import first_messages
 from .researcher_schemas import (
     AnalysisAnswer,
     CandidateAnswer,
@@ -51,6 +51,8 @@ from .researcher_tools import ResearcherTools, is_opened_source, no_outside_tool
 Reply = TypeVar("Reply", bound=BaseModel)
 
 RESEARCHER = build_agent("researcher")
+
+_messages = partial(first_messages, Path(__file__).with_name("prompts"))
 
 MAX_CLAIMS = 6
 """Claims of one diagnosis, including the computed ones."""
@@ -82,21 +84,18 @@ class ResearcherAgent:
         self._memory = memory
         self._diagnosis = diagnosis
         self._agent = agent
-        self._history = History()
 
     def analyze(self, task: Task) -> Analysis:
-        """The task's own fields, and what the model adds to goal and constraints: it takes nothing away."""
+        """The fields of the task, and what the model adds to goal and constraints. It cannot remove any."""
         given = self._builtin.analyze(task)
         prompt = "\n".join(filter(None, [task.prompt.system, task.prompt.user]))
-        messages = first_messages("analyze", task=task, analysis=given, prompt=prompt)
+        messages = _messages("analyze", task=task, analysis=given, prompt=prompt)
         try:
             answer = self._send(messages, AnalysisAnswer, "analyze", turns=3)
         except ModelError:
             return given
-        more = [line for line in answer.constraints if line not in given.constraints]
-        return given.model_copy(
-            update={"goal": f"{given.goal} {answer.goal}", "constraints": [*given.constraints, *more]}
-        )
+        constraints = [*dict.fromkeys([*given.constraints, *answer.constraints])]
+        return given.model_copy(update={"goal": f"{given.goal} {answer.goal}", "constraints": constraints})
 
     def research(self, task: Task, analysis: Analysis) -> ResearchNotes:
         """Notes on every source, and findings and candidate data sets of open-domain research.
@@ -107,9 +106,7 @@ class ResearcherAgent:
         """
         notes = self._builtin.research(task, analysis)
         provenance, turns = Provenance(), self._settings.reading_turns
-        messages = first_messages(
-            "research", analysis=analysis, sources=parts.sources_part(notes), turns=turns
-        )
+        messages = _messages("research", analysis=analysis, sources=parts.sources_part(notes), turns=turns)
         try:
             answer = self._send(
                 messages, ResearchAnswer, "research", self._tools.for_research(provenance), turns=turns
@@ -161,7 +158,7 @@ class ResearcherAgent:
 
         values = self._prompt_values(request)
         direction = self._send(
-            first_messages("direction", **values, known=sorted(DIRECTIONS)),
+            _messages("direction", **values, known=sorted(DIRECTIONS)),
             DirectionAnswer,
             purpose,
             self._tools.for_plan(node, None, memory=self._memory, diagnosis=self._diagnosis),
@@ -170,7 +167,7 @@ class ResearcherAgent:
         )
         turns = max(1, whole - turns)
         answer = self._send(
-            first_messages("plan", **values, direction=direction, turns=turns),
+            _messages("plan", **values, direction=direction, turns=turns),
             PlanAnswer,
             purpose,
             self._tools.for_plan(node, problems, memory=self._memory, diagnosis=self._diagnosis),
@@ -181,7 +178,7 @@ class ResearcherAgent:
 
     def _prompt_values(self, request: PlanningRequest) -> dict[str, Any]:
         """The values of the prompts of a plan."""
-        start = Situation.of(request, self._history)
+        start = self._builtin.situation(request)
         tokens = self._settings.memory_tokens
         text = condense(request.context, tokens - parts.QUOTE_TOKENS) if self._memory else ""
         return {
@@ -214,7 +211,7 @@ class ResearcherAgent:
             return computed
         turns = self._settings.planning_turns
         trials = quoted("\n".join(parts.trial_lines(experiment.trials)), f"the trials of {experiment.id}")
-        messages = first_messages(
+        messages = _messages(
             "diagnose", task=evidence.task, experiment=experiment, plan=plan, hypothesis=_hypothesis(plan),
             diagnosis=computed, trials=trials,
             details=parts.diagnosis_part(evidence, computed), failed=len(evidence.failures), turns=turns,
@@ -253,7 +250,7 @@ class ResearcherAgent:
                 return "nothing was changed: change the recipes or the trials, or give up"
             return _correction(problems(changed.recipes, [trial.training for trial in changed.trials]))
 
-        messages = first_messages(
+        messages = _messages(
             "revise", task=task, plan=plan, hypothesis=_hypothesis(plan), plan_text=parts.plan_part(plan),
             trial_examples=self._examples,
             report=quoted(report, "the Executor's report"), sources=self._sources,
