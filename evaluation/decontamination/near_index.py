@@ -1,15 +1,15 @@
-"""An index that finds which known texts a new one repeats in large part, thousands of new ones a second.
+"""An index that finds the known texts (dev and test items) that a new text repeats in large part.
 
-A text is a row of units (see `normal_form.units`), its grams are the sequences of six units. A known text is found
-in a new one if a stretch of the new one holds enough of its grams, by weight. A gram weighs log((1 + N) / n), N
-known items of which n have it: inverse document frequency, Spärck Jones, "A statistical interpretation of term
-specificity and its application in retrieval", Journal of Documentation 28 (1972). What many items share, then,
-counts for little; a stretch of `TEMPLATE` units that more than a few of them share is wording of the task, and
-counts for nothing.
+- A text is an array of units (see `normal_form.units`). A gram is a sequence of six units, stored as a hash.
+- The weight of a gram is log((1 + N) / n), where n of the N known items contain it: inverse document frequency
+  (Spärck Jones, "A statistical interpretation of term specificity and its application in retrieval", Journal of
+  Documentation 28, 1972). Grams that many items share therefore weigh little.
+- A stretch of `TEMPLATE` units that more than a few items share is wording of the task. It weighs nothing.
+- A new text contains a known text if a stretch of the new text contains enough of the known text's grams, by weight.
 
-New texts are looked up in two steps, as in set joins by prefix (Chaudhuri et al., "A primitive operator for
-similarity joins in data cleaning", ICDE 2006): a known text is a candidate if enough of its seeds, its weightiest
-grams, occur anywhere in the new text; candidates are compared in full.
+A look-up has two steps, as in a set join by prefix (Chaudhuri et al., "A primitive operator for similarity joins in
+data cleaning", ICDE 2006). The seeds of a known text are its grams with the largest weights. A known text is a
+candidate if enough of its seeds, by weight, occur anywhere in the new text. Only candidates are compared in full.
 """
 
 from __future__ import annotations
@@ -24,25 +24,29 @@ from numpy.typing import NDArray
 from .normal_form import ATOM_BODY, ATOM_END, ATOM_START, ATOM_UNITS, Units
 
 GRAM = ATOM_UNITS
+"""Units of a gram."""
 TEMPLATE = 24
+"""Units of a stretch that counts as wording of the task if many items share it."""
 CONTAINED = 0.55
-"""Share of a known text's weight that makes it found."""
+"""A known text is found if a stretch contains this share of its weight."""
 MOSTLY_ATOMS = 1 / 3
-"""Share of a known text's units from which on formulas and numbers make it what it is: it is found only in full."""
+"""A text with a larger share of units in formulas and numbers is compared in full only."""
 SEEDED = 0.25
-"""Share of the weight of its seeds that makes it a candidate."""
+"""A known text is a candidate if this share of the weight of its seeds occurs."""
 SEEDS = 32
+"""Seeds of a known text."""
 AT_ONCE = 1 << 20
 """Units of new texts that are looked up together."""
 FEWEST_GRAMS = 12
+"""Known texts with fewer grams are not indexed."""
 FEWEST_LEFT = 36
-"""Grams of a text to be found: of a whole one, and of what is left of one without the task's wording."""
+"""A text with fewer grams outside of the task's wording is compared in full only, with its wording."""
 
 _SEPARATOR = np.array([np.iinfo(np.uint32).max], dtype=np.uint32)
 _ROUNDING = 1e-6
 _FACTOR = 0x9E3779B97F4A7C15
 _EMPTY_BITS = 4
-"""The table of seeds has this many times two slots a seed, so that few other grams hit one."""
+"""The seed table has 16 to 32 slots a seed, so that few other grams fall into the slot of a seed."""
 
 Hashes = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -51,84 +55,45 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Known:
-    """A text to be found: the item it belongs to, and which of its units are the task's wording, if any."""
+    """A text to find. `item` is the number of the item that contains it."""
 
     item: int
     units: Units
     wording: Flags | None = None
-    whole: bool = False
-    """Found only in full: it is too short to be recognised by a part."""
+    """Which units are wording of the task; None: none of them."""
+    in_full: bool = False
+    """Whether only the whole text counts as a repeat, because it is too short to identify by a part."""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A known text's grams, sorted, with their weights; `reach` is how far apart they may stand."""
+    """The sorted distinct grams of a known text, and what a new text must contain."""
 
     grams: Hashes
     weights: NDArray[np.float64]
     atoms: Flags
-    """Which grams are the beginning of a formula or all of a number."""
+    """Which grams begin a formula or number."""
     needed: float
+    """Weight that a stretch must contain."""
     reach: int
+    """Length of that stretch in grams."""
 
 
 class NearIndex:
-    """Known texts, indexed once. `shared_by`: how many items may share a stretch that still counts."""
+    """An index of known texts. A stretch that more than `shared_by` of the `items` contain is wording of the task."""
 
     def __init__(self, known: Sequence[Known], items: int, shared_by: int) -> None:
-        self._entries: list[_Entry] = []
-        if known:
-            self._weigh(known, items, shared_by)
-        self._seed()
+        self._entries = _make_entries(known, items, shared_by) if known else []
+        self._make_seed_table()
 
-    def _weigh(self, known: Sequence[Known], items: int, shared_by: int) -> None:
-        """Every text's grams with their weights, without what is the task's wording if enough is left then."""
-        joined = _separated([text.units for text in known])
-        text_of = np.repeat(np.arange(len(known)), [text.units.size + 1 for text in known])
-        item_of = np.array([text.item for text in known])[text_of]
-        hashes = hash_grams(joined, GRAM)
-        atoms = (joined >= ATOM_START) & (joined < ATOM_BODY)
-        in_atoms = np.bincount(text_of, (joined >= ATOM_START) & (joined < ATOM_END))
-        crossing = _any_within(joined == _SEPARATOR, GRAM)
-        wording = _any_within(_wording(known, joined, item_of, shared_by), GRAM)
-        own_text = text_of[: hashes.size]
-        edited = np.bincount(own_text, wording & ~crossing, minlength=len(known)) > 0
-        left = np.bincount(own_text, ~wording & ~crossing, minlength=len(known))
-        whole = np.array([text.whole for text in known]) | (edited & (left < FEWEST_LEFT))
-        dense = in_atoms > MOSTLY_ATOMS * np.array([text.units.size for text in known])
-        # A short list of numbers is the beginning of many longer ones: it is found as a whole text or not at all.
-        listed = dense & whole
-        whole |= dense
-        crossing |= listed[own_text]
-        place = np.flatnonzero(~crossing & (~wording | whole[own_text]))
-        place = place[np.lexsort((hashes[place], own_text[place]))]
-        # A gram that recurs in a text counts once.
-        place = place[_changes(hashes[place]) | _changes(own_text[place])]
-        weights = np.log((1 + items) / _carriers(hashes, item_of)[place])
-        ends = np.searchsorted(own_text[place], np.arange(len(known) + 1))
-        for number, (first, end) in enumerate(pairwise(ends.tolist())):
-            if end - first < FEWEST_GRAMS:
-                continue
-            weighed = weights[first:end].copy()
-            length = known[number].units.size
-            entry = _Entry(
-                grams=hashes[place[first:end]],
-                weights=weighed,
-                atoms=atoms[place[first:end]],
-                needed=float(weighed.sum()) * (1 if whole[number] else CONTAINED) - _ROUNDING,
-                reach=length if whole[number] else length + length // 2 + TEMPLATE,
-            )
-            self._entries.append(entry)
-
-    def _seed(self) -> None:
-        """A table from a gram's hash to the entries of which it is a seed."""
+    def _make_seed_table(self) -> None:
+        """Map the leading bits of a seed's hash (its slot) to the entries with such a seed, and to its weights."""
         chosen = [np.argsort(-entry.weights, kind="stable")[:SEEDS] for entry in self._entries]
         seeded = list(zip(self._entries, chosen, strict=True))
-        sizes = [seeds.size for seeds in chosen]
         grams = np.concatenate([np.empty(0, np.uint64), *(entry.grams[seeds] for entry, seeds in seeded)])
         weights = np.concatenate([np.empty(0), *(entry.weights[seeds] for entry, seeds in seeded)])
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        self._seed_weight = np.bincount(owners, weights, minlength=len(sizes))
+        owners = np.repeat(np.arange(len(chosen)), [seeds.size for seeds in chosen])
+        self._seed_weight = np.bincount(owners, weights, minlength=len(chosen))
         self._shift = np.uint64(64 - max(10, int(grams.size).bit_length() + _EMPTY_BITS))
         slots = grams >> self._shift
         order = np.argsort(slots, kind="stable")
@@ -138,50 +103,87 @@ class NearIndex:
         self._table = np.full(1 << (64 - int(self._shift)), -1, dtype=np.int32)
         self._table[used.astype(np.int64)] = np.arange(used.size)
 
-    def found_in(self, texts: Sequence[Units]) -> list[bool]:
-        """For each text, whether it holds a known one."""
+    def contain_known(self, texts: Sequence[Units]) -> list[bool]:
+        """For each text, whether it contains a known text."""
         sizes = np.cumsum([text.size for text in texts])
         cuts = [0, *(np.flatnonzero(np.diff(sizes // AT_ONCE)) + 1).tolist(), len(texts)]
-        return [one for first, end in pairwise(cuts) for one in self._found_at_once(texts[first:end])]
+        return [one for first, end in pairwise(cuts) for one in self._look_up(texts[first:end])]
 
-    def _found_at_once(self, texts: Sequence[Units]) -> list[bool]:
-        found = [False] * len(texts)
+    def _look_up(self, texts: Sequence[Units]) -> list[bool]:
+        matches = [False] * len(texts)
         if not (self._entries and texts):
-            return found
+            return matches
         ends = np.cumsum([text.size + 1 for text in texts])
         starts = ends - [text.size + 1 for text in texts]
-        hashes = hash_grams(_separated(texts), GRAM)
+        hashes = hash_grams(_join(texts), GRAM)
         for text, entry in self._candidates(hashes, ends):
-            if not found[text]:
-                found[text] = _holds(
-                    hashes[starts[text] : max(starts[text], ends[text] - GRAM)], self._entries[entry]
-                )
-        return found
+            if not matches[text]:
+                grams = hashes[starts[text] : max(starts[text], ends[text] - GRAM)]
+                matches[text] = _contains(grams, self._entries[entry])
+        return matches
 
     def _candidates(self, hashes: Hashes, ends: Numbers) -> list[tuple[int, int]]:
-        """Pairs of a new text and an entry of which enough seeds occur in it."""
+        """Pairs of a text and an entry of which enough seeds occur in the text. `ends`: where each text ends."""
         row = self._table[(hashes >> self._shift).astype(np.int64)]
         places = np.flatnonzero(row >= 0)
         texts = np.searchsorted(ends, places, side="right")
         hits = _distinct(texts * self._starts.size + row[places])  # a gram counts once a text
-        texts, seeds = np.divmod(hits, self._starts.size)
-        sizes = self._starts[seeds + 1] - self._starts[seeds]
-        total = int(sizes.sum())
-        within = np.arange(total) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        postings = np.repeat(self._starts[seeds], sizes) + within
+        texts, slots = np.divmod(hits, self._starts.size)
+        # One posting for each entry with a seed in the slot.
+        sizes = self._starts[slots + 1] - self._starts[slots]
+        within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        postings = np.repeat(self._starts[slots], sizes) + within
         pairs = np.repeat(texts, sizes) * len(self._entries) + self._owners[postings]
+        # The weight of each distinct pair is the sum over its postings.
         order = np.argsort(pairs)
         pairs = pairs[order]
         first = np.flatnonzero(_changes(pairs))
-        distinct = pairs[first]
         weights = np.add.reduceat(self._weights[postings[order]], first) if first.size else np.empty(0)
-        texts, entries = np.divmod(distinct, len(self._entries))
+        texts, entries = np.divmod(pairs[first], len(self._entries))
         enough = weights >= SEEDED * self._seed_weight[entries]
         return list(zip(texts[enough].tolist(), entries[enough].tolist(), strict=True))
 
 
+def _make_entries(known: Sequence[Known], items: int, shared_by: int) -> list[_Entry]:
+    """Entries of known texts with enough grams.
+
+    All texts are joined: place i of `hashes` and of the flags below is the gram that begins at unit i. Grams in the
+    task's wording are left out, except for texts that are compared in full.
+    """
+    joined = _join([text.units for text in known])
+    lengths = np.array([text.units.size for text in known])
+    text_of = np.repeat(np.arange(len(known)), lengths + 1)
+    item_of = np.array([text.item for text in known])[text_of]
+    hashes = hash_grams(joined, GRAM)
+    gram_text = text_of[: hashes.size]
+    crossing = _any_within(joined == _SEPARATOR, GRAM)
+    wording = _any_within(_find_wording(known, joined, item_of, shared_by), GRAM)
+    has_wording = np.bincount(gram_text, wording & ~crossing, minlength=len(known)) > 0
+    left = np.bincount(gram_text, ~wording & ~crossing, minlength=len(known))
+    atom_units = np.bincount(text_of, (joined >= ATOM_START) & (joined < ATOM_END))
+    mostly_atoms = atom_units > MOSTLY_ATOMS * lengths
+    in_full = np.array([text.in_full for text in known]) | (has_wording & (left < FEWEST_LEFT))
+    # A short list of numbers is the beginning of many longer lists: an exact comparison finds it, this index does not.
+    skipped = crossing | (mostly_atoms & in_full)[gram_text]
+    in_full |= mostly_atoms
+    place = np.flatnonzero(~skipped & (~wording | in_full[gram_text]))
+    place = place[np.lexsort((hashes[place], gram_text[place]))]
+    place = place[_changes(hashes[place]) | _changes(gram_text[place])]  # a gram counts once a text
+    grams, weights = hashes[place], np.log((1 + items) / _item_counts(hashes, item_of)[place])
+    atoms = ((joined >= ATOM_START) & (joined < ATOM_BODY))[place]
+    entries = []
+    ends = np.searchsorted(gram_text[place], np.arange(len(known) + 1))
+    for length, full, (first, end) in zip(lengths.tolist(), in_full, pairwise(ends.tolist()), strict=True):
+        if end - first >= FEWEST_GRAMS:
+            own = weights[first:end].copy()
+            needed = float(own.sum()) * (1 if full else CONTAINED) - _ROUNDING
+            reach = length if full else length + length // 2 + TEMPLATE
+            entries.append(_Entry(grams[first:end].copy(), own, atoms[first:end].copy(), needed, reach))
+    return entries
+
+
 def hash_grams(units: Units, size: int) -> Hashes:
-    """A hash of every sequence of `size` units, by joining hashes of halves that may overlap."""
+    """A hash of every sequence of `size` units. Hashes of two shorter sequences, which may overlap, are combined."""
     hashes, have = units.astype(np.uint64), 1
     while have < size:
         step = min(have, size - have)
@@ -194,8 +196,8 @@ def hash_grams(units: Units, size: int) -> Hashes:
     return hashes ^ (hashes >> np.uint64(32)) * np.uint64(_FACTOR)
 
 
-def _holds(hashes: Hashes, entry: _Entry) -> bool:
-    """Whether a stretch of the text, given by its grams, has enough of the entry's."""
+def _contains(hashes: Hashes, entry: _Entry) -> bool:
+    """Whether a stretch of a text, given by its grams, contains enough of the entry's weight and half of its atoms."""
     place = np.searchsorted(entry.grams, hashes)
     place[place == entry.grams.size] = 0
     hits = np.flatnonzero(entry.grams[place] == hashes)
@@ -209,7 +211,7 @@ def _holds(hashes: Hashes, entry: _Entry) -> bool:
 
 
 def _within_reach(hits: list[int], grams: list[int], entry: _Entry) -> bool:
-    """Whether a window as long as the entry's reach holds grams of the weight needed, each counted once."""
+    """Whether a window of the entry's reach contains the weight needed. A gram counts once a window."""
     weights = entry.weights.tolist()
     inside: dict[int, int] = {}
     weight, first = 0.0, 0
@@ -225,49 +227,41 @@ def _within_reach(hits: list[int], grams: list[int], entry: _Entry) -> bool:
     return False
 
 
-def _separated(parts: Sequence[Units]) -> Units:
-    """All texts in one, each followed by what is no unit of any."""
+def _join(parts: Sequence[Units]) -> Units:
+    """All texts in one array, each followed by a separator that is no unit of a text."""
     return np.concatenate([piece for part in parts for piece in (part, _SEPARATOR)])
 
 
-def _wording(known: Sequence[Known], joined: Units, item_of: Numbers, shared_by: int) -> Flags:
-    """Which units are the task's own wording: told to be, or shared by many items."""
-    told = [np.zeros(text.units.size, np.bool_) if text.wording is None else text.wording for text in known]
-    end = np.zeros(1, np.bool_)
-    stretches = _carriers(hash_grams(joined, TEMPLATE), item_of) > shared_by
-    return np.concatenate([part for one in told for part in (one, end)]) | _covered(
-        stretches, TEMPLATE, joined.size
-    )
+def _find_wording(known: Sequence[Known], joined: Units, item_of: Numbers, shared_by: int) -> Flags:
+    """Which units of all texts are the task's wording: marked as such, or in a stretch that many items share."""
+    shared = np.flatnonzero(_item_counts(hash_grams(joined, TEMPLATE), item_of) > shared_by)
+    steps = np.bincount(shared, minlength=joined.size + 1)
+    steps -= np.bincount(shared + TEMPLATE, minlength=joined.size + 1)
+    marked = [np.zeros(text.units.size, np.bool_) if text.wording is None else text.wording for text in known]
+    return np.concatenate([np.append(flags, False) for flags in marked]) | (np.cumsum(steps)[:-1] > 0)
 
 
-def _carriers(hashes: Hashes, item_of: Numbers) -> Numbers:
-    """For the gram at every place, how many items have it."""
+def _item_counts(hashes: Hashes, item_of: Numbers) -> Numbers:
+    """For the gram at every place, how many items contain it."""
     gram = np.unique(hashes, return_inverse=True)[1]
     items = int(item_of.max()) + 1
     return np.bincount(_distinct(gram * items + item_of[: gram.size]) // items)[gram]
 
 
-def _covered(grams: Flags, size: int, length: int) -> Flags:
-    """Units that lie in a gram that is marked."""
-    marked = np.flatnonzero(grams)
-    opened = np.bincount(marked, minlength=length + 1) - np.bincount(marked + size, minlength=length + 1)
-    return np.asarray(np.cumsum(opened)[:length] > 0)
-
-
 def _any_within(flags: Flags, size: int) -> Flags:
-    """For the gram at every place, whether one of its units is marked."""
+    """For the gram of `size` units at every place, whether one of its units has the flag."""
     sums = np.concatenate([[0], np.cumsum(flags)])
     return sums[size:] > sums[:-size]
 
 
 def _changes(ordered: Numbers | Hashes) -> Flags:
-    """Whether a number differs from the one before it."""
+    """Whether a number differs from the one before it; true for the first."""
     changes = np.ones(ordered.size, dtype=np.bool_)
     changes[1:] = ordered[1:] != ordered[:-1]
     return changes
 
 
 def _distinct(numbers: Numbers) -> Numbers:
-    """Sorted and without repetition: faster than numpy's own way, which hashes."""
+    """Sorted without repetition. Measured faster than `np.unique`, which hashes."""
     ordered = np.sort(numbers)
     return ordered[_changes(ordered)]

@@ -1,17 +1,17 @@
 """Texts as the contamination gate compares them: without case, white space and the punctuation of prose.
 
-`key` tells whether two texts are the same, `units` lets parts of them be compared. Both
+`key` is equal for texts that count as the same; `units` lets parts of texts be compared. Both
 
-* fold case and compatible characters: NFKC and default caseless matching (Unicode 17, sections 3.11 and 3.13),
-  by way of upper case, so that a text equals itself in capitals also where these lose a distinction (ı, I);
-* keep letters, digits and the vowel signs and accents that belong to them; white space goes too, so that words
-  may be joined or parted ('every one', 'every-one'), and so do invisible characters;
-* keep a symbol where it carries the meaning: next to a digit or a single letter other than 'a' and 'i'
-  ('2 + 2', '50%', 'C++', 'x = y'), but not between words ('good/bad', '*great*');
-* keep a chemical formula in line notation (SMILES) whole, its brackets too: 'CC(C)O' is not 'CCCO'.
+* fold case and compatible characters: NFKC and default caseless matching (Unicode 17, sections 3.11 and 3.13), by way
+  of upper case, so that a text equals its capitals also where these lose a distinction (ı, I);
+* keep letters, digits and the vowel signs and accents that belong to them. White space and invisible characters are
+  removed, so that words may be joined or split ('every one', 'every-one');
+* keep a symbol next to a digit or a single letter other than 'a' and 'i', where it carries the meaning ('2 + 2',
+  '50%', 'C++', 'x = y'), but not between words ('good/bad', '*great*');
+* keep a chemical formula in line notation (SMILES) whole, with its brackets: 'CC(C)O' is not 'CCCO'.
 
-For `units` a formula is one thing that is the same or isn't, and so is a number: molecules differ by a character,
-and '17 carbon atoms' are no more like '16' than like '3'.
+In `units` a formula or a number is compared as a whole: molecules differ by one character, and '17 carbon atoms' is
+no more similar to '16' than to '3'.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _SYMBOLS = "=#+<>/\\%^*~|$&"
 _SYMBOL_RUN = re.compile(rf"[{re.escape(_SYMBOLS)}]+")
 _ATOM = r"\[[^\[\]\s]{1,12}\]|cl|br|[bcnopsfih]"
 _FORMULA = re.compile(rf"(?<![^\W_])(?:{_ATOM})(?:{_ATOM}|\d|[=#()@/\\.:+%*$-])*(?![^\W_])")
-_FORMULA_LIKE = re.compile(r"[bcfhinoprsl\])][=#(@\d\[]|\[")  # quick, and true of every formula
+_FORMULA_LIKE = re.compile(r"[bcfhinoprsl\])][=#(@\d\[]|\[")  # fast; matches every formula
 _BONDS = re.compile(r"[=#()\[\]@]")
-_SHORTEST_RINGED = 6  # 'c1ccccc1o' has no bond sign, and shorter ones may be anything: 'co2', 'b2b'
+_SHORTEST_RINGED = 6  # 'c1ccccc1o' has no bond sign; shorter ones are ambiguous: 'co2', 'b2b'
 _LONGEST_FORMULA = 24
 _NUMBER = re.compile(r"(?<![a-z\d])\d+(?:[.,]\d+)*(?![a-z\d])")
 _WORD = re.compile(r"[^\W_]+")
 _WORD_UNITS = 5
 
-# Symbols that are kept stand in Unicode's plane 16 (private use), where no text has anything to lose.
+# Symbols that are kept are moved to Unicode's plane 16 (private use), which texts do not use.
 _KEPT = 0x100000
 ATOM_START, ATOM_BODY, ATOM_END = 0x100800, 0x108000, 0x10FFF0
-"""A formula or number begins with a unit from the first of these on, and goes on with units from the second."""
+"""Ranges of units: a formula or number begins with one of ATOM_START..ATOM_BODY, then ATOM_BODY..ATOM_END follow."""
 ATOM_UNITS = 6
 """The fewest units of a formula or number."""
 _CODES = 0x110000
-# An ideograph says as much as three letters and a syllable as much as two, so they count as many units.
+# An ideograph carries as much information as three letters, a syllable as two: they count as so many units.
 _WIDE = {
     (0x3400, 0xA000): 3,
     (0xF900, 0xFB00): 3,
@@ -57,7 +57,7 @@ _DROPPED_MARKS = {0x034F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}  # j
 
 
 class _Letters(dict[int, int | None]):
-    """The table of `str.translate` that leaves letters, digits, their marks and symbols that are kept."""
+    """A table for `str.translate` that keeps letters, digits, their marks and the symbols that were moved."""
 
     def __missing__(self, code: int) -> int | None:
         character = chr(code)
@@ -78,12 +78,12 @@ def fold(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """What two texts that are the same have in common; of symbols alone, the text without white space."""
+    """A string that is equal for texts that count as the same. Of a text of symbols: the text without white space."""
     return forms(text)[0]
 
 
 def forms(text: str) -> tuple[str, str]:
-    """The text's key, and the letters its `units` are made of: the same but for formulas and numbers."""
+    """The text's key, and the letters for `units`. They differ in formulas and numbers only."""
     folded = exact = atomic = fold(text)
     if _FORMULA_LIKE.search(folded):
         exact, atomic = _FORMULA.sub(_keep_formula, folded), _FORMULA.sub(_hash_formula, folded)
@@ -95,7 +95,7 @@ def forms(text: str) -> tuple[str, str]:
 
 
 def word_count(text: str) -> int:
-    """Words of a text; where a script doesn't part them, five units make one."""
+    """Words of a text. In scripts without spaces between words, five units count as a word."""
     words = _WORD.findall(fold(text))
     if text.isascii():
         return len(words)
@@ -104,12 +104,12 @@ def word_count(text: str) -> int:
 
 
 def letters_prevail(text: str) -> bool:
-    """Whether a text has more letters than digits, as dates, codes and numbers don't."""
+    """Whether a text has more letters than digits, unlike dates, codes and numbers."""
     return sum(c.isalpha() for c in text) > sum(c.isdigit() for c in text)
 
 
 def units(letters: str) -> Units:
-    """The letters as numbers; a wide one is several, so that equally many units say about as much."""
+    """The letters as numbers. A wide letter becomes several, so that a unit carries about the same information."""
     codes = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     if letters.isascii():
         return codes
@@ -128,43 +128,43 @@ def _widths() -> NDArray[np.int64]:
 
 
 def _keep_symbols(text: str) -> str:
-    """The text with the symbols that carry meaning put where the table keeps them."""
+    """The text with the symbols that carry meaning moved to where `_Letters` keeps them."""
 
-    def mapped(found: re.Match[str]) -> str:
-        before = text[max(0, found.start() - 4) : found.start()].rstrip()
-        after = text[found.end() : found.end() + 4].lstrip()
+    def mapped(match: re.Match[str]) -> str:
+        before = text[max(0, match.start() - 4) : match.start()].rstrip()
+        after = text[match.end() : match.end() + 4].lstrip()
         if _is_operand(before[-1:], before[-2:-1]) or _is_operand(after[:1], after[1:2]):
-            return _kept(found[0])
-        return found[0]
+            return _moved(match[0])
+        return match[0]
 
     return _SYMBOL_RUN.sub(mapped, text)
 
 
 def _is_operand(nearest: str, next_one: str) -> bool:
-    """Whether a neighbour of a symbol is a digit or a word of one letter, seen from the symbol."""
+    """Whether the character nearest to a symbol is a digit or a word of one letter."""
     return nearest.isdigit() or (nearest.isalpha() and nearest not in "ai" and not next_one.isalnum())
 
 
-def _kept(text: str) -> str:
+def _moved(text: str) -> str:
     return "".join(c if c.isalnum() else chr(_KEPT + ord(c)) for c in text)
 
 
-def _keep_formula(found: re.Match[str]) -> str:
-    formula, rest = _trimmed(found[0])
-    return (_kept(formula) if _BONDS.search(formula) else formula) + rest
+def _keep_formula(match: re.Match[str]) -> str:
+    formula, rest = _trimmed(match[0])
+    return (_moved(formula) if _BONDS.search(formula) else formula) + rest
 
 
-def _hash_formula(found: re.Match[str]) -> str:
-    """A formula as letters drawn from its hash, so that no part of it equals a part of another."""
-    formula, rest = _trimmed(found[0])
+def _hash_formula(match: re.Match[str]) -> str:
+    """A formula as letters made from its hash, so that no part of it equals a part of another formula."""
+    formula, rest = _trimmed(match[0])
     ringed = len(formula) >= _SHORTEST_RINGED and not formula.isalpha()
     if not (_BONDS.search(formula) or ringed):
-        return found[0]
+        return match[0]
     return _hashed(formula, max(ATOM_UNITS, min(len(formula), _LONGEST_FORMULA))) + rest
 
 
-def _hash_number(found: re.Match[str]) -> str:
-    return _hashed(found[0].replace(",", ""), ATOM_UNITS)
+def _hash_number(match: re.Match[str]) -> str:
+    return _hashed(match[0].replace(",", ""), ATOM_UNITS)
 
 
 def _hashed(text: str, length: int) -> str:
@@ -174,9 +174,9 @@ def _hashed(text: str, length: int) -> str:
     return start + "".join(chr(ATOM_BODY + code % (ATOM_END - ATOM_BODY)) for code in others)
 
 
-def _trimmed(found: str) -> tuple[str, str]:
-    """A formula without the sentence's punctuation behind it, and that punctuation."""
-    formula = found.rstrip(".:-+*$%/\\")
+def _trimmed(text: str) -> tuple[str, str]:
+    """A formula, and the punctuation of the sentence that follows it."""
+    formula = text.rstrip(".:-+*$%/\\")
     while formula.endswith(")") and formula.count(")") > formula.count("("):
         formula = formula[:-1].rstrip(".:-")
-    return formula, found[len(formula) :]
+    return formula, text[len(formula) :]

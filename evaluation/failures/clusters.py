@@ -1,8 +1,9 @@
-"""Texts that are alike: TF-IDF vectors, joined bottom-up while the groups stay close on average.
+"""Clusters of similar texts: TF-IDF vectors, merged by average linkage.
 
-Words weigh by how often a text says them and how few texts do (Salton and Buckley 1988, Information Processing
-and Management 24:513). Groups come from average linkage on cosine distances (Sokal and Michener 1958): no
-number of clusters to choose and nothing drawn by chance, so that the same texts give the same clusters.
+The weight of a word grows with its count in the text and falls with the number of texts that contain it (Salton and
+Buckley 1988, Information Processing and Management 24:513). Clusters come from average linkage on cosine distances
+(Sokal and Michener 1958). There is no number of clusters to choose and no randomness: the same texts give the same
+clusters.
 """
 
 from __future__ import annotations
@@ -18,77 +19,81 @@ from numpy.typing import NDArray
 from ..words import words
 
 CLOSE = 0.15
-"""Texts of one cluster have at least this cosine similarity on average."""
+"""Least average cosine similarity of the texts of a cluster."""
 
 FEWEST = 4
-"""Members of a cluster; fewer are an accident."""
+"""Least number of members of a cluster."""
 
 MOST_TEXTS = 300
-"""The first texts that are looked at: the time grows with their square."""
+"""Only so many first texts are clustered: the time grows with their square."""
 
 LABEL_TERMS = 3
+"""Most terms that describe a cluster."""
 
 _LONGEST = 400
-"""Words of a text that count."""
+"""Words of a text that are read."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Texts that share words. `members` are places in the list of texts, `terms` what they share most."""
+    """Texts that share words. `members` are indices of texts, `terms` the words with the largest mean weight."""
 
     terms: tuple[str, ...]
     members: tuple[int, ...]
 
 
 def clusters(texts: Sequence[str], fewest: int = FEWEST) -> tuple[Cluster, ...]:
-    """Groups of at least `fewest` texts alike, the largest first; texts that are like no others are left out.
+    """Clusters of at least `fewest` similar texts, the largest first.
 
-    Each text is in one cluster at most. A cluster's terms stand in at least half of its texts.
+    A text is in at most one cluster. Each term of a cluster occurs in at least half of its texts.
     """
     return _clusters(tuple(texts[:MOST_TEXTS]), fewest)
 
 
-@lru_cache(maxsize=16)  # a diagnosis and its tools ask for the same ones
+@lru_cache(maxsize=16)  # a diagnosis and its tools cluster the same texts
 def _clusters(texts: tuple[str, ...], fewest: int) -> tuple[Cluster, ...]:
     vocabulary, weights = _tf_idf(texts)
-    told = np.flatnonzero(weights.any(axis=1))
-    if len(told) < max(2, fewest):
+    used = np.flatnonzero(weights.any(axis=1))
+    if len(used) < max(2, fewest):
         return ()
-    found = []
-    for members in _joined(weights[told]):
-        if len(members) >= fewest:
-            terms = _terms(vocabulary, weights[told[members]])
-            if terms:
-                found.append(Cluster(terms, tuple(int(place) for place in told[members])))
-    return tuple(sorted(found, key=lambda cluster: (-len(cluster.members), cluster.members)))
+    kept = []
+    for members in _linked(weights[used]):
+        terms = _terms(vocabulary, weights[used[members]]) if len(members) >= fewest else ()
+        if terms:
+            kept.append(Cluster(terms, tuple(used[members].tolist())))
+    return tuple(sorted(kept, key=lambda cluster: (-len(cluster.members), cluster.members)))
 
 
 def _tf_idf(texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-    """The vocabulary and one unit vector a text: (1 + ln count) × ln(texts / texts with the word).
+    """The vocabulary, and a unit vector for each text: (1 + ln count) × ln(texts / texts with the word).
 
-    A word that one text alone has likens it to no other; one that all have (a template's) weighs nothing.
+    Words that only one text contains, or all (a template's), are left out.
     """
     counts = [Counter(words(text)[:_LONGEST]) for text in texts]
-    having = Counter(word for count in counts for word in count)
-    vocabulary = sorted(word for word, number in having.items() if 1 < number < len(texts))
+    texts_with = Counter(word for count in counts for word in count)
+    vocabulary = sorted(word for word, number in texts_with.items() if 1 < number < len(texts))
     column = {word: index for index, word in enumerate(vocabulary)}
     weights = np.zeros((len(texts), len(vocabulary)))
     for row, count in enumerate(counts):
         for word, times in count.items():
             if word in column:
                 weights[row, column[word]] = times
-    said = weights > 0
-    weights[said] = 1 + np.log(weights[said])
-    weights *= np.log(len(texts) / np.array([having[word] for word in vocabulary], dtype=float))
+    occurs = weights > 0
+    weights[occurs] = 1 + np.log(weights[occurs])
+    weights *= np.log(len(texts) / np.array([texts_with[word] for word in vocabulary], dtype=float))
     length = np.linalg.norm(weights, axis=1, keepdims=True)
     return vocabulary, np.divide(weights, length, out=weights, where=length > 0)
 
 
-def _joined(vectors: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    from scipy.cluster.hierarchy import fcluster, linkage  # a third of a second that most commands don't need
+def _linked(vectors: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """The members of each cluster of average linkage."""
+    from scipy.cluster.hierarchy import (  # takes a third of a second to import, and few commands need it
+        fcluster,
+        linkage,
+    )
     from scipy.spatial.distance import squareform
 
-    # Rounded: a sum's last bits depend on the machine, and must not decide between equals.
+    # Rounded: the last bits of a sum depend on the machine and must not break ties.
     distance = np.round(1 - np.clip(vectors @ vectors.T, 0, 1), 9)
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(distance, checks=False), method="average")
@@ -97,7 +102,7 @@ def _joined(vectors: NDArray[np.float64]) -> list[NDArray[np.intp]]:
 
 
 def _terms(vocabulary: Sequence[str], members: NDArray[np.float64]) -> tuple[str, ...]:
-    """The words with the largest mean weight among those that at least half of the members have."""
+    """The words with the largest mean weight among those in at least half of the members."""
     weight = np.round(members.mean(axis=0), 9)
     common: list[int] = np.flatnonzero((members > 0).mean(axis=0) >= 0.5).tolist()
     ranked = sorted(common, key=lambda index: (-weight[index], vocabulary[index]))

@@ -1,9 +1,9 @@
-"""The best of many candidates: is it better than the baseline, although it was selected on the same items?
+"""A test of the best of many candidates against the baseline, corrected for the selection.
 
-The best of 60 equal configurations looks better than the baseline nearly always. What counts is whether it is further
-ahead than the best of 60 would be if none were better (White 2000, Econometrica 68:1097, the "reality check"; Romano &
-Wolf 2005, Econometrica 73:1237). All candidates are resampled or swapped together, item by item, so that candidates
-with the same answers count for less than their number.
+The best of 60 equal configurations nearly always has a higher score than the baseline. The test compares its gain with
+the gain that the best of 60 has if no candidate is better (White 2000, Econometrica 68:1097, the "reality check";
+Romano & Wolf 2005, Econometrica 73:1237). All candidates are resampled or swapped together, item by item, so that
+candidates with the same answers count as one.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ..metrics.protocol import Counts, Metric
 from .resampling import Sums, estimate_of, item_draws, product, same_items, sign_draws
 
 DRAWS = 10_000
-"""With this many draws the 5 % level is known to within 0.2 points; the test is made once or twice a run."""
+"""Draws of a test. The standard error of the 5 % level is 0.2 points."""
 
 LEAST_SPREAD = 0.25
-"""The least variance of a draw, as a share of the sample's: if a candidate differs from the baseline on three items,
-one draw in twenty has none of them, and thus no variance."""
+"""Least variance of a draw, as a share of the sample's. If a candidate differs from the baseline on three items, one
+draw in twenty contains none of the three and has no variance."""
 
 _TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Improvement:
-    """The candidate with the highest score against the baseline, one-sided.
+    """The candidate with the highest score compared with the baseline, one-sided.
 
-    `p_value` is for "no candidate is better than the baseline". `at_least` is the end of a one-sided 95 %
+    `p_value` is for "no candidate is better than the baseline". `at_least` is the lower end of a one-sided 95 %
     interval for the selected candidate's true gain, corrected for the selection, in units of the score.
     """
 
@@ -51,23 +51,23 @@ def improvement_measured(
     seed: int = 0,
     resamples: int = DRAWS,
 ) -> Improvement:
-    """Whether the candidate with the highest score is better than the baseline, items paired by position.
+    """Test whether the candidate with the highest score is better than the baseline, items paired by position.
 
-    Two p-values are computed, and the larger one counts. (1) Random swaps of baseline and candidates: exact
-    for differences that are symmetric, too small for few items with skewed values. (2) Bootstrap draws of the
-    gains, centred, for means each over its standard error: right for skewed values, too small where only few
-    items differ, as with right-or-wrong answers. Together they keep the 5 % in all cases of
-    `benchmarks/intervals.py`. Raises TrexError for no candidates, for items that differ in number, and for a
-    metric that is neither a mean of values nor pooled from counts.
+    Two p-values are computed and the larger one is returned. (1) Random swaps of baseline and candidates: exact for
+    symmetric differences, too small for few items with skewed values. (2) Bootstrap draws of the centred gains, each
+    divided by its standard error if the score is a mean: correct for skewed values, too small where only few items
+    differ, as with right-or-wrong answers. The larger one keeps the 5 % level in all cases of
+    `benchmarks/intervals.py`. Raises TrexError without candidates, for unequal numbers of items, and for a metric that
+    is neither a mean of values nor pooled from counts.
     """
     estimates = [estimate_of(metric, measured) for measured in (baseline, *candidates)]
     sums = [estimate for estimate in estimates if isinstance(estimate, Sums)]
     if len(sums) < len(estimates):
-        raise TrexError(f"{metric.name}: only means and pooled scores can be tested for the best of many")
-    return _tested(sums[0], sums[1:], seed, resamples)
+        raise TrexError(f"{metric.name}: the test of the best of many needs a mean or a pooled score")
+    return _test(sums[0], sums[1:], seed, resamples)
 
 
-def _tested(baseline: Sums, candidates: Sequence[Sums], seed: int, resamples: int) -> Improvement:
+def _test(baseline: Sums, candidates: Sequence[Sums], seed: int, resamples: int) -> Improvement:
     if not candidates:
         raise TrexError("there is no candidate to compare with the baseline")
     same_items([baseline, *candidates])
@@ -75,19 +75,19 @@ def _tested(baseline: Sums, candidates: Sequence[Sums], seed: int, resamples: in
     best = int(gains.argmax())
     swapped = _swapped_maxima(baseline, candidates, seed, resamples)
     drawn, errors = _drawn_maxima(baseline, candidates, gains, seed, resamples)
-    reached = float(gains[best])
-    p_value = max(_p(swapped, reached), _p(drawn, reached / errors[best]))
-    margin = max(float(np.quantile(swapped, 0.95)), float(np.quantile(drawn, 0.95)) * float(errors[best]))
-    return Improvement(best, reached, reached - margin, p_value, len(candidates))
+    gain, error = float(gains[best]), float(errors[best])
+    p_value = max(_p_value(swapped, gain), _p_value(drawn, gain / error))
+    margin = max(float(np.quantile(swapped, 0.95)), float(np.quantile(drawn, 0.95)) * error)
+    return Improvement(best, gain, gain - margin, p_value, len(candidates))
 
 
-def _p(maxima: Counts, reached: float) -> float:
-    """How often chance reaches as much, counted with the observed case (Phipson & Smyth 2010)."""
-    return (int((maxima >= reached - 1e-9 * max(1.0, abs(reached))).sum()) + 1) / (len(maxima) + 1)
+def _p_value(maxima: Counts, observed: float) -> float:
+    """The share of maxima at least as large as the observed one, which is included (Phipson & Smyth 2010)."""
+    return (int((maxima >= observed - 1e-9 * max(1.0, abs(observed))).sum()) + 1) / (len(maxima) + 1)
 
 
 def _swapped_maxima(baseline: Sums, candidates: Sequence[Sums], seed: int, resamples: int) -> Counts:
-    """The highest gain after swapping the baseline with all candidates on random items."""
+    """The highest gain for each draw that swaps the baseline with all candidates on random items."""
     start = baseline.rows.sum(axis=0)
     differences = np.stack([candidate.rows - baseline.rows for candidate in candidates], axis=1)
     n, m, k = differences.shape
@@ -102,9 +102,9 @@ def _swapped_maxima(baseline: Sums, candidates: Sequence[Sums], seed: int, resam
 def _drawn_maxima(
     baseline: Sums, candidates: Sequence[Sums], gains: Counts, seed: int, resamples: int
 ) -> tuple[Counts, Counts]:
-    """The highest centred gain on bootstrap draws, over its standard error for means; and these errors.
+    """The highest centred gain of each bootstrap draw, in standard errors of the candidate; and these errors.
 
-    Scores that are no means have errors of 1: their gains are compared as they are.
+    If the score is not a mean, the errors are 1: the gains are compared without standardisation.
     """
     m = len(candidates)
     if baseline.slope is None:

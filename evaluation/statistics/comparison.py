@@ -1,8 +1,8 @@
-"""Two systems on the same items: their difference with its interval, and a p-value.
+"""Paired comparison of two systems on the same items: difference, interval and p-value.
 
-p-values come from swapping the two systems' answers item by item (Fisher's randomisation; for scores that
-are no mean Noreen 1989, Yeh 2000): if the systems are equal, no swap changes anything but the noise. Intervals
-come from bootstrap draws that both systems share, so that what the items have in common cancels.
+p-values come from swapping the answers of the two systems item by item (Fisher's randomisation; for scores that are
+not a mean Noreen 1989, Yeh 2000): if the systems are equal, a swap changes nothing but noise. Intervals come from
+bootstrap draws that both systems share, so that the effect of the items cancels.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from ..metrics.measure import Measured
 from ..metrics.protocol import Metric
 from ..results import Score
 from .intervals import Z_95, small_sample, standard_error_of_mean, student_interval
-from .resampling import Aggregate, Sums, estimate_of, is_binary, product, replicates, same_items, sign_draws
+from .resampling import Sums, estimate_of, is_binary, product, replicates, same_items, sign_draws
 
 SIGN_FLIPS = 10_000
+"""Random swaps of a test."""
 EXACT_UP_TO = 12
-"""With as many differing items all swaps are counted instead of drawn."""
+"""With at most so many differing items all swaps are counted instead of drawn."""
 
 _TINY = 1e-12
 
@@ -38,29 +39,24 @@ class Gain:
 def paired_gain(metric: Metric, before: Measured, after: Measured, *, seed: int = 0) -> Gain:
     """The gain in a metric's score, items paired by position.
 
-    Its interval is Agresti & Min's (2005, Statistics in Medicine 24:729) for answers that are right or wrong,
-    which isn't empty where few differ; else Student's t with the standard error of the paired bootstrap, in
-    closed form for a mean. Differences of two systems are nearly symmetric and often mostly 0, and there this
-    covers better than bootstrap-t or BCa. The p-value is from swaps; for an aggregate that is neither mean
-    nor pooled, from t. Raises TrexError if the items differ in number, or there are none.
+    The interval is Agresti & Min's (2005, Statistics in Medicine 24:729) for answers that are right or wrong: it is not
+    empty where few answers differ. Otherwise it is Student's t with the standard error of the paired bootstrap, in
+    closed form for a mean. Differences of two systems are nearly symmetric and often mostly 0; for these it covers
+    better than bootstrap-t or BCa. The p-value comes from swaps, or from t for an aggregate that is neither a mean nor
+    pooled. Raises TrexError for unequal numbers of items and for no items.
     """
     old, new = estimate_of(metric, before), estimate_of(metric, after)
     n, value = same_items([old, new]), new.value - old.value
-    if _is_mean(old) and _is_mean(new):
-        assert isinstance(old, Sums) and isinstance(new, Sums)
+    if isinstance(old, Sums) and isinstance(new, Sums) and None not in (old.slope, new.slope):
         return _gain_in_mean(old, new, value, seed)
     drawn = replicates([old, new], seed=seed)
     error = float((drawn[1] - drawn[0]).std(ddof=1)) * small_sample(n)
     low, high = student_interval(value, error, n - 1)
     if isinstance(old, Sums) and isinstance(new, Sums):
-        p_value = _swapped(old, new, value, seed)
+        p_value = _swap_p_value(old, new, value, seed)
     else:
-        p_value = _student_p(value, error, n - 1)
+        p_value = _student_p_value(value, error, n - 1)
     return Gain(_named_gain(value, n, low, high, error), p_value)
-
-
-def _is_mean(estimate: Sums | Aggregate) -> bool:
-    return isinstance(estimate, Sums) and estimate.slope is not None
 
 
 def _named_gain(value: float, n: int, low: float, high: float, error: float) -> Score:
@@ -85,15 +81,15 @@ def _gain_in_mean(old: Sums, new: Sums, value: float, seed: int) -> Gain:
 def matched_shares(better: int, worse: int, n: int) -> tuple[float, float]:
     """95 % interval for a difference of two shares of the same n items (Agresti & Min 2005).
 
-    Wald's interval with half an item added to each of the four cells of the table.
+    It is Wald's interval with half an item added to each of the four cells of the table.
     """
     b, c = (better + 0.5) / (n + 2), (worse + 0.5) / (n + 2)
     half = Z_95 * math.sqrt((b + c - (b - c) ** 2) / (n + 2))
     return max(-1.0, b - c - half), min(1.0, b - c + half)
 
 
-def _swapped(old: Sums, new: Sums, value: float, seed: int) -> float:
-    """Share of random swaps with a gain as large, either way (Phipson & Smyth 2010)."""
+def _swap_p_value(old: Sums, new: Sums, value: float, seed: int) -> float:
+    """The share of random swaps with at least this gain in absolute value (Phipson & Smyth 2010)."""
     observed = abs(value) - _TINY
     if observed <= 0:
         return 1.0
@@ -107,20 +103,20 @@ def _swapped(old: Sums, new: Sums, value: float, seed: int) -> float:
     return (hits + 1) / (SIGN_FLIPS + 1)
 
 
-def _student_p(value: float, error: float, degrees: int) -> float:
+def _student_p_value(value: float, error: float, degrees: int) -> float:
     if abs(value) <= _TINY:
         return 1.0
-    from scipy import special  # slow to load, and the commands import this module
+    from scipy import special  # slow to import, and the commands import this module
 
     return float(2 * special.stdtr(max(1, degrees), -abs(value) / error)) if error > 0 else 0.0
 
 
 def paired_permutation(a: Sequence[float], b: Sequence[float], *, seed: int = 0) -> float:
-    """Two-sided p-value for "a and b have one mean" on the same items, by flipping signs of differences.
+    """Two-sided p-value for "a and b have the same mean" on the same items, by flipping signs of differences.
 
-    Exact where all non-zero differences have one size (right or wrong answers: the sign test) and where
-    there are at most 12; else 10 000 seeded flips, counted with the observed one (Phipson & Smyth 2010).
-    No difference at all is p = 1. Raises TrexError if the lengths differ.
+    It is exact if all non-zero differences have the same size (right or wrong answers: the sign test), and if there are
+    at most 12 of them. Otherwise 10 000 seeded flips are drawn; the observed one is included (Phipson & Smyth 2010).
+    Without any difference p is 1. Raises TrexError if the lengths differ.
     """
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if len(first) != len(second):

@@ -1,6 +1,6 @@
-"""The share of a reference's lead over the base model that a score has closed.
+"""The share of a reference's lead over the base model that a score reaches.
 
-G = (S - S_base) / (S_reference - S_base):   0 is the base model, 1 the reference, more is beyond it.
+G = (S - S_base) / (S_reference - S_base):   0 is the base model, 1 the reference, above 1 is better than the reference.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ NAME = "gain ratio"
 
 
 def gain_ratio(score: Score, base: Score | float, reference: float) -> Score | None:
-    """G with its interval; None where the reference isn't above the base.
+    """G with its interval; None if the reference is not above the base.
 
-    `base` is a number where it was published without its noise. The noise of score and base is carried over
-    to first order and as if independent: to G's error as a root of squares,
+    `base` is a number if it was published without its noise. The noise of score and base is propagated to first order,
+    as if they were independent. For G's standard error,
 
         variance of G = (variance of S + (1 - G)² · variance of S_base) / (S_reference - S_base)²,
 
-    to its interval likewise, each end from the matching ends of theirs (MOVER: Zou & Donner 2008, Statistics
-    in Medicine 27:1693), which keeps their skewness and what they cover. On the same items score and base usually
-    move together, and then the interval is wider than needed. The reference counts as exact. Raises TrexError for
-    a reference or a base that isn't finite.
+    and for its interval likewise, each end from the corresponding ends of the two intervals (MOVER: Zou & Donner 2008,
+    Statistics in Medicine 27:1693), which keeps their skewness and coverage. On the same items score and base are
+    usually correlated, and then the interval is wider than needed. The reference is taken as exact. Raises TrexError if
+    the reference or the base is not finite.
     """
     start = base.value if isinstance(base, Score) else base
     if not (math.isfinite(start) and math.isfinite(reference)):
@@ -39,10 +39,8 @@ def gain_ratio(score: Score, base: Score | float, reference: float) -> Score | N
     if isinstance(base, Score):
         error = math.hypot(error, weight * base.standard_error)
         down, up = weight * (base.ci_high - start), weight * (start - base.ci_low)
-        below, above = (
-            math.hypot(below, max(down, -up, 0.0)),
-            math.hypot(above, max(up, -down, 0.0)),
-        )
+        below = math.hypot(below, max(down, -up, 0.0))
+        above = math.hypot(above, max(up, -down, 0.0))
     return Score(
         name=NAME,
         value=ratio,

@@ -1,12 +1,12 @@
-"""Scores with 95 % intervals that cover the true value in 95 % of cases.
+"""Scores with 95 % intervals.
 
-One method a kind of score, chosen for its coverage in `benchmarks/intervals.py`. A percentile bootstrap
-covers too seldom near the ends of the scale, for skewed values and for macro-F1 (91 to 93 % at 150 items).
+The method depends on the kind of score and was chosen for its coverage in `benchmarks/intervals.py`. A percentile
+bootstrap covers too seldom near the ends of the scale, for skewed values and for macro-F1 (91 to 93 % at 150 items).
 
 * a share of right answers: Wilson's interval;
 * a mean of other values: bootstrap-t, which corrects for skewness;
-* a score pooled from counts, or another aggregate: BCa, which corrects for bias and skewness, with the
-  percentiles widened for small samples.
+* a score pooled from counts, or another aggregate: BCa, which corrects for bias and skewness, with the percentiles
+  widened for small samples.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _TAILS = (0.025, 0.975)
 
 
 def score_measured(metric: Metric, measured: Measured, *, seed: int = 0, resamples: int = RESAMPLES) -> Score:
-    """A metric's score of what it measured, with its interval over items: pooled where the metric pools.
+    """A metric's score with its interval over items; pooled for a `PooledMetric`.
 
-    Of values that are all equal and not 0 or 1 the interval is empty. Raises TrexError for no items, and for a value or
-    a score that isn't finite.
+    The interval is empty if all values are equal and neither 0 nor 1. Raises TrexError for no items, and for a value or
+    a score that is not finite.
     """
     estimate = estimate_of(metric, measured)
     value = estimate.value
@@ -50,7 +50,7 @@ def score_measured(metric: Metric, measured: Measured, *, seed: int = 0, resampl
         centre = float(column.mean())
         if is_binary(column):
             ends = wilson(int(column.sum()), len(column))
-            # Half the width over 1.96, so that the error of a model that fails nowhere isn't 0.
+            # Half the width divided by 1.96: it is not 0 for a model without failures.
             error = (ends[1] - ends[0]) / (2 * Z_95)
         else:
             ends = bootstrap_t(column, seed=seed, resamples=resamples)
@@ -70,7 +70,7 @@ def score_measured(metric: Metric, measured: Measured, *, seed: int = 0, resampl
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """95 % interval for a share (Wilson 1927, JASA 22:209). Raises TrexError for n = 0.
 
-    Of the closed forms it covers most evenly from p = 0.5 to 0.97 (Brown, Cai & DasGupta 2001, Statistical
+    Among the closed forms its coverage is the most even from p = 0.5 to 0.97 (Brown, Cai & DasGupta 2001, Statistical
     Science 16:101).
     """
     if n == 0:
@@ -82,10 +82,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def bootstrap_t(values: Counts, *, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """95 % bootstrap-t interval for a mean, kept within the values (Efron 1982; Hall 1988, Ann. Stat. 16:927).
+    """95 % bootstrap-t interval for a mean, within the range of the values (Efron 1982; Hall 1988, Ann. Stat. 16:927).
 
-    Quantiles of (resample's mean - mean) / resample's standard error take the place of Student's: a skewed
-    sample's mean and error go together, which a percentile interval ignores.
+    Quantiles of (resample's mean - mean) / resample's standard error replace Student's: mean and standard error of a
+    skewed sample are correlated, which a percentile interval ignores.
     """
     n, centre = len(values), float(values.mean())
     centred = values - centre
@@ -94,7 +94,7 @@ def bootstrap_t(values: Counts, *, seed: int = 0, resamples: int = RESAMPLES) ->
         return centre, centre
     both = np.stack([centred, centred**2], axis=1)
     drawn = np.concatenate([product(weights, both) for weights in item_draws(n, resamples, seed)]) / n
-    # A resample of equal values has no error; its ratio is huge, and the interval ends at the values' end.
+    # A resample of equal values has no variance: its ratio is huge, and the interval ends at the extreme value.
     spread = np.maximum(drawn[:, 1] - drawn[:, 0] ** 2, 1e-12 * variance)
     low, high = np.quantile(drawn[:, 0] / np.sqrt(spread), _TAILS)
     error = math.sqrt(variance)
@@ -107,10 +107,10 @@ def bootstrap_t(values: Counts, *, seed: int = 0, resamples: int = RESAMPLES) ->
 def bca(estimate: ScoreEstimator, drawn: Counts) -> tuple[float, float]:
     """95 % BCa interval (Efron 1987, JASA 82:171) from bootstrap replicates of an estimate.
 
-    Its percentiles are moved by the bias z0, from the share of replicates below the estimate, and by the
-    acceleration a, from the skewness of the estimates with one item left out. They are those of Student's t
-    with n - 1 degrees of freedom times sqrt(n / (n - 1)), as Hesterberg (2015, The American Statistician
-    69:371, section 5.2) widens percentile intervals for small n.
+    Its percentiles are shifted by the bias z0, from the share of replicates below the estimate, and by the acceleration
+    a, from the skewness of the estimates with one item left out. They are those of Student's t with n - 1 degrees of
+    freedom times sqrt(n / (n - 1)): Hesterberg (2015, The American Statistician 69:371, section 5.2) widens percentile
+    intervals so for small n.
     """
     value, n, b = estimate.value, estimate.n, len(drawn)
     close = 1e-12 * max(1.0, abs(value))
@@ -118,14 +118,15 @@ def bca(estimate: ScoreEstimator, drawn: Counts) -> tuple[float, float]:
     below = (float((drawn < value - close).mean()) + float((drawn <= value + close).mean())) / 2
     bias = _NORMAL.inv_cdf(min(max(below, 1 / (b + 1)), b / (b + 1)))
     acceleration = _acceleration(estimate.left_out())
-    wide = _expanded(n)
+    # Instead of the normal 97.5 % quantile: wider for small n.
+    wide = Z_95 if n < 2 else student_quantile(n - 1) * small_sample(n)
     moved = [bias + (bias + z) / (1 - acceleration * (bias + z)) for z in (-wide, wide)]
     low, high = (float(end) for end in np.quantile(drawn, [_NORMAL.cdf(z) for z in moved]))
     return min(low, value), max(high, value)
 
 
 def _acceleration(left_out: Counts) -> float:
-    """A sixth of the skewness of the jackknife's influences over sqrt(n), thus within 1/6; 0 if unknown."""
+    """The skewness of the jackknife's influences divided by 6 sqrt(n); at most 1/6; 0 if unknown."""
     if len(left_out) < 2 or not np.isfinite(left_out).all():
         return 0.0
     influence = left_out.mean() - left_out
@@ -135,18 +136,13 @@ def _acceleration(left_out: Counts) -> float:
     return float(np.sum(influence**3) / (6 * size**1.5))
 
 
-def _expanded(n: int) -> float:
-    """The normal quantile that stands for 97.5 % in a percentile interval of n items."""
-    return Z_95 if n < 2 else student_quantile(n - 1) * small_sample(n)
-
-
 def small_sample(n: int) -> float:
-    """sqrt(n / (n - 1)): by how much a bootstrap's standard error is too small. 1 for a single item."""
+    """sqrt(n / (n - 1)), the correction of a bootstrap's standard error for small n; 1 for a single item."""
     return math.sqrt(n / (n - 1)) if n > 1 else 1.0
 
 
 def standard_error_of_mean(values: Counts) -> float:
-    """The standard error of a mean, what a bootstrap's tends to; 0 for a single value."""
+    """The standard error of a mean in closed form, the limit of the bootstrap's; 0 for a single value."""
     return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
@@ -159,6 +155,6 @@ def student_interval(value: float, error: float, degrees: float) -> tuple[float,
 @lru_cache(maxsize=256)
 def student_quantile(degrees: float) -> float:
     """The 97.5 % quantile of Student's t."""
-    from scipy import special  # slow to load, and the commands import this module
+    from scipy import special  # slow to import, and the commands import this module
 
     return float(special.stdtrit(degrees, 0.975))

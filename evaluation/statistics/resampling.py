@@ -1,8 +1,8 @@
-"""Scores as functions of their items, so that items can be drawn again, left out, or swapped between systems.
+"""Scores as functions of their items, for resampling, leaving items out and swapping them between systems.
 
-Nearly every score is a function of sums over items: a mean is a line in the sum of the values, macro-F1 is
-pooled from sums of counts. Such a score of thousands of resamples is one matrix product (`Sums`). What is
-neither, a median for example, is computed again for every resample (`Aggregate`).
+Most scores are a function of sums over items: a mean is linear in the sum of the values, macro-F1 is pooled from sums
+of counts. Such a score of thousands of resamples is one matrix product (`Sums`). Any other score, for example a median,
+is computed again for every resample (`Aggregate`).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ..metrics.measure import Measured, mean
 from ..metrics.protocol import Counts, Metric, PooledMetric
 
 RESAMPLES = 2000
-_CHUNK = 500
+_CHUNK = 500  # resamples in memory at once
 _PROBES = 6
 _ONE_THREAD = 1 << 18  # multiplications up to which OpenBLAS uses one thread
 _FEWEST_DRAWS = 4
-MOST_KEPT = 2_000_000
-"""Draws of at most as many numbers, 16 MB, are kept for the next score of as many items."""
+MOST_CACHED = 2_000_000
+"""Draws of at most so many numbers (16 MB) are cached for the next score of the same number of items."""
 
 MOST_LEFT_OUT = 2000
-"""Above as many items, an aggregate isn't computed again without each of them: that takes time squared."""
+"""An `Aggregate` of more items is not computed again without each item: the time grows with their square."""
 
 
 class ScoreEstimator(Protocol):
-    """A score of n items that can be computed from other draws of the same items."""
+    """A score of n items that can be computed for resamples of these items."""
 
     @property
     def n(self) -> int: ...
@@ -42,11 +42,11 @@ class ScoreEstimator(Protocol):
     def value(self) -> float: ...
 
     def resampled(self, weights: Counts) -> Counts:
-        """Scores of resamples: `weights` of shape (b, n) says how often each item was drawn."""
+        """Scores of resamples. `weights`, of shape (b, n), contains how often each item was drawn."""
         ...
 
     def left_out(self) -> Counts:
-        """The score without each item in turn, shape (n,); empty where that would take too long."""
+        """The score without each item in turn, of shape (n,); empty if that would take too long."""
         ...
 
 
@@ -57,7 +57,7 @@ class Sums:
     rows: Counts
     score: Callable[[Counts], Counts]
     slope: float | None = None
-    """Where the score is a line in the mean of a single column: its slope."""
+    """The slope if the score is linear in the mean of a single column, else None."""
 
     @property
     def n(self) -> int:
@@ -71,13 +71,13 @@ class Sums:
         return self.score(product(weights, self.rows))
 
     def left_out(self) -> Counts:
-        # The others stand in for the one left out, since a score may take the number of items for granted.
+        # Scaled to n items, because a score may assume the number of items.
         return self.score((self.rows.sum(axis=0) - self.rows) * (self.n / max(1, self.n - 1)))
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A score of values that is no line in their mean."""
+    """A score of values that is not linear in their mean."""
 
     values: Counts
     aggregate: Callable[[Sequence[float]], float]
@@ -105,9 +105,9 @@ _Form = TypeVar("_Form", Sums, Aggregate)
 
 
 def estimate_of(metric: Metric, measured: Measured) -> Sums | Aggregate:
-    """A metric's score of what it measured, as a function of the items.
+    """A metric's score as a function of the items.
 
-    Raises TrexError for no items and for a score or a value that isn't finite.
+    Raises TrexError for no items and for a score or a value that is not finite.
     """
     if measured.counts is not None and isinstance(metric, PooledMetric):
         return of_counts(metric.name, measured.counts, metric.pooled)
@@ -122,13 +122,13 @@ def of_counts(name: str, counts: Counts, pooled: Callable[[Counts], Counts]) -> 
 def of_values(
     name: str, values: Sequence[float], aggregate: Callable[[Sequence[float]], float] = mean
 ) -> Sums | Aggregate:
-    """An aggregate of values; `Sums` where it is a line in their mean. Raises TrexError as `estimate_of` does."""
+    """An aggregate of values; `Sums` if it is linear in their mean. Raises TrexError as `estimate_of` does."""
     array = np.asarray(values, dtype=float)
     general = _checked(name, Aggregate(array, aggregate), array)
-    line = (0.0, 1.0) if aggregate is mean else _line(array, aggregate)
-    if line is None:
+    linear = (0.0, 1.0) if aggregate is mean else _linear_form(array, aggregate)
+    if linear is None:
         return general
-    offset, slope = line
+    offset, slope = linear
     n = len(array)
     return Sums(array[:, None], lambda sums: offset + slope * sums[..., 0] / n, slope)
 
@@ -137,15 +137,17 @@ def _checked(name: str, estimate: _Form, numbers: Counts) -> _Form:
     if estimate.n == 0:
         raise TrexError(f"{name}: no items were scored, so there is no score")
     if not (math.isfinite(estimate.value) and bool(np.isfinite(numbers).all())):
-        raise TrexError(f"{name}: the score is not a finite number; check the metric's rows and aggregate")
+        raise TrexError(
+            f"{name}: the score is not a finite number; check the metric's score_items and aggregate"
+        )
     return estimate
 
 
-def _line(array: Counts, aggregate: Callable[[Sequence[float]], float]) -> tuple[float, float] | None:
-    """Offset and slope of an aggregate that is a line in the mean, as far as probes tell; else None.
+def _linear_form(array: Counts, aggregate: Callable[[Sequence[float]], float]) -> tuple[float, float] | None:
+    """Offset and slope if the aggregate is linear in the mean on all probes, else None.
 
-    The probes are the values and resamples of them; of right-or-wrong values also all right and all wrong, of
-    equal ones their halves, so that the slope is known where a model fails nowhere.
+    The probes are the values and resamples of them. Of right-or-wrong values, all right and all wrong are added; of
+    equal values, their halves: so the slope is known for a model without failures.
     """
     n, generator = len(array), np.random.default_rng(len(array))
     probes = [array, *(array[generator.integers(0, n, n)] for _ in range(_PROBES))]
@@ -160,8 +162,8 @@ def _line(array: Counts, aggregate: Callable[[Sequence[float]], float]) -> tuple
     slope = float(scores[high] - scores[low]) / spread if spread > 0 else 1.0
     offset = float(scores[0] - slope * means[0])
     size = max(1.0, float(np.abs(scores).max()))
-    straight = float(np.abs(offset + slope * means - scores).max()) <= 1e-9 * size
-    return (offset, slope) if straight else None
+    is_linear = float(np.abs(offset + slope * means - scores).max()) <= 1e-9 * size
+    return (offset, slope) if is_linear else None
 
 
 def is_binary(array: Counts) -> bool:
@@ -180,9 +182,9 @@ def sign_draws(n: int, count: int = RESAMPLES, seed: int = 0) -> Iterator[Counts
 
 
 def product(draws: Counts, rows: Counts) -> Counts:
-    """`draws @ rows`, in slices small enough for OpenBLAS to stay on one thread where that is no slower.
+    """`draws @ rows`, in slices small enough for OpenBLAS to use one thread, where that is no slower.
 
-    Beside a training that keeps all cores busy, threads that wait for each other take a hundred times as long.
+    While a training uses all cores, several threads that wait for each other take a hundred times as long.
     """
     step = _ONE_THREAD // max(1, rows.size)
     if step < _FEWEST_DRAWS:
@@ -203,26 +205,22 @@ _Chunk = Callable[[np.random.Generator, int, int], Counts]
 
 
 def _chunks(chunk: _Chunk, n: int, count: int, seed: int) -> Iterator[Counts]:
-    # A run scores the same number of items again and again, always with the same draws.
-    return iter(_kept(chunk, n, count, seed)) if n * count <= MOST_KEPT else _fresh(chunk, n, count, seed)
+    # A run scores the same number of items many times, always with the same draws.
+    return iter(_cached(chunk, n, count, seed)) if n * count <= MOST_CACHED else _fresh(chunk, n, count, seed)
 
 
 @lru_cache(maxsize=2)
-def _kept(chunk: _Chunk, n: int, count: int, seed: int) -> tuple[Counts, ...]:
-    kept = tuple(_fresh(chunk, n, count, seed))
-    for part in kept:
+def _cached(chunk: _Chunk, n: int, count: int, seed: int) -> tuple[Counts, ...]:
+    chunks = tuple(_fresh(chunk, n, count, seed))
+    for part in chunks:
         part.setflags(write=False)
-    return kept
+    return chunks
 
 
 def _fresh(chunk: _Chunk, n: int, count: int, seed: int) -> Iterator[Counts]:
     generator = np.random.default_rng(seed)
-    for size in _sizes(count):
-        yield chunk(generator, size, n)
-
-
-def _sizes(count: int) -> list[int]:
-    return [min(_CHUNK, count - start) for start in range(0, count, _CHUNK)]
+    for start in range(0, count, _CHUNK):
+        yield chunk(generator, min(_CHUNK, count - start), n)
 
 
 def replicates(
@@ -230,7 +228,7 @@ def replicates(
 ) -> NDArray[np.float64]:
     """Scores of several systems on the same draws of the same items, shape (systems, resamples).
 
-    Raises TrexError if the systems answered different numbers of items, or a resample has no finite score.
+    Raises TrexError for systems with different numbers of items, and for a resample without a finite score.
     """
     n = same_items(estimates)
     drawn = [
@@ -244,7 +242,7 @@ def replicates(
 
 
 def same_items(estimates: Sequence[ScoreEstimator]) -> int:
-    """The number of items that paired systems share. Raises TrexError if it differs."""
+    """The number of items of paired systems. Raises TrexError if they differ in it."""
     sizes = sorted({estimate.n for estimate in estimates})
     if len(sizes) != 1:
         raise TrexError(f"a paired comparison needs the same items on all sides, got {sizes} items")

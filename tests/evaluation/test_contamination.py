@@ -126,7 +126,7 @@ def test_ten_thousand_rows_against_ten_thousand_items_take_seconds() -> None:
 
 
 def test_a_set_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match="can't be checked"):
+    with pytest.raises(IntegrityError, match="cannot be checked"):
         list(training_rows(tmp_path))
     write_jsonl(tmp_path / "train.jsonl", [row("a")])
     assert len(list(training_rows(tmp_path))) == 1
@@ -142,7 +142,7 @@ def test_a_set_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ("\n\n", "no rows"),
         ("[1, 2]\n", "row 1"),
         ("{}\nnull\n", "row 2"),
-        ("[" * 10**5, "can't be checked"),
+        ("[" * 10**5, "cannot be checked"),
     ],
 )
 def test_a_set_without_rows_or_with_other_things_is_refused(tmp_path: Path, content: str, why: str) -> None:
@@ -155,7 +155,7 @@ def test_the_check_itself_fails_closed() -> None:
     gate = ContaminationGate([item(LONG)], PROMPT)
     with pytest.raises(IntegrityError, match="no rows"):
         gate.check([])
-    with pytest.raises(IntegrityError, match="row 1 is no object"):
+    with pytest.raises(IntegrityError, match="row 1 is not an object"):
         gate.check([row("a"), "b"])  # type: ignore[list-item]
 
 
@@ -403,11 +403,11 @@ def test_a_tenth_of_the_words_may_change(seed: int, length: int, edit: str) -> N
 
 def test_texts_of_any_length_and_number_are_looked_up() -> None:
     empty = NearIndex([], 0, 5)
-    assert empty.found_in([units("anything")]) == [False]
+    assert empty.contain_known([units("anything")]) == [False]
     index = NearIndex([Known(0, units("abcdefghijklmnopqrstuvwxyz"))], 1, 5)
-    assert index.found_in([]) == []
+    assert index.contain_known([]) == []
     texts = ["", "a", "zabcdefghijklmnopqrstuvwxyz", "", "abcdefghijklm", "x" * 30]
-    assert index.found_in([units(text) for text in texts]) == [False, False, True, False, False, False]
+    assert index.contain_known([units(text) for text in texts]) == [False, False, True, False, False, False]
 
 
 def test_the_boundary_of_containment() -> None:
@@ -415,4 +415,4 @@ def test_the_boundary_of_containment() -> None:
     text = "".join(chr(0x4E00 - 0x3000 + 97 * place) for place in range(40))
     index = NearIndex([Known(0, units(text))], 1, 5)
     assert units(text).size == 40
-    assert index.found_in([units(text[:25]), units(text[:24])]) == [True, False]
+    assert index.contain_known([units(text[:25]), units(text[:24])]) == [True, False]
