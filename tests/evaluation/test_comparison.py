@@ -320,7 +320,9 @@ def test_the_best_of_many_needs_candidates_and_pairs() -> None:
         improvement([1.0, 0.0], [])
     with pytest.raises(TrexError, match="same items"):
         improvement([1.0, 0.0], [[1.0]])
-    with pytest.raises(TrexError, match="median: the test of the best of many needs a mean or a pooled score"):
+    with pytest.raises(
+        TrexError, match="median: the test of the best of many needs a mean or a pooled score"
+    ):
         values = measured(np.random.default_rng(0).normal(size=30))
         improvement_measured(Median(), values, [values])
 
