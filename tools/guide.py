@@ -1,6 +1,6 @@
-"""What recipes and training plans may hold, in the fewest words, made from their own models.
+"""Short descriptions of recipes and training plans for agents, generated from their pydantic models.
 
-As JSON schemas they would fill a tenth of a small context, again in each tool that takes one.
+Their JSON schemas would fill a tenth of a small context, in each tool that takes one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 
 def recipe_guide() -> str:
-    """A recipe's fields and every operator, a line each, with defaults."""
+    """The fields of a recipe and all operators with their defaults, one line per operator."""
     lines = [
         f"{name}({_fields(kind)}): {' '.join((kind.__doc__ or '').split())}"
         for name, kind in operators().items()
@@ -55,7 +55,7 @@ def _settings(kind: type[BaseModel]) -> str:
 
 
 def _fields(kind: type[BaseModel]) -> str:
-    """Names, and defaults of what may be left out."""
+    """The names of the fields, with the defaults of optional ones."""
     return ", ".join(
         name if field.is_required() else f"{name}={json.dumps(field.default)}"
         for name, field in kind.model_fields.items()
@@ -68,5 +68,5 @@ def _range(schema: dict[str, Any]) -> str:
     kind = next(option for option in schema.get("anyOf", [schema]) if option["type"] != "null")
     choices = kind.get("enum") or kind.get("items", {}).get("enum")
     bounds = [f"{sign} {kind[key]:g}" for key, sign in _BOUNDS.items() if key in kind]
-    told = " | ".join(choices) if choices else ", ".join(bounds)
-    return f" ({told})" if told else ""
+    text = " | ".join(choices) if choices else ", ".join(bounds)
+    return f" ({text})" if text else ""

@@ -1,7 +1,7 @@
-"""The plan check: everything that is wrong with a plan, in one list, before it is handed in.
+"""The tool `check_plan`: lists all problems of a plan before it is submitted.
 
-Only what arithmetic can tell: whether the recipe can be carried out, whether trials differ enough to teach
-something, whether a configuration was tried before, and whether it fits the budget of examples.
+It checks whether the recipes can be executed, whether the trials differ enough, whether a configuration was tried
+before, and whether the plan fits the budget of examples.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from ..errors import TrexError
 from ..evaluation.task import Task
-from ..training.data.build import MAX_ROWS, preview
+from ..training.data.build import preview
 from ..training.data.recipe import DataRecipe
-from ..training.data.render import describe
 from ..training.methods import method_of
 from ..training.methods.protocol import RecipeName
 from ..training.plan import TrainingPlan
@@ -62,7 +61,7 @@ class PlanArguments(BaseModel):
 
 
 def plan_check_tool(check: PlanCheck) -> BaseTool:
-    """The tool `check_plan`, around whatever says what is wrong with a plan, e.g. `plan_problems`."""
+    """The tool `check_plan`. `check` returns the problems of a plan, e.g. `plan_problems`."""
 
     def check_plan(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> str:
         problems = check(recipes, trainings)
@@ -89,10 +88,10 @@ def plan_problems(
     trials: int | None = None,
     tried: Sequence[Tried] = (),
 ) -> list[str]:
-    """What is wrong, a sentence each; none if the plan will do.
+    """The problems of a plan, one sentence each; an empty list for a valid plan.
 
-    `examples` is what one trial may consume (rows × epochs), `trials` how many are wanted, `tried` what was
-    run before. Sources are read and rows rendered, nothing is written.
+    `examples` is the number that one trial may consume (rows × epochs), `trials` the number of trials required,
+    `tried` the configurations that were run before. Reads sources and renders rows; writes nothing.
     """
     problems = []
     if trials is not None and len(trainings) != trials:
@@ -103,7 +102,7 @@ def plan_problems(
     faults = []
     for name, recipe in recipes.items():
         try:
-            contents = describe(preview(recipe, task, MAX_ROWS).rows)
+            contents = preview(recipe, task).report.contents
         except TrexError as error:
             faults.append(f"{_named(name, recipes)} cannot be carried out: {error}")
             continue
@@ -119,7 +118,7 @@ def _named(name: str, recipes: Recipes) -> str:
 
 
 def _unknown(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> Iterator[str]:
-    """Recipes that are named but not given, and those that no trial names."""
+    """Recipes that a stage names but the plan does not contain, and recipes that no stage names."""
     names = [stage.recipe for training in trainings for stage in training.stages]
     for number, name in enumerate(names, start=1):
         if name not in recipes:
@@ -134,8 +133,8 @@ def _alike(trainings: Sequence[TrainingPlan]) -> Iterator[str]:
         if not differing:
             yield f"trials {one} and {other} are the same: change one setting of one of them clearly"
         elif all(_is_near(first, name, values) for name, values in differing.items()):
-            told = ", ".join(f"{name} {a:g} and {b:g}" for name, (a, b) in differing.items())
-            yield f"trials {one} and {other} are too alike ({told}): use factors of about two"
+            listed = ", ".join(f"{name} {a:g} and {b:g}" for name, (a, b) in differing.items())
+            yield f"trials {one} and {other} are too alike ({listed}): use factors of about two"
 
 
 def _differing(first: TrainingPlan, second: TrainingPlan) -> dict[str, tuple[Any, Any]]:
@@ -177,5 +176,5 @@ def _repeated(recipes: Recipes, trainings: Sequence[TrainingPlan], tried: Sequen
 
 
 def _settings(training: TrainingPlan) -> dict[str, Any]:
-    """All settings that have an effect but the name of the recipe: recipes are compared by content."""
+    """All settings that have an effect, without the name of the recipe: recipes are compared by content."""
     return {name: value for name, value in training.effective().items() if name != "recipe"}

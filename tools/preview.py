@@ -1,8 +1,7 @@
-"""The preview tool: what a recipe would make of the task's sources, before anything is built or stored."""
+"""The tool `preview_recipe`: shows the rows that a recipe would build, without building or storing them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
@@ -10,11 +9,11 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from ..errors import PlanError
 from ..evaluation.task import Task
-from ..training.data.build import MAX_ROWS, StepCount, preview
+from ..training.data.build import Preview, preview
 from ..training.data.operators import remedy
 from ..training.data.recipe import DataRecipe
 from ..training.data.recipe_file import recipe_from_yaml
-from ..training.data.render import Contents, Row, describe
+from ..training.data.render import Contents
 from .agent_tool import agent_tool
 from .excerpt import brief, cut, fitting
 from .guide import recipe_guide
@@ -44,14 +43,13 @@ class PreviewArguments(BaseModel):
 
 
 def preview_tool(task: Task) -> BaseTool:
-    """The tool `preview_recipe`: nothing is written, and the contamination gate is not asked.
+    """The tool `preview_recipe`. It writes nothing and does not run the contamination gate.
 
-    Raises PlanError for a recipe that cannot be carried out, InputError for a fault of the task's files.
+    Raises PlanError for a recipe that cannot be executed, InputError for an error in the task's files.
     """
 
     def preview_recipe(recipe: DataRecipe) -> str:
-        found = preview(recipe, task, MAX_ROWS)
-        return quoted(_summary(found.rows, found.steps), "a preview of the recipe's rows")
+        return quoted(_summary(preview(recipe, task)), "a preview of the recipe's rows")
 
     return agent_tool(
         preview_recipe,
@@ -62,12 +60,14 @@ def preview_tool(task: Task) -> BaseTool:
     )
 
 
-def _summary(rows: Sequence[Row], steps: Sequence[StepCount]) -> str:
+def _summary(found: Preview) -> str:
+    rows, report = found.rows, found.report
     lines = ["rows after each step:"]
     lines += [
-        f"  {step.where if step.op != 'load' else f'load {step.stream}'}: {step.rows}" for step in steps
+        f"  {step.where if step.op != 'load' else f'load {step.stream}'}: {step.rows}"
+        for step in report.steps
     ]
-    lines += _counted(describe(rows))
+    lines += _counted(report.contents)
     for place in range(min(EXAMPLES, len(rows))):
         row = rows[place * len(rows) // EXAMPLES if len(rows) > EXAMPLES else place]
         lines.append(f"example {place + 1}, from {row['stream']}:")

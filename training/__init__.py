@@ -1,1 +1,1 @@
-"""From a plan to an adapter: data recipes, training plans, the worker, and the runners that start it."""
+"""Training: data recipes, training plans, methods, kinds of weights, jobs and launchers."""

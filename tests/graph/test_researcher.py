@@ -503,12 +503,12 @@ def test_the_recipes_of_plans_can_be_built(tmp_path: Path) -> None:
     notes = researcher.research(task, researcher.analyze(task))
     tree = Tree([root()])
     plan = researcher.plan(request(task, notes, tree, trials=2, trial_examples=24))
-    rows = preview(plan.recipes[MAIN], task, n=100).rows
+    rows = preview(plan.recipes[MAIN], task).rows
     assert len(rows) == plan.recipes[MAIN].rows
     tree = Tree([root(), executed(plan, "e000", 1, [0.7, 0.6])])
     for hint in ("source", "rating", "balance", "length", "synthetic", "passes"):
         asked = request(task, notes, tree, "e001", trials=2, trial_examples=24, hint=hint)
-        assert preview(researcher.plan(asked).recipes[MAIN], task, n=100).rows
+        assert preview(researcher.plan(asked).recipes[MAIN], task).rows
 
 
 def test_builtin_is_a_researcher() -> None:

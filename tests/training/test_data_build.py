@@ -44,10 +44,13 @@ def make_task(tmp_path: Path) -> MakeTask:
             (Shuffle(), Threshold(column="ratng")),
             "streams[0].steps[1] threshold: no column 'ratng'; the rows have: id, rating, text",
         ),
-        ((Threshold(column="text"),), "streams[0].steps[0] threshold: column 'text' holds values like '0 "),
+        (
+            (Threshold(column="text"),),
+            "streams[0].steps[0] threshold: column 'text' contains values like '0 ",
+        ),
         (
             (Filter(column="rating", min_words=1),),
-            "streams[0].steps[0] filter: column 'rating' holds values like",
+            "streams[0].steps[0] filter: column 'rating' contains values like",
         ),
         ((Rename(columns={"text": "id"}),), "streams[0].steps[0] rename: two columns would be named 'id'"),
         (
@@ -56,11 +59,11 @@ def make_task(tmp_path: Path) -> MakeTask:
         ),
         (
             (Filter(column="id", equals="1"),),
-            "empty after streams[0].steps[0] filter: none of 60 rows is left",
+            "empty after streams[0].steps[0] filter: it removed all 60 rows",
         ),
     ],
 )
-def test_an_error_names_the_step_and_the_mend(
+def test_an_error_names_the_step_and_the_correction(
     make_task: MakeTask, tmp_path: Path, steps: tuple[Step, ...], message: str
 ) -> None:
     task = make_task(movies=reviews(60))
@@ -85,7 +88,7 @@ def test_common_steps_and_unknown_sources_are_named_too(make_task: MakeTask) -> 
         preview(DataRecipe(streams=(Stream(source="movies", steps=(LABEL,)), Stream(source="shops"))), task)
 
 
-def test_running_out_of_rows_has_a_cause_and_a_step(make_task: MakeTask) -> None:
+def test_an_empty_data_set_has_a_cause_and_a_step(make_task: MakeTask) -> None:
     task = make_task(movies=reviews(20))
     with pytest.raises(EmptyDataset) as caught:
         preview(recipe(LABEL, Filter(column="rating", at_least=9), Shuffle()), task)
@@ -132,11 +135,11 @@ def test_a_built_data_set_is_what_trl_reads(make_task: MakeTask, tmp_path: Path)
 def test_a_preview_shows_the_same_rows_and_writes_nothing(make_task: MakeTask, tmp_path: Path) -> None:
     task, plan = make_task(movies=reviews(60)), recipe(LABEL, Shuffle(seed=4), rows=20)
     before = sorted(tmp_path.rglob("*"))
-    seen = preview(plan, task, n=3)
+    seen = preview(plan, task)
     assert sorted(tmp_path.rglob("*")) == before
     built = build(plan, task, tmp_path / "out")
-    assert seen.rows == list(read_jsonl(built.folder / "train.jsonl"))[:3]
-    assert seen.steps == built.report.steps
+    assert seen.rows == list(read_jsonl(built.folder / "train.jsonl"))
+    assert seen.report == built.report
 
 
 def test_the_fingerprint_changes_with_what_matters_only(make_task: MakeTask, tmp_path: Path) -> None:
@@ -273,7 +276,7 @@ def test_a_killed_build_leaves_no_half_folder(make_task: MakeTask, tmp_path: Pat
         assert built and all(is_sealed(path, fingerprint=path.name) for path in built)
 
 
-def test_what_a_killed_build_left_is_cleared_away(make_task: MakeTask, tmp_path: Path) -> None:
+def test_files_of_a_killed_build_are_removed(make_task: MakeTask, tmp_path: Path) -> None:
     task, out = make_task(movies=reviews(60)), tmp_path / "out"
     name = recipe_fingerprint(recipe(LABEL), task)
     (out / f".building-{name}").mkdir(parents=True)

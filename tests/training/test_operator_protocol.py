@@ -220,7 +220,7 @@ from trex.training.data.recipe_file import recipe_from_yaml
 task = task_in(Path(sys.argv[1]))(movies=reviews(20))
 plain = """{streams: [{source: movies, steps: [{op: threshold, column: rating}%s]}]}"""
 recipe = recipe_from_yaml(plain % ", {op: repeat, times: 3}")
-print(preview(recipe, task).steps[2].rows)
+print(preview(recipe, task).report.steps[2].rows)
 built = build(recipe, task, Path(sys.argv[1]) / "out")
 print(built.rows, recipe_from_yaml((built.folder / "recipe.yaml").read_text()) == recipe)
 print([line for line in recipe_guide().splitlines() if line.startswith("repeat")])

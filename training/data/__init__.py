@@ -1,1 +1,1 @@
-"""Data recipes: what training sets are made of, and how."""
+"""Data recipes, and the training sets that are built from them."""

@@ -1,4 +1,4 @@
-"""Building: a recipe and a task become a sealed data set, named by a fingerprint of everything that determines it."""
+"""Builds a sealed data set from a recipe and a task. Its name is a fingerprint of everything that determines it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,28 +45,28 @@ REPORT = "report.json"
 
 
 class EmptyDataset(PlanError):
-    """A recipe that leaves no rows. `step` is where they ran out."""
+    """A recipe that leaves no rows. `step` is the step that removed the last ones."""
 
     cause: Cause = "empty"
 
     def __init__(self, step: str, before: int) -> None:
-        super().__init__(f"empty after {step}: none of {before} rows is left; relax it or leave it out")
+        super().__init__(f"empty after {step}: it removed all {before} rows; relax the step or remove it")
         self.step = step
 
 
 class StepCount(BaseModel):
-    """Rows left after one step."""
+    """The number of rows after one step."""
 
     model_config = ConfigDict(frozen=True)
 
-    stream: str = Field(description="The source's name, or 'mix' for what all streams share")
+    stream: str = Field(description="The source's name, or 'mix' for the mix and the common steps")
     where: str = Field(description="The step's place in the recipe, e.g. 'streams[0].steps[1] threshold'")
     op: str
     rows: int
 
 
 class BuildReport(BaseModel):
-    """How a data set was made, and what it holds."""
+    """The steps that made a data set, and its contents."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -89,12 +89,12 @@ class BuiltDataset:
 
     @property
     def steps(self) -> list[str]:
-        """Rows after each step, a line each."""
+        """The number of rows after each step, one line per step."""
         return [f"{step.stream}: {step.op} → {step.rows}" for step in self.report.steps]
 
     @property
     def summary(self) -> str:
-        """The data set in a line."""
+        """The data set in one line."""
         contents = self.report.contents
         sources = ", ".join(f"{name} {count}" for name, count in contents.streams.items())
         answers = f"{contents.distinct_answers} different answers"
@@ -106,7 +106,7 @@ class BuiltDataset:
 
     @classmethod
     def open(cls, folder: Path) -> BuiltDataset:
-        """The data set in a folder. Raises IntegrityError if it is not there whole and unchanged."""
+        """The data set in a folder. Raises IntegrityError if it is missing, incomplete or changed."""
         if not is_sealed(folder, fingerprint=folder.name):
             raise IntegrityError(f"no intact data set in {folder}: build it again from its recipe")
         return cls(folder, folder.name, BuildReport.model_validate(read_json(folder / REPORT)))
@@ -114,18 +114,18 @@ class BuiltDataset:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a recipe would build: the first rows, and the rows after each step."""
+    """The rows of a data set, and the report on them."""
 
     rows: list[Row]
-    steps: list[StepCount]
+    report: BuildReport
 
 
 def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | None = None) -> BuiltDataset:
-    """The recipe's data set, in `out_root/<fingerprint>`: as it is if it lies there, taken over from
-    `reuse_root`, or built; then published in `reuse_root`.
+    """The data set of a recipe, in the folder `out_root/<fingerprint>`.
 
-    Raises PlanError for a recipe that cannot be carried out (EmptyDataset if it leaves no rows), InputError
-    for a fault of the task's files. A folder under that name is always complete.
+    It is reused if that folder or `reuse_root` contains it, else built. Then it is copied to `reuse_root`. A folder
+    of that name is always complete. Raises PlanError for a recipe that cannot be executed (EmptyDataset if it leaves
+    no rows), InputError for an error in the task's files.
     """
     name = recipe_fingerprint(recipe, task)
     folder = out_root / name
@@ -140,14 +140,17 @@ def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | Non
     return BuiltDataset.open(folder)
 
 
-def preview(recipe: DataRecipe, task: Task, n: int = 5) -> Preview:
-    """The first rows of what `build` would make, with the same errors; nothing is written."""
-    rows, steps = _carry_out(recipe, task)
-    return Preview(list(islice(render(rows, task), n)), steps)
+def preview(recipe: DataRecipe, task: Task) -> Preview:
+    """The rows that `build` would write. Raises the same errors; writes nothing."""
+    mixed, steps = _execute(recipe, task)
+    rows = list(render(mixed, task))
+    return Preview(
+        rows, BuildReport(steps=steps, duplicates_dropped=_dropped(steps), contents=describe(rows))
+    )
 
 
 def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
-    """A hash of all that determines the data set: recipe, contents of the sources, prompt, code that acts."""
+    """A hash of everything that determines the data set: recipe, contents of the sources, prompt, source code."""
     sources = sorted({stream.source for stream in recipe.streams})
     steps = [*recipe.steps, *(step for stream in recipe.streams for step in stream.steps)]
     code = [hash_folder(Path(__file__).parent, "**/*.py"), hash_file(Path(inspect.getfile(Prompt)))]
@@ -164,7 +167,7 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """Hold the lock of a folder of data sets. A file system that refuses becomes one clear line."""
+    """Hold the lock of a folder of data sets. Raises TrexError for an error of the file system."""
     try:
         with lock(root / ".lock"):
             yield
@@ -176,16 +179,14 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _write(recipe: DataRecipe, task: Task, folder: Path) -> None:
-    rows, steps = _carry_out(recipe, task)
-    rendered = list(render(rows, task))
-    report = BuildReport(steps=steps, duplicates_dropped=_dropped(steps), contents=describe(rendered))
-    write_jsonl(folder / TRAIN, rendered)
+    built = preview(recipe, task)
+    write_jsonl(folder / TRAIN, built.rows)
     write_atomic(folder / RECIPE, recipe_to_yaml(recipe))
-    write_json(folder / REPORT, report.model_dump(mode="json"))
+    write_json(folder / REPORT, built.report.model_dump(mode="json"))
 
 
-def _carry_out(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount]]:
-    """The mixed rows after every step, and how many there were after each."""
+def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount]]:
+    """The mixed rows after the last step, and the number of rows after each step."""
     counts: list[StepCount] = []
     streams = []
     for place, stream in enumerate(recipe.streams):
@@ -201,12 +202,12 @@ def _carry_out(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount]
         counts += counted
     mixed = mix(streams, [stream.weight for stream in recipe.streams], recipe.rows)
     if len(mixed) == 0:
-        raise _ran_out(counts)
+        raise _empty(counts)
     counts.append(StepCount(stream="mix", where="mix", op="mix", rows=len(mixed)))
     mixed, counted = _run(recipe.steps, mixed, "mix", "")
     counts += counted
     if len(mixed) == 0:
-        raise _ran_out(counts)
+        raise _empty(counts)
     if len(mixed) > MAX_ROWS:
         raise PlanError(
             f"the recipe keeps {len(mixed)} rows, {MAX_ROWS} are allowed: set `rows` or add a sample"
@@ -227,17 +228,17 @@ def _run(steps: Sequence[Step], rows: Dataset, stream: str, prefix: str) -> tupl
     return rows, counts
 
 
-def _ran_out(counts: Sequence[StepCount]) -> EmptyDataset:
-    """Where the last rows went: the first step that leaves none of what the step before it left."""
+def _empty(counts: Sequence[StepCount]) -> EmptyDataset:
+    """The error that names the first step that removed all rows."""
     before = 0
     for step in counts:
         if step.rows == 0 and step.op != "load" and before:
             return EmptyDataset(step.where, before)
         before = step.rows
-    raise AssertionError("rows ran out in no step")
+    raise AssertionError("no step removed the last rows")
 
 
 def _dropped(steps: Sequence[StepCount]) -> int:
-    """Rows that steps dropped as duplicates."""
+    """The number of rows that were dropped as duplicates."""
     dedup = {name for name, operator in operators().items() if operator.removes_duplicates}
     return sum(before.rows - after.rows for before, after in pairwise(steps) if after.op in dedup)

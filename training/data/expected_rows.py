@@ -1,4 +1,4 @@
-"""How many rows a recipe is expected to give, before any source is loaded."""
+"""Estimates the number of rows of a recipe without loading its sources."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .recipe import DataRecipe, Stream
 
 
 class Notes(Protocol):
-    """What is known of the sources."""
+    """Facts about sources."""
 
     def source(self, name: str) -> SourceFacts:
-        """The facts on the source of that name."""
+        """The facts about the source of that name."""
         ...
 
 
 def expected_rows(recipe: DataRecipe, notes: Notes) -> int:
-    """About how many rows a recipe gives; steps are taken as independent."""
+    """The estimated number of rows of a recipe; steps are assumed to be independent."""
     flows = [_stream_flow(stream, notes.source(stream.source)) for stream in recipe.streams]
     rows = [flow.rows for flow in flows]
     if recipe.rows is not None:

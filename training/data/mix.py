@@ -1,4 +1,4 @@
-"""Mixing: several streams of rows become one."""
+"""Mixes several streams of rows into one table."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def mix(streams: Sequence[Dataset], weights: Sequence[float], rows: int | None) -> Dataset:
-    """The streams one after another: whole, or each with its share of `rows` in all, chosen by hash.
+    """The streams concatenated: all rows, or from each stream its share of `rows`, selected by hash.
 
-    Shares follow the Sainte-Laguë method: the more rows, the more for each, so that a larger mix contains a
-    smaller one. A stream with fewer rows than its share gives what it has.
+    Shares follow the Sainte-Laguë method, in which no share shrinks when `rows` grows: a larger mix contains a
+    smaller one. From a stream with fewer rows than its share all rows are used.
     """
     if rows is not None:
         shares = apportion(rows, weights)
@@ -27,7 +27,7 @@ def mix(streams: Sequence[Dataset], weights: Sequence[float], rows: int | None) 
 
 
 def apportion(seats: int, weights: Sequence[float]) -> list[int]:
-    """Whole shares of `seats` in proportion to weights, by Sainte-Laguë's divisors 1, 3, 5, …"""
+    """Integer shares of `seats` in proportion to weights, by Sainte-Laguë's divisors 1, 3, 5, …"""
     shares = [0] * len(weights)
     queue = [(-weight, index) for index, weight in enumerate(weights)]
     heapq.heapify(queue)
@@ -39,7 +39,7 @@ def apportion(seats: int, weights: Sequence[float]) -> list[int]:
 
 
 def _concatenate(streams: Sequence[Dataset]) -> Dataset:
-    """One table: columns are united, and those of different kinds become text."""
+    """One table with all columns. Columns whose types have no common type become text."""
     import pyarrow as pa
 
     tables = [arrow(stream) for stream in streams]
@@ -69,5 +69,5 @@ def _cast(table: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
         return table.column(field.name).cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise PlanError(
-            f"mix: column '{field.name}' differs in kind between streams: rename it in one"
+            f"mix: column '{field.name}' has different types in the streams: rename it in one stream"
         ) from None

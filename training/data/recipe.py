@@ -1,7 +1,7 @@
-"""Data recipes: a declarative list of operators that turns named sources into a training set.
+"""Data recipes: a declarative list of operators that makes a training set from named sources.
 
-A recipe names sources, never paths; what a task does not list cannot be loaded. Recipes are data: they are
-validated, fingerprinted, previewed and cached, and none of them is ever executed as code.
+A recipe contains names of sources, not paths. Only sources that the task lists can be loaded. A recipe is data, not
+code.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Stream(BaseModel):
 
 
 class DataRecipe(BaseModel):
-    """Streams are loaded, mixed, run through common steps, and rendered with the task's prompt.
+    """Loads streams, mixes them, applies the common steps, and renders the rows with the task's prompt.
 
-    With `rows`, the mix takes rows from the streams in proportion to their weights, at most `rows` in all
-    (a stream with fewer rows than its share gives what it has); without, it concatenates them whole.
+    With `rows`, the mix has at most `rows` rows, selected from the streams in proportion to their weights (from a
+    stream with fewer rows than its share all are used). Without it, all rows are concatenated.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

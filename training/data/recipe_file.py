@@ -14,15 +14,15 @@ _BREAKS = ("\x85", "\u2028", "\u2029")
 
 
 def recipe_to_yaml(recipe: DataRecipe) -> str:
-    """The recipe in full, every setting but the empty ones spelled out."""
+    """The recipe as YAML with all settings, defaults included; values that are None are left out."""
     fields = recipe.model_dump(mode="json", exclude_none=True)
-    # PyYAML writes these line breaks plainly and reads them back as spaces, unless all Unicode is escaped.
+    # PyYAML reads these line breaks back as spaces unless all Unicode is escaped.
     readable = not any(mark in canonical_json(fields) for mark in _BREAKS)
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=readable, width=100)
 
 
 def recipe_from_yaml(text: str) -> DataRecipe:
-    """Read a recipe. Raises PlanError with the line, or the field, that is wrong."""
+    """Read a recipe. Raises PlanError with the invalid line or field."""
     if len(text) > MAX_CHARACTERS:
         raise PlanError(f"recipe: longer than {MAX_CHARACTERS} characters")
     try:

@@ -1,4 +1,4 @@
-"""The last step of every recipe: rows become conversations, and are counted."""
+"""The last step of every recipe: renders rows as conversations and counts them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Lengths(BaseModel):
 
 
 class Contents(BaseModel):
-    """What a rendered data set consists of."""
+    """Counts of a rendered data set."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,9 +46,9 @@ class Contents(BaseModel):
 
 
 def render(rows: Dataset, task: Task) -> Iterator[Row]:
-    """Rows as TRL's conversational prompt/completion rows, with their columns and the name of their stream.
+    """Rows in TRL's conversational prompt/completion format, with their columns and the name of their stream.
 
-    Raises PlanError for rows that lack a column of the task's prompt, or whose answer is empty.
+    Raises PlanError for rows without a column that the task's prompt needs, and for rows with an empty answer.
     """
     _require_columns(rows, task)
     for batch in arrow(rows).to_batches(max_chunksize=10_000):
@@ -58,7 +58,7 @@ def render(rows: Dataset, task: Task) -> Iterator[Row]:
 
 
 def describe(rows: Sequence[Row]) -> Contents:
-    """Count what rendered rows hold; at least one row."""
+    """Count the contents of rendered rows. At least one row is required."""
     answers = Counter(answer(row) for row in rows)
     conversations = [tuple(turn["content"] for turn in [*row["prompt"], *row["completion"]]) for row in rows]
     words = sorted(sum(len(turn.split()) for turn in turns) for turns in conversations)
@@ -113,14 +113,14 @@ def _require_columns(rows: Dataset, task: Task) -> None:
 
 
 def _advice(task: Task, name: str, names: Sequence[str], fault: Fault) -> str:
-    """What to do about a column the prompt needs; an answer can be made from a rating."""
+    """How to correct a missing column that the prompt needs. An answer can be made from a rating."""
     if name == task.answer_column and task.rating_column in names:
         return remedy("label missing", column=name, rating=task.rating_column)
     return remedy(fault, column=name)
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it."""
+    """The value in a form that JSON can represent."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""Rows as operators see them: columns are read and rows are chosen here, by content and not by order.
+"""Functions on tables of rows: read columns, and select rows by a hash of their content.
 
-A row carries, beside its own columns, the hash of its content and the name of its stream.
+Besides its own columns a row has the hash of its content and the name of its stream.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Scalar: TypeAlias = str | int | float | bool
 
 RESERVED = "__"
-"""Columns that begin with this are the builder's own."""
+"""Prefix of the columns that the builder adds."""
 
 KEY = f"{RESERVED}key"
 """The hash of a row's content."""
@@ -30,45 +30,45 @@ STREAM = f"{RESERVED}stream"
 
 
 def choose(rows: Dataset, n: int, salt: str) -> Dataset:
-    """At most `n` rows in their order, those of lowest salted hash: a larger n extends a smaller one."""
+    """At most `n` rows in their order, those with the lowest salted hash: a larger n adds rows to a smaller one."""
     if len(rows) <= n:
         return rows
     return take(rows, sorted(lowest(range(len(rows)), ranks(rows, salt), n)))
 
 
 def require(rows: Dataset, name: str) -> None:
-    """Raise PlanError for a column that the rows lack, with those they have."""
+    """Raise PlanError for a missing column; the message lists the existing ones."""
     if name not in rows.column_names:
         raise PlanError(f"no column '{name}'; the rows have: {', '.join(visible(rows.column_names))}")
 
 
 def visible(names: Sequence[str]) -> list[str]:
-    """The columns that are not the builder's own."""
+    """The columns that were not added by the builder."""
     return [name for name in names if not name.startswith(RESERVED)]
 
 
 def column(rows: Dataset, name: str) -> list[Any]:
-    """A column's values. Raises PlanError if there is no such column."""
+    """The values of a column. Raises PlanError for a missing column."""
     require(rows, name)
     values: list[Any] = arrow(rows).column(name).to_pylist()
     return values
 
 
 def numbers(rows: Dataset, name: str) -> list[float | None]:
-    """A numeric column's values; what is not finite counts as missing. Raises PlanError for other columns."""
+    """The values of a numeric column; non-finite values become None. Raises PlanError for other columns."""
     values = column(rows, name)
     for value in values:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise PlanError(f"column '{name}' holds values like {_short(value)}, not numbers")
+            raise PlanError(f"column '{name}' contains values like {_short(value)}, not numbers")
     return [value if value is not None and math.isfinite(value) else None for value in values]
 
 
 def texts(rows: Dataset, name: str) -> list[str | None]:
-    """A text column's values. Raises PlanError for other columns."""
+    """The values of a text column. Raises PlanError for other columns."""
     values = column(rows, name)
     for value in values:
         if value is not None and not isinstance(value, str):
-            raise PlanError(f"column '{name}' holds values like {_short(value)}, not text")
+            raise PlanError(f"column '{name}' contains values like {_short(value)}, not text")
     return values
 
 
@@ -84,7 +84,7 @@ def with_column(rows: Dataset, name: str, values: Sequence[Scalar]) -> Dataset:
 
 
 def take(rows: Dataset, indices: Sequence[int]) -> Dataset:
-    """The rows at these places, as a table of their own: `Dataset.select` leaves a slow indirection."""
+    """The rows at these indices, as a new table: `Dataset.select` would add a slow indirection."""
     import pyarrow as pa
 
     return as_dataset(arrow(rows).take(pa.array(indices, type=pa.int64())))

@@ -1,7 +1,7 @@
-"""Sources: what a recipe may load, by name; everything else is denied.
+"""Sources: the data that a recipe may load, by name. Everything else is rejected.
 
-A row carries, beside its own columns, the hash of its content: every choice among rows goes by that hash, so
-that neither a file's order nor the number of processes matters.
+Besides its own columns a row has the hash of its content. Rows are selected by that hash, so that the selection
+depends neither on the order of a file nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class HubReference:
 
     @classmethod
     def parse(cls, path: str) -> HubReference:
-        """Raises ValueError for another spelling."""
+        """Parse a reference. Raises ValueError if it does not have this form."""
         found = re.fullmatch(
             r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.-]+))?", path
         )
@@ -58,7 +58,7 @@ def find_source(task: Task, name: str) -> Source:
 
 
 def content_hash(task: Task, name: str) -> str:
-    """What the source's content is known by: equal content, equal hash. Raises like `load`."""
+    """A hash of the source's content. Raises like `load`."""
     source = find_source(task, name)
     if not source.path.startswith(HUB):
         path = _allowed_file(task, source)
@@ -86,9 +86,9 @@ def load(task: Task, name: str) -> Dataset:
 
 
 def check_sources(task: Task) -> None:
-    """Refuse a task of whose files no data set could be made, before anything is written. Raises InputError.
+    """Raise InputError for a task from whose files no data set can be built, before anything is written.
 
-    Sources on the hub are left to `load`.
+    Sources on the hub are checked by `load`.
     """
     found: dict[str, list[str]] = {}
     for source in task.sources:
@@ -119,7 +119,7 @@ def _table(task: Task, source: Source) -> pa.Table:
 
 
 def row_key(row: dict[str, Any]) -> str:
-    """A hash of a row's columns, whatever their order; columns without a value do not count."""
+    """A hash of a row's columns that does not depend on their order. Columns without a value are ignored."""
     present = {column: value for column, value in row.items() if value is not None}
     text = json.dumps(present, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -151,7 +151,7 @@ def _allowed_file(task: Task, source: Source) -> Path:
 
 
 def _is_same(path: Path, sealed: Path) -> bool:
-    """The same file or the same bytes; a file of another size is not opened."""
+    """Whether both are the same file or have the same bytes. A file of another size is not opened."""
     if path.samefile(sealed):
         return True
     return path.stat().st_size == sealed.stat().st_size and hash_file(path) == hash_file(sealed)
@@ -172,7 +172,7 @@ def _file_table(source: Source, path: Path) -> pa.Table:
 
 
 def _read_jsonl(path: Path) -> pa.Table:
-    """Columns are the union of the rows' keys. Read by line, so that an error can name its line."""
+    """The columns are the union of the rows' keys. Reads line by line, so that an error can name the line."""
     import pyarrow as pa
 
     rows = list(_json_rows(path))
@@ -209,9 +209,9 @@ def _array(column: str, values: list[Any]) -> pa.Array:
 
 
 def _read_csv(path: Path) -> pa.Table:
-    """Numbers become numbers; all else, dates and 'true' and 'NA' too, stays the text that it is.
+    """Columns of numbers become numeric; all others stay text, dates, 'true' and 'NA' included.
 
-    Read as one block, so that a column's type is that of all its values.
+    The file is read as one block, so that the type of a column is determined by all its values.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -247,11 +247,11 @@ def _hub_reference(source: Source) -> HubReference:
 
 
 def _hub_table(source: Source) -> pa.Table:
-    """From the hub, cached under TREX_HOME; code of a data set is never run."""
+    """A table from the hub, cached in TREX_HOME. Code of a data set is never executed."""
     import datasets
 
     reference = _hub_reference(source)
-    if Path(reference.name).exists():  # `datasets` would take it for the data set
+    if Path(reference.name).exists():  # `datasets` would load it instead
         raise InputError(
             f"source '{source.name}': {reference.name} is a file or folder here, not on the hub: give its path"
         )

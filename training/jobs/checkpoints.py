@@ -1,6 +1,6 @@
-"""Checkpoints of a trial: sealed folders, so that one that is used is whole.
+"""Checkpoints of a trial: sealed folders, so that only a complete checkpoint is used.
 
-A checkpoint that lost its optimiser or random state would resume without complaint and give other weights.
+Without its optimiser or random state a checkpoint could be resumed without an error, but with different weights.
 """
 
 from __future__ import annotations
@@ -16,34 +16,28 @@ _NAME = re.compile(r"checkpoint-(\d+)$")
 
 
 def checkpoint_folder(trial: Path, step: int) -> Path:
-    """Where the checkpoint of that step lies."""
+    """The folder of the checkpoint of that step."""
     return trial / f"checkpoint-{step}"
 
 
 def newest_sealed(trial: Path, at_most: int) -> int | None:
-    """The step of the newest sealed checkpoint not beyond `at_most`; None: start from the beginning."""
+    """The step of the newest sealed checkpoint up to step `at_most`; None if there is no such checkpoint."""
     steps = sorted((step for step, _ in _all(trial) if step <= at_most), reverse=True)
     return next((step for step in steps if is_sealed(checkpoint_folder(trial, step))), None)
 
 
 def remove_unsealed(trial: Path) -> None:
-    """Delete what a killed worker left half-written."""
+    """Delete incomplete checkpoints of a killed worker."""
     for _, checkpoint in _all(trial):
         if not is_sealed(checkpoint):
             shutil.rmtree(checkpoint)
 
 
-def remove_before(trial: Path, step: int) -> None:
-    """Delete the checkpoints older than that step."""
-    for older, checkpoint in _all(trial):
-        if older < step:
+def remove_before(trial: Path, step: float) -> None:
+    """Delete the checkpoints of earlier steps; with `inf` all of them."""
+    for earlier, checkpoint in _all(trial):
+        if earlier < step:
             remove(checkpoint)
-
-
-def remove_all(trial: Path) -> None:
-    """Delete every checkpoint."""
-    for _, checkpoint in _all(trial):
-        remove(checkpoint)
 
 
 def _all(trial: Path) -> Iterator[tuple[int, Path]]:

@@ -1,31 +1,32 @@
 """Results of jobs: in the run's own trial folders, and in a store shared between runs. Every launcher uses it.
 
 The shared store holds a sealed folder `<trial id>/step-<n>/{adapter/, result.json}` for every finished rung. The key is
-the step, not the rung's number, because runs cut one schedule into different rungs. Checkpoints are not kept: a trial
-that goes on from a reused rung is trained from its first step, which gives the same weights.
+the step, not the rung's number, because runs divide one schedule into different rungs. Checkpoints are not stored: a
+trial that continues after a reused rung is trained from its first step, which gives the same weights.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
 from ...files import lock, try_lock, write_atomic
 from ...sealed_folder import create, is_sealed
-from .checkpoints import remove_all
+from .checkpoints import remove_before
 from .job import Job, JobFailed, JobResult
 from .trial_folder import TrialFolder
 from .worker_session import point_to_adapter
 
 
 class JobStore:
-    """Results of jobs. `reuse` is the folder of the store shared between runs; None keeps to this run."""
+    """Results of jobs. `reuse` is the folder of the store shared between runs; None: no shared store."""
 
     def __init__(self, reuse: Path | None = None) -> None:
         self._reuse = reuse
 
     def result(self, job: Job) -> JobResult | None:
-        """The result in the job's own folder, if there is one. Raises JobFailed for a lasting failure."""
+        """The result in the job's own folder; None without one. Raises JobFailed for a lasting failure."""
         folder = TrialFolder(job.folder)
         result = folder.read_result(job)
         if result is not None:
@@ -36,7 +37,7 @@ class JobStore:
         return None
 
     def publish(self, job: Job, result: JobResult) -> None:
-        """Put a finished rung into the shared store, unless it is there already."""
+        """Copy a finished rung to the shared store, unless the store contains it already."""
         place = self._place(job)
         if place is None or result.reused:
             return
@@ -50,9 +51,9 @@ class JobStore:
                 create(place, fill, trial=job.trial.id)
 
     def take(self, job: Job) -> JobResult | None:
-        """Copy a rung from the shared store into the job's folder.
+        """Copy a rung from the shared store to the job's folder.
 
-        None if it is not there, if it is damaged, or if a worker is busy in the job's folder.
+        None if the store does not contain it, if it is damaged, or if a worker uses the job's folder.
         """
         place = self._place(job)
         if place is None or not is_sealed(place, trial=job.trial.id):
@@ -76,7 +77,7 @@ class JobStore:
 
         A pruned rung that is submitted again is taken from the shared store, or trained again.
         """
-        remove_all(folder)
+        remove_before(folder, math.inf)
         if keep_adapter:
             return
         (folder / "adapter").unlink(missing_ok=True)
