@@ -10,7 +10,7 @@ from support.chat import FakeChat
 from trex.errors import InputError
 from trex.evaluation.splits import search_items
 from trex.evaluation.task import Task
-from trex.ftbench import commands
+from trex.ftbench import bench_commands
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.cli import commands as cli
 from trex.graph.llm.model_settings import ModelSettings
@@ -94,8 +94,8 @@ def test_seeds_of_a_benchmark_do_not_learn_from_one_another(
         return []
 
     monkeypatch.setattr("trex.ftbench.runner.entries", entries)
-    monkeypatch.setattr("trex.ftbench.commands._show", lambda rows: None)
-    CliRunner().invoke(commands.app, ["run", "sentiment", "--out", str(tmp_path), *words])
+    monkeypatch.setattr("trex.ftbench.bench_commands._show", lambda rows: None)
+    CliRunner().invoke(bench_commands.app, ["run", "sentiment", "--out", str(tmp_path), *words])
     assert [settings["reuse"] for settings in asked] == [reuse]
 
 

@@ -106,7 +106,7 @@ def _module(imported: str, known: dict[str, Path]) -> str:
 
 SAME_STEM = {"__init__", "protocol"}
 """The same thing at another level."""
-TASK_AND_METRIC = {"commands", "csbench", "molecules", "openfindata", "sst2", "tomg"}
+TASK_AND_METRIC = {"csbench", "molecules", "openfindata", "sst2", "tomg"}
 """A task of the benchmark and the metric that scores it."""
 
 
