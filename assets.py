@@ -108,7 +108,7 @@ def status() -> list[AssetStatus]:
 
 
 def _silent(line: str) -> None:
-    """A report nobody reads."""
+    """A report that is discarded."""
 
 
 def _ready(asset: Asset, report: Report, thorough: bool = False) -> Path:
@@ -200,8 +200,8 @@ def _writable_home() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mend = "set TREX_HOME to a folder you can write, with space"
-        raise InputError(f"cannot write to {home()} ({error}): {mend}") from error
+        advice = "set TREX_HOME to a folder you can write, with space"
+        raise InputError(f"cannot write to {home()} ({error}): {advice}") from error
 
 
 def _build_model(archive: Path, folder: Path, report: Report) -> None:
@@ -217,8 +217,8 @@ def _build_model(archive: Path, folder: Path, report: Report) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-        mend = "free 2 GB of memory and try again"
-        raise TrexError(f"the embedded model could not be converted ({reason}): {mend}")
+        advice = "free 2 GB of memory and try again"
+        raise TrexError(f"the embedded model could not be converted ({reason}): {advice}")
 
 
 def convert_gguf(source: Path, folder: Path) -> None:

@@ -3,7 +3,7 @@
 The winner and the base model answer the same small, hand-written items, none of them from the task: questions of
 general knowledge, by the likelihood of four choices, and requests of which half should be refused. On the task's own
 items the form of the answers is compared: whether they are empty, and whether they come to an end. A check is broken
-if the winner is worse beyond noise. A broken check disqualifies nobody; it is reported beside the score.
+if the winner is worse beyond noise. A failed check does not disqualify a model; it is reported beside the score.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def run(
     `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `researcher` names another
     Researcher than these two. `memory` and `diagnosis` switch off what plans know of the tree, and what is read from
     failures.
-    `approve` is asked about every plan; `follow` is told of every event. Raises InputError for bad input,
+    `approve` is called with every plan, `follow` with every event. Raises InputError for bad input,
     TrexError if the run fails; after an interruption `resume` goes on.
     """
     prepared = prepare_run(
@@ -225,7 +225,7 @@ def prepare_run(
     announce: Callable[[Task, Settings], None] | None = None,
     **asked: object,
 ) -> PreparedRun:
-    """Settle a new run and make its directory; `announce` is told before anything is written.
+    """Settle a new run and make its directory; `announce` is called before anything is written.
 
     `asked` are fields of `Settings`. Raises InputError.
     """

@@ -24,7 +24,7 @@ from .state import RungTask, RunInput, RunState
 
 Graph = CompiledStateGraph[RunState, None, RunInput, RunState]
 
-# Which agent thinks inside which nodes, when there is a chat model: for whoever looks into the graph.
+# The agent that each node runs when there is a chat model: LangGraph Studio draws it inside the node.
 AGENTS: dict[str, Any] = {
     "analyze": RESEARCHER,
     "research": RESEARCHER,
@@ -44,7 +44,7 @@ def build_graph(nodes: Nodes | None = None, checkpointer: BaseCheckpointSaver[st
     graph.add_node("research", do.research)  # Researcher: notes with sources, candidate data sets looked at
     graph.add_node("select", do.select)  # search policy: the experiment to refine
     graph.add_node("plan", do.plan)  # Researcher: memory → direction → one experiment plan
-    graph.add_node("approve", do.approve, destinations=("plan", "prepare"))  # a person, if asked for
+    graph.add_node("approve", do.approve, destinations=("plan", "prepare"))  # a reviewer, if switched on
     graph.add_node("prepare", do.prepare)  # Executor: data set, contamination gate, preflight, repairs
     graph.add_node("run_rung", do.run_rung, input_schema=RungTask)  # Executor: train one rung, evaluate
     graph.add_node("promote", do.promote)  # the better trials go on, the others end here

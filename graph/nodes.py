@@ -1,7 +1,7 @@
 """The nodes of the graph. Each reads the state, calls one thing with a name, and returns an update.
 
 Nodes run at least once: after a crash a node starts again from its top and finds what it had finished in the run
-directory. Nothing a node calls does the same work twice.
+directory. Nothing that a node calls repeats finished work.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Nodes:
         return {"ending": conclude.reason_to_end(runtime, self._tree(state)) or ""}
 
     def go_on(self, state: RunState) -> Literal["select", "finish"]:
-        """Another round, while rounds and budget allow it and nobody has asked for the end.
+        """Another round while rounds and budget allow it, unless a stop was requested.
 
         Routes need no runtime: a server asks them when a person changes the state of a thread.
         """
@@ -140,7 +140,7 @@ class Nodes:
     def approve(self, state: RunState) -> Command[Literal["plan", "prepare"]]:
         """A person accepts, edits or rejects the plan, unless one has asked for the end at once."""
         control = Control(Path(state["settings"]["directory"]))
-        # Whoever steps through the graph can also come here where nobody was to be asked.
+        # A user who steps through the graph can also reach this node where approval is off.
         if not state["settings"]["approve"] or control.stops_now():
             return Command(goto="prepare")
         experiment = Experiment.model_validate(state["tree"][state["current"]])
@@ -159,7 +159,7 @@ class Nodes:
             # Never the same words twice: the same question to a Researcher has the same answer.
             hint = review.hint.strip() or f"another plan ({number} turned down)"
             control.hint(hint, "rejection", f"{number}: {experiment.id}, {plan.hypothesis}"[:500])
-            # What a rejected plan was told beside is told to its successor too.
+            # Other hints for a rejected plan are given to the next one too.
             return Command(
                 goto="plan", update={"hint": hint, "rejections": number, "problem": "", "revisions": 0}
             )

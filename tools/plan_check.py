@@ -28,7 +28,7 @@ from .preview import RecipeArgument
 from .untrusted import quoted
 
 ALIKE = 1.25
-"""Two values of a setting whose ratio is smaller can't be told apart by a noisy score."""
+"""Two values of a setting whose ratio is smaller cannot be distinguished by a noisy score."""
 
 _NEAR = 0.02  # of settings that lie in [0, 1] and may be zero: their difference counts, not their ratio
 

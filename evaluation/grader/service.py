@@ -110,11 +110,11 @@ class GraderService:
         found = knowledge_and_refusal(self._engine, winner)
         if self._task.choices:
             return found
-        said = [
+        predictions = [
             read_predictions(self._run_dir, self._evaluated(adapter, "search", self._items["search"], "auto"))
             for adapter in (None, winner)
         ]
-        return [*found, *form(*said)]
+        return [*found, *form(*predictions)]
 
     def _baseline(self, items: list[Item]) -> Evaluation:
         """The base model, scored in the way that gives it the higher score; both scores are in `secondary`."""

@@ -202,10 +202,10 @@ def verdict(answer: str) -> bool | None:
         return text.strip(" .'\"*()") == "t"
     for words in (_VERDICTS, _WEAK_VERDICTS):
         names = "|".join(sorted(words, key=len, reverse=True))
-        said = rf"{_NEGATION}(?<![a-zà-ÿ])(?P<word>{names})(?![a-zà-ÿ])"
+        named = rf"{_NEGATION}(?<![a-zà-ÿ])(?P<word>{names})(?![a-zà-ÿ])"
         link = r"(?:(?:is|ist|est|are)(?![a-z])\s*|是|为|[\s*:'\"“(])*"
-        concluded = [*re.finditer(rf"(?:{STATED}|{_CONCLUSION}){link}{said}", text)]
-        found = concluded[-1] if concluded else re.search(said, text)
+        concluded = [*re.finditer(rf"(?:{STATED}|{_CONCLUSION}){link}{named}", text)]
+        found = concluded[-1] if concluded else re.search(named, text)
         if found:
             return words[found["word"]] is not bool(found["no"])
     return None

@@ -78,10 +78,10 @@ def gold_label(item: Item) -> int:
 
 def upstream_label(answer: str) -> int | None:
     """The label an answer is, word or digit; None if it is more or something else."""
-    said = answer.strip()
-    if said in WORDS:
-        return WORDS.index(said)
-    return int(said) if said in ("0", "1") else None
+    stripped = answer.strip()
+    if stripped in WORDS:
+        return WORDS.index(stripped)
+    return int(stripped) if stripped in ("0", "1") else None
 
 
 def label(answer: str) -> int | None:

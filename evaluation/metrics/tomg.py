@@ -25,7 +25,7 @@ molecule is none makes upstream crash at the first valid answer; here it scores 
   officially has a lower LogP than `CCO`.
 * The benzene column may be called `benzene_ring`, as in OpenCompass's port
   (`opencompass/datasets/s2_tomg_bench.py` at a5acc4b).
-* Rows that nobody can satisfy are left out of the score, and `unsatisfiable` says how many were seen. They ask
+* Rows that no molecule can satisfy are left out of the score; `unsatisfiable` counts them. They ask
   for fewer hydroxyls than carboxyls (the pattern of the first counts the second, too), or for one or two
   disulfides and no sulfide (a chain of sulfur has one bond less than it has atoms; only a ring, of three or
   more, has as many), or they take a group from a molecule that has none.

@@ -43,9 +43,9 @@ def final(answer: str) -> str:
 def option(answer: str, letters: str, texts: Mapping[str, str] | None = None) -> str:
     """The letter an answer settles on, one of `letters` (capitals); '' if none. `texts` are the options' own."""
     text = final(answer)
-    said = [letter for letter, content in (texts or {}).items() if _same(content, text)]
-    if len(said) == 1 and said[0] in letters and text.upper() not in {*letters}:
-        return said[0]
+    matching = [letter for letter, content in (texts or {}).items() if _same(content, text)]
+    if len(matching) == 1 and matching[0] in letters and text.upper() not in {*letters}:
+        return matching[0]
     for opening in (_OPENING.match(text), _SMALL_OPENING.match(text)):
         if opening and opening[1].upper() in letters and not _ARTICLE.match(text, opening.start(1)):
             return opening[1].upper()

@@ -17,7 +17,7 @@ A query (made up here, `dialogs` cut short):
 Our unit is the step: a row is a query with `query` (its index) and `step` (which assistant turn, from 0), and tools
 with their entry in toolmeta.json. The model sees the history that people wrote up to there, no image, and writes
 one step in the ReAct format; no tool is run. This is GTA's step-by-step mode, 'every_with_gt': its end-to-end mode
-needs a tool server and images. At the last step it is told to answer, as there.
+needs a tool server and images. At the last step it is asked to answer, as there.
 
     gold of step 0: 'Action: OCR\\nAction Input: {"image": "image/menu.jpg"}'
     gold of the last: 'Final Answer: Two soups cost 13.'
@@ -90,11 +90,13 @@ def assistant_turns(query: Row) -> list[Row]:
 def turn(row: Row) -> GoldTurn:
     """The prompt of a step, and the gold step as a reply."""
     turns = assistant_turns(row)
-    place = [index for index, said in enumerate(row["dialogs"]) if said["role"] == "assistant"][row["step"]]
+    place = [index for index, content in enumerate(row["dialogs"]) if content["role"] == "assistant"][
+        row["step"]
+    ]
     parts = [
         "Tools:\n" + "\n".join(map(tool_line, row["tools"])),
         *(["Files: " + ", ".join(file["path"] for file in row["files"])] if row["files"] else []),
-        *(said for part in row["dialogs"][:place] if (said := as_text(part))),
+        *(content for part in row["dialogs"][:place] if (content := as_text(part))),
         *([ANSWER_NOW] if row["step"] == len(turns) - 1 else []),
     ]
     return GoldTurn("\n\n".join(parts), gold_reply(turns[row["step"]], row["gt_answer"]))

@@ -84,7 +84,7 @@ Conditions: {conditions}"""
 
 
 class Families:
-    """Reactions that must not be told apart: equal in one of their keys, or linked through others."""
+    """Reactions that count as the same: equal in one of their keys, or linked through others."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._parent: dict[Hashable, Hashable] = {}

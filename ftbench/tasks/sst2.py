@@ -49,12 +49,12 @@ def read() -> Iterator[Record]:
     held = [Record("test", row, sentence(row)) for row in HOME.rows("validation", config=CONFIG)]
     rest: list[Record] = []
     for row in HOME.rows("train", config=CONFIG):
-        said = sentence(row)
-        long = len(said.split()) >= DEV_WORDS
-        if long and position(said, "sst2 dev") < DEV_SHARE:
-            held.append(Record("dev", row, said))
+        snippet = sentence(row)
+        long = len(snippet.split()) >= DEV_WORDS
+        if long and position(snippet, "sst2 dev") < DEV_SHARE:
+            held.append(Record("dev", row, snippet))
         else:
-            rest.append(Record("train", row, said))
+            rest.append(Record("train", row, snippet))
     yield from held
     wholes = {record.group for record in held}
     parts = {phrase for whole in wholes for phrase in phrases(whole)}

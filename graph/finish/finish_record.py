@@ -1,4 +1,4 @@
-"""finish.json: how a run ended, what it chose, and what the sealed test split said."""
+"""finish.json: how a run ended, the winner, and its score on the sealed test split."""
 
 from __future__ import annotations
 

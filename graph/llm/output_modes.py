@@ -51,7 +51,7 @@ class Mode(Protocol):
 
 @dataclass(frozen=True)
 class ToolCallMode:
-    """The answer is given by a tool call. `forced`: the server is told that a tool must be called."""
+    """The answer is given by a tool call. `forced`: the request says that a tool must be called."""
 
     name: str
     forced: bool

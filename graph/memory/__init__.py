@@ -1,1 +1,1 @@
-"""Memory: what a Researcher is told of earlier experiments and earlier runs."""
+"""Memory: what a Researcher sees of earlier experiments and earlier runs."""

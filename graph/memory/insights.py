@@ -114,11 +114,11 @@ def _merged(tree: Tree) -> list[_Claimed]:
             if experiment.id not in known.by:
                 known.by.append(experiment.id)
     kept: dict[tuple[str, str], list[tuple[frozenset[str], _Claimed]]] = defaultdict(list)
-    for (direction, expects, said), claimed in list(same.items())[-CLAIMS_COMPARED:]:
+    for (direction, expects, text), claimed in list(same.items())[-CLAIMS_COMPARED:]:
         group = kept[direction, expects]
-        twin = next((old for known, old in group if resemblance(known, said) >= ALIKE), None)
+        twin = next((old for known, old in group if resemblance(known, text) >= ALIKE), None)
         if twin is None:
-            group.append((said, claimed))
+            group.append((text, claimed))
         else:
             twin.by += [each for each in claimed.by if each not in twin.by]
     return [claimed for group in kept.values() for _, claimed in group]

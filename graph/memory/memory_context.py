@@ -1,4 +1,4 @@
-"""The memory context of a node: what the Researcher is told before it plans the next experiment.
+"""The memory context of a node: what the Researcher sees before it plans the next experiment.
 
 For the node v to refine it brings together P(v), the path from the root; S(v), its siblings; its children, so
 that nothing is tried twice; C(T), the key nodes of the whole tree; and insights, of this tree and of earlier runs on
@@ -122,10 +122,10 @@ _GAP = "\n\n"
 def _sections(context: MemoryContext) -> list[_Section]:
     tree = context.tree
     node, above, below = context.node, context.path[-2::-1], context.children[::-1]
-    portrait, outcomes, beside = _portrait(tree, node), _direction_lines(tree), context.siblings[::-1]
+    description, outcomes, beside = _description(tree, node), _direction_lines(tree), context.siblings[::-1]
     keys, own, earlier_insights = context.key_nodes, context.insights, context.earlier_insights
     return [
-        _Section("To refine", portrait, len(portrait), 0.5),
+        _Section("To refine", description, len(description), 0.5),
         _Section("Path from the root", _lines(tree, above), len(above), 0.4, oldest_first=True),
         _Section("Already tried from here", _lines(tree, below), len(below), 0.4),
         _Section("Key experiments of the whole tree", _key_lines(tree, keys), len(keys), 0.5),
@@ -165,7 +165,7 @@ def _left_out(count: int) -> str:
     return f"\n({count} more left out)"
 
 
-def _portrait(tree: Tree, experiment: Experiment) -> list[str]:
+def _description(tree: Tree, experiment: Experiment) -> list[str]:
     """The node itself: its line, then what its diagnosis found."""
     lines = [_line(tree, experiment)]
     seen = tree.statistics[experiment.id]

@@ -125,8 +125,8 @@ def _calls(calls: RoundCalls) -> Iterator[str]:
     if left_out:
         yield f"- ({left_out} earlier calls are in `calls.jsonl`)"
     for view in shown:
-        said = view.text if view.call.status == "answered" else f"no answer. {view.text}"
-        yield f"- {view.call.role}, {escape(view.call.purpose)}: {_short(said)}"
+        text = view.text if view.call.status == "answered" else f"no answer. {view.text}"
+        yield f"- {view.call.role}, {escape(view.call.purpose)}: {_short(text)}"
         for tool in view.tools:
             yield f"  - {escape(tool.name)} {_short(tool.arguments)} → {_short(tool.result) or 'nothing'}"
         if view.problem:
@@ -169,8 +169,8 @@ def _trial(trial: TrialRecord, best: str | None) -> str:
     score = interval(Interval.of(trial.evaluation.score)) if trial.evaluation else "–"
     loss = "–" if trial.train_loss is None else f"{trial.train_loss:.3f}"
     spent = duration(trial.load_seconds + trial.train_seconds + trial.eval_seconds)
-    said = [trial.status, "reused" if trial.reused else "", trial.message, *trial.repairs]
-    status = escape("; ".join(part for part in said if part))
+    notes = [trial.status, "reused" if trial.reused else "", trial.message, *trial.repairs]
+    status = escape("; ".join(note for note in notes if note))
     star = " ★" if trial.id and trial.id == best else ""
     cells = [
         f"{trial.index}{star}",

@@ -66,13 +66,13 @@ class Control:
         Raises InputError for an empty or overlong one.
         """
         try:
-            said = Hint(text=" ".join(text.split()), origin=origin, about=about, time=time.time())
+            new_hint = Hint(text=" ".join(text.split()), origin=origin, about=about, time=time.time())
         except ValidationError as error:
             raise InputError(f"invalid hint: {explain(error)}") from error
         with lock(self._run / f".{HINTS}.lock"):
-            known = [hint.model_copy(update={"time": said.time}) for hint in self.hints()]
-            if origin == "hint" or said not in known:
-                append_line(self._run / HINTS, said.model_dump_json())
+            known = [hint.model_copy(update={"time": new_hint.time}) for hint in self.hints()]
+            if origin == "hint" or new_hint not in known:
+                append_line(self._run / HINTS, new_hint.model_dump_json())
 
     def hints(self) -> list[Hint]:
         """Every hint, in the order in which they were given; a line torn by a crash is left out."""

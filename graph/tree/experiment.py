@@ -159,7 +159,7 @@ class Diagnosis(BaseModel):
     )
     symptoms: list[Symptom] = Field(
         default_factory=list,
-        description="What ails the node, in words that the next plan's directions answer to",
+        description="Symptoms, in the fixed vocabulary that the directions of the next plan refer to",
     )
     fixed: int = Field(default=0, description="Items the parent got wrong and this one right")
     regressed: int = 0

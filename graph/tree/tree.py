@@ -240,7 +240,7 @@ class Tree:
         """What a node's direction is measured against: its parent; for a child of the root, `first_plan`.
 
         Training at all gains over the untrained root, which says nothing of a direction. `None` where nothing
-        can be said: for the root, for `first_plan` itself, and for children of the root while there is none.
+        can be computed: for the root, for `first_plan` itself, and for children of the root while there is none.
         """
         parent = self.parent(node)
         if parent is None or parent.id != self.root.id:

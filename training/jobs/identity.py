@@ -99,7 +99,7 @@ def _outermost(module: str) -> str:
 def _package_hash(name: str) -> str:
     file = sys.modules[name].__file__
     if file is None:
-        raise TrexError(f"the package {name} has no file, so that its trials cannot be told apart")
+        raise TrexError(f"the package {name} has no file, so its trials cannot be identified")
     path = Path(file)
     return hash_folder(path.parent, "**/*.py") if path.name == "__init__.py" else hash_file(path)
 
@@ -108,7 +108,7 @@ def _package_hash(name: str) -> str:
 def _cpu_flags() -> frozenset[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux: kernels are told apart by the machine's name alone
+    except OSError:  # not Linux: kernels are distinguished by the machine's name alone
         return frozenset()
     flags = next(
         (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), []

@@ -60,7 +60,7 @@ class Launcher(Protocol):
         ...
 
     def cancel(self, job: Job) -> None:
-        """Stop the job, whoever started it, and return when it has ended; its checkpoints stay.
+        """Stop the job, also one started by another process, and return when it has ended; its checkpoints stay.
 
         Why it is stopped is in the folder's cause.json. A job that has ended already is left alone.
         """

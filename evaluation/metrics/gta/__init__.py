@@ -1,4 +1,4 @@
-"""GTA: does a model call the right tool with the right arguments, and answer rightly from what the tools said?
+"""GTA: does a model call the right tool with the right arguments, and give the right answer from the tools' results?
 
     `tool_use`   the metric: figures, values and sums of counts
     `tallies`    what one query or one step adds to the counts, officially and corrected

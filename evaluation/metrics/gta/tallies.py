@@ -64,22 +64,22 @@ def official_tally(gold: GoldSteps, prediction: Any, similarity: Similarity) -> 
 
 def _official_hits(ours: Any, gold: dict[str, Any], reference: Any, similarity: Similarity) -> Tally:
     """The hits of one pair of steps. Raises what the official code raises."""
-    our_kind, said = _official_kind(ours)
+    our_kind, given = _official_kind(ours)
     gold_kind, wanted = _official_kind(gold)
     error, same_kind = "error" in ours, our_kind == gold_kind
-    tool = same_kind and our_kind == "tool" and said["name"] == wanted["name"]
+    tool = same_kind and our_kind == "tool" and given["name"] == wanted["name"]
     answer = 0.0
     if same_kind and our_kind == "answer":
         if isinstance(reference, dict):
-            answer = float(official_hit(said, reference))
+            answer = float(official_hit(given, reference))
         elif isinstance(reference, list) and reference:
-            if not isinstance(said, str):
+            if not isinstance(given, str):
                 raise TypeError("only text can be embedded")
-            answer = most_similar(said, reference, similarity)
+            answer = most_similar(given, reference, similarity)
     return Tally(
         instructions=same_kind and not error,
         tools=tool,
-        arguments=tool and said["arguments"] == wanted["arguments"],
+        arguments=tool and given["arguments"] == wanted["arguments"],
         answers=answer,
         calls=our_kind == "tool",
         call_errors=our_kind == "tool" and error,

@@ -91,7 +91,7 @@ class ToolUseMetric:
 
     def counts(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
         """A tally a row: shape (n, 9)."""
-        return _table([self._tally(gold, said) for gold, said in _pairs(items, predictions)])
+        return _table([self._tally(gold, answer) for gold, answer in _pairs(items, predictions)])
 
     def pooled(self, totals: Counts) -> Counts:
         """Hits over what they are out of; 0 where that is nothing, over which the official code breaks down."""
@@ -113,7 +113,9 @@ class ToolUseMetric:
         if self._upstream:
             return figures
         replies = [
-            read_reply(said, gold.tools) for gold, said in pairs if gold.is_step and isinstance(said, str)
+            read_reply(answer, gold.tools)
+            for gold, answer in pairs
+            if gold.is_step and isinstance(answer, str)
         ]
         if replies:
             figures["in_format"] = sum(step is not NOTHING for step in replies) / len(replies)
@@ -137,8 +139,8 @@ def _unjudged(answer: str, gold: str) -> float:
 
 def _pairs(items: Sequence[Item], predictions: Sequence[Any]) -> list[tuple[GoldSteps, Any]]:
     return [
-        (gold_steps(item, index), said)
-        for index, (item, said) in enumerate(zip(items, predictions, strict=True))
+        (gold_steps(item, index), answer)
+        for index, (item, answer) in enumerate(zip(items, predictions, strict=True))
     ]
 
 
