@@ -46,7 +46,8 @@ class RunInput(TypedDict, total=False):
         Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Training configurations of one experiment"),
     ]
     smoke: Annotated[
-        bool, Field(default=False, description="On a tiny model and a sliver of data, in under a minute")
+        bool,
+        Field(default=False, description="On a tiny model and a small sample of data, in under a minute"),
     ]
     approve: Annotated[
         bool, Field(default=False, description="Ask about every plan before it is carried out")

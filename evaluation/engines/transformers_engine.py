@@ -110,8 +110,8 @@ class TransformersEngine:
                     return _most_likely(context, batch, answers)
 
             size = settings.batch_size if single else max(1, settings.batch_size // len(choices))
-            picked = in_batches(prompts, len, size, pick)
-        return [Completion(choices[index]) for index in picked]
+            chosen = in_batches(prompts, len, size, pick)
+        return [Completion(choices[index]) for index in chosen]
 
     def generate(
         self,

@@ -1,4 +1,4 @@
-"""Molecules to specification: a kin of TOMG-Bench's MolCustom (AtomNum, FunctionalGroup) that needs no hub.
+"""Molecules to specification: similar to TOMG-Bench's MolCustom (AtomNum, FunctionalGroup), without a hub.
 
 Source: the NCI molecules that RDKit ships (`RDDataDir/NCI/first_5K.smi`, public domain; RDKit: BSD-3-Clause).
 Citation: Li et al., "TOMG-Bench: Evaluating LLMs on Text-based Open Molecule Generation", 2024.

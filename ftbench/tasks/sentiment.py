@@ -1,4 +1,4 @@
-"""Sentiment of movie-review snippets: a kin of SST-2 that needs no hub.
+"""Sentiment of movie-review snippets: similar to SST-2, without a hub.
 
 Source: the ratings published with VADER, in the source distribution of `vaderSentiment` 3.3.2 (MIT). The
 movie snippets are 10 605 sentences from rottentomatoes.com, collected by Pang & Lee, as those of the Stanford

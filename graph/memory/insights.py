@@ -80,8 +80,8 @@ def distil(tree: Tree, most: int = MOST) -> tuple[Insight, ...]:
     times without claims. The same experiments give the same insights.
     """
     records, claimed = _Records(tree), _merged(tree)
-    spoken_of = {_folded(each.claim.direction) for each in claimed}
-    claimed += records.unclaimed(spoken_of)
+    directions = {_folded(each.claim.direction) for each in claimed}
+    claimed += records.unclaimed(directions)
     judged = [(each.place, records.judged(each)) for each in claimed]
     ranked = sorted(
         judged,
@@ -177,10 +177,10 @@ class _Records:
             origin=_origin(claimed.by),
         )
 
-    def unclaimed(self, spoken_of: Iterable[str]) -> list[_Claimed]:
+    def unclaimed(self, directions: Iterable[str]) -> list[_Claimed]:
         """Claims about directions without any, from the first experiment that shows something."""
         made = []
-        for direction in sorted(self._found.keys() - set(spoken_of)):
+        for direction in sorted(self._found.keys() - set(directions)):
             found = self._found[direction]
             telling = next((each for each in found if each.shows is not None), None)
             if len(found) < TRIES_FOR_INSIGHT or telling is None or telling.shows is None:

@@ -112,15 +112,15 @@ def _view(call: CallRecord, following: CallRecord | None) -> CallView:
     ]
     return CallView(
         call=call,
-        text=shorten(clean(spoken(str(call.answer.get("text") or ""))), TEXT),
+        text=shorten(clean(readable_answer(str(call.answer.get("text") or ""))), TEXT),
         tools=tuple(used),
         more_tools=len(asked) - len(used),
         problem=shorten(clean(str(call.answer.get("problem") or "")), PROBLEM),
     )
 
 
-def spoken(text: str) -> str:
-    """A model's words; where they are one JSON object, as in the output modes without tools, its fields by line."""
+def readable_answer(text: str) -> str:
+    """The text of a model; for one JSON object, as in the output modes without tools, its fields line by line."""
     bare = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
     if not bare.startswith("{") or len(bare) > 10 * TEXT:
         return text.strip()

@@ -24,7 +24,7 @@ def installed_tasks() -> dict[str, EntryPoint]:
 def find_task(name: str, smoke: bool = False) -> Task:
     """The task of that name or in that file. Raises InputError with the names there are.
 
-    With `smoke`, on a tiny model; an installed task then brings a sliver of data of its own.
+    With `smoke`, on a tiny model; an installed task then uses its own small sample of data.
     """
     if is_file(name):
         task = load_task(Path(name))

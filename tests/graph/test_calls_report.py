@@ -28,7 +28,7 @@ from trex.graph.report.agent_turns import (
     call_views,
     calls_by_experiment,
     first_lines,
-    spoken,
+    readable_answer,
 )
 from trex.graph.report.call_totals import by_role, by_round, event_of, experiment_of, round_of, totals
 from trex.graph.report.formatting import clean
@@ -354,4 +354,4 @@ def test_the_estimate_says_what_comes_on_top() -> None:
     ],
 )
 def test_answers_without_tools_are_shown_by_field(text: str, shown: str) -> None:
-    assert spoken(text).startswith(shown)
+    assert readable_answer(text).startswith(shown)

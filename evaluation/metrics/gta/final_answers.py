@@ -64,7 +64,7 @@ def _folded(text: str) -> str:
 
 
 def most_similar(answer: str, gold: Iterable[str], similarity: Similarity) -> float:
-    """The likeness of the reference text that is most like the answer, not below 0."""
+    """The highest similarity of a reference text to the answer, not below 0."""
     return max([0.0, *(float(similarity(answer, text)) for text in gold)])
 
 

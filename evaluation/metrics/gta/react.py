@@ -103,7 +103,7 @@ NOTHING = AgentStep(error=True)
 
 def lagent_step(reply: str, tools: Sequence[Tool]) -> dict[str, Any] | None:
     """The step the official pipeline makes of a reply, None if it breaks down over it."""
-    name, given = _spoken(reply)
+    name, given = _intended_call(reply)
     if name == _FINISH:
         return {"role": "assistant", "content": given}
     if name == _NO_ACTION:
@@ -117,7 +117,7 @@ def lagent_step(reply: str, tools: Sequence[Tool]) -> dict[str, Any] | None:
     return _executed(known[tool_name], given, api)
 
 
-def _spoken(reply: str) -> tuple[str, str]:
+def _intended_call(reply: str) -> tuple[str, str]:
     if FINAL in reply:
         return _FINISH, reply.rsplit(FINAL, 1)[1]
     names = re.findall(f"{ACTION}(.*?)\n", reply)

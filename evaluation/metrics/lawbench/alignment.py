@@ -4,7 +4,7 @@ Zhang et al., "MuCGEC: a Multi-Reference Multi-Source Evaluation Dataset for Chi
 NAACL 2022, whose ChERRANT extends ERRANT (Bryant et al., ACL 2017); the rules followed are those of LawBench's copy
 (evaluation/utils/modules/alignment.py and merger.py, commit e30981b) at the granularity of characters.
 
-Operations are M (equal), D (left out, 1), I (put in, 1), S (replaced, 0…1.7 by likeness) and T (k + 1 neighbours in
+Operations are M (equal), D (left out, 1), I (put in, 1), S (replaced, 0…1.7 by similarity) and T (k + 1 neighbours in
 another order, k). All cheapest ways count, unless the lengths differ by more than ten: then the one that prefers T,
 S, I, D in this order. The official code walks through every way; here those that lead to the same edits are one,
 which is what makes long corrections affordable.
