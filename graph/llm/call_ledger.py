@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,13 +113,8 @@ class CallLedger:
                     "event": "reserved",
                     "id": reservation.id,
                     "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                    "key": request.key,
-                    "role": request.role,
-                    "purpose": request.purpose,
-                    "model": request.model,
-                    "mode": request.mode,
+                    **asdict(request),
                     **_usage_fields(most),
-                    "messages": list(request.messages),
                 }
             )
             self._open[reservation.id] = reservation
@@ -144,7 +139,7 @@ class CallLedger:
                 self._answers[reservation.request.key] = RecordedAnswer(message, reservation.request.mode)
             self._spent += usage
             self._write(line)
-        record = _record(reservation.id, _reserved_fields(reservation), line)
+        record = _record(reservation.id, asdict(reservation.request), line)
         if self._on_call is not None:
             self._on_call(record)
         return record
@@ -220,16 +215,6 @@ def _record(id: str, reserved: Mapping[str, Any], settled: Mapping[str, Any]) ->
         messages=list(reserved["messages"]),
         answer=dict(settled["answer"]),
     )
-
-
-def _reserved_fields(reservation: Reservation) -> dict[str, Any]:
-    request = reservation.request
-    return {
-        "role": request.role,
-        "purpose": request.purpose,
-        "model": request.model,
-        "messages": list(request.messages),
-    }
 
 
 def _unknown(reserved: Mapping[str, Any]) -> dict[str, Any]:

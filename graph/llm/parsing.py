@@ -36,8 +36,7 @@ def parse_tool_calls(message: AIMessage, request: OutputRequest[Answer]) -> Mode
         return ModelTurn(message, problem=f"you {wrote}: call one of {names}")
     for call in calls:
         if call["name"] == ANSWER and ANSWER not in request.names:
-            answer, problem = request.validate(call["args"])
-            return ModelTurn(message, answer=answer, problem=problem)
+            return _answered(message, request, call["args"])
     requests = tuple(ToolRequest(str(call["id"]), call["name"], call["args"]) for call in calls)
     problem = next((text for each in requests if (text := _unknown(each.name, request))), None)
     return ModelTurn(message, problem=problem) if problem else ModelTurn(message, tools=requests)
@@ -60,17 +59,20 @@ def parse_text(message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[
         return ModelTurn(message, answer=answer, problem=problem)
     name = step.get("tool") or (step.get("name") if "arguments" in step else None)
     if not isinstance(name, str):
-        answer, problem = request.validate(step)
-        return ModelTurn(message, answer=answer, problem=problem)
+        return _answered(message, request, step)
     arguments = _unpacked(step.get("arguments") or {})
     if name == ANSWER and ANSWER not in request.names:
-        answer, problem = request.validate(arguments)
-        return ModelTurn(message, answer=answer, problem=problem)
+        return _answered(message, request, arguments)
     if problem := _unknown(name, request):
         return ModelTurn(message, problem=problem)
     if not isinstance(arguments, dict):
         return ModelTurn(message, problem=f"the arguments of {name} are not a JSON object")
     return ModelTurn(message, tools=(ToolRequest(f"call_{fingerprint([text], 12)}", name, arguments),))
+
+
+def _answered(message: AIMessage, request: OutputRequest[Answer], value: Any) -> ModelTurn[Answer]:
+    answer, problem = request.validate(value)
+    return ModelTurn(message, answer=answer, problem=problem)
 
 
 def repair_json(text: str) -> dict[str, Any] | None:

@@ -127,15 +127,14 @@ def classify_error(
 def with_retries(
     call: Callable[[], Result],
     tries: int,
-    sleep: Callable[[float], None] | None = None,
-    first_wait: float = 1.0,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Result:
     """The result of `call`, with at most `tries` attempts while the fault is retryable.
 
-    Waits as long as the server asks, or with exponential back-off and jitter from `first_wait` seconds. Raises
-    the last CallFailed.
+    Waits as long as the server asks, or with exponential back-off and jitter from 1 second. Raises the last
+    CallFailed.
     """
-    back_off = wait_random_exponential(multiplier=first_wait, max=30.0)
+    back_off = wait_random_exponential(max=30.0)
 
     def wait(state: RetryCallState) -> float:
         asked = _fault(state).wait
@@ -145,7 +144,7 @@ def with_retries(
         stop=stop_after_attempt(tries),
         wait=wait,
         retry=retry_if_exception(lambda error: isinstance(error, CallFailed) and error.fault.retryable),
-        sleep=sleep or time.sleep,
+        sleep=sleep,
         reraise=True,
     )(call)
 

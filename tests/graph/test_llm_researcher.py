@@ -340,7 +340,7 @@ def test_switches_are_really_off(task: Task, notes: ResearchNotes) -> None:
 def test_a_persons_hint_is_seen_outside_of_quotation(task: Task, notes: ResearchNotes) -> None:
     for asked in prompts(task, notes, grown(1e-4), {}, hint="Try tweets, please."):
         assert "Try tweets, please." in outside_fences(asked.text)
-    assert not any("What a person asks for" in a.text for a in prompts(task, notes, grown(1e-4), {}))
+    assert not any("Hint of the user" in a.text for a in prompts(task, notes, grown(1e-4), {}))
 
 
 def test_hostile_rows_and_memories_stay_quoted(task: Task, notes: ResearchNotes) -> None:
