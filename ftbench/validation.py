@@ -86,8 +86,8 @@ def _scoring(task: Task, split: str, items: list[Item]) -> Iterator[str]:
     if min(scored.values) < _EXACT:
         yield f"{split}: {sum(value < _EXACT for value in scored.values)} gold answers do not score 1"
     for answer in NONSENSE:
-        scored = measure(scorer, answered, [answer] * len(answered))
-        if score_measured(scorer, scored).value > WORTHLESS:
+        measured = measure(scorer, answered, [answer] * len(answered))
+        if score_measured(scorer, measured).value > WORTHLESS:
             yield f"{split}: the answer {answer!r} scores"
     shuffled = measure(scorer, answered, [*gold[1:], gold[0]])
     if score_measured(scorer, shuffled).value >= score_measured(scorer, scored).value:

@@ -133,7 +133,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
 def test_a_run_interrupted_before_it_began_goes_on(tmp_path: Path, undisturbed: Run) -> None:
     out = tmp_path / "run"
-    process = launch(tmp_path, 0.03, "run", "sentiment", *QUICK, "--out", out)
+    process = launch(tmp_path, 0.5, "run", "sentiment", *QUICK, "--out", out)
     until = time.monotonic() + 60
     while not (out / "run.json").exists() and time.monotonic() < until:
         time.sleep(0.01)
