@@ -186,22 +186,33 @@ def test_a_budget_counts_what_was_spent_before_a_resume(
 ) -> None:
     on_the_torch_free_runtime(monkeypatch, step_seconds=0.1)
     out = tmp_path / "run"
+    began = time.monotonic()
 
-    def stop_in_a_round(event: dict[str, Any]) -> None:
-        if event["event"] == "evaluated":
+    def stop_late_in_the_budget(event: dict[str, Any]) -> None:
+        if event["event"] == "evaluated" and time.monotonic() - began > 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run("sentiment", out=out, smoke=True, rounds=100, trials=2, budget="9s", follow=stop_in_a_round)
-    spent = load_run(out).summary.spend.active_seconds
-    assert spent > 1
+        run(
+            "sentiment",
+            out=out,
+            smoke=True,
+            rounds=100,
+            trials=2,
+            budget="9s",
+            follow=stop_late_in_the_budget,
+        )
+    before = load_run(out)
+    spent = before.summary.spend.active_seconds
+    assert spent > 5
     time.sleep(1.5)  # a pause is no active time
-    began = time.monotonic()
+    resumed = time.monotonic()
     done = resume(out)
-    took = time.monotonic() - began
+    took = time.monotonic() - resumed
     assert done.summary.reason == "budget"
-    assert took < max(0.0, 9 - spent) + END_S
-    assert spent + took - 1 < done.summary.spend.active_seconds < max(9, spent) + END_S
+    assert spent < done.summary.spend.active_seconds < spent + took + 1
+    # A new budget of 9 seconds would give more rounds than the first 6 seconds gave, on any machine.
+    assert len(done.tree) - len(before.tree) <= len(before.tree)
 
 
 class Person:
