@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from .task import Split
 
 RegressionCheckName = Literal["knowledge", "refusal", "compliance", "answered", "ended"]
 
 
-class Score(BaseModel):
+class Score(BaseModel, frozen=True):
     """A metric's value with its number of items and a 95 % interval; see `statistics` for how it is made."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     value: float = Field(allow_inf_nan=False)
@@ -28,10 +26,8 @@ class Score(BaseModel):
     )
 
 
-class Evaluation(BaseModel):
+class Evaluation(BaseModel, frozen=True):
     """One model scored on (part of) one split. `predictions` is a path relative to the run directory."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str = Field(description="Hash of adapter, items, prompt, settings and grader: the same, the same id")
     split: Split
@@ -46,10 +42,8 @@ class Evaluation(BaseModel):
     seconds: float = 0.0
 
 
-class ContaminationReport(BaseModel):
+class ContaminationReport(BaseModel, frozen=True):
     """What the gate found: rows of a training set that repeat dev or test items."""
-
-    model_config = ConfigDict(frozen=True)
 
     checked_rows: int
     against_items: int
@@ -58,10 +52,8 @@ class ContaminationReport(BaseModel):
     clean: bool
 
 
-class RegressionCheck(BaseModel):
+class RegressionCheck(BaseModel, frozen=True):
     """What a winner may have lost beside its task: the share of items on which each model did what it should."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: RegressionCheckName
     base: float
@@ -71,10 +63,8 @@ class RegressionCheck(BaseModel):
     broken: bool = Field(description="Worse beyond noise, and by enough to matter")
 
 
-class FailureCase(BaseModel):
+class FailureCase(BaseModel, frozen=True):
     """A search item answered wrongly. Only ever built from the `search` part of dev."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     prompt: str

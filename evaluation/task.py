@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from .metric_name import metric_text
 
@@ -43,10 +43,8 @@ def _filled(template: str, row: Mapping[str, Any]) -> str:
     )
 
 
-class Prompt(BaseModel):
+class Prompt(BaseModel, frozen=True, extra="forbid"):
     """How a row becomes a conversation. `{field}` stands for a column of the row."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user: str = Field(description="The user's turn, e.g. 'Is this review positive or negative?\\n{text}'")
     answer: str = Field(description="The expected assistant turn, e.g. '{label}'")
@@ -68,20 +66,16 @@ class Prompt(BaseModel):
         return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
-class GenerationSettings(BaseModel):
+class GenerationSettings(BaseModel, frozen=True, extra="forbid"):
     """How answers are produced at evaluation. Part of the task: an agent cannot change it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_new_tokens: int = Field(default=32, ge=1, le=4096)
     max_prompt_tokens: int = Field(default=512, ge=8, description="Longer prompts are cut on the left")
     batch_size: int = Field(default=32, ge=1, le=1024)
 
 
-class Source(BaseModel):
+class Source(BaseModel, frozen=True, extra="forbid"):
     """One data source that recipes may load, by its name. Nothing else can be loaded: denied by default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")
     path: str = Field(description="A .jsonl, .csv or .parquet file, or 'hub:owner/name@revision#split'")
@@ -90,14 +84,12 @@ class Source(BaseModel):
     synthetic: bool = Field(default=False, description="Made by a rule, not collected")
 
 
-class Task(BaseModel):
+class Task(BaseModel, frozen=True, extra="forbid"):
     """What to improve and how success is measured.
 
     `dev` and `test` are JSON-lines files; rows there and in the sources are flat objects that carry the
     columns the prompt names (a source may lack the answer's column if a recipe can derive it).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,60}$")
     requirement: str = Field(description="What the user wants, in a sentence or two")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 Cause = Literal[
     "too_long", "empty", "out_of_memory", "nan_loss", "no_eos", "timeout", "cancelled", "crash", "disk_full"
 ]
 
 
-class Problem(BaseModel):
+class Problem(BaseModel, frozen=True):
     """A problem that prevents a training from starting."""
-
-    model_config = ConfigDict(frozen=True)
 
     cause: Cause
     message: str

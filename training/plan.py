@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializeAsAny,
     WithJsonSchema,
@@ -49,10 +48,8 @@ AnyStage = Annotated[SerializeAsAny[Stage], _Stage, _Object]
 AnyWeights = Annotated[SerializeAsAny[WeightsSettings], _Weights, _Object]
 
 
-class TrainingPlan(BaseModel):
+class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     """The training of one trial: its starting point, its weights and its stages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: Literal["base"] = Field(default="base", description="The unchanged base model")
     weights: AnyWeights = Field(default=LoraWeights(), description="What is trained, discriminated by `kind`")

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from .causes import Problem
 from .data.render import percentile
@@ -17,10 +17,8 @@ from .weights import weights_of
 _FIXED_BYTES = 20 * 2**20  # configuration, random states, log, predictions
 
 
-class Limits(BaseModel):
+class Limits(BaseModel, frozen=True):
     """Limits of a training; None: no limit, or unknown."""
-
-    model_config = ConfigDict(frozen=True)
 
     seconds: float | None = Field(default=None, gt=0)
     tokens_per_second: float | None = Field(default=None, gt=0, description="Measured training speed")
@@ -29,10 +27,8 @@ class Limits(BaseModel):
     )
 
 
-class Tokens(BaseModel):
+class Tokens(BaseModel, frozen=True):
     """Tokens of a row, prompt and answer together."""
-
-    model_config = ConfigDict(frozen=True)
 
     p50: int
     p95: int
@@ -40,10 +36,8 @@ class Tokens(BaseModel):
     mean: float
 
 
-class Preflight(BaseModel):
+class Preflight(BaseModel, frozen=True):
     """Measurements of a data set for a training plan, and the problems found."""
-
-    model_config = ConfigDict(frozen=True)
 
     rows: int
     measured_rows: int = Field(description="Fewer than `rows` on large data sets: the longest and a sample")

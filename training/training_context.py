@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from .data.build import BuiltDataset
 from .jobs.identity import make_trial
@@ -19,10 +19,8 @@ LAST_RUNG = 1_000
 """A rung number higher than that of any schedule: train the full schedule."""
 
 
-class TrainingOutcome(BaseModel):
+class TrainingOutcome(BaseModel, arbitrary_types_allowed=True, frozen=True):
     """The trial, and its result or its failure with a cause."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
 
     trial: str
     total_steps: int

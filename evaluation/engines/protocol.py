@@ -31,11 +31,9 @@ class InferenceEngine(Protocol):
     @property
     def precision(self) -> str:
         """The number format of the computation, e.g. 'float32': scores of different formats are not compared."""
-        ...
 
     def load(self) -> None:
         """Read the weights; further calls return at once. `choose` and `generate` load by themselves."""
-        ...
 
     def choose(
         self,
@@ -49,7 +47,6 @@ class InferenceEngine(Protocol):
         The likelihood is the product over the choice's tokens, not normalised by length. Equal likelihoods: the
         first choice.
         """
-        ...
 
     def generate(
         self,
@@ -62,7 +59,6 @@ class InferenceEngine(Protocol):
 
         With `choices` an engine may stop a few tokens after the longest choice, since the rest is not read.
         """
-        ...
 
 
 class OpenEngine(Protocol):
@@ -70,4 +66,3 @@ class OpenEngine(Protocol):
 
     def __call__(self, base_model: Path, threads: int) -> InferenceEngine:
         """An engine for the model in the directory `base_model`, with at most that many CPU threads."""
-        ...

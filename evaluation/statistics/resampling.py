@@ -43,11 +43,9 @@ class ScoreEstimator(Protocol):
 
     def resampled(self, weights: Counts) -> Counts:
         """Scores of resamples. `weights`, of shape (b, n), contains how often each item was drawn."""
-        ...
 
     def left_out(self) -> Counts:
         """The score without each item in turn, of shape (n,); empty if that would take too long."""
-        ...
 
 
 @dataclass(frozen=True)

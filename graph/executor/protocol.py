@@ -29,11 +29,9 @@ class RepairAgent(Protocol):
         Each change and each use of `probe` is a sentence in `repairs` that begins with 'model:'. Without an answer
         of the model it is `first` with a note.
         """
-        ...
 
     def repair(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrainingRepair:
         """A changed training plan after a failure without a rule, and the reason.
 
         The trial's own plan if no change would help.
         """
-        ...

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ...errors import InputError, explain
 
@@ -17,10 +17,8 @@ _DOLLARS = re.compile(r"\$\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*(?:usd|USD)")
 OutputMode = Literal["auto", "tools", "json_schema", "text"]
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(BaseModel, frozen=True, extra="forbid"):
     """Stored with the run's settings. API keys are not part of it: they stay in the environment or `.env`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     researcher: str = Field(description="provider:model, as in LangChain's init_chat_model")
     executor: str | None = Field(default=None, description="The Executor's model; None: the Researcher's")

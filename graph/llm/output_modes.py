@@ -38,15 +38,12 @@ class Mode(Protocol):
     @property
     def name(self) -> str:
         """Name in records and settings."""
-        ...
 
     def prepare(self, messages: Sequence[BaseMessage], request: OutputRequest[Any]) -> ModelInput:
         """The input that is sent for a request."""
-        ...
 
     def parse(self, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
         """The turn that a response stands for. Never raises."""
-        ...
 
 
 @dataclass(frozen=True)

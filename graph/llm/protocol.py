@@ -66,15 +66,12 @@ class Chat(Protocol):
         A request with the same purpose and messages as an earlier one of this run is answered from the record
         and costs nothing, since a graph node may run more than once. Raises ModelError, ModelBudgetSpent.
         """
-        ...
 
     def tool_result(self, request: ToolRequest, text: str) -> BaseMessage:
         """The message that gives a tool's result to the model."""
-        ...
 
     def correction(self, turn: ModelTurn[Any]) -> BaseMessage:
         """The message that tells the model the problem of its turn."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Literal
 
 from langgraph.store.base import SearchItem
 from langgraph.store.sqlite import SqliteStore
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ...evaluation.task import Task
 from ...evaluation.words import resemblance, word_set
@@ -41,10 +41,8 @@ _BUSY_SECONDS = 10.0
 _UNUSABLE = (sqlite3.Error, OSError, ValueError)
 
 
-class _Profile(BaseModel):
+class _Profile(BaseModel, frozen=True):
     """What the similarity of tasks is computed from."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     metric: str
@@ -62,10 +60,8 @@ class _Profile(BaseModel):
         return ((self.metric == other.metric) + (self.answers == other.answers) + wording) / 3
 
 
-class _Kept(BaseModel):
+class _Kept(BaseModel, frozen=True):
     """A run's item in the store."""
-
-    model_config = ConfigDict(frozen=True)
 
     schema_version: Literal[1] = 1
     run: str

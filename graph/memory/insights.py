@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...evaluation.words import resemblance, word_set
 from ..tree.direction_stats import mean_of_gains
@@ -54,10 +54,8 @@ TRIES_FOR_INSIGHT = 3
 _RANK: dict[InsightStatus, int] = {"confirmed": 0, "open": 1, "dropped": 2}
 
 
-class Insight(BaseModel):
+class Insight(BaseModel, frozen=True):
     """A claim that may hold beyond one experiment, with evidence for and against it."""
-
-    model_config = ConfigDict(frozen=True)
 
     text: str = Field(max_length=500)
     direction: str

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...evaluation.failures.analysis import Comparison, FailureGroup
 from ...evaluation.results import FailureCase
@@ -18,10 +18,8 @@ from ..memory.memory_context import MemoryContext
 from ..tree.experiment import Diagnosis, Experiment, ExperimentPlan
 
 
-class Analysis(BaseModel):
+class Analysis(BaseModel, frozen=True):
     """The analysis of the requirement."""
-
-    model_config = ConfigDict(frozen=True)
 
     goal: str
     metric: str
@@ -31,19 +29,15 @@ class Analysis(BaseModel):
     )
 
 
-class Note(BaseModel):
+class Note(BaseModel, frozen=True):
     """A finding and its source."""
-
-    model_config = ConfigDict(frozen=True)
 
     text: str
     source: str = Field(description="A source's name, a paper, an address")
 
 
-class Distribution(BaseModel):
+class Distribution(BaseModel, frozen=True):
     """A histogram of a numeric column: its range, mean, and the number of rows in bins of equal width."""
-
-    model_config = ConfigDict(frozen=True)
 
     low: float
     high: float
@@ -77,10 +71,8 @@ def _share(rows: Distribution, low: float, high: float) -> float:
     return inside / sum(rows.counts)
 
 
-class SourceNotes(BaseModel):
+class SourceNotes(BaseModel, frozen=True):
     """Statistics and examples of a data source."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     description: str = ""
@@ -104,10 +96,8 @@ class SourceNotes(BaseModel):
     )
 
 
-class Candidate(BaseModel):
+class Candidate(BaseModel, frozen=True):
     """A data set that open-domain research found, with the licence and rows that were opened."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str = Field(description="Its id on the hub, e.g. 'owner/name'")
     licence: str = "unknown"
@@ -115,10 +105,8 @@ class Candidate(BaseModel):
     why: str = Field(default="", description="Its benefit and its risks")
 
 
-class ResearchNotes(BaseModel):
+class ResearchNotes(BaseModel, frozen=True):
     """Everything known before the first plan."""
-
-    model_config = ConfigDict(frozen=True)
 
     notes: list[Note] = Field(default_factory=list)
     findings: list[Note] = Field(
@@ -173,23 +161,18 @@ class Researcher(Protocol):
 
     def analyze(self, task: Task) -> Analysis:
         """The goal, the metric and the constraints of a task."""
-        ...
 
     def research(self, task: Task, analysis: Analysis) -> ResearchNotes:
         """Examine the allowed data and, with tools, literature. Raises InputError if no source can be read."""
-        ...
 
     def plan(self, request: PlanningRequest) -> ExperimentPlan:
         """One experiment that refines `request.context.node`, with `request.trials` different trials."""
-        ...
 
     def revise(self, plan: ExperimentPlan, problem: str, experiment: str) -> ExperimentPlan | None:
         """The plan changed so that it can be carried out; None: there is no other plan, and it fails.
 
         `problem` is the Executor's report, `experiment` the id of the plan's experiment.
         """
-        ...
 
     def diagnose(self, evidence: Evidence) -> Diagnosis:
         """The verdict on the hypothesis, and the causes of the remaining failures."""
-        ...

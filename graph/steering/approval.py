@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from ..tree.experiment import Experiment, ExperimentPlan
 
@@ -18,10 +18,8 @@ ANSWERS: dict[str, dict[str, Any]] = {
 }
 
 
-class Review(BaseModel):
+class Review(BaseModel, extra="forbid"):
     """The answer to an interrupt of the node `approve`; texts such as 'reject: a hint' are read too."""
-
-    model_config = ConfigDict(extra="forbid")
 
     decision: Literal["accept", "edit", "reject"] = "accept"
     plan: dict[str, Any] | None = Field(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ...errors import InputError, TrexError, explain
 from ...files import append_line, lock, read_json, read_lines, try_lock, write_json
@@ -28,10 +28,8 @@ Origin = Literal["hint", "form", "fork", "rejection"]
 Extent = Literal["round", "now"]
 
 
-class Hint(BaseModel):
+class Hint(BaseModel, frozen=True, extra="forbid"):
     """A hint to the Researcher, a line of hints.jsonl."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str = Field(min_length=1, max_length=LONGEST_HINT)
     origin: Origin = Field(
@@ -42,10 +40,8 @@ class Hint(BaseModel):
     time: float = Field(default=0.0, description="Unix time")
 
 
-class Stop(BaseModel):
+class Stop(BaseModel, frozen=True):
     """stop.json. 'round': the current round is the last; 'now': running trials are stopped too."""
-
-    model_config = ConfigDict(frozen=True)
 
     extent: Extent = "round"
     time: float = 0.0

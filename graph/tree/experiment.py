@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from ...evaluation.results import ContaminationReport, Evaluation, Score
 from ...training.causes import Cause
@@ -31,19 +31,15 @@ Symptom = Literal[
 ]
 
 
-class TrialPlan(BaseModel):
+class TrialPlan(BaseModel, frozen=True, extra="forbid"):
     """One of the K configurations of an experiment: a training plan, and why it is worth a try."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     training: TrainingPlan
     note: str = Field(default="", description="What sets this trial apart, in a few words")
 
 
-class ExperimentPlan(BaseModel):
+class ExperimentPlan(BaseModel, frozen=True, extra="forbid"):
     """What the Researcher decides for one round."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     strategy: Strategy
     direction: str = Field(description="The concrete direction within the strategy, e.g. 'learning_rate'")
@@ -76,10 +72,8 @@ class ExperimentPlan(BaseModel):
         return self.model_copy(update={"recipes": self.recipes | {name: recipe}})
 
 
-class TrialRecord(BaseModel):
+class TrialRecord(BaseModel, frozen=True):
     """One trial from plan to end: planned, running from rung to rung, then done, pruned, stopped or failed."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str = Field(
         default="", description="Hash of everything that determines the weights; empty before a start"
@@ -125,10 +119,8 @@ class TrialRecord(BaseModel):
         return None if self.evaluation is None else self.evaluation.score.value
 
 
-class DatasetCard(BaseModel):
+class DatasetCard(BaseModel, frozen=True):
     """A reference to a built data set, with what a person wants to know of it."""
-
-    model_config = ConfigDict(frozen=True)
 
     fingerprint: str
     rows: int
@@ -137,10 +129,8 @@ class DatasetCard(BaseModel):
     contamination: ContaminationReport | None = None
 
 
-class Claim(BaseModel):
+class Claim(BaseModel, frozen=True, extra="forbid"):
     """An insight in a form that later experiments can bear out or refute."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str = Field(max_length=500, description="One sentence that another experiment could use")
     direction: str = Field(description="The direction it speaks of, e.g. 'learning_rate'")
@@ -169,10 +159,8 @@ class Diagnosis(BaseModel):
     claims: list[Claim] = Field(default_factory=list, description="Insights that the tree keeps score of")
 
 
-class Experiment(BaseModel):
+class Experiment(BaseModel, validate_assignment=True):
     """A node of the tree. Visits and cumulative reward are derived by `tree.Tree`, not stored."""
-
-    model_config = ConfigDict(validate_assignment=True)
 
     schema_version: int = SCHEMA_VERSION
     id: str

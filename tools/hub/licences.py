@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 UNKNOWN = "unknown"
 
@@ -35,10 +35,8 @@ _TABLE = {
 _ALLOWED = {name: rights for rights, names in _TABLE.items() for name in names.split()}
 
 
-class LicenceVerdict(BaseModel):
+class LicenceVerdict(BaseModel, frozen=True):
     """What a licence allows. `training` False: a person has to decide."""
-
-    model_config = ConfigDict(frozen=True)
 
     licence: str
     training: bool

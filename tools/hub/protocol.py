@@ -57,23 +57,18 @@ class Hub(Protocol):
     @property
     def title(self) -> str:
         """The name of the hub in a tool's result."""
-        ...
 
     def search(self, kind: Kind, query: str, most: int) -> list[Listing]:
         """At most `most` data sets or models whose name or description matches, most downloaded first."""
-        ...
 
     def card(self, name: str) -> Card:
         """The card of a data set."""
-        ...
 
     def splits(self, name: str) -> list[SplitSchema]:
         """The configurations and splits of a data set."""
-        ...
 
     def rows(self, name: str, config: str, split: str, offset: int, most: int) -> list[HubRow]:
         """At most `most` rows, from number `offset` on."""
-        ...
 
 
 def is_name(name: str) -> bool:

@@ -37,11 +37,9 @@ class SearchEngine(Protocol):
     @property
     def title(self) -> str:
         """Its name in a tool's result."""
-        ...
 
     def search(self, query: str, most: int) -> list[SearchHit]:
         """At most `most` results, best first. Raises TrexError."""
-        ...
 
 
 class Tavily:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...errors import IntegrityError, PlanError, TrexError
 from ...evaluation.task import Prompt, Task
@@ -54,10 +54,8 @@ class EmptyDataset(PlanError):
         self.step = step
 
 
-class StepCount(BaseModel):
+class StepCount(BaseModel, frozen=True):
     """The number of rows after one step."""
-
-    model_config = ConfigDict(frozen=True)
 
     stream: str = Field(description="The source's name, or 'mix' for the mix and the common steps")
     where: str = Field(description="The step's place in the recipe, e.g. 'streams[0].steps[1] threshold'")
@@ -65,10 +63,8 @@ class StepCount(BaseModel):
     rows: int
 
 
-class BuildReport(BaseModel):
+class BuildReport(BaseModel, frozen=True):
     """The steps that made a data set, and its contents."""
-
-    model_config = ConfigDict(frozen=True)
 
     steps: list[StepCount]
     duplicates_dropped: int

@@ -13,7 +13,6 @@ class Notes(Protocol):
 
     def source(self, name: str) -> SourceFacts:
         """The facts about the source of that name."""
-        ...
 
 
 def expected_rows(recipe: DataRecipe, notes: Notes) -> int:

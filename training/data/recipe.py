@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from .operators import operators
 from .operators.protocol import Operator
@@ -19,10 +19,8 @@ else:
     Step = Annotated[Union[tuple(operators().values())], Field(discriminator="op")]  # noqa: UP007
 
 
-class Stream(BaseModel):
+class Stream(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """One source, its own steps, and its weight in the mix."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str
     steps: tuple[Step, ...] = ()
@@ -31,14 +29,12 @@ class Stream(BaseModel):
     )
 
 
-class DataRecipe(BaseModel):
+class DataRecipe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Loads streams, mixes them, applies the common steps, and renders the rows with the task's prompt.
 
     With `rows`, the mix has at most `rows` rows, selected from the streams in proportion to their weights (from a
     stream with fewer rows than its share all are used). Without it, all rows are concatenated.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     streams: tuple[Stream, ...] = Field(min_length=1)
     rows: int | None = Field(default=None, ge=1, le=50_000)

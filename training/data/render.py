@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...errors import InputError, PlanError
 from ...evaluation.task import Message, Task
@@ -22,20 +22,16 @@ Row = dict[str, Any]
 _SHOWN_ANSWERS = 20
 
 
-class Lengths(BaseModel):
+class Lengths(BaseModel, frozen=True):
     """Words of a row, prompt and answer together."""
-
-    model_config = ConfigDict(frozen=True)
 
     p50: int
     p95: int
     max: int
 
 
-class Contents(BaseModel):
+class Contents(BaseModel, frozen=True):
     """Counts of a rendered data set."""
-
-    model_config = ConfigDict(frozen=True)
 
     rows: int
     streams: dict[str, int] = Field(description="Rows from each source")

@@ -21,7 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ...files import fingerprint
 from ...landlock import NOT_CONFINED
@@ -29,10 +29,8 @@ from ..causes import Cause
 from ..plan import TrainingPlan
 
 
-class Trial(BaseModel):
+class Trial(BaseModel, frozen=True):
     """Everything that determines the trained weights."""
-
-    model_config = ConfigDict(frozen=True)
 
     plan: TrainingPlan
     base_model: str = Field(description="Directory of the base model")
@@ -56,10 +54,8 @@ class Trial(BaseModel):
         )
 
 
-class Job(BaseModel):
+class Job(BaseModel, frozen=True):
     """Train one trial up to `stop_step`, the end of rung number `rung` (from 0)."""
-
-    model_config = ConfigDict(frozen=True)
 
     trial: Trial
     rung: int = Field(ge=0)
@@ -90,10 +86,8 @@ class JobStatus(BaseModel):
     confinement: str = Field(default=NOT_CONFINED, description="What keeps the worker from other files")
 
 
-class JobResult(BaseModel):
+class JobResult(BaseModel, frozen=True):
     """result.json of a rung."""
-
-    model_config = ConfigDict(frozen=True)
 
     trial: str
     rung: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ...errors import IntegrityError
 from ...files import hash_folder, read_json, try_lock, write_atomic
@@ -20,14 +20,12 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _PASSING: frozenset[Cause] = frozenset({"cancelled", "disk_full"})
 
 
-class Failure(BaseModel):
+class Failure(BaseModel, frozen=True):
     """Why a rung has no result: `rungs/<n>/failure.json` by the worker, `cause.json` by who stopped the worker.
 
     A lasting failure answers every later submission of the job, so that a resumed run repairs the trial just
     as the run before it would have; one that does not last is forgotten when the job is started again.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     rung: int
     cause: Cause

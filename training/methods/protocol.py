@@ -81,34 +81,27 @@ class Method(Protocol[S]):
 
     def total_steps(self, stage: S, rows: int) -> int:
         """Optimiser steps of the full schedule on a data set of that many rows."""
-        ...
 
     def rows_per_step(self, stage: S) -> int:
         """Rows that one optimiser step consumes."""
-        ...
 
     def measure(self, stage: S, dataset: Path, base_model: Path) -> RowMeasurement:
         """Render and tokenise rows as the trainer will. Raises InputError if the base model cannot render them."""
-        ...
 
     def plan_faults(self, stage: S, contents: Contents, examples: int) -> list[str]:
         """What is wrong with the stage on rows like these, a sentence each.
 
         `examples` is what a trial may consume: rows times epochs.
         """
-        ...
 
     def effective(self, stage: S) -> dict[str, Any]:
         """The settings that have an effect. Two stages with equal effective settings train the same weights."""
-        ...
 
     def repair(self, stage: S, cause: Cause) -> StageRepair | None:
         """The stage to try instead after a failure; None if there is no rule, or nothing is left to change."""
-        ...
 
     def adjusted(self, stage: S, changes: Mapping[str, Any]) -> S:
         """The stage with some `repairable` settings changed; rows of an optimiser step stay the same.
 
         Raises PlanError for a change in the wrong direction, or beyond what a repair may do.
         """
-        ...

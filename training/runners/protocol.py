@@ -38,14 +38,12 @@ class Launcher(Protocol):
 
     def start(self) -> None:
         """Begin what takes long, without waiting for it."""
-        ...
 
     def submit(self, job: Job) -> None:
         """Ask for a worker for the job; returns at once. A job that waits or runs already stays one job.
 
         Raises JobFailed if no worker can be started.
         """
-        ...
 
     def poll(self, job: Job) -> JobState:
         """Where a submitted job stands; to be called several times a second until it is 'ended'.
@@ -53,22 +51,18 @@ class Launcher(Protocol):
         A job past a limit is stopped, and the cause is written to its folder first. Raises JobFailed if no worker can
         be started.
         """
-        ...
 
     def logs(self, job: Job) -> str:
         """What the job's workers have printed."""
-        ...
 
     def cancel(self, job: Job) -> None:
         """Stop the job, also one started by another process, and return when it has ended; its checkpoints stay.
 
         Why it is stopped is in the folder's cause.json. A job that has ended already is left alone.
         """
-        ...
 
     def close(self) -> None:
         """Release processes and connections; running jobs are left alone."""
-        ...
 
 
 OpenLauncher = Callable[[LauncherOptions], Launcher]

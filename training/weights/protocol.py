@@ -32,34 +32,27 @@ class Weights(Protocol[W]):
 
     def describe(self, settings: W) -> str:
         """The kind and its settings in a few words, for the model card."""
-        ...
 
     def effective(self, settings: W) -> dict[str, Any]:
         """The settings that have an effect. Equal effective settings make the same weights."""
-        ...
 
     def make(self, settings: W, base: Any, seed: int) -> Any:
         """A model with new trainable weights on `base`, a `PreTrainedModel` in float32.
 
         The initial values depend on `seed` only.
         """
-        ...
 
     def save(self, model: Any, folder: Path, state_dict: dict[str, Any] | None = None) -> None:
         """Write the trainable weights of a model made by `make` into a checkpoint."""
-        ...
 
     def export(self, checkpoint: Path, target: Path, base_model: Path) -> None:
         """Copy the weights of a checkpoint into `target`. The bytes are the same on every machine."""
-        ...
 
     def verify(self, folder: Path) -> None:
         """Raise IntegrityError if the folder does not contain complete exported weights of this kind."""
-        ...
 
     def disk_bytes(self, settings: W, base_model: Path) -> int:
         """An upper estimate of the disk space for the checkpoints and exports of one trial.
 
         Reads only the configuration of the base model.
         """
-        ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from ....tools.preview import RecipeArgument
 from ....training.methods import METHODS, method_of
@@ -15,19 +15,15 @@ from ....training.plan import TrainingPlan
 Sentence = Annotated[str, Field(min_length=3, max_length=400)]
 
 
-class CannotCarryOut(BaseModel):
+class CannotCarryOut(BaseModel, extra="forbid"):
     """Why a plan cannot be executed, for the Researcher, which will change it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     why: Sentence = Field(description="One sentence: what in the data or the tools prevents the plan")
     needs: Sentence = Field(description="One sentence: what an executable plan would need")
 
 
-class PreparationAnswer(BaseModel):
+class PreparationAnswer(BaseModel, extra="forbid"):
     """The result of a preparation: the plan unchanged, changed recipes, or why it cannot be executed."""
-
-    model_config = ConfigDict(extra="forbid")
 
     recipes: dict[RecipeName, RecipeArgument] = Field(
         default_factory=dict,
@@ -43,13 +39,11 @@ class PreparationAnswer(BaseModel):
     )
 
 
-class TrainingChange(BaseModel):
+class TrainingChange(BaseModel, extra="forbid", allow_inf_nan=False):
     """One change of the training settings after a failure; a field that is null stays unchanged.
 
     There are no fields for epochs, data and seed: with other values it would be another experiment.
     """
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     why: Sentence = Field(
         description="One sentence: what the log shows, and why this change helps; or why no change would help"

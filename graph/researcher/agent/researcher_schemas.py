@@ -42,7 +42,8 @@ Recipes = Annotated[
 
 
 class _Answer(BaseModel):
-    # Additional fields are ignored: they are no reason to ask again.
+    """Additional fields are ignored: they are no reason to ask again."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 

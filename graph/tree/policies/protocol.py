@@ -22,7 +22,6 @@ class SearchPolicy(Protocol):
         Only scored experiments are chosen; the root alone while there is none. Raises TrexError for an
         empty tree.
         """
-        ...
 
 
 def refinable(tree: Tree) -> tuple[Experiment, ...]:

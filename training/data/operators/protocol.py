@@ -44,7 +44,6 @@ class Shares(Protocol):
 
     def share(self, low: float = ..., high: float = ...) -> float:
         """The share of rows with values in [low, high]."""
-        ...
 
 
 class SourceFacts(Protocol):
@@ -53,32 +52,26 @@ class SourceFacts(Protocol):
     @property
     def rows(self) -> int:
         """Rows of the source."""
-        ...
 
     @property
     def distinct(self) -> int:
         """Rows left when repeated examples count once."""
-        ...
 
     @property
     def labels(self) -> Mapping[str, int]:
         """Rows by answer; empty if answers are many or unknown."""
-        ...
 
     @property
     def rating(self) -> Shares | None:
         """Of the task's rating column."""
-        ...
 
     @property
     def words(self) -> Shares | None:
         """Of the number of words in `text_column`."""
-        ...
 
     @property
     def text_column(self) -> str | None:
         """The longest text column."""
-        ...
 
 
 @dataclass(frozen=True)
