@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -62,9 +63,19 @@ def abi() -> int:
         return 0
 
 
-def describe(version: int) -> str:
-    """The text for reports."""
-    return f"Landlock ABI {version}" if version else NOT_CONFINED
+def describe(version: int, udp: bool = False) -> str:
+    """The text for reports; `udp`: sockets that Landlock does not restrict could not be denied."""
+    return f"Landlock ABI {version}{', UDP open' * udp}" if version else NOT_CONFINED
+
+
+def weakest(described: Iterable[str]) -> str:
+    """Of texts by `describe` the one that promises least; 'not confined' for none."""
+
+    def strength(text: str) -> tuple[bool, int]:
+        return "UDP open" not in text, int(re.sub(r"\D", "", text) or 0)
+
+    found = set(described)
+    return NOT_CONFINED if not found or NOT_CONFINED in found else min(found, key=strength)
 
 
 def devices() -> list[Path]:

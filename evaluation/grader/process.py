@@ -20,7 +20,7 @@ from typing import TextIO
 
 from pydantic import ValidationError
 
-from ... import landlock
+from ... import landlock, privileges
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
 from ..engines import ENGINES, InferenceEngine
@@ -87,17 +87,22 @@ def answer(service: GraderService, request: GraderRequest) -> GraderResponse:
 
 
 def _confine(setup: GraderSetup) -> None:
-    """Restrict writing and TCP. Reading stays allowed: a metric, its libraries and its tables may be anywhere."""
+    """Restrict writing and the network, and give up root's capabilities.
+
+    Reading stays allowed: a metric, its libraries and its tables may be anywhere.
+    """
     written = [setup.run_dir, home() / "models"]
     for folder in written:
         folder.mkdir(parents=True, exist_ok=True)  # a right is granted for a folder that exists
     places = [*written, Path("/dev/shm"), *landlock.devices()]
     try:
         version = landlock.restrict([(place, landlock.CHANGE) for place in places], landlock.CHANGE)
+        privileges.drop_capabilities()
+        udp = not privileges.deny_sockets()
     except OSError as error:
         print(error, file=sys.stderr)
-        version = 0
-    print(f"writing: {landlock.describe(version)}", file=sys.stderr)
+        version, udp = 0, True
+    print(f"writing: {landlock.describe(version, udp)}", file=sys.stderr)
 
 
 def _listen(lines: queue.SimpleQueue[str]) -> None:

@@ -13,7 +13,7 @@ from ...evaluation.grader import evaluation_records as ledger
 from ...evaluation.grader.messages import Freeze
 from ...evaluation.task import Task
 from ...files import hash_file, read_json
-from ...landlock import NOT_CONFINED
+from ...landlock import weakest
 from ...training.jobs.trial_folder import read_result
 
 
@@ -63,12 +63,8 @@ def check_integrity(directory: Path, task: Task) -> Integrity:
 
 def confinement_of(trials: Path) -> str:
     """The weakest confinement of all workers; 'not confined' if one was not, or there was none."""
-    held = {
-        result.confinement
-        for result in map(read_result, sorted(trials.glob("*/rungs/*/result.json")))
-        if result
-    }
-    return NOT_CONFINED if not held or NOT_CONFINED in held else min(held)
+    results = map(read_result, trials.glob("*/rungs/*/result.json"))
+    return weakest(result.confinement for result in results if result)
 
 
 def _splits(directory: Path, task: Task) -> list[SplitHash]:

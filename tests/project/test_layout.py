@@ -34,6 +34,7 @@ ROOT_MODULES = {
     "home",
     "keys",
     "landlock",
+    "privileges",
     "registry",
     "sealed_folder",
 }

@@ -407,6 +407,8 @@ def test_the_working_directory_is_not_granted(tmp_path: Path, monkeypatch: pytes
         ([], "not confined"),
         (["Landlock ABI 7"], "Landlock ABI 7"),
         (["Landlock ABI 7", "Landlock ABI 4"], "Landlock ABI 4"),
+        (["Landlock ABI 10", "Landlock ABI 7"], "Landlock ABI 7"),
+        (["Landlock ABI 4", "Landlock ABI 7, UDP open"], "Landlock ABI 7, UDP open"),
         (["Landlock ABI 7", "not confined"], "not confined"),
     ],
 )

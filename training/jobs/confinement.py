@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ... import landlock
+from ... import landlock, privileges
 from ...errors import TrexError
 from ...home import home
 from .job import Trial
@@ -50,7 +50,7 @@ def check_requirement() -> None:
 
 
 def confine(trial: Trial, folder: Path) -> str:
-    """Confine this process to what training this trial needs; returns 'Landlock ABI n' or 'not confined'.
+    """Confine this process to what training this trial needs; returns the text of `landlock.describe`.
 
     To be called while there is one thread, before data is read. Raises TrexError if confinement is required
     and not possible.
@@ -62,16 +62,18 @@ def confine(trial: Trial, folder: Path) -> str:
     readable = list(_readable(trial))
     for place in (folder.parent.resolve(), home().resolve()):
         for path, _ in readable:
-            if path.is_dir() and place.is_relative_to(path.resolve()):
+            # `Path.is_dir` raises for a folder that this user cannot reach.
+            if os.path.isdir(path) and place.is_relative_to(path.resolve()):  # noqa: PTH112
                 return _without(f"{place} lies in {path}, which the worker must read")
     scratch = folder / SCRATCH
     scratch.mkdir(exist_ok=True)
     try:
         version = landlock.restrict([*readable, *_writable(folder)])
+        privileges.drop_capabilities()
     except OSError as error:
         return _without(str(error))
     _use_own_scratch(scratch)
-    return landlock.describe(version)
+    return landlock.describe(version, udp=not privileges.deny_sockets())
 
 
 def _without(reason: str) -> str:
