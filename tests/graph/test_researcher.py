@@ -257,13 +257,15 @@ def test_long_searches_use_every_direction_and_strategy() -> None:
     assert {plan.strategy for plan in plans} == {"refine_data", "construct_synthetic_data", "adjust_training"}
 
 
-def test_first_plan_takes_in_domain_data_labelled_and_balanced() -> None:
+def test_first_plan_takes_in_domain_data_labelled_and_deduplicated() -> None:
     task, notes = rated_task(), rated_notes()
     plan = BuiltinResearcher().plan(request(task, notes, Tree([root(0.631)]), trials=4, trial_examples=480))
     [stream] = plan.recipes[MAIN].streams
     assert stream.source == "movie" and plan.recipes[MAIN].rows == 480 and plan.direction == "first_plan"
     kinds = [type(step) for step in stream.steps]
-    assert kinds == [Threshold, Dedup, Balance]
+    assert kinds == [Threshold, Dedup], (
+        "the ratings give 1.8 times as many rows of one answer as of the other"
+    )
     threshold = stream.steps[0]
     assert isinstance(threshold, Threshold)
     assert 0.1 < RATINGS.share(threshold.below, threshold.above) <= first_plan.MIDDLE_SHARE
@@ -271,6 +273,59 @@ def test_first_plan_takes_in_domain_data_labelled_and_balanced() -> None:
     assert len({trial.training.weights.target_modules for trial in plan.trials}) > 1
     assert plan.trials[0].training.stage.learning_rate == first_plan.LEARNING_RATE
     assert "0.631" in plan.hypothesis, "a hypothesis contains the score to beat"
+
+
+def labelled(counts: dict[str, int]) -> tuple[Task, ResearchNotes]:
+    """A task with these answers, and notes on its only source, in which they are so frequent."""
+    task = rated_task().model_copy(
+        update={"choices": sorted(counts), "sources": [Source(name="movie", path="m")], "rating_column": None}
+    )
+    rows = sum(counts.values())
+    source = SourceNotes(name="movie", rows=rows, distinct=rows, columns=["text", "label"], labels=counts)
+    return task, ResearchNotes(sources=[source])
+
+
+@pytest.mark.parametrize(
+    ("counts", "balanced"),
+    [
+        ({"negative": 300, "positive": 290}, False),
+        ({"billing": 200, "network": 150, "biling": 1}, False),
+        ({"ham": 1000, "spam": 12}, False),
+        ({"ham": 1000, "spam": 120}, True),
+        ({"a": 500, "b": 400, "c": 60}, True),
+    ],
+)
+def test_first_plan_compares_with_and_without_balance_where_answers_are_uneven(
+    counts: dict[str, int], balanced: bool
+) -> None:
+    task, notes = labelled(counts)
+    asked = request(task, notes, Tree([root()]), trials=4, trial_examples=5000)
+    plan = BuiltinResearcher().plan(asked)
+    balances = {
+        name: any(isinstance(step, Balance) for step in recipe.streams[0].steps)
+        for name, recipe in plan.recipes.items()
+    }
+    assert balances == ({MAIN: True, "natural": False} if balanced else {MAIN: False})
+    stages = [trial.training.stage for trial in plan.trials]
+    assert [stage.recipe for stage in stages] == ([MAIN, "natural"] * 2 if balanced else [MAIN] * 4)
+    if balanced:
+        assert [s.learning_rate for s in stages[::2]] == [s.learning_rate for s in stages[1::2]]
+        natural = plan.recipes["natural"].rows
+        assert natural == sum(counts.values()) > (plan.recipes[MAIN].rows or 0)
+        assert all(s.epochs * (plan.recipes[s.recipe].rows or 0) <= 5000 for s in stages)
+
+
+def test_balance_is_proposed_only_where_answers_are_uneven() -> None:
+    for counts, ratios in (
+        ({"negative": 300, "positive": 290}, set()),
+        ({"negative": 300, "positive": 150}, {1.0}),
+        ({"negative": 900, "positive": 150}, {1.0, 3.0}),
+    ):
+        task, notes = labelled(counts)
+        situation = BuiltinResearcher().situation(request(task, notes, Tree([root()])))
+        found = [e.recipe for e in DIRECTIONS["class_balance"].edits(situation)]  # type: ignore[attr-defined]
+        steps = [step for recipe in found for step in recipe.streams[0].steps if isinstance(step, Balance)]
+        assert {step.max_ratio for step in steps} == ratios
 
 
 def test_first_plan_without_choices_has_no_threshold_and_no_balance() -> None:
@@ -446,7 +501,7 @@ def test_expected_rows_follow_the_notes() -> None:
     apart = Stream(source="movie", steps=(Threshold(column="rating", below=-1, above=1),))
     share = (10 + 40 + 90 + 95 + 50 + 15) / 530
     assert expected_rows(DataRecipe(streams=(apart,)), notes) == pytest.approx(1000 * share, abs=1)
-    balanced = Stream(source="movie", steps=(*apart.steps, Balance(column="label")))
+    balanced = Stream(source="movie", steps=(*apart.steps, Balance(column="label", max_ratio=1)))
     assert expected_rows(DataRecipe(streams=(balanced,)), notes) == pytest.approx(2000 * 140 / 530, abs=1)
     dry = DataRecipe(streams=(Stream(source="movie"), Stream(source="tweets")), rows=400)
     assert expected_rows(dry, notes) == 250, "tweets have 50 rows, not 200"

@@ -110,7 +110,7 @@ def test_an_empty_answer_and_too_many_rows_are_refused(
 def test_a_built_data_set_is_what_trl_reads(make_task: MakeTask, tmp_path: Path) -> None:
     rows = [*reviews(60), {**reviews(1)[0], "id": 99}]
     built = build(
-        recipe(Dedup(columns=("text",)), LABEL, Balance(column="label")),
+        recipe(Dedup(columns=("text",)), LABEL, Balance(column="label", max_ratio=1)),
         make_task(movies=rows),
         tmp_path / "o",
     )

@@ -154,7 +154,7 @@ def test_the_estimate_is_near_what_is_left(step: Operator, seed: int) -> None:
         for number in range(300)
     ]
     facts = Facts(rows)
-    flow = Flow(300.0, facts.distinct, min(facts.labels.values()) / 300, len(facts.labels), facts)
+    flow = Flow(300.0, facts.distinct, tuple(n / 300 for n in facts.labels.values()), facts)
     expected, found = step.estimate(flow).rows, len(apply(step, dataset(rows)))
     assert expected >= 0
     if step.kind in ("row-wise", "selects"):

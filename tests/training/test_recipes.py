@@ -17,6 +17,7 @@ from trex.training.data.operators.balance import Balance
 from trex.training.data.operators.dedup import Dedup
 from trex.training.data.operators.filter import Filter
 from trex.training.data.operators.hash_split import HashSplit
+from trex.training.data.operators.protocol import Flow
 from trex.training.data.operators.rename import Rename
 from trex.training.data.operators.sample import Sample
 from trex.training.data.operators.shuffle import Shuffle
@@ -105,10 +106,49 @@ def test_a_hash_split_takes_about_its_share() -> None:
 
 @given(rows=row_lists)
 @quick
-def test_balance_is_exact(rows: Rows) -> None:
+def test_balance_with_a_ratio_of_one_is_exact(rows: Rows) -> None:
     before = Counter(row["domain"] for row in rows)
-    after = Counter(apply(Balance(column="domain"), dataset(rows), "stream")["domain"])
+    exact = Balance(column="domain", max_ratio=1, floor=0, keep=0)
+    after = Counter(apply(exact, dataset(rows), "stream")["domain"])
     assert after == dict.fromkeys(before, min(before.values()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "before", "after"),
+    [
+        pytest.param({}, (200, 200, 200, 1), (200, 200, 200, 1), id="a misspelt label"),
+        pytest.param({}, (300, 300, 2), (300, 300, 2), id="a rare label"),
+        pytest.param({}, (2000, 1500, 30), (2000, 1500, 30), id="2 % of the most frequent"),
+        pytest.param({}, (900, 100), (400, 100), id="the limit is raised to keep half of the rows"),
+        pytest.param({}, (400, 100), (300, 100), id="the default ratio"),
+        pytest.param({}, (290, 100), (290, 100), id="even enough"),
+        pytest.param({"max_ratio": 1.5}, (200, 41, 3), (78, 41, 3), id="half of the rows, a rare label"),
+        pytest.param({"max_ratio": 1.5}, (90, 41, 3), (61, 41, 3), id="a rounded limit"),
+        pytest.param({"max_ratio": 1, "keep": 0}, (900, 100, 9), (100, 100, 9), id="nothing has to be kept"),
+        pytest.param({"max_ratio": 1, "floor": 5, "keep": 0}, (900, 8, 4), (8, 8, 4), id="a floor"),
+        pytest.param({"keep": 0, "max_ratio": 2}, (7, 2, 1), (7, 2, 1), id="all are rare"),
+        pytest.param({"keep": 1}, (900, 100), (900, 100), id="all is kept"),
+    ],
+)
+def test_balance_limits_the_ratio_and_spares_rare_values(
+    fields: dict[str, Any], before: tuple[int, ...], after: tuple[int, ...]
+) -> None:
+    rows = [
+        {"text": f"{label} {i}", "label": f"l{label}"} for label, n in enumerate(before) for i in range(n)
+    ]
+    rows.append({"text": "no label", "label": None})
+    step = Balance(column="label", **fields)
+    found = Counter(apply(step, dataset(rows), "stream")["label"])
+    assert found == {f"l{label}": n for label, n in enumerate(after)}
+    total = sum(before)
+    flow = Flow(total, total, tuple(n / total for n in before))
+    assert step.estimate(flow).rows == pytest.approx(sum(after))
+    assert step.estimate(flow).answers == pytest.approx([n / sum(after) for n in after])
+
+
+def test_balance_reads_recipes_of_earlier_versions() -> None:
+    known = recipe_from_yaml("streams: [{source: movies, steps: [{op: balance, column: label}]}]")
+    assert known.streams[0].steps == (Balance(column="label", max_ratio=3),)
 
 
 @given(rows=row_lists)

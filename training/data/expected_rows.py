@@ -17,7 +17,7 @@ class Notes(Protocol):
 
 def expected_rows(recipe: DataRecipe, notes: Notes) -> int:
     """The estimated number of rows of a recipe; steps are assumed to be independent."""
-    flows = [_stream_flow(stream, notes.source(stream.source)) for stream in recipe.streams]
+    flows = [stream_flow(stream, notes.source(stream.source)) for stream in recipe.streams]
     rows = [flow.rows for flow in flows]
     if recipe.rows is not None:
         total = sum(stream.weight for stream in recipe.streams)
@@ -25,21 +25,20 @@ def expected_rows(recipe: DataRecipe, notes: Notes) -> int:
     mixed = Flow(
         rows=sum(rows),
         distinct=sum(rows),
-        rarest=min(flow.rarest for flow in flows),
-        answers=max(flow.answers for flow in flows),
+        answers=max((flow.answers for flow in flows), key=lambda shares: (len(shares), -min(shares))),
     )
     for step in recipe.steps:
         mixed = step.estimate(mixed)
     return int(mixed.rows + 1e-6)
 
 
-def _stream_flow(stream: Stream, source: SourceFacts) -> Flow:
+def stream_flow(stream: Stream, source: SourceFacts) -> Flow:
+    """The rows of a stream as expected after its steps."""
     counts = source.labels.values()
     flow = Flow(
         rows=float(source.rows),
         distinct=float(source.distinct),
-        rarest=min(counts) / max(1, sum(counts)) if counts else 0.5,
-        answers=len(counts) or 2,
+        answers=tuple(count / sum(counts) for count in counts) or (0.5, 0.5),
         source=source,
     )
     for step in stream.steps:

@@ -21,6 +21,7 @@ from .recipe_edits import (
     is_usable,
     margin,
     new_stream,
+    removed_share,
     with_step,
     without_step,
 )
@@ -30,6 +31,9 @@ MIX_SHARES = (0.15, 0.3, 0.5)
 SYNTHETIC_SHARES = (0.2, 0.4, 0.7)
 DROPPED_SHARES = (0.1, 0.2, 0.35, 0.5)
 LENGTH_SHARES = (0.1, 0.25)
+BALANCE_RATIOS = (1.0, 3.0)
+UNEVEN_SHARE = 0.05
+"""A source is balanced if that removes at least this share of its rows."""
 
 
 def _supply(situation: Situation, source: SourceNotes) -> int:
@@ -42,20 +46,20 @@ def _supply(situation: Situation, source: SourceNotes) -> int:
 def _with_sources(situation: Situation, weights: Mapping[str, float]) -> DataRecipe:
     """The recipe over exactly these sources and weights.
 
-    A new source gets its standard steps, with the threshold of the other streams, and is balanced only if they are.
+    A new source gets its standard steps, with the threshold of the other streams, and is balanced as they are.
     """
     recipe = situation.recipe
     known = {stream.source: stream for stream in recipe.streams}
     threshold = next((step for stream in recipe.streams for step in find(stream.steps, Threshold)), None)
-    balanced = any(find(stream.steps, Balance) for stream in recipe.streams)
+    balance = next((step for stream in recipe.streams for step in find(stream.steps, Balance)), None)
     streams = []
     for name, weight in weights.items():
         stream = known.get(name) or new_stream(situation.task, situation.notes.source(name))
         steps = stream.steps
         if name not in known and threshold is not None and find(steps, Threshold):
             steps = with_step(steps, threshold)
-        if name not in known and known and not balanced:
-            steps = without_step(steps, Balance)
+        if name not in known:
+            steps = without_step(steps, Balance) if balance is None else with_step(steps, balance)
         streams.append(stream.model_copy(update={"weight": weight, "steps": steps}))
     return recipe.model_copy(update={"streams": tuple(streams)})
 
@@ -169,16 +173,28 @@ def _with_margin(situation: Situation, share: float, sides: tuple[int, int]) -> 
     "refine_data", optimism=0.1, words=("balance", "class", "skew"), remedies=("label_bias", "mode_collapse")
 )
 def class_balance(situation: Situation) -> list[Edit]:
-    """The same number of rows for each answer, or the answers as frequent as in the sources."""
+    """Other limits on the ratio of the answers' frequencies where they are uneven, or none."""
     if situation.task.choices is None:
         return []
-    column = answer_column(situation.task)
-    if any(find(stream.steps, Balance) for stream in situation.recipe.streams):
-        natural = edit_streams(situation.recipe, lambda stream: without_step(stream.steps, Balance))
-        return [Edit(natural, "Answers as frequent as in the sources", "balancing removes useful rows")]
-    even = edit_streams(situation.recipe, lambda stream: with_step(stream.steps, Balance(column=column)))
+    natural = edit_streams(situation.recipe, lambda stream: without_step(stream.steps, Balance))
+    edits = []
+    if natural != situation.recipe:
+        because = "balancing removes useful rows"
+        edits.append(Edit(natural, "Answers as frequent as in the sources", because))
     because = "frequent answers in the training data bias the model"
-    return [Edit(even, "All answers equally frequent", because)]
+    for ratio in BALANCE_RATIOS:
+        step = Balance(column=answer_column(situation.task), max_ratio=ratio)
+        removed = [
+            removed_share(step, stream, situation.notes.source(stream.source)) for stream in natural.streams
+        ]
+        if max(removed) >= UNEVEN_SHARE:
+            change = f"No answer more than {ratio:g} times as frequent as another"
+            edits.append(Edit(_with_balance(natural, step), change, because))
+    return edits
+
+
+def _with_balance(recipe: DataRecipe, step: Balance) -> DataRecipe:
+    return edit_streams(recipe, lambda stream: with_step(stream.steps, step))
 
 
 @data_direction(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ....training.data.expected_rows import expected_rows
+from ....training.data.operators.balance import Balance
 from ....training.data.recipe import DataRecipe
 from ....training.methods.protocol import MAIN
 from ....training.methods.sft import SFT
@@ -21,7 +22,11 @@ from ....training.plan import TrainingPlan
 from ...tree.experiment import ExperimentPlan, Strategy, Symptom, TrialPlan
 from . import first_plan
 from .first_plan import MAX_ROWS
+from .recipe_edits import edit_streams, without_step
 from .situation import Situation, lora_weights, recipe_key, sft_stage
+
+NATURAL = "natural"
+"""The recipe that leaves the answers as frequent as they are in the sources."""
 
 MIN_ROWS = 8
 """A recipe with fewer rows than this is not proposed."""
@@ -143,13 +148,14 @@ class FirstPlan(Direction):
             return None
         base = situation.fitted(situation.training, situation.recipe.rows or situation.rows)
         variants = [Variant(training, note) for training, note in first_plan.variants(base)]
+        chosen = untried(situation, situation.recipe, variants, rng)
         sources = ", ".join(stream.source for stream in situation.recipe.streams)
         hypothesis = (
             "The base model has not been trained on this task. Training on deduplicated rows of the sources closest "
             f"to the search items ({sources}) should raise the score. Expected: {situation.task.metric} clearly above "
             f"the baseline's {situation.score}."
         )
-        return plan(self, situation.recipe, untried(situation, situation.recipe, variants, rng), hypothesis)
+        return _with_and_without_balance(plan(self, situation.recipe, chosen, hypothesis), situation)
 
 
 FIRST = FirstPlan("first_plan", "refine_data", 0.0, frozenset(), frozenset())
@@ -237,6 +243,20 @@ def plan(
             for v in chosen
         ],
     )
+
+
+def _with_and_without_balance(planned: ExperimentPlan, situation: Situation) -> ExperimentPlan:
+    """If the recipe is balanced: every second trial repeats the one before it on the recipe without this step."""
+    recipe = situation.recipe
+    natural = with_rows(edit_streams(recipe, lambda s: without_step(s.steps, Balance)), situation)
+    if natural.streams == recipe.streams or len(planned.trials) < 2:
+        return planned
+    trials = list(planned.trials)
+    for place, trial in enumerate(trials[:-1:2]):
+        training = situation.fitted(trial.training, natural.rows or situation.rows).with_stage(recipe=NATURAL)
+        trials[2 * place + 1] = TrialPlan(training=training, note=f"{trial.note}, answers as in the sources")
+        trials[2 * place] = trial.model_copy(update={"note": f"{trial.note}, balanced answers"})
+    return planned.model_copy(update={"recipes": planned.recipes | {NATURAL: natural}, "trials": trials})
 
 
 def _near(base: TrainingPlan, situation: Situation, rng: random.Random) -> Variant:

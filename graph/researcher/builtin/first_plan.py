@@ -84,7 +84,7 @@ def in_domain(task: Task, notes: ResearchNotes) -> list[SourceNotes]:
 
 
 def recipe(task: Task, notes: ResearchNotes, trial_examples: int) -> DataRecipe:
-    """All in-domain data, labelled, deduplicated and balanced, limited to the examples of a trial."""
+    """All in-domain data, labelled, deduplicated, balanced if uneven, limited to the examples of a trial."""
     streams = []
     for source in in_domain(task, notes):
         stream = new_stream(task, source, MIDDLE_SHARE)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ....evaluation.task import Task
+from ....training.data.expected_rows import stream_flow
 from ....training.data.operators.balance import Balance
 from ....training.data.operators.dedup import Dedup
 from ....training.data.operators.threshold import Threshold
@@ -62,7 +63,7 @@ def is_usable(task: Task, source: SourceNotes) -> bool:
 
 
 def new_stream(task: Task, source: SourceNotes, middle: float = 0.0) -> Stream:
-    """A source with its standard steps: label from rating, deduplication, balanced answers.
+    """A source with its standard steps: label from rating, deduplication, and, if they are uneven, balanced answers.
 
     `middle` is the share of rows, rated nearest to the middle, that is left out.
     """
@@ -83,9 +84,17 @@ def new_stream(task: Task, source: SourceNotes, middle: float = 0.0) -> Stream:
         )
     if columns := example_columns(task, source.columns):
         steps.append(Dedup(columns=columns))
-    if task.choices is not None and (is_rated(task, source) or len(source.labels) > 1):
-        steps.append(Balance(column=answer_column(task)))
-    return Stream(source=source.name, steps=tuple(steps))
+    stream = Stream(source=source.name, steps=tuple(steps))
+    balance = Balance(column=answer_column(task))
+    if task.choices is not None and removed_share(balance, stream, source):
+        stream = stream.model_copy(update={"steps": (*steps, balance)})
+    return stream
+
+
+def removed_share(step: Step, stream: Stream, source: SourceNotes) -> float:
+    """The estimated share of a stream's rows that the step would remove."""
+    before = stream_flow(stream, source)
+    return 1 - step.estimate(before).rows / before.rows if before.rows else 0.0
 
 
 def with_step(steps: Sequence[Step], new: Step) -> tuple[Step, ...]:

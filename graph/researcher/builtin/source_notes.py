@@ -98,7 +98,7 @@ def _labels(task: Task, rows: Sequence[Row], columns: Sequence[str]) -> dict[str
     column = answer_column(task)
     if column not in columns:
         return {}
-    counts = Counter(str(row[column]) for row in rows)
+    counts = Counter(str(row[column]) for row in rows if row[column] is not None)
     return dict(sorted(counts.items())) if len(counts) <= FEW_ANSWERS else {}
 
 

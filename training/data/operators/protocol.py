@@ -81,10 +81,8 @@ class Flow:
     rows: float
     distinct: float
     """Rows left when repeated examples count once."""
-    rarest: float = 0.5
-    """Share of the rarest answer."""
-    answers: int = 2
-    """Different answers."""
+    answers: tuple[float, ...] = (0.5, 0.5)
+    """The share of rows of each answer."""
     source: SourceFacts | None = None
     """The source the rows come from; None when they come from several."""
 

@@ -58,8 +58,8 @@ class Threshold(Operator):
         if flow.source is None or flow.source.rating is None:
             return flow
         low, high = flow.source.rating.share(high=self.below), flow.source.rating.share(low=self.above)
-        rarest = min(low, high) / (low + high) if low + high else 0.0
-        return replace(flow.keeping(low + high), rarest=rarest, answers=2)
+        answers = (low / (low + high), high / (low + high)) if low + high else (0.5, 0.5)
+        return replace(flow.keeping(low + high), answers=answers)
 
     def relaxed(self) -> Threshold:
         """The labels without the margin between them."""
