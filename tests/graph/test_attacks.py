@@ -288,10 +288,29 @@ def test_a_source_that_is_a_held_out_file(
         build(DataRecipe.model_validate(stream()), task, bench.run / "datasets")
 
 
+@pytest.mark.parametrize("split", ["dev", "test"])
+@pytest.mark.parametrize("order", ["h.d", "d.h", "hd.", "dh.h", "hh.d"])
+def test_a_disguised_source_beside_others(bench: Bench, split: str, order: str) -> None:
+    """Wherever it stands among sources on the hub (h) and files (.), before anything is fetched or written."""
+    disguised = bench.folder / "more.jsonl"
+    disguised.write_bytes((bench.folder / f"{split}.jsonl").read_bytes())
+    paths = {"h": "hub:owner/name", "d": str(disguised), ".": str(bench.folder / "train.jsonl")}
+    sources = [
+        bench.task.sources[0].model_copy(update={"name": f"s{place}", "path": paths[kind]})
+        for place, kind in enumerate(order)
+    ]
+    named = f"source 's{order.index('d')}' is the task's {split} split and is refused"
+    with pytest.raises(InputError, match=named):
+        check_sources(bench.task.model_copy(update={"sources": sources}))
+    check_sources(bench.task.model_copy(update={"sources": [s for s in sources if s.path != str(disguised)]}))
+
+
 @pytest.mark.parametrize("path", ["hub:../test", "hub:/etc/passwd", "hub:owner/name@../../x y", "hub:owner"])
 def test_a_hub_reference_that_is_a_path(bench: Bench, path: str) -> None:
     source = bench.task.sources[0].model_copy(update={"path": path})
     task = bench.task.model_copy(update={"sources": [source]})
+    with pytest.raises(InputError, match="is not of the form hub:owner/name"):
+        check_sources(task)
     with pytest.raises(InputError, match="is not of the form hub:owner/name"):
         build(DataRecipe.model_validate(stream()), task, bench.run / "datasets")
 
@@ -302,12 +321,11 @@ def test_a_hub_reference_that_is_a_folder_here(bench: Bench, monkeypatch: pytest
     Path("held/out").mkdir(parents=True)
     shutil.copy("test.jsonl", "held/out/train.jsonl")
     source = bench.task.sources[0].model_copy(update={"path": "hub:held/out"})
+    task = bench.task.model_copy(update={"sources": [source]})
     with pytest.raises(InputError, match="not on the hub"):
-        build(
-            DataRecipe.model_validate(stream()),
-            bench.task.model_copy(update={"sources": [source]}),
-            bench.run / "datasets",
-        )
+        check_sources(task)
+    with pytest.raises(InputError, match="not on the hub"):
+        build(DataRecipe.model_validate(stream()), task, bench.run / "datasets")
 
 
 def test_a_source_that_is_swapped_during_a_run(bench: Bench) -> None:

@@ -88,16 +88,19 @@ def load(task: Task, name: str) -> Dataset:
 def check_sources(task: Task) -> None:
     """Raise InputError for a task from whose files no data set can be built, before anything is written.
 
-    Sources on the hub are checked by `load`.
+    Every file is compared with dev and test. Of a source on the hub only the name is checked; `load` fetches it.
     """
     found: dict[str, list[str]] = {}
     for source in task.sources:
         if source.path.startswith(HUB):
-            return
+            _hub_reference(source)
+            continue
         try:
             found[source.name] = _table(task, source).column_names
         except IntegrityError as error:
             raise InputError(str(error)) from error
+    if len(found) < len(task.sources):
+        return  # a source on the hub may have the columns
     question = task.prompt.model_copy(update={"answer": ""}).fields
     for columns in found.values():
         needed = question if task.rating_column in columns else task.prompt.fields
@@ -241,9 +244,14 @@ def _read_parquet(path: Path) -> pa.Table:
 
 def _hub_reference(source: Source) -> HubReference:
     try:
-        return HubReference.parse(source.path)
+        reference = HubReference.parse(source.path)
     except ValueError as error:
         raise InputError(f"source '{source.name}': {error}") from None
+    if Path(reference.name).exists():  # `datasets` would load it instead
+        raise InputError(
+            f"source '{source.name}': {reference.name} is a file or folder here, not on the hub: give its path"
+        )
+    return reference
 
 
 def _hub_table(source: Source) -> pa.Table:
@@ -251,10 +259,6 @@ def _hub_table(source: Source) -> pa.Table:
     import datasets
 
     reference = _hub_reference(source)
-    if Path(reference.name).exists():  # `datasets` would load it instead
-        raise InputError(
-            f"source '{source.name}': {reference.name} is a file or folder here, not on the hub: give its path"
-        )
     cache = home() / "hub"
     try:
         with _no_progress_bars():
