@@ -26,7 +26,8 @@ def repair_recipe(recipe: DataRecipe) -> RecipeRepair | None:
             relaxed = step.relaxed()
             if step.relax_order == order and relaxed != step:
                 where = "the common steps" if stream is None else f"source '{recipe.streams[stream].source}'"
-                report = f"no rows were left after the {step.op} step of {where}: {step.relaxation}"
+                change = "removed" if relaxed is None else "made less selective"
+                report = f"no rows were left after the {step.op} step of {where}: the step was {change}"
                 return RecipeRepair(_changed(recipe, stream, step, relaxed), report)
     return None
 

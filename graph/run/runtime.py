@@ -137,7 +137,7 @@ def open_runtime(settings: Settings) -> Runtime:
     launcher.start()
 
     def check(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
-        return preflight(dataset.folder, plan, model).problems
+        return preflight(dataset.folder, plan, model)
 
     try:
         return assemble(settings, directory, task, model, grader, runner, check)

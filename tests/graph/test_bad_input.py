@@ -438,6 +438,6 @@ def test_a_trial_that_takes_too_much_memory(
     experiment = load_run(out).tree["e001"]
     [trial] = experiment.trials
     assert (experiment.status, trial.status, trial.cause) == ("failed", "failed", "out_of_memory")
-    assert len(trial.repairs) == 3 and "out of memory at batch size" in trial.repairs[0]
+    assert len(trial.repairs) == 3 and "out of memory" in trial.repairs[0]
     assert experiment.failure is not None and "the limit is 200 MB" in experiment.failure
     assert not (out / "best").exists()

@@ -39,7 +39,7 @@ class Count:
 
     def measure(self, stage, dataset, base_model):
         lengths = [len(str(row).split()) for row in read_jsonl(dataset / "train.jsonl")]
-        return RowMeasurement(len(lengths), len(lengths), lengths, max(lengths))
+        return RowMeasurement(len(lengths), max(lengths))
 
     def plan_faults(self, stage, contents, examples):
         return ["too many rows"] if contents.rows * stage.epochs > examples else []

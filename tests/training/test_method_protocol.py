@@ -84,11 +84,9 @@ def test_steps_and_tokens_grow_with_the_rows(method: Method[Any]) -> None:
 def test_rows_are_measured_for_the_preflight(method: Method[Any], tiny: Path, tmp_path: Path) -> None:
     dataset = write_rows(tmp_path / "d", make_rows(20))
     measured = method.measure(method.stage(), dataset, tiny)
-    assert measured.rows == measured.measured_rows == len(measured.lengths) == 20
-    assert 0 < max(measured.lengths) <= measured.longest
+    assert measured.measured_rows == 20 and measured.longest > 0
     assert all(0 <= count <= 20 for count in measured.unfit.values())
-    report = preflight(dataset, TrainingPlan(stages=(method.stage(),)), tiny)
-    assert report.steps == method.total_steps(method.stage(), 20) and report.problems == []
+    assert preflight(dataset, TrainingPlan(stages=(method.stage(),)), tiny) == []
 
 
 def test_faults_of_a_plan_are_sentences(method: Method[Any]) -> None:

@@ -30,11 +30,7 @@ LABELS = ["a", "b", "c"]
 
 def examples() -> list[Operator]:
     """The examples that the operators give of themselves."""
-    found = []
-    for kind in operators().values():
-        extra: Any = kind.model_config["json_schema_extra"]
-        found += [kind.model_validate(example) for example in extra["examples"]]
-    return found
+    return [kind.model_validate(example) for kind in operators().values() for example in kind.examples]
 
 
 EXAMPLES = examples()
@@ -181,7 +177,7 @@ def test_relaxing_comes_to_an_end(kind: type[Operator]) -> None:
 
 TOY = '''
 from typing import ClassVar, Literal
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from trex.training.data.operators.protocol import Operator
 from trex.training.data.row_table import arrow, as_dataset
 
@@ -189,12 +185,11 @@ from trex.training.data.row_table import arrow, as_dataset
 class Repeat(Operator):
     """Repeat every row."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"op": "repeat", "times": 2}]})
     op: Literal["repeat"] = "repeat"
     times: int = Field(ge=1, description="How often each row appears")
+    examples: ClassVar = ({"op": "repeat", "times": 2},)
     kind: ClassVar = "expands"
     relax_order: ClassVar = 9
-    relaxation: ClassVar = "rows were not repeated"
 
     def run(self, rows, context):
         import pyarrow as pa
@@ -252,7 +247,7 @@ def test_a_package_outside_of_the_repository_adds_an_operator(tmp_path: Path) ->
     assert built == "60 True"
     assert guide == "['repeat(times): Repeat every row.']"
     assert difference == """['added repeat {"times":3} (source \\'movies\\')']"""
-    assert repaired.endswith("the repeat step of source 'movies': rows were not repeated")
+    assert repaired.endswith("the repeat step of source 'movies': the step was removed")
     (package / "toy_operator.py").write_text(TOY + "\n# another version\n")
     assert use_outside_package(package, tmp_path / "b")[-1] != fingerprint
 

@@ -13,8 +13,13 @@ from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
 from trex.files import write_jsonl
 from trex.training import preflight as preflight_module
+from trex.training.causes import Problem
 from trex.training.methods import prompt_completion
-from trex.training.preflight import Limits, preflight
+from trex.training.methods.protocol import RowMeasurement
+from trex.training.methods.sft import SFT
+from trex.training.plan import TrainingPlan
+from trex.training.preflight import preflight
+from trex.training.weights.lora import LORA
 
 PLAN = training_plan(batch_size=4)
 
@@ -53,18 +58,18 @@ def data(folder: Path, texts: list[str], answer: str = "positive") -> Path:
     return folder
 
 
-def causes(report: preflight_module.Preflight) -> list[str]:
-    return [problem.cause for problem in report.problems]
+def measured(folder: Path, plan: TrainingPlan, tiny: Path) -> RowMeasurement:
+    return SFT.measure(plan.stage, folder, tiny)
+
+
+def causes(problems: list[Problem]) -> list[str]:
+    return [problem.cause for problem in problems]
 
 
 def test_a_sound_data_set_has_no_problems(tiny: Path, tmp_path: Path) -> None:
-    texts = [f"a film number {n}" for n in range(10)]
-    report = preflight(data(tmp_path / "d", texts), PLAN, tiny, Limits(tokens_per_second=100))
-    assert report.problems == [] and not report.sampled
-    assert (report.rows, report.measured_rows, report.steps) == (10, 10, 3)
-    assert 0 < report.tokens.p50 <= report.tokens.p95 <= report.tokens.max
-    assert report.seconds == pytest.approx(3 * 4 * report.tokens.mean / 100, rel=0.01)
-    assert 0 < report.disk_bytes < report.disk_free_bytes
+    folder = data(tmp_path / "d", [f"a film number {n}" for n in range(10)])
+    assert preflight(folder, PLAN, tiny) == []
+    assert measured(folder, PLAN, tiny).measured_rows == 10
 
 
 def test_the_counts_are_those_of_trl(tiny: Path, tmp_path: Path) -> None:
@@ -77,23 +82,22 @@ def test_the_counts_are_those_of_trl(tiny: Path, tmp_path: Path) -> None:
     prompts = [
         len(tokenizer.apply_chat_template(r["prompt"], add_generation_prompt=True)["input_ids"]) for r in rows
     ]
-    report = preflight(folder, PLAN, tiny)
-    assert (report.tokens.p50, report.tokens.max) == (min(totals), max(totals))
+    assert measured(folder, PLAN, tiny).longest == max(totals)
     between = PLAN.with_stage(max_length=max(prompts))
-    assert preflight(folder, between, tiny).unfit["without_loss"] == 1
+    assert measured(folder, between, tiny).unfit == {"too_long": 1, "without_loss": 1, "without_eos": 0}
     longer = between.with_stage(max_length=max(prompts) + 1)
-    assert preflight(folder, longer, tiny).unfit["without_loss"] == 0
+    assert measured(folder, longer, tiny).unfit["without_loss"] == 0
+    assert measured(folder, between.with_stage(max_length=max(totals) - 1), tiny).unfit["too_long"] == 1
 
 
 def test_long_rows_are_a_problem(tiny: Path, tmp_path: Path) -> None:
     folder = data(tmp_path / "d", ["good film " * 200, "good film"])
-    report = preflight(folder, PLAN, tiny)
-    assert causes(report) == ["too_long"] and report.unfit["too_long"] == report.unfit["without_loss"] == 1
-    assert f"1 of 2 rows are longer than max_length 256; the longest has {report.tokens.max} tokens" in (
-        report.problems[0].message
+    found, problems = measured(folder, PLAN, tiny), preflight(folder, PLAN, tiny)
+    assert causes(problems) == ["too_long"] and found.unfit["too_long"] == found.unfit["without_loss"] == 1
+    assert f"1 of 2 rows are longer than max_length 256; the longest has {found.longest} tokens" in (
+        problems[0].message
     )
-    longer = PLAN.with_stage(max_length=report.tokens.max)
-    assert preflight(folder, longer, tiny).problems == []
+    assert preflight(folder, PLAN.with_stage(max_length=found.longest), tiny) == []
 
 
 def test_answers_that_do_not_end_are_a_problem(tiny: Path, tmp_path: Path) -> None:
@@ -102,26 +106,26 @@ def test_answers_that_do_not_end_are_a_problem(tiny: Path, tmp_path: Path) -> No
     end = AutoTokenizer.from_pretrained(tiny).eos_token
     endless = without(tiny, tmp_path / "endless", lambda template: template.replace(end, ""))
     folder = data(tmp_path / "d", ["good", "fine"])
-    report = preflight(folder, PLAN, endless)
-    assert causes(report) == ["no_eos"] and report.unfit["without_eos"] == 2
-    appended = preflight(folder, PLAN.with_stage(append_eos=True), endless)
-    assert appended.problems == [] and appended.tokens.max == report.tokens.max + 1
+    assert causes(preflight(folder, PLAN, endless)) == ["no_eos"]
+    found = measured(folder, PLAN, endless)
+    assert found.unfit["without_eos"] == 2
+    appended = PLAN.with_stage(append_eos=True)
+    assert preflight(folder, appended, endless) == []
+    assert measured(folder, appended, endless).longest == found.longest + 1
 
 
-def test_time_and_disk_are_problems(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_is_a_problem(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = data(tmp_path / "d", ["good", "fine"])
-    limits = Limits(seconds=1, tokens_per_second=1, folder=tmp_path / "not" / "yet")
-    monkeypatch.setattr(preflight_module, "_free_bytes", lambda _: 2**20)
-    report = preflight(folder, PLAN, tiny, limits)
-    assert causes(report) == ["timeout", "disk_full"]
-    assert "1 MiB are free" in report.problems[1].message
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(preflight_module.shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    problems = preflight(folder, PLAN, tiny)
+    assert causes(problems) == ["disk_full"] and "1 MiB are free" in problems[0].message
 
 
-def test_more_adapted_weights_need_more_disk(tiny: Path, tmp_path: Path) -> None:
-    folder = data(tmp_path / "d", ["good"])
+def test_more_adapted_weights_need_more_disk(tiny: Path) -> None:
     plans = [PLAN.with_weights(rank=rank) for rank in (4, 8)]
-    small, large = (preflight(folder, plan, tiny).disk_bytes for plan in plans)
-    assert large - preflight_module._FIXED_BYTES == 2 * (small - preflight_module._FIXED_BYTES)
+    small, large = (LORA.disk_bytes(plan.weights, tiny) for plan in plans)
+    assert large == 2 * small > 0
 
 
 def test_a_large_data_set_is_sampled_with_its_longest_rows(
@@ -131,10 +135,9 @@ def test_a_large_data_set_is_sampled_with_its_longest_rows(
     monkeypatch.setattr(prompt_completion, "_LONGEST", 5)
     texts = [f"film {n}" for n in range(300)]
     texts[111] = "film " * 500
-    report = preflight(data(tmp_path / "d", texts), PLAN, tiny)
-    assert report.sampled and (report.rows, report.measured_rows) == (300, 20)
-    assert report.unfit["too_long"] == 1 and report.tokens.max > 500 > report.tokens.p95
-    assert "1 of 20 rows looked at are longer" in report.problems[0].message
+    found = measured(data(tmp_path / "d", texts), PLAN, tiny)
+    assert found.measured_rows == 20 and found.unfit["too_long"] == 1 and found.longest > 500
+    assert "1 of 20 rows looked at are longer" in found.problems[0].message
 
 
 def test_a_model_without_a_chat_template_is_refused(tiny: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ..data.build import TRAIN
 from ..data.render import Row
 
 MAX_MEASURED = 5_000
-"""Rows that are tokenised. Of a larger data set: every n-th, and the longest of the others."""
+"""Rows that are tokenised."""
 
 _LONGEST = MAX_MEASURED // 10
 _BATCH = 500
@@ -30,48 +30,48 @@ class RowTokens:
 
 
 @lru_cache(maxsize=8)
-def measure_rows(dataset: str, base_model: str) -> tuple[int, list[RowTokens], list[RowTokens]]:
-    """The number of rows; every n-th of them in tokens, or all; the longest of the others.
+def measure_rows(dataset: str, base_model: str) -> tuple[int, list[RowTokens]]:
+    """The number of rows, and all of them in tokens; of a large data set every n-th and the longest of the others.
 
     Rows are tokenised once a process for a data set and a base model. Raises InputError if the base model has no
     usable chat template.
     """
     rows = list(read_jsonl(Path(dataset) / TRAIN))
-    if len(rows) <= MAX_MEASURED:
-        return len(rows), _tokenise(rows, base_model), []
-    sizes = [sum(len(turn["content"]) for turn in [*row["prompt"], *row["completion"]]) for row in rows]
-    wanted = MAX_MEASURED - _LONGEST
-    sample = {place * len(rows) // wanted for place in range(wanted)}
-    others = sorted(set(range(len(rows))) - sample, key=lambda index: (-sizes[index], index))
-    chosen = _tokenise([rows[index] for index in [*sorted(sample), *others[:_LONGEST]]], base_model)
-    return len(rows), chosen[:wanted], chosen[wanted:]
+    measured = rows
+    if len(rows) > MAX_MEASURED:
+        wanted = MAX_MEASURED - _LONGEST
+        sample = {place * len(rows) // wanted for place in range(wanted)}
+        others = [place for place in range(len(rows)) if place not in sample]
+        others.sort(key=lambda place: -_characters(rows[place]))
+        measured = [rows[place] for place in [*sample, *others[:_LONGEST]]]
+    return len(rows), _tokenise(measured, base_model)
+
+
+def _characters(row: Row) -> int:
+    return sum(len(turn["content"]) for turn in [*row["prompt"], *row["completion"]])
 
 
 def _tokenise(rows: list[Row], base_model: str) -> list[RowTokens]:
     tokenizer, ends = _tokenizer(base_model)
     measured: list[RowTokens] = []
     for start in range(0, len(rows), _BATCH):
-        prompts, wholes = _texts(tokenizer, rows[start : start + _BATCH], base_model)
-        prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-        whole_ids = tokenizer(wholes, add_special_tokens=False)["input_ids"]
-        measured += [
-            _compare(prompt, whole, ends) for prompt, whole in zip(prompt_ids, whole_ids, strict=True)
-        ]
+        texts = _texts(tokenizer, rows[start : start + _BATCH], base_model)
+        prompts, wholes = (tokenizer(each, add_special_tokens=False)["input_ids"] for each in texts)
+        measured += [_compare(*pair, ends) for pair in zip(prompts, wholes, strict=True)]
     return measured
 
 
 def _texts(tokenizer: Any, rows: list[Row], base_model: str) -> tuple[list[str], list[str]]:
     """Prompts, and prompts with answers, as the chat template writes them."""
+    prompts = [row["prompt"] for row in rows]
+    wholes = [[*row["prompt"], *row["completion"]] for row in rows]
     try:
-        prompts = tokenizer.apply_chat_template(
-            [row["prompt"] for row in rows], add_generation_prompt=True, tokenize=False
-        )
-        wholes = tokenizer.apply_chat_template(
-            [[*row["prompt"], *row["completion"]] for row in rows], tokenize=False
+        return (
+            tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False),
+            tokenizer.apply_chat_template(wholes, tokenize=False),
         )
     except Exception as error:  # a chat template raises what its author chose
         raise InputError(f"{base_model}: its chat template cannot render the rows: {error}") from error
-    return prompts, wholes
 
 
 def _compare(prompt: Sequence[int], whole: Sequence[int], ends: frozenset[int]) -> RowTokens:

@@ -52,10 +52,8 @@ class StageRepair:
 class RowMeasurement:
     """What a method finds in the rows of a data set, before it trains on them."""
 
-    rows: int
     measured_rows: int
-    lengths: Sequence[int]
-    """Tokens of an evenly spaced sample of the rows."""
+    """All rows; of a large data set the longest ones and a sample."""
     longest: int
     """Tokens of the longest row that was measured."""
     unfit: Mapping[str, int] = field(default_factory=dict)

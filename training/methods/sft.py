@@ -11,7 +11,7 @@ from pydantic import Field
 from ...errors import PlanError
 from ..causes import Cause, Problem
 from ..data.render import Contents
-from .prompt_completion import RowTokens, measure_rows
+from .prompt_completion import measure_rows
 from .protocol import RowMeasurement, RowSchema, Stage, StageRepair
 
 LOWEST_RATE = 100
@@ -87,25 +87,19 @@ class Sft:
 
     def measure(self, stage: SftStage, dataset: Path, base_model: Path) -> RowMeasurement:
         """See `protocol.Method`."""
-        rows, sample, longest = measure_rows(str(dataset), str(base_model))
-        measured = [*sample, *longest]
+        rows, measured = measure_rows(str(dataset), str(base_model))
+        lengths = [row.total + (stage.append_eos and not row.ends) for row in measured]
         unfit = {
-            "too_long": sum(_length(row, stage) > stage.max_length for row in measured),
+            "too_long": sum(length > stage.max_length for length in lengths),
             "without_loss": sum(
-                not row.prompt < min(_length(row, stage), stage.max_length) for row in measured
+                row.prompt >= min(length, stage.max_length)
+                for row, length in zip(measured, lengths, strict=True)
             ),
             "without_eos": 0 if stage.append_eos else sum(not row.ends for row in measured),
         }
         of = f"of {len(measured)} rows" + (" looked at" if len(measured) < rows else "")
-        most = max(_length(row, stage) for row in measured)
-        return RowMeasurement(
-            rows=rows,
-            measured_rows=len(measured),
-            lengths=[_length(row, stage) for row in sample],
-            longest=most,
-            unfit=unfit,
-            problems=_problems(stage, unfit, of, most),
-        )
+        problems = _problems(stage, unfit, of, max(lengths))
+        return RowMeasurement(len(measured), max(lengths), unfit, problems)
 
     def plan_faults(self, stage: SftStage, contents: Contents, examples: int) -> list[str]:
         """See `protocol.Method`."""
@@ -143,15 +137,24 @@ class Sft:
 
     def repair(self, stage: SftStage, cause: Cause) -> StageRepair | None:
         """One rule for a cause, a small change that keeps the hypothesis; see `protocol.Method`."""
-        match cause:
-            case "too_long":
-                return _raise_max_length(stage)
-            case "out_of_memory":
-                return _halve_batch(stage)
-            case "nan_loss":
-                return _lower_learning_rate(stage)
-            case "no_eos":
-                return _append_eos(stage)
+        if cause == "too_long" and stage.max_length < _LONGEST:
+            length = min(stage.max_length * 2, _LONGEST)
+            return _repair(
+                stage, f"max_length {stage.max_length} → {length}: rows are longer", max_length=length
+            )
+        if cause == "out_of_memory" and stage.batch_size > 1:
+            batch, rows = stage.batch_size // 2, self.rows_per_step(stage)
+            accumulation = min(rows // batch, _MOST_ACCUMULATION)
+            report = (
+                f"batch_size {stage.batch_size} → {batch} with {accumulation}× accumulation: out of memory"
+            )
+            return _repair(stage, report, batch_size=batch, gradient_accumulation=accumulation)
+        if cause == "nan_loss" and stage.learning_rate >= 1e-6:
+            rate, warmup = stage.learning_rate / 3, max(stage.warmup_ratio, 0.1)
+            report = f"learning_rate {stage.learning_rate:g} → {rate:g} with warm-up: the loss became NaN"
+            return _repair(stage, report, learning_rate=rate, warmup_ratio=warmup)
+        if cause == "no_eos" and not stage.append_eos:
+            return _repair(stage, "append_eos: answers end without an end-of-sequence token", append_eos=True)
         return None
 
     def adjusted(self, stage: SftStage, changes: Mapping[str, Any]) -> SftStage:
@@ -178,10 +181,6 @@ class Sft:
 SFT = Sft()
 
 
-def _length(row: RowTokens, stage: SftStage) -> int:
-    return row.total + (stage.append_eos and not row.ends)
-
-
 def _problems(stage: SftStage, unfit: Mapping[str, int], of: str, longest: int) -> list[Problem]:
     found: list[Problem] = []
     if unfit["too_long"]:
@@ -194,49 +193,10 @@ def _problems(stage: SftStage, unfit: Mapping[str, int], of: str, longest: int) 
         message = f"{unfit['without_loss']} {of} have no token with a loss: look at their answers"
         found.append(Problem(cause="empty", message=message))
     if unfit["without_eos"]:
-        message = (
-            f"the answers of {unfit['without_eos']} {of} lack the end-of-sequence token, so the model would "
-            "not learn to stop: set append_eos"
-        )
+        message = f"{unfit['without_eos']} {of} have answers without an end-of-sequence token: set append_eos"
         found.append(Problem(cause="no_eos", message=message))
     return found
 
 
-def _raise_max_length(stage: SftStage) -> StageRepair | None:
-    if stage.max_length >= _LONGEST:
-        return None
-    length = min(stage.max_length * 2, _LONGEST)
-    return StageRepair(
-        stage.model_copy(update={"max_length": length}),
-        f"rows were longer than max_length {stage.max_length}: raised to {length}",
-    )
-
-
-def _halve_batch(stage: SftStage) -> StageRepair | None:
-    if stage.batch_size == 1:
-        return None
-    batch = stage.batch_size // 2
-    accumulation = min(stage.gradient_accumulation * stage.batch_size // batch, _MOST_ACCUMULATION)
-    return StageRepair(
-        stage.model_copy(update={"batch_size": batch, "gradient_accumulation": accumulation}),
-        f"out of memory at batch size {stage.batch_size}: {batch} with {accumulation}× accumulation instead",
-    )
-
-
-def _lower_learning_rate(stage: SftStage) -> StageRepair | None:
-    if stage.learning_rate < 1e-6:
-        return None
-    rate = stage.learning_rate / 3
-    return StageRepair(
-        stage.model_copy(update={"learning_rate": rate, "warmup_ratio": max(stage.warmup_ratio, 0.1)}),
-        f"the loss became NaN at learning rate {stage.learning_rate:g}: {rate:g} with warm-up instead",
-    )
-
-
-def _append_eos(stage: SftStage) -> StageRepair | None:
-    if stage.append_eos:
-        return None
-    return StageRepair(
-        stage.model_copy(update={"append_eos": True}),
-        "answers did not end with the end-of-sequence token: it is appended",
-    )
+def _repair(stage: SftStage, report: str, **changes: Any) -> StageRepair:
+    return StageRepair(stage.model_copy(update=changes), report)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ..row_table import column, lowest, ranks, take
 from .protocol import Column, Flow, Operator, OperatorContext
@@ -29,15 +29,6 @@ class Balance(Operator):
     rare label does not cost the others their rows.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"op": "balance", "column": "label"},
-                {"op": "balance", "column": "label", "max_ratio": 1, "floor": 0, "keep": 0},
-            ]
-        }
-    )
-
     op: Literal["balance"] = "balance"
     column: Column = Field(description="The column; rows without a value are dropped")
     max_ratio: float = Field(default=3.0, ge=1, description="Largest ratio; 1: equal numbers")
@@ -50,6 +41,10 @@ class Balance(Operator):
         default=0.5, ge=0, le=1, description="The limit is raised until this share of the rows is kept"
     )
 
+    examples: ClassVar = (
+        {"op": "balance", "column": "label"},
+        {"op": "balance", "column": "label", "max_ratio": 1, "floor": 0, "keep": 0},
+    )
     kind: ClassVar = "selects"
     position: ClassVar = 40
 

@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ..row_table import KEY, STREAM, column, take
 from .protocol import Column, Flow, Operator, OperatorContext
@@ -22,12 +22,11 @@ class Dedup(Operator):
     a file does not. Normalised: Unicode NFC and single spaces.
     """
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"op": "dedup", "columns": ["text"]}]})
-
     op: Literal["dedup"] = "dedup"
     columns: tuple[Column, ...] = Field(min_length=1, description="The columns that are compared")
     ignore_case: bool = Field(default=False, description="Wrong for SMILES, formulas and code")
 
+    examples: ClassVar = ({"op": "dedup", "columns": ["text"]},)
     kind: ClassVar = "selects"
     position: ClassVar = 30
     cleaning: ClassVar = "dedup"

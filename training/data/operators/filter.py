@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..row_table import Scalar, column, numbers, take, texts
 from .protocol import Column, Flow, Operator, OperatorContext
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 class Filter(Operator):
     """Keep rows whose column satisfies every condition given; a row without a value satisfies none."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"op": "filter", "column": "rating", "at_least": 0},
-                {"op": "filter", "column": "text", "min_words": 2, "max_words": 3},
-                {"op": "filter", "column": "label", "one_of": ["a", "b"]},
-            ]
-        }
-    )
-
     op: Literal["filter"] = "filter"
     column: Column = Field(description="The column the conditions are about")
     equals: Scalar | None = Field(default=None, description="The value is this one")
@@ -37,6 +27,11 @@ class Filter(Operator):
     min_words: int | None = Field(default=None, ge=0, description="The text has so many words or more")
     max_words: int | None = Field(default=None, ge=1, description="The text has so many words or fewer")
 
+    examples: ClassVar = (
+        {"op": "filter", "column": "rating", "at_least": 0},
+        {"op": "filter", "column": "text", "min_words": 2, "max_words": 3},
+        {"op": "filter", "column": "label", "one_of": ["a", "b"]},
+    )
     kind: ClassVar = "selects"
     position: ClassVar = 20
     cleaning: ClassVar = "filter by words"

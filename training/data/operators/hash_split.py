@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..row_table import KEY, column, digest, take
 from .protocol import Column, Flow, Operator, OperatorContext
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 class HashSplit(Operator):
     """Keep rows whose content hash falls in [start, stop) of [0, 1): disjoint ranges keep disjoint rows."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"op": "hash_split", "stop": 0.5},
-                {"op": "hash_split", "start": 0.5, "columns": ["text"]},
-            ]
-        }
-    )
-
     op: Literal["hash_split"] = "hash_split"
     start: float = Field(default=0.0, ge=0, lt=1, description="Where the range begins")
     stop: float = Field(default=1.0, gt=0, le=1, description="Where the range ends; not part of it")
@@ -33,6 +24,10 @@ class HashSplit(Operator):
         default=None, min_length=1, description="Hash only these columns; None hashes the source's whole row"
     )
 
+    examples: ClassVar = (
+        {"op": "hash_split", "stop": 0.5},
+        {"op": "hash_split", "start": 0.5, "columns": ["text"]},
+    )
     kind: ClassVar = "selects"
     position: ClassVar = 60
     relax_order: ClassVar = 2

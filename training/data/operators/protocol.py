@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -106,16 +106,17 @@ class OperatorContext:
 class Operator(BaseModel):
     """One step of a recipe. A subclass has its settings as fields, each with a description, and `op`, its name:
 
-        op: Literal["first"] = "first"
+    op: Literal["first"] = "first"
 
-    `model_config["json_schema_extra"]["examples"]` holds valid settings for rows with the columns `text`, `rating`
-    (a number or None) and `label`; the conformance tests run them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     op: str
 
+    examples: ClassVar[tuple[Mapping[str, Any], ...]]
+    """Valid settings for rows with the columns `text`, `rating` (a number or None) and `label`. The conformance
+    tests run them."""
     kind: ClassVar[Kind]
     position: ClassVar[int] = 20
     """Where the step usually stands: a step that is added goes before the first one of a higher position."""
@@ -123,8 +124,6 @@ class Operator(BaseModel):
     """How a step that only cleans or orders rows is described, e.g. 'filter by words'; '' if there is none."""
     relax_order: ClassVar[int | None] = None
     """When a recipe leaves no rows, the step of the lowest number is relaxed first; None: it never is."""
-    relaxation: ClassVar[str] = "it was taken out"
-    """What `relaxed` does, for the report."""
     removes_duplicates: ClassVar[bool] = False
     """Whether the rows it drops count as duplicates in the report."""
     remedies: ClassVar[Mapping[Fault, str]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ....errors import PlanError
 from ..row_table import require
@@ -18,18 +18,13 @@ if TYPE_CHECKING:
 class Rename(Operator):
     """Rename columns: {old: new}."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"op": "rename", "columns": {"text": "review"}},
-                {"op": "rename", "columns": {"text": "label", "label": "text"}},
-            ]
-        }
-    )
-
     op: Literal["rename"] = "rename"
     columns: dict[Column, Column] = Field(min_length=1, description="New name by old name")
 
+    examples: ClassVar = (
+        {"op": "rename", "columns": {"text": "review"}},
+        {"op": "rename", "columns": {"text": "label", "label": "text"}},
+    )
     kind: ClassVar = "row-wise"
     position: ClassVar = 0
     remedies: ClassVar = {"column missing": "rename a column to `{column}` by a rename step"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ..row_table import choose
 from .protocol import Flow, Operator, OperatorContext
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 class Sample(Operator):
     """At most `n` rows, by hash with `seed`: the same rows on every machine; a larger n extends a smaller."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"op": "sample", "n": 7, "seed": 3}]})
-
     op: Literal["sample"] = "sample"
     n: int = Field(ge=1, description="Rows at most")
     seed: int = Field(default=0, description="Another seed chooses other rows")
 
+    examples: ClassVar = ({"op": "sample", "n": 7, "seed": 3},)
     kind: ClassVar = "selects"
     position: ClassVar = 50
     relax_order: ClassVar = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ..row_table import ranks, take
 from .protocol import Operator, OperatorContext
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 class Shuffle(Operator):
     """Order rows by a seeded hash."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"op": "shuffle", "seed": 1}]})
-
     op: Literal["shuffle"] = "shuffle"
     seed: int = Field(default=0, description="Another seed gives another order")
 
+    examples: ClassVar = ({"op": "shuffle", "seed": 1},)
     kind: ClassVar = "orders"
     position: ClassVar = 90
     cleaning: ClassVar = "shuffle"

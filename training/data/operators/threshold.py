@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..row_table import Scalar, numbers, take, with_column
 from .protocol import Column, Flow, Operator, OperatorContext
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 class Threshold(Operator):
     """Turn a numeric column into a label: above `above` → `high`, below `below` → `low`, between: dropped."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"op": "threshold", "column": "rating", "below": -1, "above": 1},
-                {"op": "threshold", "column": "rating", "into": "grade", "low": 0, "high": 1},
-            ]
-        }
-    )
-
     op: Literal["threshold"] = "threshold"
     column: Column = Field(description="The numeric column")
     into: Column = Field(default="label", description="The column the label goes into")
@@ -34,10 +25,13 @@ class Threshold(Operator):
     low: Scalar = Field(default="negative", description="Label of low numbers")
     high: Scalar = Field(default="positive", description="Label of high numbers")
 
+    examples: ClassVar = (
+        {"op": "threshold", "column": "rating", "below": -1, "above": 1},
+        {"op": "threshold", "column": "rating", "into": "grade", "low": 0, "high": 1},
+    )
     kind: ClassVar = "row-wise"
     position: ClassVar = 10
     relax_order: ClassVar = 3
-    relaxation: ClassVar = "its margin was closed"
     remedies: ClassVar = {"label missing": "add a threshold step that makes `{column}` from `{rating}`"}
 
     @model_validator(mode="after")
