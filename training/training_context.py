@@ -49,15 +49,7 @@ class TrainingContext:
     def job(self, plan: TrainingPlan, dataset: BuiltDataset, rung: int) -> Job:
         """The job that trains this plan on this data set to the end of a rung."""
         trial = make_trial(
-            plan=plan,
-            base_model=self.model,
-            base_model_hash=self.model_hash,
-            dataset=dataset.folder,
-            dataset_fingerprint=dataset.fingerprint,
-            rows=dataset.rows,
-            seed=self.seed,
-            threads=self.threads,
-            device=self.device,
+            plan, self.model, self.model_hash, dataset, self.seed, self.threads, device=self.device
         )
         ends = rung_steps(trial.total_steps, self.rungs)
         rung = min(rung, len(ends) - 1)

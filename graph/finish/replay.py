@@ -55,15 +55,7 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     try:
         dataset = build(recipe, task, workspace / "datasets")
         trial = make_trial(
-            plan=plan.training,
-            base_model=model,
-            base_model_hash=model_hash(model),
-            dataset=dataset.folder,
-            dataset_fingerprint=dataset.fingerprint,
-            rows=dataset.rows,
-            seed=plan.seed,
-            threads=plan.threads,
-            device=plan.device,
+            plan.training, model, model_hash(model), dataset, plan.seed, plan.threads, plan.device
         )
         folder = workspace / "trials" / trial.id
         job = Job(trial=trial, rung=0, stop_step=plan.step, folder=folder)

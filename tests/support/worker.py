@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from trex.training.data.build import BuildReport, BuiltDataset
+from trex.training.data.render import Contents
 from trex.training.jobs.identity import make_trial
 from trex.training.jobs.job import Trial
 from trex.training.plan import TrainingPlan
@@ -35,5 +37,11 @@ def write_rows(folder: Path, rows: list[dict[str, object]]) -> Path:
     return folder
 
 
+def built(folder: Path, rows: int) -> BuiltDataset:
+    """A data set of which only the number of rows is known."""
+    contents = Contents.model_construct(rows=rows)
+    return BuiltDataset(folder, f"data-{rows}", BuildReport.model_construct(contents=contents))
+
+
 def trial_of(model: Path, dataset: Path, plan: TrainingPlan, rows: int = 40, seed: int = 3) -> Trial:
-    return make_trial(plan, model, "model-hash", dataset, f"data-{rows}", rows, seed, threads=1)
+    return make_trial(plan, model, "model-hash", built(dataset, rows), seed, threads=1)

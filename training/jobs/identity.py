@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...errors import TrexError
 from ...files import fingerprint, hash_file, hash_folder
+from ..data.build import BuiltDataset
 from ..methods import method_of
 from ..plan import TrainingPlan
 from ..weights import weights_of
@@ -30,9 +31,7 @@ def make_trial(
     plan: TrainingPlan,
     base_model: Path,
     base_model_hash: str,
-    dataset: Path,
-    dataset_fingerprint: str,
-    rows: int,
+    dataset: BuiltDataset,
     seed: int,
     threads: int,
     device: str = "cpu",
@@ -42,10 +41,10 @@ def make_trial(
         plan=plan,
         base_model=str(base_model),
         base_model_hash=base_model_hash,
-        dataset=str(dataset),
-        dataset_fingerprint=dataset_fingerprint,
-        rows=rows,
-        total_steps=plan.total_steps(rows),
+        dataset=str(dataset.folder),
+        dataset_fingerprint=dataset.fingerprint,
+        rows=dataset.rows,
+        total_steps=plan.total_steps(dataset.rows),
         seed=seed,
         threads=threads,
         device=device,
@@ -58,8 +57,7 @@ def choose_dtype(device: str) -> str:
     """Bfloat16 autocast where the hardware multiplies bfloat16, else float32: a fact, not a measurement."""
     if device == "cpu":
         return AUTOCAST if _cpu_flags() & {"avx512_bf16", "amx_bf16"} else FLOAT32
-    capability = _gpu()[1]
-    return AUTOCAST if capability >= 8.0 else FLOAT32
+    return AUTOCAST if _gpu()[1] >= 8.0 else FLOAT32
 
 
 def environment_hash(device: str, plan: TrainingPlan | None = None) -> str:
@@ -88,12 +86,8 @@ def _own_hash(device: str) -> str:
 def _installed_sources(plan: TrainingPlan) -> list[str]:
     """Hashes of the packages, other than ours, that bring a plan's method and weights: they determine weights too."""
     used = [weights_of(plan.weights), *(method_of(stage) for stage in plan.stages)]
-    names = {_outermost(type(each).__module__) for each in used} - {_outermost(__name__)}
-    return [_package_hash(name) for name in sorted(names)]
-
-
-def _outermost(module: str) -> str:
-    return module.partition(".")[0]
+    ours, *packages = (module.partition(".")[0] for module in (__name__, *(type(u).__module__ for u in used)))
+    return [_package_hash(name) for name in sorted(set(packages) - {ours})]
 
 
 def _package_hash(name: str) -> str:
@@ -110,10 +104,8 @@ def _cpu_flags() -> frozenset[str]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux: kernels are distinguished by the machine's name alone
         return frozenset()
-    flags = next(
-        (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), []
-    )
-    return _CPU_FLAGS & set(flags)
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return _CPU_FLAGS & set(flags.split())
 
 
 @functools.cache

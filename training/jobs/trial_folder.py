@@ -64,10 +64,6 @@ class TrialFolder:
     def cause_file(self) -> Path:
         return self.path / "cause.json"
 
-    @property
-    def attempts_file(self) -> Path:
-        return self.path / "attempts.json"
-
     def rung(self, rung: int) -> Path:
         return self.path / "rungs" / str(rung)
 
@@ -78,13 +74,11 @@ class TrialFolder:
         return self.rung(rung) / "failure.json"
 
     def write_plan(self, trial: Trial) -> None:
-        """Write plan.json unless it is there. Raises IntegrityError if the folder is another trial's."""
+        """Write plan.json unless it is there. Raises IntegrityError if the folder belongs to another trial."""
         if not self.plan_file.exists():
             write_atomic(self.plan_file, trial.model_dump_json(indent=1) + "\n")
         elif (other := self.read_plan().id) != trial.id:
-            raise IntegrityError(
-                f"{self.path} belongs to trial {other}, not {trial.id}: give each its own folder"
-            )
+            raise IntegrityError(f"{self.path} belongs to trial {other}, not {trial.id}: use another folder")
 
     def read_plan(self) -> Trial:
         return Trial.model_validate(read_json(self.plan_file))
@@ -94,37 +88,41 @@ class TrialFolder:
         return _read(self.status_file, JobStatus)
 
     def read_failure(self, rung: int) -> Failure | None:
-        """Why the worker says that rung failed."""
-        failure = _read(self.failure_file(rung), Failure)
-        return failure if failure is not None and failure.rung == rung else None
+        """Why that rung failed, by its worker."""
+        return _of_rung(self.failure_file(rung), rung)
 
     def read_cause(self, rung: int) -> Failure | None:
-        """Why that rung's worker was stopped, or was about to be."""
-        cause = _read(self.cause_file, Failure)
-        return cause if cause is not None and cause.rung == rung else None
+        """Why the worker of that rung was stopped, or was about to be stopped."""
+        return _of_rung(self.cause_file, rung)
 
     def write_cause(self, failure: Failure) -> None:
         """Write why a worker is stopped, before it is."""
         write_atomic(self.cause_file, failure.model_dump_json(indent=1) + "\n")
 
     def read_result(self, job: Job) -> JobResult | None:
-        """The job's result if it is whole: the right trial and step, an adapter with the hash it names."""
+        """The job's result if it is complete: the right trial and step, an adapter with the recorded hash."""
         result = read_result(job.result_file)
         if result is None or (result.trial, result.step) != (job.trial.id, job.stop_step):
             return None
-        adapter = self.adapter(job.rung)
-        return result if adapter.is_dir() and hash_folder(adapter) == result.adapter_hash else None
+        return result if hash_folder(self.adapter(job.rung)) == result.adapter_hash else None
 
     def attempts(self, rung: int) -> int:
-        """How often a worker was started for that rung."""
-        return _read_attempts(self.attempts_file).get(str(rung), 0)
+        """The number of starts of a worker for that rung."""
+        return self._attempts().get(str(rung), 0)
 
     def count_attempt(self, rung: int) -> int:
-        """Add one start of that rung, durably; the new number. Only for the holder of the lock."""
-        counts = _read_attempts(self.attempts_file)
-        counts[str(rung)] = counts.get(str(rung), 0) + 1
-        write_atomic(self.attempts_file, json.dumps(counts) + "\n")
+        """Add one start of that rung, durably; returns the new number. Only for the holder of the lock."""
+        counts = self._attempts() | {str(rung): self.attempts(rung) + 1}
+        write_atomic(self._attempts_file, json.dumps(counts) + "\n")
         return counts[str(rung)]
+
+    @property
+    def _attempts_file(self) -> Path:
+        return self.path / "attempts.json"
+
+    def _attempts(self) -> dict[str, int]:
+        counts: dict[str, int] = read_json(self._attempts_file) if self._attempts_file.exists() else {}
+        return counts
 
     def locked(self) -> bool:
         """Whether a worker holds the lock. The probe takes it for an instant; a new worker waits longer than that."""
@@ -149,20 +147,11 @@ class StatusReader:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._folder = TrialFolder(job.folder)
-        self._stamp = 0
         self._heartbeat = 0.0
 
     def new(self) -> JobStatus | None:
-        """The status, if it is of this job and newer than the one returned before."""
-        try:
-            stamp = self._folder.status_file.stat().st_mtime_ns
-        except FileNotFoundError:
-            return None
-        if stamp == self._stamp:
-            return None
-        self._stamp = stamp
-        status = self._folder.read_status()
+        """The status, if it belongs to this job and is newer than the one returned before."""
+        status = TrialFolder(self._job.folder).read_status()
         if status is None or status.rung != self._job.rung or status.heartbeat == self._heartbeat:
             return None
         self._heartbeat = status.heartbeat
@@ -170,18 +159,17 @@ class StatusReader:
 
 
 def read_result(path: Path) -> JobResult | None:
-    """A result.json as it stands; None if it is missing or cut short."""
+    """A result.json; None if it is missing or incomplete."""
     return _read(path, JobResult)
 
 
-def _read_attempts(path: Path) -> dict[str, int]:
-    if not path.exists():
-        return {}
-    return {str(rung): int(count) for rung, count in read_json(path).items()}
+def _of_rung(path: Path, rung: int) -> Failure | None:
+    failure = _read(path, Failure)
+    return failure if failure is not None and failure.rung == rung else None
 
 
 def _read(path: Path, model: type[_Model]) -> _Model | None:
-    """A model from a file; None if the file is missing or, after a power cut, cut short."""
+    """A model from a file; None if the file is missing or, after a power failure, incomplete."""
     try:
         return model.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
