@@ -2,8 +2,8 @@
 
 Corpus: Baker et al., "Automatic semantic classification of scientific literature according to the hallmarks of
 cancer", Bioinformatics 2016. It has no official metric. Document macro-F1 is that of Chen et al. (BIDS,
-`run_eval.py` of https://github.com/BIDS-Xu-Runtime/Biomedical-NLP-Benchmarks at e607a81) and of Me-LLaMA (class `HoC`
-in `src/tasks/vital_measure.py` of https://github.com/BIDS-Xu-Runtime/Me-LLaMA at 08c893f): scikit-learn's
+`run_eval.py` of https://github.com/BIDS-Xu-Lab/Biomedical-NLP-Benchmarks at e607a81) and of Me-LLaMA (class `HoC`
+in `src/tasks/vital_measure.py` of https://github.com/BIDS-Xu-Lab/Me-LLaMA at 08c893f): scikit-learn's
 `f1_score(average="macro")` over ten columns of zeros and ones, where a label that is neither in the gold nor in
 the answers has F1 0.
 

@@ -66,18 +66,15 @@ PROPERTIES = {"LogP": "MolLogP", "MR": "MolMR", "QED": "qed"}
 _RADIUS, _BITS = 2, 2048
 
 
-def parse(smiles: str) -> Any:
-    """The RDKit molecule of a SMILES, or None if it is none. As in RDKit, text after a space is a name."""
-    return parse_even_empty(smiles) if smiles.strip() else None
-
-
-def parse_even_empty(smiles: Any) -> Any:
-    """As `parse`, but '' is a molecule without atoms, and what isn't text is none: RDKit's own view."""
+def parse(smiles: Any) -> Any:
+    """The RDKit molecule of a SMILES; None for what is none, blank or no text. Text after a space is a name."""
+    if not isinstance(smiles, str) or not smiles.strip():
+        return None
     chem, blocked = _rdkit()
     with blocked():
         try:
             return chem.MolFromSmiles(smiles)
-        except Exception:  # no text, or text that UTF-8 can't hold; Boost's error has no class of its own
+        except Exception:  # text that UTF-8 can't hold; Boost's error has no class of its own
             return None
 
 

@@ -2,8 +2,7 @@
 
 Li et al., "TOMG-Bench: Evaluating LLMs on Text-based Open Molecule Generation" / "Speak-to-Structure", arXiv
 2412.14642. Scorer: `evaluate.py`, `utils/evaluation.py` and `correct.py` of
-https://github.com/phenixace/TOMG-Bench (692f6b1); https://github.com/phenixace/S2-TOMG-Bench (df70b90) scores
-alike. Success of a valid SMILES, everything else being 0:
+https://github.com/phenixace/TOMG-Bench (692f6b1). Success of a valid SMILES, everything else being 0:
 
     AtomNum                         the counts of all 17 elements equal the row's, zeros included
     BondNum                         the counts of bonds equal those of the row that are not zero
@@ -14,10 +13,12 @@ alike. Success of a valid SMILES, everything else being 0:
 
 The task's score is the mean of its sub-tasks' (the README's average). `tomg_answer.py` reads the answers.
 
-`tomg/upstream` is the official form. Answers reach it as they are, not through the files of comma-separated
-values that upstream writes in between (where '' would become a missing value): `{"molecule": ""}` is RDKit's
-molecule without atoms, valid, with LogP 0; an answer that is empty itself is invalid. A row whose own
-molecule is none makes upstream crash at the first valid answer; here it scores 0.
+`tomg/upstream` is what TOMG-Bench's two programs give, `correct.py` and then `evaluate.py`, with the files of
+comma-separated values between them: an empty text is read back as a missing value, so that `{"molecule": ""}` is
+invalid. What breaks a whole run there scores 0 for its row: a molecule that is white space alone, a carriage return,
+and a row whose own molecule is none. It is not the program of the successor, https://github.com/phenixace/S2-TOMG-Bench
+(`evaluate.py --correct` at df70b90), which counts alike but reads answers in another way: predictions in JSON that are
+empty, white space or a lone arrow are valid there, and JSON without the key `molecule` is invalid.
 
 `tomg` is corrected:
 * Answers are read robustly, and an instruction may ask for 'Lower' in any case.
@@ -216,10 +217,8 @@ class TomgSuccess:
 
     def _judged(self, item: Item, answer: str) -> JudgedMolecule:
         request = read_request(item, self._subtask, self._upstream)
-        if self._upstream:
-            molecule = smiles.parse_even_empty(tomg_answer.official(answer))
-        else:
-            molecule = smiles.parse(tomg_answer.corrected(answer))
+        read = tomg_answer.official if self._upstream else tomg_answer.corrected
+        molecule = smiles.parse(read(answer))
         counted = self._upstream or request.satisfiable
         alike = None
         if molecule is not None and request.source is not None:
@@ -254,7 +253,7 @@ def read_request(
             task, tuple((name, _number(row, columns.get(name, name), where)) for name in GROUPS)
         )
     start = _column(row, "molecule", where)
-    source = smiles.parse_even_empty(start) if upstream else smiles.parse(str(start))
+    source = smiles.parse(start)
     if task in PROPERTIES:
         instruction = str(_column(row, "Instruction", where))
         wording = instruction if upstream else instruction.casefold()

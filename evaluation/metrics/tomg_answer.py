@@ -1,7 +1,7 @@
 """The molecule in an answer to TOMG-Bench: as the official script reads it, and corrected.
 
-`official` follows `correct.py` of https://github.com/phenixace/TOMG-Bench (692f6b1), whose default is plain
-text: upstream's `--json_check` acts while answers are generated (it asks again until there is JSON), so that
+`official` follows `correct.py` of https://github.com/phenixace/TOMG-Bench (692f6b1) and the files it reads and
+writes. Upstream's `--json_check` acts while answers are generated (it asks again until there is JSON), so that
 no given answer can be scored by it, and the script reads both forms anyway.
 
 `corrected` repairs what costs a right molecule its point there:
@@ -11,7 +11,6 @@ no given answer can be scored by it, and the script reads both forms anyway.
     'So {as asked} CCO'                 braces before the answer gave up; JSON is now found anywhere
     '[NH3+]CC(=O)[O-]'                  brackets of the first and the last atom were taken off
     'N->[Cu]'                           a dative bond was taken for the arrow of a reaction
-    ''                                  RDKit's molecule without atoms is no answer
 """
 
 from __future__ import annotations
@@ -40,15 +39,20 @@ _PAIRS = (("[", "]"), ("(", ")"), ("<", ">"), ("{", "}"))
 
 
 def official(answer: str) -> Any:
-    """What upstream scores of an answer; rarely no text, which is no molecule either."""
-    found = re.search(r"\{.*?\}", answer, re.DOTALL)
+    """What upstream scores of an answer; rarely no text, which is no molecule either.
+
+    `NOTHING` for what is empty in the end, which comes out of the file between the two programs as a missing value,
+    and for a carriage return, which breaks that file.
+    """
+    text = answer.replace('""', '"').replace("\n", " ").strip()  # as the programs that ask models write it down
+    found = re.search(r"\{.*?\}", text)
     try:
-        if found:
-            return _of_braces(found.group().replace('""', '"'))
-        text = _after_arrows(answer.replace("\n", " ").strip())
-        return text[1:-1] if text[0] == "[" and text[-1] == "]" else text
-    except IndexError:  # an empty answer, or braces without a colon
+        read = _of_braces(found.group()) if found else _after_arrows(text)
+    except IndexError:  # braces without a colon
         return NOTHING
+    if not found and read[:1] == "[" and read[-1] == "]":
+        read = read[1:-1]
+    return NOTHING if not read or "\r" in text else read
 
 
 def _of_braces(braced: str) -> Any:

@@ -1,7 +1,7 @@
 """Hallmarks of cancer: which of ten hallmarks an abstract of PubMed is about; none to all may be right.
 
 Source: the documents of the corpus (1,852 abstracts; https://github.com/sb895/Hallmarks-of-Cancer, GPL-3.0) as
-tables in https://github.com/BIDS-Xu-Runtime/Biomedical-NLP-Benchmarks, `benchmarks/[MLC]Hoc/datasets/full_set/`, in
+tables in https://github.com/BIDS-Xu-Lab/Biomedical-NLP-Benchmarks, `benchmarks/[MLC]Hoc/datasets/full_set/`, in
 the split of BLUE: 1,108 to train on, 157 to develop, 315 to test; the 272 abstracts without a hallmark are not in
 it. Lines are tab-separated, without quoting. A row (invented here):
 
@@ -15,7 +15,7 @@ may be, after the contamination check.
 
 Scored by document macro-F1 over the ten labels (`evaluation/metrics/macro_f1.py`, which says what was corrected and
 why); the official form is that of
-https://github.com/BIDS-Xu-Runtime/Me-LLaMA/blob/08c893f27bcd879aa65f17bb9643697a574ca2aa/src/tasks/vital_measure.py
+https://github.com/BIDS-Xu-Lab/Me-LLaMA/blob/08c893f27bcd879aa65f17bb9643697a574ca2aa/src/tasks/vital_measure.py
 with the average of `run_eval.py` in the tables' repository. Our prompt asks for names joined by semicolons, because
 the substring rule of that scorer reads the JSON, which the repository's own prompt asks for, as all ten labels.
 Published (arXiv 2604.14116): .897, with its best backend; that paper does not say which F1 it means.
@@ -31,7 +31,7 @@ from ...evaluation.task import GenerationSettings
 from ..benchmark import Benchmark, GoldTurn, Licence, Part, Published, Record, Row
 from ..data_sources import GitHubHome
 
-HOME = GitHubHome("BIDS-Xu-Runtime/Biomedical-NLP-Benchmarks", "e607a812d87df151f310a9dd3677cfc21924f192")
+HOME = GitHubHome("BIDS-Xu-Lab/Biomedical-NLP-Benchmarks", "e607a812d87df151f310a9dd3677cfc21924f192")
 FOLDER = "benchmarks/[MLC]Hoc/datasets/full_set"
 COLUMNS = ["pmid", "text", "labels"]
 PARTS: tuple[Part, ...] = ("train", "dev", "test")

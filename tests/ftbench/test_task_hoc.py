@@ -33,7 +33,7 @@ OTHERS = (
 
 
 def publish(root: Path, head: str = "pmid\ttext\tlabels") -> Path:
-    folder = root / "BIDS-Xu-Runtime" / "Biomedical-NLP-Benchmarks" / FOLDER
+    folder = root / "BIDS-Xu-Lab" / "Biomedical-NLP-Benchmarks" / FOLDER
     folder.mkdir(parents=True)
     for number, (part, text) in enumerate(TEXTS.items()):
         lines = [head, f"{number}\t{text}\t{LABELS[number]};{LABELS[9]}"]

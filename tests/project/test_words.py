@@ -6,8 +6,8 @@ import re
 
 from support.places import REPOSITORY
 
-PRIVATE = re.compile(
-    r"\b(ailments?|by heart|errands?|kin|labs?|likeness|mechanics?|mended|portraits?|slivers?|thinkers?|spoken"
+PRIVATE = re.compile(  # not within a name of others, such as BIDS-Xu-Lab
+    r"(?<!-)\b(ailments?|by heart|errands?|kin|labs?|likeness|mechanics?|mended|portraits?|slivers?|thinkers?|spoken"
     r"|cannot be: |the luck of)\b",
     re.IGNORECASE,
 )
