@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Any, get_type_hints
 
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError, create_model
 
 from ..errors import explain
 
 
-def agent_tool(function: Callable[..., str], description: str, arguments: type[BaseModel]) -> BaseTool:
-    """The tool, named like the function. The model reads the descriptions of the fields of `arguments`.
+def agent_tool(function: Callable[..., str], description: str) -> BaseTool:
+    """The tool, with the name and the parameters of the function. The model reads the parameters' descriptions.
 
-    For invalid arguments the tool returns one line that says which are wrong and why.
+    A parameter is described by `Annotated[type, Field(description=...)]`. For invalid arguments the tool returns one
+    line that says which are wrong and why.
     """
+    types = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (types[name], ... if parameter.default is Parameter.empty else parameter.default)
+        for name, parameter in signature(function).parameters.items()
+    }
     return StructuredTool.from_function(
         func=function,
         name=function.__name__,
         description=description,
-        args_schema=arguments,
+        args_schema=create_model(function.__name__, **fields),
         handle_validation_error=_validation_message,
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ..errors import InputError
 from ..evaluation.failures.analysis import FailureGroup
@@ -18,30 +18,10 @@ from .excerpt import brief, cut, fitting
 from .untrusted import quoted
 
 Order = Literal["mixed", "longest", "shortest"]
+Text = Annotated[str, Field(min_length=1)]
 
 _TEXT = 700  # characters of a prompt or an answer
 _CONFUSIONS = 8
-
-
-class FailureArguments(BaseModel):
-    """Input of the tool `failure_cases`."""
-
-    reference: str | None = Field(
-        default=None, description="Only cases with this correct answer (case-insensitive)"
-    )
-    prediction: str | None = Field(
-        default=None, description="Only cases whose answer starts with this (case-insensitive)"
-    )
-    contains: str | None = Field(
-        default=None, min_length=1, description="Only cases with this text in the prompt (case-insensitive)"
-    )
-    cause: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Only cases of causes that contain this text; a call without it lists the causes",
-    )
-    order: Order = Field(default="mixed", description="By length of the prompt, or in random order")
-    most: int = Field(default=6, ge=0, le=20, description="Cases to show; 0: only counts")
 
 
 def failure_tool(
@@ -54,12 +34,12 @@ def failure_tool(
     """
 
     def failure_cases(
-        reference: str | None = None,
-        prediction: str | None = None,
-        contains: str | None = None,
-        cause: str | None = None,
-        order: Order = "mixed",
-        most: int = 6,
+        reference: Annotated[str | None, Field(description="Only cases with this correct answer")] = None,
+        prediction: Annotated[str | None, Field(description="Only cases whose answer begins so")] = None,
+        contains: Annotated[Text | None, Field(description="Only cases with this in the prompt")] = None,
+        cause: Annotated[Text | None, Field(description="Only causes with this; without it, all")] = None,
+        order: Annotated[Order, Field(description="By length of the prompt, or random")] = "mixed",
+        most: Annotated[int, Field(ge=0, le=20, description="Cases to show; 0: only counts")] = 6,
     ) -> str:
         every, causes = cases(), groups()
         chosen = [case for case in every if _matches(case, reference, prediction, contains)]
@@ -73,10 +53,9 @@ def failure_tool(
 
     return agent_tool(
         failure_cases,
-        "Look at dev items that the experiment's best model answered wrongly: counts of what was "
-        "confused with what, causes that cases share, and cases by filter. Dev items are for diagnosis; rows "
-        "like them must not be copied into training data.",
-        FailureArguments,
+        "Look at dev items that the experiment's best model answered wrongly: counts of confused answers, causes that "
+        "cases share, and cases by filter; upper and lower case are equal in filters. Dev items are for diagnosis; "
+        "rows like them must not be copied into training data.",
     )
 
 
@@ -105,9 +84,7 @@ def _counts(cases: Sequence[FailureCase], groups: Sequence[FailureGroup]) -> lis
     ids = {case.id for case in cases}
     pairs = Counter((brief(case.reference, 40), brief(case.prediction, 40)) for case in cases)
     ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_CONFUSIONS]
-    lines = [
-        f"  right {right!r}, answered {given!r}: {count}" for (right, given), count in ordered if count > 1
-    ]
+    lines = [f"  right {right!r}, answered {given!r}: {n}" for (right, given), n in ordered if n > 1]
     if lines:
         lines.insert(0, "answered most often:")
     causes = [(len(ids & set(group.ids)), group) for group in groups]

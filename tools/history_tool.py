@@ -13,10 +13,10 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ..errors import InputError, TrexError
 from ..files import read_json
@@ -28,22 +28,14 @@ from .untrusted import quoted
 MOST_RUNS = 50
 """Earlier runs that are looked at: the last ones given."""
 
+_SQL = (
+    "One SELECT statement in DuckDB's SQL. Columns of type JSON are read by plan->>'$.strategy'. Aggregate or "
+    "LIMIT: only the first rows are shown"
+)
 _CELL = 300  # characters of one value
 _NAME = 60  # of a column's name
 _KEPT = ("PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # what finding its code may need
 _START_S = 20.0  # for a busy machine to start a process
-
-
-class HistoryArguments(BaseModel):
-    """Input of the tool `query_history`."""
-
-    sql: str = Field(
-        min_length=1,
-        max_length=8_000,
-        description="One SELECT statement in DuckDB's SQL. Columns of type JSON are read by "
-        "plan->>'$.strategy'. Aggregate or LIMIT: only the first rows are shown",
-    )
-    most: int = Field(default=40, ge=1, le=200, description="Rows to show")
 
 
 def history_tool(
@@ -61,7 +53,10 @@ def history_tool(
     """
     stores = [_store(path) for path in others if _file(path).resolve() != experiments.resolve()]
 
-    def query_history(sql: str, most: int = 40) -> str:
+    def query_history(
+        sql: Annotated[str, Field(min_length=1, max_length=8_000, description=_SQL)],
+        most: Annotated[int, Field(ge=1, le=200, description="Rows to show")] = 40,
+    ) -> str:
         query = Query(
             sql=sql,
             most=most,
@@ -72,11 +67,7 @@ def history_tool(
         )
         return quoted(_as_table(_asked(query), most), "the store of experiments")
 
-    return agent_tool(
-        query_history,
-        _description(tables),
-        HistoryArguments,
-    )
+    return agent_tool(query_history, _description(tables))
 
 
 def _description(tables: Mapping[str, Columns]) -> str:

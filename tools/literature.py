@@ -10,12 +10,13 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ..errors import InputError, TrexError
+from ..evaluation.words import words
 from .agent_tool import agent_tool
 from .excerpt import fitting
 from .untrusted import quoted
@@ -27,6 +28,7 @@ _FORM = re.compile(
     r"(?P<text>.+?)\n\nTry: (?P<advice>.+?)\n*",
     re.DOTALL,
 )
+_QUERY = "A few words, e.g. 'noisy labels' or 'LoRA rank overfitting'"
 _TITLE_WEIGHT = 3  # a word of the title or the topics counts as this many words of the text
 
 
@@ -47,10 +49,8 @@ class LiteratureNote:
         found = _FORM.fullmatch(written)
         if found is None:
             raise InputError(f"literature note {name}: write '# title', 'Source:', 'Topics:', a text, 'Try:'")
-        topics = tuple(topic.strip() for topic in found["topics"].split(","))
-        return cls(
-            name, found["title"], found["source"], topics, found["text"].strip(), found["advice"].strip()
-        )
+        parts = {part: text.strip() for part, text in found.groupdict().items() if part != "topics"}
+        return cls(name=name, topics=tuple(map(str.strip, found["topics"].split(","))), **parts)
 
     @property
     def searched(self) -> str:
@@ -62,26 +62,16 @@ class LiteratureNote:
         return f"{self.title}\n[{self.source}]\n{self.text}\nTry: {self.advice}"
 
 
-class LiteratureArguments(BaseModel):
-    """Input of the tool `search_literature`."""
-
-    query: str = Field(
-        min_length=1,
-        max_length=500,
-        description="A few words, e.g. 'noisy labels' or 'LoRA rank overfitting'",
-    )
-    most: int = Field(default=4, ge=1, le=6, description="Notes to return")
-
-
 def literature_tool(folder: Path = NOTES) -> BaseTool:
     """The tool `search_literature`. Raises InputError if bm25s is not installed."""
 
-    def search_literature(query: str, most: int = 4) -> str:
+    def search_literature(
+        query: Annotated[str, Field(min_length=1, max_length=500, description=_QUERY)],
+        most: Annotated[int, Field(ge=1, le=6, description="Number of notes")] = 4,
+    ) -> str:
         found = search(query, most, folder)
         if not found:
-            return (
-                "no note has any of these words; try others, e.g. 'learning rate', 'label noise', 'mixture'"
-            )
+            return "no note has any of these words; try others, e.g. 'learning rate', 'label noise'"
         return quoted(fitting(f"{note}\n" for note in found), "notes on fine-tuning practice")
 
     return agent_tool(
@@ -89,7 +79,6 @@ def literature_tool(folder: Path = NOTES) -> BaseTool:
         "Search short notes on what is known about fine-tuning language models (LoRA, learning "
         "rates, data quality and mixtures, noisy labels, over-fitting, search, evaluation), each with its "
         "source and with what to try in a plan. Works without a network.",
-        LiteratureArguments,
     )
 
 
@@ -99,8 +88,8 @@ def search(query: str, most: int, folder: Path = NOTES) -> list[LiteratureNote]:
     Raises InputError if bm25s is not installed.
     """
     notes, index = _index(folder)
-    words = _words(query)
-    scores = index.get_scores(words) if words else []
+    wanted = _words(query)
+    scores = index.get_scores(wanted) if wanted else []
     ranked = sorted(zip(scores, notes, strict=False), key=lambda pair: (-pair[0], pair[1].name))
     return [note for score, note in ranked[:most] if score > 0]
 
@@ -142,10 +131,10 @@ def _library() -> Any:
 
 
 def _words(text: str) -> list[str]:
-    """Words for comparison: lower case, without stop words and without endings of plurals and participles."""
-    found = re.findall(r"[^\W_]+(?:[.+][^\W_]+)*\+?", text.casefold())
+    """Words for comparison, without stop words and without endings of plurals and participles."""
     stop_words = _library().stopwords.STOPWORDS_EN
-    return [_stem(word) for word in found if word not in stop_words and not _STOP_WORDS.fullmatch(word)]
+    kept = (word for word in words(text) if word not in stop_words and not _STOP_WORDS.fullmatch(word))
+    return [_stem(word) for word in kept]
 
 
 def _stem(word: str) -> str:

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from ..errors import TrexError
 from ..evaluation.task import Task
@@ -32,6 +32,8 @@ ALIKE = 1.25
 
 _NEAR = 0.02  # of settings that lie in [0, 1] and may be zero: their difference counts, not their ratio
 
+_TRAININGS = "The training plan of every trial; what is left out has its default. " + training_guide()
+
 Recipes = Mapping[str, DataRecipe]
 PlanCheck = Callable[[Recipes, Sequence[TrainingPlan]], Sequence[str]]
 
@@ -45,25 +47,22 @@ class Tried:
     training: TrainingPlan
 
 
-class PlanArguments(BaseModel):
-    """Input of the tool `check_plan`."""
-
-    recipes: dict[RecipeName, RecipeArgument] = Field(
-        min_length=1, max_length=4, description="The plan's data recipes by name, each as for preview_recipe"
-    )
-    trainings: Annotated[
-        list[TrainingPlan], WithJsonSchema({"type": "array", "items": {"type": "object"}})
-    ] = Field(
-        min_length=1,
-        max_length=8,
-        description="The training plan of every trial; what is left out has its default. " + training_guide(),
-    )
-
-
 def plan_check_tool(check: PlanCheck) -> BaseTool:
     """The tool `check_plan`. `check` returns the problems of a plan, e.g. `plan_problems`."""
 
-    def check_plan(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> str:
+    def check_plan(
+        recipes: Annotated[
+            dict[RecipeName, RecipeArgument],
+            Field(
+                min_length=1, max_length=4, description="The plan's recipes by name, as for preview_recipe"
+            ),
+        ],
+        trainings: Annotated[
+            list[TrainingPlan],
+            WithJsonSchema({"type": "array", "items": {"type": "object"}}),
+            Field(min_length=1, max_length=8, description=_TRAININGS),
+        ],
+    ) -> str:
         problems = check(recipes, trainings)
         if not problems:
             return "nothing is wrong with this plan"
@@ -75,7 +74,6 @@ def plan_check_tool(check: PlanCheck) -> BaseTool:
         "Check a plan before handing it in. Lists all that is wrong: a recipe that cannot be "
         "carried out, trials that are the same or too alike, configurations that were tried before, steps "
         "beyond the budget, rows longer than max_length.",
-        PlanArguments,
     )
 
 

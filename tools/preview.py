@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from ..errors import PlanError
 from ..evaluation.task import Task
@@ -36,19 +36,13 @@ def _parsed(value: Any) -> Any:
 RecipeArgument = Annotated[DataRecipe, BeforeValidator(_parsed), WithJsonSchema({"type": "object"})]
 
 
-class PreviewArguments(BaseModel):
-    """Input of the tool `preview_recipe`."""
-
-    recipe: RecipeArgument = Field(description=recipe_guide())
-
-
 def preview_tool(task: Task) -> BaseTool:
     """The tool `preview_recipe`. It writes nothing and does not run the contamination gate.
 
     Raises PlanError for a recipe that cannot be executed, InputError for an error in the task's files.
     """
 
-    def preview_recipe(recipe: DataRecipe) -> str:
+    def preview_recipe(recipe: Annotated[RecipeArgument, Field(description=recipe_guide())]) -> str:
         return quoted(_summary(preview(recipe, task)), "a preview of the recipe's rows")
 
     return agent_tool(
@@ -56,7 +50,6 @@ def preview_tool(task: Task) -> BaseTool:
         "See what a recipe would build: rows after each step, rows from each source, answers and "
         "their counts, lengths, repeated rows, and three rows as the conversations that would be trained on. "
         "Says what is wrong with a recipe that cannot be carried out.",
-        PreviewArguments,
     )
 
 
@@ -68,20 +61,17 @@ def _summary(found: Preview) -> str:
         for step in report.steps
     ]
     lines += _counted(report.contents)
-    for place in range(min(EXAMPLES, len(rows))):
-        row = rows[place * len(rows) // EXAMPLES if len(rows) > EXAMPLES else place]
-        lines.append(f"example {place + 1}, from {row['stream']}:")
-        lines += [
-            f"  {turn['role']}: {cut(turn['content'], _TURN)}"
-            for turn in [*row["prompt"], *row["completion"]]
-        ]
+    shown = min(EXAMPLES, len(rows))
+    for number, row in enumerate((rows[place * len(rows) // shown] for place in range(shown)), start=1):
+        lines.append(f"example {number}, from {row['stream']}:")
+        turns = [*row["prompt"], *row["completion"]]
+        lines += [f"  {turn['role']}: {cut(turn['content'], _TURN)}" for turn in turns]
     return fitting(lines)
 
 
 def _counted(contents: Contents) -> list[str]:
-    answers = ", ".join(
-        f"{brief(text, 60)!r} {count}" for text, count in list(contents.answers.items())[:_ANSWERS]
-    )
+    shown = list(contents.answers.items())[:_ANSWERS]
+    answers = ", ".join(f"{brief(text, 60)!r} {count}" for text, count in shown)
     if contents.distinct_answers > _ANSWERS:
         answers = f"{contents.distinct_answers} different; the most frequent: {answers}"
     words = contents.words
@@ -91,7 +81,5 @@ def _counted(contents: Contents) -> list[str]:
         f"words of a row: median {words.p50}, 95 % up to {words.p95}, longest {words.max}",
     ]
     if contents.repeated:
-        lines.append(
-            f"{contents.repeated} rows repeat another row's prompt and answer: {remedy('rows repeated')}"
-        )
+        lines.append(f"{contents.repeated} rows repeat another row: {remedy('rows repeated')}")
     return lines

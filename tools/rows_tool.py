@@ -10,10 +10,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ..errors import PlanError
 from ..evaluation.task import Task
@@ -32,27 +32,11 @@ CELL = 400
 """Characters of a value that are shown."""
 
 _MOST_COUNTED = 12  # different values that are counted one by one
-
-
-class RowsArguments(BaseModel):
-    """Input of the tool `look_at_rows`."""
-
-    source: str = Field(description="Name of one of the task's sources")
-    where: list[Filter] = Field(
-        default_factory=list,
-        max_length=8,
-        description="Conditions as in a recipe's filter step, e.g. "
-        '[{"column": "rating", "at_least": 1}, {"column": "text", "max_words": 20}]; a row must satisfy all',
-    )
-    contains: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=200,
-        description="Only rows with this text in some column (any case)",
-    )
-    columns: list[str] | None = Field(default=None, min_length=1, description="Columns to show; none: all")
-    sample: int = Field(default=5, ge=0, le=30, description="Rows to show, chosen by hash; 0: only counts")
-    seed: int = Field(default=0, description="Another seed shows other rows")
+_WHERE = (
+    "Conditions as in a recipe's filter step, e.g. "
+    '[{"column": "rating", "at_least": 1}, {"column": "text", "max_words": 20}]; a row must satisfy all'
+)
+_CONTAINS = "Only rows with this text in some column (any case)"
 
 
 def rows_tool(task: Task) -> BaseTool:
@@ -67,12 +51,12 @@ def rows_tool(task: Task) -> BaseTool:
         return load(task, name)
 
     def look_at_rows(
-        source: str,
-        where: Sequence[Filter] = (),
-        contains: str | None = None,
-        columns: Sequence[str] | None = None,
-        sample: int = 5,
-        seed: int = 0,
+        source: Annotated[str, Field(description="Name of one of the task's sources")],
+        where: Annotated[Sequence[Filter], Field(max_length=8, description=_WHERE)] = (),
+        contains: Annotated[str | None, Field(min_length=1, max_length=200, description=_CONTAINS)] = None,
+        columns: Annotated[list[str] | None, Field(min_length=1, description="Columns to show")] = None,
+        sample: Annotated[int, Field(ge=0, le=30, description="Rows to show; 0: only counts")] = 5,
+        seed: Annotated[int, Field(description="Another seed shows other rows")] = 0,
     ) -> str:
         rows = loaded(source, content_hash(task, source))
         names = visible(rows.column_names)
@@ -85,9 +69,8 @@ def rows_tool(task: Task) -> BaseTool:
         lines = [f"source {source}: {len(rows)} rows; columns: {', '.join(_kinds(rows, names))}"]
         if where or contains is not None:
             lines.append(f"with these conditions: {len(chosen)} rows ({len(chosen) / len(rows):.1%})")
-        lines += [
-            f"{name}: {summary}" for name in names if (summary := _column_summary(column(chosen, name)))
-        ]
+        summaries = ((name, _column_summary(column(chosen, name))) for name in names)
+        lines += [f"{name}: {summary}" for name, summary in summaries if summary]
         sampled = take(choose(chosen, sample, f"look/{seed}"), range(min(sample, len(chosen))))
         examples = [_example(row, shown) for row in arrow(sampled).to_pylist()]
         return quoted(fitting([*lines, *examples]), f"rows of the source {source}")
@@ -97,9 +80,8 @@ def rows_tool(task: Task) -> BaseTool:
         "Look at real rows of one of the task's sources: how many there are, which columns and "
         "values they have, how many satisfy conditions, and a sample. Long texts are cut. Sources: "
         + "; ".join(
-            f"{source.name} ({brief(source.description, 200) or 'no description'})" for source in task.sources
+            f"{each.name} ({brief(each.description, 200) or 'no description'})" for each in task.sources
         ),
-        RowsArguments,
     )
 
 

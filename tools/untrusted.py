@@ -11,6 +11,9 @@ import hashlib
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import count
+
+from .excerpt import brief
 
 MOST_QUOTED = 11_000
 """Upper limit on the characters of a quotation: the closing mark must not be cut off by the agent loop."""
@@ -48,12 +51,11 @@ _ROLE = re.compile(
 )
 _BLANK = re.compile(r"\n\s*\n\s*\n+")
 _GAP = re.compile(r"[^\S\n]{20,}")  # text after a long gap would be out of sight
-_PILED = re.compile(
-    r"([\u0300-\u036f]{3})[\u0300-\u036f]+"
-)  # stacked accents cover the lines above and below
+_PILED = re.compile(r"([\u0300-\u036f]{3})[\u0300-\u036f]+")  # accents over the lines above and below
 
 # Letters by category that are displayed as nothing.
 _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef\u180b-\u180f]")  # a sequence can hide bytes
 
 
 def quoted(text: str, source: str, limit: int = 8000) -> str:
@@ -113,30 +115,16 @@ def _visible(char: str) -> str:
     if category == "Zs":
         return " "
     # Cc control, Cf format (zero width, bidi, tag characters), Cs surrogates, Co private use, Cn unassigned.
-    if category[0] == "C" or char in _BLANKS or _is_selector(char):
-        return ""
-    return char
-
-
-def _is_selector(char: str) -> bool:
-    """Whether this is a variation selector: a sequence of them can hide bytes."""
-    return (
-        "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef" or "\u180b" <= char <= "\u180f"
-    )
+    return "" if category[0] == "C" or char in _BLANKS or _SELECTOR.match(char) else char
 
 
 def _one_line(source: str) -> str:
     """The name of a source in one line, without brackets."""
-    name = " ".join(defanged(source[: 4 * _SOURCE]).split())
-    name = name.replace("[", "(").replace("]", ")")
-    return name if len(name) <= _SOURCE else f"{name[: _SOURCE - 1]}…"
+    return brief(defanged(source[: 4 * _SOURCE]).replace("[", "(").replace("]", ")"), _SOURCE)
 
 
 def _mark(text: str, source: str) -> str:
     """Twelve hex digits that `text` does not contain."""
-    folded, draw = text.casefold(), 0
-    while True:
-        mark = hashlib.sha256(f"{draw}\0{source}\0{text}".encode()).hexdigest()[:12]
-        if mark not in folded:
-            return mark
-        draw += 1
+    folded = text.casefold()
+    marks = (hashlib.sha256(f"{n}\0{source}\0{text}".encode()).hexdigest()[:12] for n in count())
+    return next(mark for mark in marks if mark not in folded)

@@ -284,6 +284,9 @@ def test_size_is_bounded_also_after_unpacking() -> None:
                 gzip.compress(b'{"ok": 1}'), content_encoding="gzip"
             ),
             "a.example.org/odd": lambda request: answer(b"x", content_encoding="br"),
+            "a.example.org/twice": lambda request: answer(
+                gzip.compress(gzip.compress(b"0")), content_encoding="gzip, gzip"
+            ),
             "a.example.org/broken": lambda request: answer(b"no gzip at all", content_encoding="gzip"),
         }
     )
@@ -293,6 +296,7 @@ def test_size_is_bounded_also_after_unpacking() -> None:
         ("long", "larger"),
         ("bomb", "larger"),
         ("odd", "unexpected content encoding"),
+        ("twice", "unexpected content encoding"),
         ("broken", "compressed incorrectly"),
     ]:
         with pytest.raises(UnusableResponse, match=why):

@@ -65,7 +65,7 @@ def test_examples_are_conversations_as_trained_on(task_of: MakeTask, tmp_path: P
 def test_repeated_rows_are_pointed_out(task_of: MakeTask) -> None:
     rows = [{"text": "the same", "label": "yes", "id": i} for i in range(7)]
     tool = preview_tool(task_of(movies=rows))
-    assert "6 rows repeat another row's prompt and answer" in tool.invoke(as_argument(recipe()))
+    assert "6 rows repeat another row: add a dedup step" in tool.invoke(as_argument(recipe()))
     assert "repeat" not in tool.invoke(as_argument(recipe(Dedup(columns=("text",)))))
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Annotated
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...errors import InputError, TrexError
 from ..agent_tool import agent_tool
@@ -26,32 +27,13 @@ _MAX_SPLITS = 40
 _ROWS = 7_000
 _TEST = re.compile(r"(?:^|[^A-Za-z])[Tt]est|Test|TEST")
 
-_WHICH = "Its name on the hub, 'owner/name'"
 
-
-class SearchHubArguments(BaseModel):
-    """Input of the tools `search_datasets` and `search_models`."""
-
-    query: str = Field(min_length=1, max_length=200, description="One or two words; all of them must match")
-    most: int = Field(default=8, ge=1, le=20, description="Results to return")
-
-
-class DatasetArguments(BaseModel):
-    """Input of the tools `dataset_card` and `dataset_schema`."""
-
-    name: str = Field(max_length=200, description=_WHICH)
-
-
-class HubRowsArguments(BaseModel):
-    """Input of the tool `dataset_rows`."""
-
-    name: str = Field(max_length=200, description=_WHICH)
-    config: str = Field(default="default", max_length=100, description="As dataset_schema lists it")
-    split: str = Field(
-        default="train", max_length=100, description="As dataset_schema lists it; no test split"
-    )
-    offset: int = Field(default=0, ge=0, le=100_000_000, description="Number of the first row")
-    most: int = Field(default=5, ge=1, le=20, description="Rows to show")
+Query = Annotated[
+    str, Field(min_length=1, max_length=200, description="One or two words; all of them must match")
+]
+Most = Annotated[int, Field(ge=1, le=20, description="Number of results")]
+Name = Annotated[str, Field(max_length=200, description="Its name on the hub, 'owner/name'")]
+Part = Annotated[str, Field(max_length=100, description="As dataset_schema lists it; no test split")]
 
 
 def hub_tools(hub: Hub, provenance: Provenance) -> list[BaseTool]:
@@ -66,7 +48,7 @@ def hub_tools(hub: Hub, provenance: Provenance) -> list[BaseTool]:
 
 
 def _search(hub: Hub, provenance: Provenance) -> BaseTool:
-    def search_datasets(query: str, most: int = 8) -> str:
+    def search_datasets(query: Query, most: Most = 8) -> str:
         found = hub.search("datasets", query, most)[:most]
         if not found:
             return "no data set was found: try a single word"
@@ -79,24 +61,21 @@ def _search(hub: Hub, provenance: Provenance) -> BaseTool:
         search_datasets,
         "Search the hub for data sets. Returns names, licences from the metadata with what they allow, and tags. "
         "Look at dataset_card and dataset_rows before you propose one.",
-        SearchHubArguments,
     )
 
 
 def _models(hub: Hub) -> BaseTool:
-    def search_models(query: str, most: int = 8) -> str:
+    def search_models(query: Query, most: Most = 8) -> str:
         found = hub.search("models", query, most)[:most]
         if not found:
             return "no model was found: try a single word"
         return quoted(fitting(map(_listing_line, found)), f"{hub.title}, search for models")
 
-    return agent_tool(
-        search_models, "Search the hub for models. Returns names, licences and tags.", SearchHubArguments
-    )
+    return agent_tool(search_models, "Search the hub for models. Returns names, licences and tags.")
 
 
 def _card(hub: Hub, provenance: Provenance) -> BaseTool:
-    def dataset_card(name: str) -> str:
+    def dataset_card(name: Name) -> str:
         card = hub.card(checked_name(name))
         verdict = judge(card.licences)
         provenance.verdicts[name] = verdict
@@ -110,12 +89,11 @@ def _card(hub: Hub, provenance: Provenance) -> BaseTool:
     return agent_tool(
         dataset_card,
         "Read a data set's card: what it is, how it was made, and its licence with what it allows.",
-        DatasetArguments,
     )
 
 
 def _schema(hub: Hub) -> BaseTool:
-    def dataset_schema(name: str) -> str:
+    def dataset_schema(name: Name) -> str:
         splits = hub.splits(checked_name(name))
         lines = []
         for each in splits[:_MAX_SPLITS]:
@@ -127,15 +105,17 @@ def _schema(hub: Hub) -> BaseTool:
         return quoted(fitting(lines), f"the schema of {name}: configuration / split: rows; columns")
 
     return agent_tool(
-        dataset_schema,
-        "List a data set's configurations and splits, with their sizes, columns and types.",
-        DatasetArguments,
+        dataset_schema, "List a data set's configurations and splits, with sizes, columns and types."
     )
 
 
 def _rows(hub: Hub, provenance: Provenance) -> BaseTool:
     def dataset_rows(
-        name: str, config: str = "default", split: str = "train", offset: int = 0, most: int = 5
+        name: Name,
+        config: Part = "default",
+        split: Part = "train",
+        offset: Annotated[int, Field(ge=0, le=100_000_000, description="Number of the first row")] = 0,
+        most: Most = 5,
     ) -> str:
         checked_name(name)
         if _TEST.search(split) or _TEST.search(config):
@@ -157,7 +137,6 @@ def _rows(hub: Hub, provenance: Provenance) -> BaseTool:
     return agent_tool(
         dataset_rows,
         "Look at rows of a data set. Long cells are cut. A data set counts as inspected only if its rows were shown.",
-        HubRowsArguments,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, TrexError
+from ...evaluation.words import word_set, words
 from ...files import parse_yaml
 from .protocol import (
     Card,
@@ -46,15 +47,12 @@ class FolderHub:
 
     def search(self, kind: Kind, query: str, most: int) -> list[Listing]:
         """Sorted by the number of query words in the name and the README, then by name."""
-        words = set(re.findall(r"\w+", query.casefold()))
         found = []
         for folder in islice(self._repositories(kind), _MOST_REPOSITORIES):
             name = f"{folder.parent.name}/{folder.name}"
             metadata, text = self._readme(folder)
-            known = set(re.findall(r"[^\W_]+", f"{name} {text}".casefold()))
-            if words & known:
-                listing = Listing(name=name, licences=declared_licences(metadata))
-                found.append((-len(words & known), name, listing))
+            if shared := word_set(query) & set(words(f"{name} {text}")):
+                found.append((-len(shared), name, Listing(name=name, licences=declared_licences(metadata))))
         return [listing for _, _, listing in sorted(found, key=lambda entry: entry[:2])[:most]]
 
     def card(self, name: str) -> Card:

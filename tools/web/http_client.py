@@ -7,14 +7,16 @@ errors. Errors contain the host and the status, never text of a server.
 from __future__ import annotations
 
 import json
+import re
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urljoin
+
+from pydantic import TypeAdapter, ValidationError
 
 from ...errors import InputError, TrexError
 from ...home import home
@@ -45,10 +47,7 @@ AGENT = "trex-finetune/0.1 (research agent; reads public pages and metadata at a
 _REDIRECTS = 5
 _TRANSIENT = {429, 500, 502, 503, 504}
 _MAX_WAIT_S = 20.0  # longest wait that a server may ask for before a retry; else the call fails
-_PAUSE_S = {
-    "export.arxiv.org": 3.0,
-    "api.semanticscholar.org": 1.0,
-}  # between requests, as these hosts require
+_PAUSE_S = {"export.arxiv.org": 3.0, "api.semanticscholar.org": 1.0}  # between requests, as they require
 _RETRY_NETWORK_S = 300.0
 _OFFLINE = "no network: use what works without one, e.g. search_literature"
 
@@ -81,6 +80,9 @@ class Page:
             return json.loads(self.text)
         except (ValueError, RecursionError):
             raise TrexError(f"{host_of(self.url)}: the response is not JSON") from None
+
+
+_PAGE = TypeAdapter(Page)
 
 
 @dataclass(frozen=True)
@@ -231,10 +233,8 @@ class Http:
             page = retrying(self._follow, request)
         except _TransientFailure as error:
             later = f", asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
-            host = host_of(request.url)
-            raise UnusableResponse(
-                f"{host} answers {error.status}{later}: continue without it", error.status
-            ) from None
+            message = f"{host_of(request.url)} answers {error.status}{later}: continue without it"
+            raise UnusableResponse(message, error.status) from None
         self.cache.put(request.key, asdict(page))
         return page
 
@@ -265,14 +265,11 @@ class Http:
             headers={"Accept": ", ".join(wanted.accept), **secret},
             extensions={"address": address},
         )
-        if (
-            request.url.raw_host.decode("ascii").rstrip(".") != host
-        ):  # two libraries read the address differently
+        if request.url.raw_host.decode("ascii").rstrip(".") != host:  # httpx read another host
             raise Refused("write the host in ASCII letters (an international name as xn--...)")
+        left = max(ends - self._clock(), 0.1)
         try:
-            response = call_with_timeout(
-                lambda: self._client.send(request, stream=True), max(ends - self._clock(), 0.1)
-            )
+            response = call_with_timeout(lambda: self._client.send(request, stream=True), left)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             raise self.connection_failed(host) from None
         except TimeoutError:
@@ -285,6 +282,8 @@ class Http:
                 return _location(url, response.headers["location"])
             _check(response, host, wanted.accept)
             return self._read(response, url, ends)
+        except httpx.DecodingError:
+            raise UnusableResponse(f"{host}: the response is compressed incorrectly") from None
         except httpx.HTTPError as error:
             raise UnusableResponse(f"{host}: the response broke off ({type(error).__name__})") from None
         finally:
@@ -298,21 +297,18 @@ class Http:
         self._last[host] = self._clock()
 
     def _read(self, response: httpx.Response, url: str, ends: float) -> Page:
-        host = host_of(url)
-        parts, size = [], 0
-        for part in _decompressed(response, host, self._max_bytes + 1):
-            size += len(part)
-            if size > self._max_bytes:
-                raise UnusableResponse(
-                    f"{host}: the response is larger than {self._max_bytes / (1 << 20):g} MiB"
-                )
+        host, body = host_of(url), bytearray()
+        # A part is at most 1000 times as large as the 64 KiB of a read: gzip is applied once (see `_check`).
+        for part in response.iter_bytes():
+            body += part
+            if len(body) > self._max_bytes:
+                raise UnusableResponse(f"{host}: the response is larger than {self._max_bytes / 2**20:g} MiB")
             if self._clock() > ends:
                 raise UnusableResponse(f"{host}: the response took longer than {self._total_s:g} s")
-            parts.append(part)
         try:
-            text = b"".join(parts).decode(response.charset_encoding or "utf-8", errors="replace")
+            text = body.decode(response.charset_encoding or "utf-8", errors="replace")
         except LookupError:
-            text = b"".join(parts).decode("utf-8", errors="replace")
+            text = body.decode("utf-8", errors="replace")
         return Page(url, _media_type(response), text)
 
 
@@ -329,71 +325,47 @@ def _location(url: str, target: str) -> str:
 
 
 def _check(response: httpx.Response, host: str, accept: tuple[str, ...]) -> None:
-    """Raises _TransientFailure if a retry may help, UnusableResponse for other errors and unaccepted media types."""
-    status = response.status_code
+    """Raises _TransientFailure if a retry may help, UnusableResponse for any other response that is not read."""
+    status, kind = response.status_code, _media_type(response)
     if status in _TRANSIENT:
         raise _TransientFailure(status, _retry_after(response.headers.get("retry-after")))
     if status != 200:
         raise UnusableResponse(f"{host} answers {status}", status)
-    if _media_type(response) not in accept:
-        raise UnusableResponse(
-            f"{host} sends {_media_type(response)[:60] or 'no type'}: only {', '.join(accept)} is read"
-        )
+    if kind not in accept:
+        raise UnusableResponse(f"{host} sends {kind[:60] or 'no type'}: only {', '.join(accept)} is read")
+    if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity", "gzip"):
+        raise UnusableResponse(f"{host}: the response has an unexpected content encoding")
 
 
 def _media_type(response: httpx.Response) -> str:
-    declared: str = response.headers.get("content-type", "")
-    name = declared.split(";")[0].strip().lower()
-    return name if name.replace("/", "").replace("+", "").replace("-", "").replace(".", "").isalnum() else ""
+    declared: str = response.headers.get("content-type", "").split(";")[0].strip().lower()
+    return declared if re.fullmatch(r"[a-z0-9.+/-]+", declared) else ""
 
 
 def _cached_page(value: Any) -> Page | None:
     """A page from the cache's fields; None for anything else."""
-    fields = ("url", "content_type", "text")
-    if isinstance(value, dict) and all(isinstance(value.get(name), str) for name in fields):
-        return Page(*(value[name] for name in fields))
-    return None
+    try:
+        return _PAGE.validate_python(value)
+    except ValidationError:
+        return None
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds, from a number or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
+    """Seconds, from a number or a date (RFC 9110, 10.2.3); None for anything else."""
+    for read in (float, lambda date: parsedate_to_datetime(date).timestamp() - time.time()):
+        try:
+            return max(0.0, read(value or ""))
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
     """Seconds that the server asks for; else 1, 2, 4, 8. Raises the failure if the wait would be too long."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.wait_s if isinstance(error, _TransientFailure) else None
-    if error is not None and asked is not None and not asked <= _MAX_WAIT_S:
+    if asked is None:
+        return min(2.0 ** (state.attempt_number - 1), 8.0)
+    if error is not None and not asked <= _MAX_WAIT_S:
         raise error
-    return asked if asked is not None else float(min(2 ** (state.attempt_number - 1), 8))
-
-
-def _decompressed(response: httpx.Response, host: str, most: int) -> Iterator[bytes]:
-    """The body in parts of at most `most` bytes, so that a small archive cannot fill the memory."""
-    if response.is_stream_consumed:  # a test response that is complete already
-        yield response.content
-        return
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding in ("identity", ""):
-        yield from response.iter_raw()
-    elif coding in ("gzip", "x-gzip"):
-        unpack = zlib.decompressobj(wbits=31)
-        try:
-            for part in response.iter_raw():
-                yield unpack.decompress(part, most)
-                if unpack.unconsumed_tail:  # the decompressed part is larger than allowed
-                    yield b"\0" * most
-        except zlib.error:
-            raise UnusableResponse(f"{host}: the response is compressed incorrectly") from None
-    else:
-        raise UnusableResponse(f"{host}: the response has an unexpected content encoding")
+    return asked

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from xml.etree import ElementTree
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
 from ...errors import TrexError
+from ...evaluation.words import words
 from ...keys import environment
 from ..agent_tool import agent_tool
 from ..excerpt import brief, fitting
@@ -29,6 +30,7 @@ OPENALEX = "https://api.openalex.org/works"
 
 EngineName = Literal["openalex", "arxiv", "semantic_scholar"]
 
+_ENGINE = "openalex: all fields; arxiv: newest preprints; semantic_scholar: by meaning (often overloaded)"
 _ABSTRACT = 900  # characters
 _MAX_POSITIONS = 5_000  # word positions that are read of an abstract
 _ATOM = {"a": "http://www.w3.org/2005/Atom"}
@@ -49,36 +51,25 @@ class Paper(BaseModel):
         names = ", ".join(brief(name, 60) for name in self.authors[:3])
         names += " et al." if len(self.authors) > 3 else ""
         cited = "" if self.cited is None else f"cited {self.cited} times"
-        facts = "; ".join(
-            filter(None, [names, brief(self.year, 10), brief(self.venue, 100), cited, self.url])
-        )
+        facts = "; ".join(filter(None, [names, self.year[:10], brief(self.venue, 100), cited, self.url]))
         return f"{brief(self.title, 250)}\n  {facts}\n  {brief(self.abstract, _ABSTRACT)}"
-
-
-class PapersArguments(BaseModel):
-    """Input of the tool `search_papers`."""
-
-    query: str = Field(min_length=2, max_length=300, description="What the paper is about, in a few words")
-    engine: EngineName = Field(
-        default="openalex",
-        description="openalex: all fields; arxiv: newest preprints; semantic_scholar: by meaning (often overloaded)",
-    )
-    most: int = Field(default=5, ge=1, le=10, description="Papers to return")
 
 
 def papers_tool(http: Http, provenance: Provenance) -> BaseTool:
     """The tool `search_papers`. Raises TrexError if the engine gives no usable answer."""
 
-    def search_papers(query: str, engine: EngineName = "openalex", most: int = 5) -> str:
+    def search_papers(
+        query: Annotated[str, Field(min_length=2, max_length=300, description="The subject, in a few words")],
+        engine: Annotated[EngineName, Field(description=_ENGINE)] = "openalex",
+        most: Annotated[int, Field(ge=1, le=10, description="Number of papers")] = 5,
+    ) -> str:
         try:
             papers = _ENGINES[engine](http, query, most)[:most]
         except UnusableResponse as error:
             others = ", ".join(name for name in _ENGINES if name != engine)
             raise TrexError(f"{error}; other engines: {others}") from None
         except (AttributeError, TypeError, KeyError, ValueError, ElementTree.ParseError):
-            raise TrexError(
-                f"search_papers: the answer of {engine} does not have the expected format"
-            ) from None
+            raise TrexError(f"search_papers: the answer of {engine} has an unexpected format") from None
         if not papers:
             return "no paper was found: try fewer or other words, or another engine"
         for paper in papers:
@@ -90,18 +81,18 @@ def papers_tool(http: Http, provenance: Provenance) -> BaseTool:
         search_papers,
         "Search scholarly papers on methods and data. Returns titles, facts and abstracts; read_page opens "
         "a paper's address (for arXiv the page of the abstract; its full text is often at /html instead of /abs).",
-        PapersArguments,
     )
 
 
 def _arxiv(http: Http, query: str, most: int) -> list[Paper]:
-    words = re.findall(r"[^\W_]+", query)[:12]
-    terms = " AND ".join(f"all:{word}" for word in words)
-    page = http.get(
-        ARXIV,
-        {"search_query": terms, "start": 0, "max_results": most, "sortBy": "relevance"},
-        accept=FEED,
-    )
+    terms = " AND ".join(f"all:{word}" for word in words(query)[:12])
+    wanted: dict[str, str | int] = {
+        "search_query": terms,
+        "start": 0,
+        "max_results": most,
+        "sortBy": "relevance",
+    }
+    page = http.get(ARXIV, wanted, accept=FEED)
     # A feed has neither; entities can expand without bound.
     if "<!DOCTYPE" in page.text or "<!ENTITY" in page.text:
         raise ValueError("not a feed")
@@ -125,10 +116,12 @@ def _entry(entry: ElementTree.Element) -> Paper:
 def _semantic_scholar(http: Http, query: str, most: int) -> list[Paper]:
     key = environment().get("SEMANTIC_SCHOLAR_API_KEY", "").strip()
     secret = Secret("api.semanticscholar.org", "x-api-key", key) if key else None
-    fields = "title,abstract,year,venue,citationCount,authors,externalIds,url"
-    found = http.get(
-        SEMANTIC_SCHOLAR, {"query": query, "limit": most, "fields": fields}, secret=secret
-    ).json()
+    wanted: dict[str, str | int] = {
+        "query": query,
+        "limit": most,
+        "fields": "title,abstract,year,venue,citationCount,authors,externalIds,url",
+    }
+    found = http.get(SEMANTIC_SCHOLAR, wanted, secret=secret).json()
     return [
         Paper(
             title=row.get("title") or "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class ResponseCache:
         if self.folder is None:
             return None
         try:
-            kept = read_json(self._file(request))
+            kept = read_json(_file(self.folder, request))
             fresh = 0 <= self.clock() - float(kept["at"]) <= self.max_age_s
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
@@ -42,20 +43,14 @@ class ResponseCache:
         """Store a response. A disk error is ignored."""
         if self.folder is None:
             return
-        try:
-            write_json(self._file(request), {"at": self.clock(), "answer": response})
+        with suppress(OSError, ValueError):
+            write_json(_file(self.folder, request), {"at": self.clock(), "answer": response})
             if self._written % 100 == 0:
-                self._drop_oldest()
+                files = sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+                for path in files[:-_MAX_FILES]:
+                    path.unlink(missing_ok=True)
             self._written += 1
-        except (OSError, ValueError):
-            return
 
-    def _file(self, request: Any) -> Path:
-        assert self.folder is not None
-        return self.folder / f"{fingerprint(request, 32)}.json"
 
-    def _drop_oldest(self) -> None:
-        assert self.folder is not None
-        files = sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-        for path in files[:-_MAX_FILES]:
-            path.unlink(missing_ok=True)
+def _file(folder: Path, request: Any) -> Path:
+    return folder / f"{fingerprint(request, 32)}.json"

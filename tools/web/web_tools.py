@@ -7,9 +7,10 @@ A page is read only if a search returned its address, or if it belongs to a know
 from __future__ import annotations
 
 import logging
+from typing import Annotated
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...errors import InputError, TrexError
 from ..agent_tool import agent_tool
@@ -27,24 +28,13 @@ _CHUNK = 7_500  # characters of a page in one result
 _CHUNK_QUOTED = 10_000  # room for the marks that `quoted` adds to a page with many fake roles
 
 
-class WebSearchArguments(BaseModel):
-    """Input of the tool `web_search`."""
-
-    query: str = Field(min_length=2, max_length=300, description="What to look for, in a few words")
-    most: int = Field(default=5, ge=1, le=10, description="Results to return")
-
-
-class PageArguments(BaseModel):
-    """Input of the tool `read_page`."""
-
-    url: str = Field(max_length=2000, description="An address exactly as a search returned it")
-    offset: int = Field(default=0, ge=0, description="First character to return")
-
-
 def search_tool(http: Http, provenance: Provenance) -> BaseTool:
     """The tool `web_search`. Raises TrexError if no search engine answers."""
 
-    def web_search(query: str, most: int = 5) -> str:
+    def web_search(
+        query: Annotated[str, Field(min_length=2, max_length=300, description="A few words")],
+        most: Annotated[int, Field(ge=1, le=10, description="Number of results")] = 5,
+    ) -> str:
         engine = open_search_engine(http)
         hits = [hit for hit in engine.search(query, most) if _allow(hit, provenance)]
         if not hits:
@@ -54,14 +44,16 @@ def search_tool(http: Http, provenance: Provenance) -> BaseTool:
     return agent_tool(
         web_search,
         "Search the web for practice, methods or data. Returns titles, addresses and snippets; read_page opens them.",
-        WebSearchArguments,
     )
 
 
 def page_tool(http: Http, provenance: Provenance) -> BaseTool:
     """The tool `read_page`. Raises Refused for an address that no search returned, TrexError for an unreadable page."""
 
-    def read_page(url: str, offset: int = 0) -> str:
+    def read_page(
+        url: Annotated[str, Field(max_length=2000, description="An address as a search returned it")],
+        offset: Annotated[int, Field(ge=0, description="First character to return")] = 0,
+    ) -> str:
         parse_address(url)
         if not provenance.may_open(url):
             raise Refused(
@@ -76,13 +68,10 @@ def page_tool(http: Http, provenance: Provenance) -> BaseTool:
             return f"the page's text has {len(text)} characters; offset {offset} is past its end"
         end = offset + len(part)
         more = f"; continue with offset={end}" if end < len(text) else ""
-        return f"characters {offset} to {end} of {len(text)}{more}\n" + quoted(
-            part, f"the page {url}", _CHUNK_QUOTED
-        )
+        shown = quoted(part, f"the page {url}", _CHUNK_QUOTED)
+        return f"characters {offset} to {end} of {len(text)}{more}\n{shown}"
 
-    return agent_tool(
-        read_page, "Read the text of a page that a search returned, in parts by `offset`.", PageArguments
-    )
+    return agent_tool(read_page, "Read the text of a page that a search returned, in parts by `offset`.")
 
 
 def page_text(page: Page) -> str:

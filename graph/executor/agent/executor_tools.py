@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ....errors import PlanError
 from ....files import canonical_json, read_jsonl
@@ -15,7 +16,6 @@ from ....tools.excerpt import brief, cut, fitting
 from ....tools.preview import RecipeArgument
 from ....tools.untrusted import defanged, quoted
 from ....training.data.build import TRAIN
-from ....training.data.recipe import DataRecipe
 from ....training.methods.protocol import MAIN, RecipeName
 from ...tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from ..preparation import Preparation
@@ -65,17 +65,13 @@ def built_rows(dataset: Path) -> str:
     return quoted(fitting(lines), "rows that were built")
 
 
-class BuildArguments(BaseModel):
-    """Input of the tool `build_recipe`."""
-
-    name: RecipeName = Field(default=MAIN, description="The name that the recipe has in the plan")
-    recipe: RecipeArgument = Field(description="The complete recipe, as for preview_recipe")
-
-
 def build_tool(plan: ExperimentPlan, attempt: Attempt) -> BaseTool:
     """The tool `build_recipe`: builds and checks a recipe for this plan, without changing the plan."""
 
-    def build_recipe(recipe: DataRecipe, name: str = MAIN) -> str:
+    def build_recipe(
+        recipe: Annotated[RecipeArgument, Field(description="The complete recipe, as for preview_recipe")],
+        name: Annotated[RecipeName, Field(description="The name that the recipe has in the plan")] = MAIN,
+    ) -> str:
         if name not in plan.recipes:
             raise PlanError(f"the plan has no recipe {name!r}: it has {', '.join(plan.recipes)}")
         return report(attempt(plan.with_recipe(name, recipe)))
@@ -84,14 +80,7 @@ def build_tool(plan: ExperimentPlan, attempt: Attempt) -> BaseTool:
         build_recipe,
         "Build a recipe's data set, compare it with dev and test, and check every trial of the plan "
         "against it. Returns what prevents the plan.",
-        BuildArguments,
     )
-
-
-class TrainArguments(BaseModel):
-    """Input of the tool `train_model`."""
-
-    trial: int = Field(ge=1, le=8, description="The number of the trial in the plan")
 
 
 class TrainingProbe:
@@ -113,7 +102,9 @@ class TrainingProbe:
     def tool(self) -> BaseTool:
         """The tool. Training is a normal job, and its time counts against the run's budget."""
 
-        def train_model(trial: int) -> str:
+        def train_model(
+            trial: Annotated[int, Field(ge=1, le=8, description="The number of the trial in the plan")],
+        ) -> str:
             if trial not in self._trained:
                 self._trained[trial] = self._probe(*self._planned(trial))
             return quoted(_result(self._trained[trial]), f"the training of trial {trial}")
@@ -122,7 +113,6 @@ class TrainingProbe:
             train_model,
             "Train one prepared trial of the plan to its first rung and score it on dev items. Returns steps, losses "
             f"and score. At most {MOST_PROBES} trials; it takes as long as the rung.",
-            TrainArguments,
         )
 
     def _planned(self, number: int) -> tuple[TrialRecord, DatasetCard]:
@@ -146,25 +136,20 @@ def _result(trial: TrialRecord) -> str:
     return f"{steps}, loss {losses}, {score.name} {score.value:.3f} on {score.n} items"
 
 
-class LogArguments(BaseModel):
-    """Input of the tool `read_log`."""
-
-    contains: str | None = Field(
-        default=None, min_length=1, max_length=100, description="Only lines with this text (any case)"
-    )
-    last: int = Field(default=LAST_LINES, ge=1, le=200, description="Number of lines from the end")
-
-
 def log_tool(log: Path) -> BaseTool:
     """The tool `read_log`, on the log of one trial and no other file."""
 
-    def read_log(contains: str | None = None, last: int = LAST_LINES) -> str:
+    def read_log(
+        contains: Annotated[
+            str | None,
+            Field(min_length=1, max_length=100, description="Only lines with this text (any case)"),
+        ] = None,
+        last: Annotated[int, Field(ge=1, le=200, description="Number of lines from the end")] = LAST_LINES,
+    ) -> str:
         return log_end(log, last, contains)
 
     return agent_tool(
-        read_log,
-        "The last lines of the failed training's log, or the last that contain a text.",
-        LogArguments,
+        read_log, "The last lines of the failed training's log, or the last that contain a text."
     )
 
 
