@@ -41,6 +41,17 @@ def is_sealed(folder: Path, thorough: bool = True, **facts: Any) -> bool:
         return False
 
 
+def changed_files(folder: Path) -> list[str]:
+    """Names of the files that were edited, removed or added since the folder was sealed; the manifest's if it is bad."""
+    try:
+        files = read_json(folder / MANIFEST)["files"]
+        changed = {name for name, known in files.items() if not _matches(folder / name, known, True)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [MANIFEST]
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir() or p.is_symlink()}
+    return sorted(changed | (found - files.keys() - {MANIFEST}))
+
+
 def create(folder: Path, fill: Callable[[Path], None], **facts: Any) -> None:
     """Let `fill` write the files of a folder, seal and publish it; one that is there already is replaced.
 

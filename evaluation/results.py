@@ -51,6 +51,13 @@ class ContaminationReport(BaseModel, frozen=True):
     examples: list[int] = Field(default_factory=list, description="Matching rows by index, never test text")
     clean: bool
 
+    @property
+    def refusal(self) -> str | None:
+        """Why a training set with this report is not trained on; None if it is clean."""
+        if self.clean:
+            return None
+        return f"{self.matches} of {self.checked_rows} training rows repeat dev or test items: refused"
+
 
 class RegressionCheck(BaseModel, frozen=True):
     """What a winner may have lost beside its task: the share of items on which each model did what it should."""

@@ -66,6 +66,15 @@ def openings(entries: Iterable[AuditEntry], *splits: str) -> int:
     return sum(entry.what == EVALUATE and entry.detail["split"] in splits for entry in entries)
 
 
+def source_hashes(entries: Iterable[AuditEntry]) -> dict[str, str]:
+    """The hash of every source when the run first opened it."""
+    hashes: dict[str, str] = {}
+    for entry in entries:
+        if entry.what == OPEN_SOURCES:
+            hashes = entry.detail | hashes
+    return hashes
+
+
 def _verified(run_dir: Path, path: Path, entries: Iterable[AuditEntry]) -> Evaluation:
     try:
         stored = read_json(path)

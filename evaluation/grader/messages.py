@@ -16,6 +16,9 @@ from ..engines import DEFAULT_ENGINE
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..task import Task
 
+IDENTITY, FROZEN = "grader.json", "frozen.json"
+"""Files of a run directory: what makes its scores comparable, and its sealed winner (`Freeze`)."""
+
 Scoring = Literal["auto", "choices", "generation"]
 Action = Literal["evaluate", "check_contamination", "seal", "score_test", "check_regressions"]
 ErrorKind = Literal["TrexError", "InputError", "PlanError", "IntegrityError", "DiskFull"]

@@ -24,7 +24,7 @@ from ..task import Item, Split
 from . import audit
 from . import evaluation_records as ledger
 from .evaluator_version import evaluator_identity
-from .messages import Freeze, GraderSetup, Scoring
+from .messages import FROZEN, IDENTITY, Freeze, GraderSetup, Scoring
 from .model_scoring import ScoringMethod, score_model
 
 
@@ -44,9 +44,10 @@ class GraderService:
         self._identity = self._verified_identity(setup)
         self._identity_hash = fingerprint(self._identity)
         trail = audit.read(self._run_dir)
-        if any(entry.detail.get("grader", self._identity_hash) != self._identity_hash for entry in trail):
+        own = [entry.detail for entry in trail if entry.who == ledger.WHO]
+        if any(detail.get("grader", self._identity_hash) != self._identity_hash for detail in own):
             raise IntegrityError(
-                f"{self._run_dir / 'grader.json'} was changed since this run began: start a new run"
+                f"{self._run_dir / IDENTITY} was changed since this run began: start a new run"
             )
         self._dev_left = setup.max_evaluations - ledger.openings(trail, "search", "confirm")
         self._gate: ContaminationGate | None = None
@@ -83,12 +84,12 @@ class GraderService:
                 "the trail was cut; start a new run"
             )
         self._announce(ledger.SEAL, key=freeze.key, winner=freeze.winner_hash)
-        write_json(self._run_dir / "frozen.json", freeze.model_dump(mode="json"))
+        write_json(self._run_dir / FROZEN, freeze.model_dump(mode="json"))
         return freeze
 
     def score_test(self) -> tuple[Evaluation, Evaluation]:
         """See `Grader.score_test`. The intent is on disk before the split is read."""
-        path = self._run_dir / "frozen.json"
+        path = self._run_dir / FROZEN
         if not path.exists():
             raise IntegrityError("no winner is sealed, so the test split stays closed: seal one first")
         frozen = Freeze.model_validate(read_json(path))
@@ -230,7 +231,7 @@ class GraderService:
             "test": _content(task.test),
             **evaluator_identity(self._metric, self._engine),
         }
-        path = self._run_dir / "grader.json"
+        path = self._run_dir / IDENTITY
         if not path.exists():
             write_json(path, identity)
             return identity

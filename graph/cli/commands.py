@@ -152,23 +152,24 @@ def replay(directory: Directory) -> None:
     """Train the winner again from best/ alone, and show both dev scores."""
     import tempfile
 
+    from ..finish.export import PLAN
     from ..finish.replay import replay as train_again
 
-    best = directory if (directory / "plan.yaml").exists() else directory / "best"
+    best = directory if (directory / PLAN).exists() else directory / "best"
     with tempfile.TemporaryDirectory(prefix="trex-replay-") as workspace, out.status("training…") as status:
         again = train_again(
             best, Path(workspace), lambda job: status.update(f"training: step {job.step}/{job.stop_step}")
         )
-    same = (
-        "same trial id" if again.trial == again.replayed_trial else "other trial id: the environment differs"
-    )
+    same = "same" if again.trial == again.replayed_trial else "another"
     out.print(
         f"run     {again.trial}  dev {again.dev.value:.4f} [{again.dev.ci_low:.3f}, {again.dev.ci_high:.3f}]"
     )
     out.print(
         f"replay  {again.replayed_trial}  dev {again.replayed_dev.value:.4f} "
-        f"[{again.replayed_dev.ci_low:.3f}, {again.replayed_dev.ci_high:.3f}]  ({same})"
+        f"[{again.replayed_dev.ci_low:.3f}, {again.replayed_dev.ci_high:.3f}]  ({same} trial id)"
     )
+    for difference in again.differences:
+        out.print(difference, markup=False, soft_wrap=True)
 
 
 @app.command()

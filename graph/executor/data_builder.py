@@ -51,12 +51,11 @@ def _record_sources(recipe: DataRecipe, task: Task, run_dir: Path) -> None:
     """
     names = sorted({stream.source for stream in recipe.streams})
     hashes = {name: content_hash(task, name) for name in names}
-    for entry in audit.read(run_dir):
-        known = entry.detail if entry.what == ledger.OPEN_SOURCES else {}
-        changed = [name for name, digest in hashes.items() if known.get(name, digest) != digest]
-        if changed:
-            raise IntegrityError(
-                f"source '{changed[0]}' of task {task.name!r} changed since this run first opened it: undo the "
-                "change or start a new run"
-            )
+    known = ledger.source_hashes(audit.read(run_dir))
+    changed = [name for name, digest in hashes.items() if known.get(name, digest) != digest]
+    if changed:
+        raise IntegrityError(
+            f"source '{changed[0]}' of task {task.name!r} changed since this run first opened it: undo the "
+            "change or start a new run"
+        )
     audit.record(run_dir, "data builder", ledger.OPEN_SOURCES, hashes)

@@ -159,9 +159,7 @@ class Executor:
                     return BuiltRecipe(planned, failure=str(error), cause=cause)
                 repairs.append(repair.report)
                 recipe = repair.recipe
-        gate = prepared.contamination
-        refused = f"{gate.matches} of {gate.checked_rows} training rows repeat dev or test items: refused"
-        return BuiltRecipe(recipe, tuple(repairs), prepared, failure=None if gate.clean else refused)
+        return BuiltRecipe(recipe, tuple(repairs), prepared, failure=prepared.contamination.refusal)
 
     def _checked(self, trial: TrialRecord, built: BuiltRecipe) -> TrialRecord:
         """The trial with its plan repaired until the preflight passes; failed if that or its recipe fails."""

@@ -1,22 +1,56 @@
-"""Writing the folder best/: the winner's adapter, recipe, plan, task and model card, enough to train it again."""
+"""Writing the folder best/: the winner's adapter, recipe, plan, task and model card, enough to train it again.
+
+The folder is sealed: its manifest has the hash of every file.
+"""
 
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...evaluation.engines import DEFAULT_ENGINE
+from ...evaluation.grader import audit
+from ...evaluation.grader import evaluation_records as ledger
+from ...evaluation.grader.messages import IDENTITY
 from ...evaluation.results import Score
-from ...files import write_json, write_yaml
+from ...files import read_yaml, write_json, write_yaml
+from ...sealed_folder import seal
 from ...training.data.build import RECIPE
+from ...training.data.recipe import DataRecipe
+from ...training.jobs.job import Trial
+from ...training.jobs.trial_folder import TrialFolder
 from ...training.plan import TrainingPlan
 from ..run.runtime import Runtime
 from ..tree.experiment import Experiment, TrialRecord
 from .finish_record import FinishRecord
 from .model_card import write_model_card
 
-CARD = "README.md"
+CARD, PLAN, TASK = "README.md", "plan.yaml", "task.json"
+
+
+class Origin(BaseModel):
+    """What a trial's weights were made from, besides its plan and its recipe: a replay names what differs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sources: dict[str, str] = Field(description="Hash of the content of each source of the recipe")
+    base_model: str = Field(description="Hash")
+    dataset: str = Field(description="Fingerprint: recipe, sources, prompt and the code that builds data sets")
+    arithmetic: str = Field(description="Data type of the matrix products")
+    environment: str = Field(description="Hash of the training code, library versions and the processor")
+
+    @classmethod
+    def of(cls, trial: Trial, sources: dict[str, str]) -> Origin:
+        """The origin of a trial's weights."""
+        return cls(
+            sources=sources,
+            base_model=trial.base_model_hash,
+            dataset=trial.dataset_fingerprint,
+            arithmetic=trial.dtype,
+            environment=trial.environment,
+        )
 
 
 class WinnerPlan(BaseModel):
@@ -25,14 +59,15 @@ class WinnerPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trial: str
-    seed: int
-    threads: int
-    grader_threads: int
+    seed: int = Field(ge=0, lt=2**31)
+    threads: int = Field(ge=1)
+    grader_threads: int = Field(ge=1)
     engine: str = Field(default=DEFAULT_ENGINE, description="The inference engine that scored it")
     device: str
-    step: int = Field(description="Where training ended, in steps of the full schedule")
+    step: int = Field(ge=1, description="Where training ended, in steps of the full schedule")
     training: TrainingPlan
     dev: Score = Field(description="Its score on `search`")
+    origin: Origin | None = Field(default=None, description="None in runs of earlier versions")
 
 
 def export_best(
@@ -50,7 +85,8 @@ def export_best(
     shutil.copytree(
         runtime.directory.trials / trial.id / "rungs" / str(trial.rung) / "adapter", partial / "adapter"
     )
-    shutil.copyfile(runtime.directory.datasets / dataset.fingerprint / RECIPE, partial / "recipe.yaml")
+    shutil.copyfile(runtime.directory.datasets / dataset.fingerprint / RECIPE, partial / RECIPE)
+    shutil.copyfile(runtime.directory.path / IDENTITY, partial / IDENTITY)
     plan = WinnerPlan(
         trial=trial.id,
         seed=runtime.settings.seed,
@@ -61,9 +97,18 @@ def export_best(
         step=trial.step,
         training=trial.training,
         dev=trial.evaluation.score,
+        origin=_origin(runtime, trial, partial / RECIPE),
     )
-    write_yaml(partial / "plan.yaml", plan.model_dump(mode="json"))
-    write_json(partial / "task.json", runtime.task.model_dump(mode="json"))
+    write_yaml(partial / PLAN, plan.model_dump(mode="json"))
+    write_json(partial / TASK, runtime.task.model_dump(mode="json"))
     write_model_card(partial / CARD, runtime.task, experiment, trial, record)
+    seal(partial)
     shutil.rmtree(best, ignore_errors=True)
     partial.replace(best)
+
+
+def _origin(runtime: Runtime, trial: TrialRecord, recipe: Path) -> Origin:
+    streams = DataRecipe.model_validate(read_yaml(recipe)).streams
+    known = ledger.source_hashes(audit.read(runtime.directory.path))
+    sources = {stream.source: known[stream.source] for stream in streams}
+    return Origin.of(TrialFolder(runtime.directory.trials / trial.id).read_plan(), sources)

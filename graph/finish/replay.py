@@ -1,29 +1,38 @@
-"""Training the winner again from best/ alone."""
+"""Training the winner again from best/ alone, prepared and checked as in a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ...errors import InputError, TrexError, explain
+from ...errors import InputError, IntegrityError, TrexError, explain
 from ...evaluation.base_models import model_hash, resolve_model
 from ...evaluation.grader.client import GraderClient
+from ...evaluation.grader.messages import IDENTITY
 from ...evaluation.results import Evaluation, Score
 from ...evaluation.task import Task
+from ...evaluation.task_file import check_task
 from ...files import read_json, read_yaml
-from ...training.data.build import build
+from ...sealed_folder import MANIFEST, changed_files
+from ...training.data.build import RECIPE, BuiltDataset
 from ...training.data.recipe import DataRecipe
+from ...training.data.sources import check_sources, content_hash
 from ...training.jobs.identity import make_trial
-from ...training.jobs.job import Job, JobFailed
+from ...training.jobs.job import Job, JobFailed, Trial
 from ...training.jobs.job_store import JobStore
+from ...training.preflight import preflight
 from ...training.runners import DEFAULT_LAUNCHER, LAUNCHERS
 from ...training.runners.job_runner import JobRunner, OnProgress
 from ...training.runners.protocol import LauncherOptions
+from ..executor.data_builder import DataBuilder
 from ..run.machine import Machine
 from ..run.migration import migrated
 from ..run.settings import Settings
-from .export import WinnerPlan
+from .export import PLAN, TASK, Origin, WinnerPlan
+
+_INPUTS = (RECIPE, PLAN, TASK, IDENTITY, MANIFEST)
 
 
 class Replay(BaseModel):
@@ -35,14 +44,18 @@ class Replay(BaseModel):
     replayed_trial: str
     dev: Score
     replayed_dev: Score
+    differences: list[str] = Field(description="What is not as in the run, a sentence each")
 
 
 def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     """Train the winner again from best/ alone, in `workspace`, and score it on `search`.
 
-    Raises InputError if best/ is incomplete, TrexError if the training fails.
+    The data set passes the contamination gate and the preflight, as in a run. Raises InputError if best/ is
+    incomplete, PlanError and IntegrityError like the preparation of a run, TrexError if the training fails.
     """
     plan, recipe, task = _read(best)
+    check_task(task)
+    check_sources(task)
     model = resolve_model(task.base_model)
     options = LauncherOptions(
         slots=1,
@@ -53,10 +66,15 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
     grader = GraderClient(task, workspace, model, threads=plan.grader_threads, engine=plan.engine)
     try:
-        dataset = build(recipe, task, workspace / "datasets")
+        prepared = DataBuilder(task, workspace / "datasets", None, grader).prepare(recipe)
+        if prepared.contamination.refusal is not None:
+            raise IntegrityError(f"the replay of {best} stops: {prepared.contamination.refusal}")
         trial = make_trial(
-            plan.training, model, model_hash(model), dataset, plan.seed, plan.threads, plan.device
+            plan.training, model, model_hash(model), prepared.dataset, plan.seed, plan.threads, plan.device
         )
+        sources = {stream.source: content_hash(task, stream.source) for stream in recipe.streams}
+        differences = [*_differences(best, plan, trial, sources), *_scoring(best, workspace)]
+        _check(plan, model, prepared.dataset, trial, differences)
         folder = workspace / "trials" / trial.id
         job = Job(trial=trial, rung=0, stop_step=plan.step, folder=folder)
         runner.run(job, None, on_progress)
@@ -66,18 +84,70 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     finally:
         grader.close()
         runner.close()
-    return Replay(trial=plan.trial, replayed_trial=trial.id, dev=plan.dev, replayed_dev=evaluation.score)
+    return Replay(
+        trial=plan.trial,
+        replayed_trial=trial.id,
+        dev=plan.dev,
+        replayed_dev=evaluation.score,
+        differences=differences,
+    )
+
+
+def _check(
+    plan: WinnerPlan, model: Path, dataset: BuiltDataset, trial: Trial, differences: list[str]
+) -> None:
+    """Raise TrexError for a training that would fail, or that ends before the step where the run's ended."""
+    problems = [problem.message for problem in preflight(dataset.folder, plan.training, model)]
+    if trial.total_steps < plan.step:
+        problems.append(
+            f"{dataset.rows} rows give {trial.total_steps} training steps, but the run's training ended at "
+            f"step {plan.step}"
+        )
+    if problems:
+        raise TrexError(f"the winner cannot be trained again: {'; '.join([problems[0], *differences])}")
+
+
+def _differences(best: Path, plan: WinnerPlan, trial: Trial, sources: dict[str, str]) -> Iterator[str]:
+    """What determines the weights and is not as in the run."""
+    edited = [name for name in changed_files(best) if name in _INPUTS] if (best / MANIFEST).exists() else []
+    yield from (f"{name} differs from the run's" for name in edited)
+    if plan.origin is None:
+        if trial.id != plan.trial:
+            yield "another trial id: this folder was written by an earlier version, which kept no hashes to compare"
+        return
+    known, now = plan.origin, Origin.of(trial, sources)
+    changed = [name for name, digest in sources.items() if known.sources.get(name, digest) != digest]
+    yield from (f"source '{name}' differs from the run's" for name in changed)
+    if now.base_model != known.base_model:
+        yield "the base model differs from the run's"
+    if now.dataset != known.dataset and not edited and not changed:
+        yield "the code that builds data sets differs from the run's"
+    if now.arithmetic != known.arithmetic or now.environment != known.environment:
+        yield "the environment (training code, libraries or processor) differs from the run's"
+    if trial.id != plan.trial and not edited and now == known:
+        yield "plan.yaml names another trial than the one that it describes"
+
+
+def _scoring(best: Path, workspace: Path) -> Iterator[str]:
+    """Why the two scores are not comparable: dev, the metric or the scoring code is another."""
+    if not (best / IDENTITY).exists():
+        return
+    known, now = read_json(best / IDENTITY), read_json(workspace / IDENTITY)
+    changed = sorted(key for key in known | now if known.get(key) != now.get(key) and key != "test")
+    if changed:
+        yield f"scored otherwise than in the run: {', '.join(changed)} differ"
 
 
 def _read(best: Path) -> tuple[WinnerPlan, DataRecipe, Task]:
     try:
         return (
-            WinnerPlan.model_validate(migrated("winner", read_yaml(best / "plan.yaml"))),
-            DataRecipe.model_validate(read_yaml(best / "recipe.yaml")),
-            Task.model_validate(read_json(best / "task.json")),
+            WinnerPlan.model_validate(migrated("winner", read_yaml(best / PLAN))),
+            DataRecipe.model_validate(read_yaml(best / RECIPE)),
+            Task.model_validate(read_json(best / TASK)),
         )
-    except ValidationError as error:
-        raise InputError(f"{best} is damaged: {explain(error)}") from error
+    except (ValueError, AttributeError, TypeError) as error:
+        reason = explain(error) if isinstance(error, ValidationError) else error
+        raise InputError(f"{best} is damaged: {reason}") from error
     except OSError as error:
         raise InputError(
             f"{best} is incomplete ({error.filename} is missing): a run without a winner has no such folder"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...errors import IntegrityError
 from ...evaluation.grader import audit
 from ...evaluation.grader import evaluation_records as ledger
-from ...evaluation.grader.messages import Freeze
+from ...evaluation.grader.messages import FROZEN, IDENTITY, Freeze
 from ...evaluation.task import Task
 from ...files import hash_file, read_json
 from ...landlock import weakest
@@ -49,7 +49,7 @@ def check_integrity(directory: Path, task: Task) -> Integrity:
     except IntegrityError as error:
         faults.append(str(error))
     whats = [entry.what for entry in entries]
-    frozen = _read(directory / "frozen.json")
+    frozen = _read(directory / FROZEN)
     return Integrity(
         dev_evaluations=ledger.openings(entries, "search", "confirm"),
         test_openings=whats.count(ledger.OPEN_TEST),
@@ -68,7 +68,7 @@ def confinement_of(trials: Path) -> str:
 
 
 def _splits(directory: Path, task: Task) -> list[SplitHash]:
-    recorded = _read(directory / "grader.json") or {}
+    recorded = _read(directory / IDENTITY) or {}
     return [
         SplitHash(
             name=name, digest=recorded[name], holds=path.is_file() and hash_file(path) == recorded[name]

@@ -21,6 +21,7 @@ from ...errors import InputError, explain
 from ...evaluation.grader import audit
 from ...evaluation.grader import evaluation_records as ledger
 from ...evaluation.grader.audit import AuditEntry
+from ...evaluation.grader.messages import IDENTITY
 from ...evaluation.results import Evaluation
 from ...files import read_json
 from ...sealed_folder import copy
@@ -95,7 +96,7 @@ def _take_over(source: RunDirectory, fork: RunDirectory, finished: list[Experime
         copy(source.datasets / fingerprint, fork.datasets / fingerprint, fingerprint=fingerprint)
     for trial in sorted({trial.id for each in finished for trial in each.trials if trial.id}):
         _copy_trial(source.trials / trial, fork.trials / trial)
-    for name in (source.analysis.name, source.research.name, source.earlier_insights.name, "grader.json"):
+    for name in (source.analysis.name, source.research.name, source.earlier_insights.name, IDENTITY):
         if (source.path / name).exists():
             shutil.copyfile(source.path / name, fork.path / name)
     _copy_evaluations(source.path, fork.path, entries)
