@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -32,9 +35,22 @@ def fingerprint(value: Any, length: int = 16) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading. Raises OSError for what is no regular file: reading a FIFO would wait without end."""
+    return open(_handle(path, os.O_RDONLY), "rb")
+
+
+def _handle(path: Path, flags: int) -> int:
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666 & ~_UMASK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return handle
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -55,7 +71,7 @@ def write_atomic(path: Path, text: str) -> None:
             os.fchmod(handle, 0o666 & ~_UMASK)  # mkstemp's own mode would hide reports from other users
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(handle)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -68,16 +84,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file. Raises ValueError for one that is not JSON, is nested too deeply, or is not UTF-8."""
+    with open_regular(path) as file:
+        return _parse(file.read().decode("utf-8"))
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a JSON-lines file."""
-    with path.open(encoding="utf-8") as file:
+    with io.TextIOWrapper(open_regular(path), encoding="utf-8") as file:
         for line in file:
             if line.strip():
-                yield json.loads(line)
+                yield _parse(line)
 
 
 def write_jsonl(path: Path, rows: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> None:
@@ -91,7 +115,7 @@ def append_line(path: Path, text: str) -> None:
     A crash may have left half a line: it is ended first, so that it spoils no other.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666 & ~_UMASK)
+    handle = _handle(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     with os.fdopen(handle, "rb+") as file:
         size = file.seek(0, os.SEEK_END)
         torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
@@ -108,23 +132,25 @@ def read_lines(path: Path, tail: int | None = None) -> Iterator[tuple[int, Any]]
     """
     if not path.exists():
         return
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if tail is not None:
             file.seek(max(0, path.stat().st_size - tail))
         lines = file.read().split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
-            yield number, json.loads(line.decode("utf-8", "replace"))
+            yield number, _parse(line.decode("utf-8", "replace"))
         except ValueError:
             continue
 
 
 def read_yaml(path: Path) -> Any:
     """Read a small YAML file written by a person or an agent. Raises InputError."""
-    if path.stat().st_size > _YAML_LIMIT:
-        raise InputError(f"{path}: {path.stat().st_size >> 10} KiB is too large for a settings file")
+    with open_regular(path) as file:
+        content = file.read(_YAML_LIMIT + 1)
+    if len(content) > _YAML_LIMIT:
+        raise InputError(f"{path}: more than {_YAML_LIMIT >> 10} KiB is too large for a settings file")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
     return parse_yaml(text, str(path))
@@ -193,7 +219,7 @@ def write_yaml(path: Path, value: Any) -> None:
 def try_lock(path: Path) -> IO[str] | None:
     """Take an exclusive `flock` without waiting: the open file holds it, `None` means somebody else does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a", encoding="utf-8")
+    file = _open_lock(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -206,6 +232,10 @@ def try_lock(path: Path) -> IO[str] | None:
 def lock(path: Path) -> Iterator[None]:
     """Hold an exclusive `flock`, waiting for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
+    with _open_lock(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _open_lock(path: Path) -> IO[str]:
+    return os.fdopen(_handle(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a", encoding="utf-8")

@@ -42,7 +42,7 @@ def is_sealed(folder: Path, thorough: bool = True, **facts: Any) -> bool:
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Names of the files that were edited, removed or added since the folder was sealed; the manifest's if it is bad."""
+    """Names of files edited, removed or added since the folder was sealed; the manifest's if it cannot be read."""
     try:
         files = read_json(folder / MANIFEST)["files"]
         changed = {name for name, known in files.items() if not _matches(folder / name, known, True)}

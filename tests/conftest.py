@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from trex import Run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run that a trial has won. Tests copy it before they change it."""
+    from support.finished import finished_run  # most tests need nothing of it
+
+    return finished_run(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

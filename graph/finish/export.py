@@ -37,7 +37,9 @@ class Origin(BaseModel):
 
     sources: dict[str, str] = Field(description="Hash of the content of each source of the recipe")
     base_model: str = Field(description="Hash")
-    dataset: str = Field(description="Fingerprint: recipe, sources, prompt and the code that builds data sets")
+    dataset: str = Field(
+        description="Fingerprint: recipe, sources, prompt and the code that builds data sets"
+    )
     arithmetic: str = Field(description="Data type of the matrix products")
     environment: str = Field(description="Hash of the training code, library versions and the processor")
 

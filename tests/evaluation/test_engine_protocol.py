@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.adapters import random_adapter
-from support.grader import films_task, model_folder
+from support.grader import films, films_task, model_folder
 from support.outside_package import write_package
 from support.plans import training_plan
 from support.runs import make_score
@@ -16,7 +16,7 @@ from trex.evaluation.base_models import resolve_model
 from trex.evaluation.engines import ENGINES, InferenceEngine
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.task import GenerationSettings
-from trex.files import read_json, read_jsonl, write_json, write_yaml
+from trex.files import read_json, read_jsonl, write_json, write_jsonl, write_yaml
 from trex.graph.api import prepare_run
 from trex.graph.finish import replay
 from trex.graph.finish.export import WinnerPlan
@@ -184,6 +184,7 @@ def test_a_replay_uses_the_engine_of_the_run(
         best / "task.json",
         films_task(tmp_path).model_copy(update={"base_model": "tiny"}).model_dump(mode="json"),
     )
+    write_jsonl(tmp_path / "train.jsonl", films(200, 210))
 
     def open_grader(*_: object, engine: str, **__: object) -> None:
         engines.append(engine)

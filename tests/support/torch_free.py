@@ -4,6 +4,7 @@ arithmetic. For tests that kill a run many times.
     python torch_free.py run DIR     start a run of three rounds; with `slowly`, jobs take seconds
     python torch_free.py resume DIR  go on with it
     python torch_free.py grader      the grader's process
+    python torch_free.py good_grader the grader's process, around a model that learns
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ STEP_SECONDS = "0.5" if "slowly" in sys.argv else "0.03"
 
 
 WORKER_OPTIONS: list[str] = []
+GRADER = "grader"
 MEMORY_LIMIT_MB = 1000
+
+
+def hash_byte(text: str) -> int:
+    return hashlib.sha256(text.encode()).digest()[0]
 
 
 class HashModel:
@@ -60,7 +66,7 @@ class HashModel:
     ) -> list[Completion]:
         weights = json.loads((adapter / "adapter.json").read_text())["state"] if adapter else "base"
         texts = [turns[-1]["content"] for turns in conversations]
-        digests = [hashlib.sha256(f"{weights}\0{text}".encode()).digest()[0] for text in texts]
+        digests = [hash_byte(f"{weights}\0{text}") for text in texts]
         return [Completion(choices[digest % len(choices)]) for digest in digests]
 
     def generate(
@@ -73,9 +79,44 @@ class HashModel:
         return self.choose(conversations, choices or ["positive"], settings, adapter)
 
 
+class LearningModel(HashModel):
+    """With an adapter it answers most tickets of `own_task` rightly, so that a trial wins."""
+
+    def choose(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        choices: Sequence[str],
+        settings: GenerationSettings,
+        adapter: Path | None = None,
+    ) -> list[Completion]:
+        from support.own_task import TEAMS  # the process knows the path once it is told
+
+        answers = super().choose(conversations, choices, settings, adapter)
+        if adapter is None:
+            return answers
+        texts = [turns[-1]["content"] for turns in conversations]
+        right = [
+            next((team for team, words in TEAMS.items() if any(word in text for word in words)), None)
+            for text in texts
+        ]
+        return [
+            Completion(team) if team in choices and hash_byte(text) % 8 else answer
+            for text, team, answer in zip(texts, right, answers, strict=True)
+        ]
+
+
 def fine(dataset: BuiltDataset, plan: TrainingPlan) -> list[Problem]:
     """A preflight that has no tokenizer to count with."""
     return []
+
+
+def grader_command() -> list[str]:
+    return [sys.executable, __file__, GRADER]
+
+
+def worker_command() -> tuple[str, ...]:
+    program = str(HERE / "fake_worker.py")
+    return (sys.executable, program, "--step-seconds", STEP_SECONDS, *WORKER_OPTIONS)
 
 
 def open_runtime(settings: Settings) -> Runtime:
@@ -85,11 +126,9 @@ def open_runtime(settings: Settings) -> Runtime:
     model.mkdir(exist_ok=True)
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
-    grader = GraderClient(task, directory.path, model, command=[sys.executable, __file__, "grader"])
-    program = str(HERE / "fake_worker.py")
-    worker = [sys.executable, program, "--step-seconds", STEP_SECONDS, *WORKER_OPTIONS]
+    grader = GraderClient(task, directory.path, model, command=grader_command())
     options = LauncherOptions(
-        slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, command=tuple(worker)
+        slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, command=worker_command()
     )
     runner = JobRunner(LocalLauncher(options), JobStore())
     grader.start()
@@ -106,6 +145,8 @@ def begin(directory: Path) -> Run:
 if __name__ == "__main__":
     if sys.argv[1] == "grader":
         serve(HashModel)
+    elif sys.argv[1] == "good_grader":
+        serve(LearningModel)
     elif sys.argv[1] == "run":
         begin(Path(sys.argv[2]))
     else:
