@@ -462,12 +462,12 @@ def test_without_a_rule_the_model_reads_the_log(bench: MakeBench) -> None:
 def test_rules_and_model_share_the_repairs(bench: MakeBench) -> None:
     norms = iter([0.9, 0.8, 0.7, 0.6])
     b = bench(
-        lambda asked: {"max_grad_norm": next(norms), "why": "Calmer."},
+        lambda asked: {"max_grad_norm": next(norms), "why": "A lower norm."},
         failures=[("nan_loss", "nan"), ("crash", "died")],
     )
     trial = b.train(PLAN)
     assert trial.status == "failed" and len(trial.repairs) == 3 and len(b.trained) == 4
-    assert trial.repairs[0].startswith("the loss became NaN") and len(b.chat.asked) == 2
+    assert "the loss became NaN" in trial.repairs[0] and len(b.chat.asked) == 2
 
 
 def test_faults_of_the_machine_are_not_repaired(bench: MakeBench) -> None:
