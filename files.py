@@ -228,6 +228,14 @@ def try_lock(path: Path) -> IO[str] | None:
     return file
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the exclusive `flock` of this file. The probe takes the lock for an instant."""
+    file = try_lock(path) if path.exists() else None
+    if file is not None:
+        file.close()
+    return path.exists() and file is None
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold an exclusive `flock`, waiting for it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 from ..errors import InputError
 from ..evaluation.task import Task
-from ..files import read_json, try_lock
+from ..files import read_json
 from .app import build_graph
 from .finish.finish_record import read_finish
 from .llm.model_settings import ModelSettings
@@ -26,6 +27,7 @@ from .run.runtime import RuntimeRegistry
 from .run.session import Approve, Session, connect, saver
 from .run.settings import Settings, parse_duration
 from .run.setup import check_settings, choose_settings, default_directory, name_task, resolve_task
+from .steering.control import is_held
 from .store.projection import Projector, connect_readonly
 from .tree.tree import Tree, TreeReader
 
@@ -57,16 +59,13 @@ class Run:
     def summary(self) -> RunSummary:
         """What `trex show` prints."""
         directory, tree = self._directory, self.tree
-        held = try_lock(directory.path / "lock")
-        if held is not None:
-            held.close()
         finish = read_finish(directory.finish)
         return summarise(
             directory.run_info(),
             tree,
             finish,
             spend_of_run(tree, read_clock(directory.clock), finish, calls=read_run_calls(directory.calls)),
-            alive=held is None,
+            alive=is_held(directory.path),
             failure=read_json(directory.failure)["message"] if directory.failure.exists() else None,
         )
 
@@ -197,12 +196,12 @@ def load_run(directory: str | Path) -> Run:
     return Run(RunDirectory.open(Path(directory)))
 
 
+@dataclass(frozen=True)
 class PreparedRun:
-    """A run that can go: its settings are frozen and written, nothing has begun."""
+    """A run that can start: its settings are frozen and written, nothing has begun."""
 
-    def __init__(self, directory: RunDirectory, settings: Settings) -> None:
-        self.directory = directory
-        self.settings = settings
+    directory: RunDirectory
+    settings: Settings
 
     def go(
         self,

@@ -31,36 +31,18 @@ def merge_trials(
 
 
 class RunInput(TypedDict, total=False):
-    """What to improve, who thinks, and how much to try."""  # LangGraph Studio shows it as a form
+    """What to improve, who plans, and how much to try."""  # LangGraph Studio shows it as a form
 
-    task: Annotated[
-        str,
-        Field(default="sentiment", description="A task's name (`trex tasks`), or the path of a task file"),
-    ]
-    rounds: Annotated[
-        # A server ends a graph after some 10 000 supersteps; a round has ten where a person is asked.
-        int, Field(default=DEFAULT_ROUNDS, ge=0, le=900, description="Experiments after the baseline")
-    ]
-    trials: Annotated[
-        int,
-        Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Training configurations of one experiment"),
-    ]
-    smoke: Annotated[
-        bool,
-        Field(default=False, description="On a tiny model and a small sample of data, in under a minute"),
-    ]
-    approve: Annotated[
-        bool, Field(default=False, description="Ask about every plan before it is carried out")
-    ]
-    llm: Annotated[
-        str,
-        Field(
-            default="", description="A chat model that thinks, as provider:model; empty: the built-in policy"
-        ),
-    ]
-    memory: Annotated[bool, Field(default=True, description="Plans see the tree; off: only what they refine")]
-    diagnosis: Annotated[bool, Field(default=True, description="Failures are read; off: only scores count")]
-    hint: Annotated[str, Field(default="", description="What the first plan should do, in your words")]
+    task: Annotated[str, Field(default="sentiment", description="A task's name, or a path of a task file")]
+    # A server ends a graph after some 10 000 supersteps; a round has ten if a person approves plans.
+    rounds: Annotated[int, Field(default=DEFAULT_ROUNDS, ge=0, le=900, description="Number of experiments")]
+    trials: Annotated[int, Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Trials of one experiment")]
+    smoke: Annotated[bool, Field(default=False, description="Tiny model, little data: a quick check")]
+    approve: Annotated[bool, Field(default=False, description="Ask before each plan is executed")]
+    llm: Annotated[str, Field(default="", description="Chat model provider:model; empty: built-in policy")]
+    memory: Annotated[bool, Field(default=True, description="Off: plan without the tree")]
+    diagnosis: Annotated[bool, Field(default=True, description="Off: skip failure analysis")]
+    hint: Annotated[str, Field(default="", description="What the first plan should do, in your own words")]
 
 
 class RunState(RunInput, total=False):

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -93,7 +94,7 @@ class InsightStore:
             with self._store() as store:
                 store.put(_NAMESPACE, _key(run), kept.model_dump(mode="json"))
         except _UNUSABLE as error:
-            LOG.warning("insights of this run are not kept: %s can't be written (%s)", self.path, error)
+            LOG.warning("insights of this run are not kept: cannot write %s (%s)", self.path, error)
             return False
         return True
 
@@ -110,11 +111,7 @@ class InsightStore:
             with self._store() as store:
                 items = store.search(_NAMESPACE, limit=MOST_RUNS)
         except _UNUSABLE as error:
-            LOG.warning(
-                "insights of earlier runs are not used: %s can't be read (%s); delete or repair it",
-                self.path,
-                error,
-            )
+            LOG.warning("insights of earlier runs are not used: cannot read %s (%s)", self.path, error)
             return ()
         others = [kept for item in items if item.key != _key(run) and (kept := self._read(item)) is not None]
         return _chosen(_Profile.of(task), others, most)
@@ -122,10 +119,8 @@ class InsightStore:
     @contextmanager
     def _store(self) -> Iterator[SqliteStore]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            self.path, check_same_thread=False, isolation_level=None, timeout=_BUSY_SECONDS
-        )
-        with closing(connection):
+        connect = partial(sqlite3.connect, isolation_level=None, check_same_thread=False)
+        with closing(connect(self.path, timeout=_BUSY_SECONDS)) as connection:
             store = SqliteStore(connection)
             # Two first runs must not migrate at once: adding a column twice is an error.
             with lock(self.path.with_suffix(".lock")):
@@ -146,29 +141,17 @@ def _key(run: Path) -> str:
 
 
 def _chosen(task: _Profile, others: Sequence[_Kept], most: int) -> tuple[Insight, ...]:
-    ranked = sorted(
-        (
-            (
-                insight.status != "confirmed",
-                -similarity,
-                -kept.day.toordinal(),
-                kept.run,
-                place,
-                insight,
-                kept,
-            )
-            for kept in others
-            if (similarity := task.similarity(kept.task)) >= LEAST_SIMILARITY
-            for place, insight in enumerate(kept.insights)
-            if insight.status != "dropped"
-        ),
-        key=lambda entry: entry[:5],
-    )
+    ranked = []
+    for kept in others:
+        similarity = task.similarity(kept.task)
+        if similarity >= LEAST_SIMILARITY:
+            for place, insight in enumerate(kept.insights):
+                order = insight.status != "confirmed", -similarity, -kept.day.toordinal(), kept.run, place
+                ranked.append((order, insight, kept))
     chosen: list[Insight] = []
-    for *_, insight, kept in ranked:
-        if len(chosen) >= most:
-            break
-        if not any(insight.repeats(each) for each in chosen):
+    for _, insight, kept in sorted(ranked, key=lambda entry: entry[0]):
+        repeated = any(insight.repeats(each) for each in chosen)
+        if insight.status != "dropped" and not repeated and len(chosen) < most:
             origin = f"run {Path(kept.run).name} on task {kept.task.name}, {kept.day.isoformat()}"
             chosen.append(insight.model_copy(update={"origin": origin}))
     return tuple(chosen)

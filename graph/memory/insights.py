@@ -78,18 +78,14 @@ def distil(tree: Tree, most: int = MOST) -> tuple[Insight, ...]:
     times without claims. The same experiments give the same insights.
     """
     records, claimed = _Records(tree), _merged(tree)
-    directions = {_folded(each.claim.direction) for each in claimed}
-    claimed += records.unclaimed(directions)
-    judged = [(each.place, records.judged(each)) for each in claimed]
-    ranked = sorted(
-        judged,
-        key=lambda pair: (
-            _RANK[pair[1].status],
-            -len(pair[1].evidence_for) - len(pair[1].evidence_against),
-            -pair[0],
-            pair[1].text,
-        ),
-    )
+    claimed += records.unclaimed({_folded(each.claim.direction) for each in claimed})
+
+    def order(pair: tuple[int, Insight]) -> tuple[int, int, int, str]:
+        place, insight = pair
+        evidence = len(insight.evidence_for) + len(insight.evidence_against)
+        return _RANK[insight.status], -evidence, -place, insight.text
+
+    ranked = sorted(((each.place, records.judged(each)) for each in claimed), key=order)
     return tuple(insight for _, insight in ranked[: max(0, most)])
 
 

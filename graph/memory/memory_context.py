@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...tools.excerpt import brief
 from ..tree.direction_stats import DirectionRecord, directions
 from ..tree.experiment import Experiment
 from ..tree.tree import KeyNode, Tree
@@ -20,7 +21,7 @@ from .token_count import token_count
 CHARACTERS_PER_TOKEN = 4
 """No text within a budget has more characters than this for each of its tokens."""
 
-_LONGEST = 200
+_LONGEST = 200  # characters of a text in a line
 _FINDINGS = 3
 _IDS = 4
 
@@ -52,9 +53,7 @@ class MemoryContext:
     @cached_property
     def earlier_insights(self) -> tuple[Insight, ...]:
         """Of earlier runs, without those that an insight of this tree repeats."""
-        return tuple(
-            insight for insight in self.earlier if not any(insight.repeats(each) for each in self.insights)
-        )
+        return tuple(old for old in self.earlier if not any(old.repeats(own) for own in self.insights))
 
 
 def context(tree: Tree, node_id: str, earlier_insights: Sequence[Insight] = ()) -> MemoryContext:
@@ -123,19 +122,14 @@ def _sections(context: MemoryContext) -> list[_Section]:
     tree = context.tree
     node, above, below = context.node, context.path[-2::-1], context.children[::-1]
     description, outcomes, beside = _description(tree, node), _direction_lines(tree), context.siblings[::-1]
-    keys, own, earlier_insights = context.key_nodes, context.insights, context.earlier_insights
+    keys, own, earlier = context.key_nodes, context.insights, context.earlier_insights
     return [
         _Section("To refine", description, len(description), 0.5),
         _Section("Path from the root", _lines(tree, above), len(above), 0.4, oldest_first=True),
         _Section("Already tried from here", _lines(tree, below), len(below), 0.4),
         _Section("Key experiments of the whole tree", _key_lines(tree, keys), len(keys), 0.5),
         _Section("Insights of this run", map(_insight_line, own), len(own), 0.4),
-        _Section(
-            "Insights of earlier runs",
-            map(_earlier_insight_line, earlier_insights),
-            len(earlier_insights),
-            0.3,
-        ),
+        _Section("Insights of earlier runs", map(_earlier_insight_line, earlier), len(earlier), 0.3),
         _Section("Siblings", _lines(tree, beside), len(beside), 0.6),
         _Section("What each direction brought", outcomes, len(outcomes), 1.0),
     ]
@@ -167,11 +161,9 @@ def _left_out(count: int) -> str:
 
 def _description(tree: Tree, experiment: Experiment) -> list[str]:
     """The node itself: its line, then what its diagnosis found."""
+    seen, depth = tree.statistics[experiment.id], tree.depth(experiment.id)
     lines = [_line(tree, experiment)]
-    seen = tree.statistics[experiment.id]
-    lines.append(
-        f"visits {seen.visits}, mean reward {seen.mean_reward:.3f}, depth {tree.depth(experiment.id)}"
-    )
+    lines.append(f"visits {seen.visits}, mean reward {seen.mean_reward:.3f}, depth {depth}")
     if experiment.diagnosis is not None:
         lines += [f"cause: {_brief(cause)}" for cause in experiment.diagnosis.causes[:_FINDINGS]]
         lines += [f"insight: {_brief(insight)}" for insight in experiment.diagnosis.insights[:_FINDINGS]]
@@ -235,11 +227,11 @@ def _earlier_insight_line(insight: Insight) -> str:
 
 def _direction_lines(tree: Tree) -> list[str]:
     """Directions by mean gain, the best first, those that always failed last."""
-    records = sorted(
-        directions(tree).values(),
-        key=lambda r: (r.mean_gain is None, -(r.mean_gain or 0.0), r.strategy, r.direction),
-    )
-    return [_direction_line(record) for record in records]
+
+    def order(record: DirectionRecord) -> tuple[bool, float, str, str]:
+        return record.mean_gain is None, -(record.mean_gain or 0.0), record.strategy, record.direction
+
+    return [_direction_line(record) for record in sorted(directions(tree).values(), key=order)]
 
 
 def _direction_line(record: DirectionRecord) -> str:
@@ -250,6 +242,4 @@ def _direction_line(record: DirectionRecord) -> str:
 
 
 def _brief(text: str) -> str:
-    """On one line, at most `_LONGEST` characters."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _LONGEST else f"{flat[: _LONGEST - 1]}…"
+    return brief(text, _LONGEST)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import string
 
-# In quarters of a token. See `token_count` for their basis.
-_SMALL, _OTHER, _FOREIGN = 1, 4, 3
 _CHEAP = (string.ascii_lowercase + " \n").encode()
 _ASCII = bytes(range(128))
 
@@ -14,17 +12,13 @@ def token_count(text: str) -> float:
     """Tokens of a text: a quarter for a small Latin letter, a space or a line's end; one for any other ASCII
     character; three quarters for each UTF-8 byte of what is not ASCII.
 
-    Byte-level BPE never makes more tokens than bytes, so that digits, signs and capitals can't cost more than
+    Byte-level BPE never makes more tokens than bytes, so that digits, signs and capitals cannot cost more than
     they are counted for, and other scripts not more than a third more. A vocabulary of 49 152 words that
     splits every digit (SmolLM2's) makes 0.5 to 1.2 times the count of English, French, Chinese, Japanese,
     Korean, Russian, Arabic and Thai sentences, figures and emoji. Only small letters that form no words (a
     hash, say) can cost up to four times their count. Additive: a text's count is the sum of its parts'.
     """
-    return _quarters(text) / 4
-
-
-def _quarters(text: str) -> int:
     raw = text.encode("utf-8", "surrogatepass")
     rest = raw.translate(None, _CHEAP)
     foreign = len(rest.translate(None, _ASCII))
-    return _SMALL * (len(raw) - len(rest)) + _OTHER * (len(rest) - foreign) + _FOREIGN * foreign
+    return 0.25 * (len(raw) - len(rest)) + (len(rest) - foreign) + 0.75 * foreign

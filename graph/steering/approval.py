@@ -22,9 +22,7 @@ class Review(BaseModel, extra="forbid"):
     """The answer to an interrupt of the node `approve`; texts such as 'reject: a hint' are read too."""
 
     decision: Literal["accept", "edit", "reject"] = "accept"
-    plan: dict[str, Any] | None = Field(
-        default=None, description="With 'edit': the whole plan as it should be"
-    )
+    plan: dict[str, Any] | None = Field(default=None, description="With 'edit': the whole edited plan")
     hint: str = Field(default="", max_length=2000, description="With 'reject': what the next plan should do")
 
     @model_validator(mode="before")

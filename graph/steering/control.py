@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from ...errors import InputError, TrexError, explain
-from ...files import append_line, lock, read_json, read_lines, try_lock, write_json
+from ...files import append_line, is_locked, lock, read_json, read_lines, write_json
 
 HINTS, PAUSE, STOP = "hints.jsonl", "pause.json", "stop.json"
 LONGEST_HINT = 2000
@@ -32,10 +32,7 @@ class Hint(BaseModel, frozen=True, extra="forbid"):
     """A hint to the Researcher, a line of hints.jsonl."""
 
     text: str = Field(min_length=1, max_length=LONGEST_HINT)
-    origin: Origin = Field(
-        default="hint",
-        description="'rejection': given with a rejected plan, and passed to the next one",
-    )
+    origin: Origin = Field(default="hint", description="'rejection': given with a rejected plan")
     about: str = Field(default="", description="The rejected plan")
     time: float = Field(default=0.0, description="Unix time")
 
@@ -119,11 +116,7 @@ class Control:
 
 def is_held(run: Path) -> bool:
     """Whether a process is running the run in this directory."""
-    held = try_lock(run / "lock")
-    if held is None:
-        return True
-    held.close()
-    return False
+    return is_locked(run / "lock")
 
 
 class RequestPoller:

@@ -42,9 +42,7 @@ def saw_test_split(run: Path) -> bool:
     try:
         # A fork of a fork holds the entries of both.
         forks = [entry.detail for entry in audit.read(run) if entry.what == FORK]
-        return any(
-            detail["test_openings"] or _openings(audit.read(Path(detail["source"]))) for detail in forks
-        )
+        return any(fork["test_openings"] or _openings(audit.read(Path(fork["source"]))) for fork in forks)
     except IntegrityError:
         return True
 

@@ -58,6 +58,4 @@ def check_refinable(tree: Tree, experiment: str) -> None:
     known = [each.id for each in refinable(tree)]
     if experiment not in known:
         what = "has no score" if experiment in tree else "is not in the tree"
-        raise InputError(
-            f"experiment {experiment!r} {what}, so it cannot be refined: choose one of {', '.join(known)}"
-        )
+        raise InputError(f"experiment {experiment!r} {what}: choose one of {', '.join(known)}")

@@ -25,6 +25,7 @@ from ..report.summary import summarise_experiment
 from ..tree.experiment import Experiment
 from ..tree.tree import Tree
 from .tables import (
+    PREDICTIONS,
     TABLES,
     Row,
     call_rows,
@@ -49,10 +50,7 @@ class Projector:
     """
 
     def __init__(self, path: Path, run: Path, every_s: float = 15.0) -> None:
-        self._path = path
-        self._run = run
-        self._calls_file = run / "calls.jsonl"
-        self._every_s = every_s
+        self._path, self._run, self._every_s = path, run, every_s
         self._last_write = float("-inf")
 
     @property
@@ -98,7 +96,7 @@ class Projector:
         self.project(tree, spend, finish, required=True)
 
     def _write(self, tree: Tree, spend: Spend | None, finish: FinishRecord | None, patience_s: float) -> None:
-        experiments, calls = list(tree), read_run_calls(self._calls_file)
+        experiments, calls = list(tree), read_run_calls(self._run / "calls.jsonl")
         summaries = [summarise_experiment(e, tree.statistics[e.id]) for e in experiments]
         rows: dict[str, list[Row]] = {
             "experiments": [experiment_row(summary) for summary in summaries],
@@ -172,10 +170,10 @@ def _add_predictions(
     connection: duckdb.DuckDBPyConnection, run: Path, experiments: Iterable[Experiment]
 ) -> None:
     """Predictions on `search`, once for each evaluation: they never change, and they are most of the rows."""
-    known_columns = connection.execute(
+    columns = connection.execute(
         "SELECT column_name FROM duckdb_columns() WHERE table_name = 'predictions' ORDER BY column_index"
     ).fetchall()
-    if [name for (name,) in known_columns] != list(TABLES["predictions"][0]):
+    if [name for (name,) in columns] != list(PREDICTIONS):
         connection.execute(f"CREATE OR REPLACE {_definition('predictions')}")
     files: dict[str, Row] = {}
     for trial, evaluation in evaluations(experiments):
@@ -183,13 +181,8 @@ def _add_predictions(
         path = run / evaluation.predictions if evaluation.predictions else None
         if path is not None and path.is_file() and evaluation.id not in files:
             files[evaluation.id] = {"id": evaluation.id, "trial": trial, "path": str(path)}
-    if not files:
-        return
-    known = connection.execute(
-        "SELECT DISTINCT evaluation_id FROM predictions WHERE list_contains(?, evaluation_id)", [list(files)]
-    ).fetchall()
-    for (evaluation_id,) in known:
-        del files[evaluation_id]
+    for (known,) in connection.execute("SELECT DISTINCT evaluation_id FROM predictions").fetchall():
+        files.pop(known, None)
     if files:
         connection.execute(
             f"WITH files AS ({_rows_as_table({'id': 'VARCHAR', 'trial': 'VARCHAR', 'path': 'VARCHAR'})}) "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import IntegrityError
 from ...evaluation.results import Evaluation
 from ..finish.finish_record import FinishRecord
-from ..report.call_totals import by_experiment, experiment_of, round_of, totals
+from ..report.call_totals import by_experiment, event_of, experiment_of, round_of, totals
 from ..report.formatting import clean, shorten
 from ..report.spend import MODEL, Spend, spend_of_experiments, spend_of_trial
 from ..report.summary import ExperimentSummary
@@ -23,88 +24,38 @@ BASELINE = "baseline"
 
 Row = dict[str, Any]
 
-EXPERIMENTS = {
-    "id": "VARCHAR",
-    "parent_id": "VARCHAR",
-    "round": "INTEGER",
-    "strategy": "VARCHAR",
-    "direction": "VARCHAR",
-    "status": "VARCHAR",
-    "reward": "DOUBLE",
-    "visits": "INTEGER",
-    "cumulative_reward": "DOUBLE",
-    "score": "DOUBLE",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-    "n": "INTEGER",
-    "hypothesis": "VARCHAR",
-    "verdict": "VARCHAR",
-    "failure": "VARCHAR",
-    "best_trial": "VARCHAR",
-    "dataset": "VARCHAR",
-    "seconds": "DOUBLE",
-    "plan": "JSON",
-}
-TRIALS = {
-    "id": "VARCHAR",
-    "experiment_id": "VARCHAR",
-    "index": "INTEGER",
-    "status": "VARCHAR",
-    "score": "DOUBLE",
-    "seconds": "DOUBLE",
-    "attempts": "INTEGER",
-    "reused": "BOOLEAN",
-    "note": "VARCHAR",
-    "rung": "INTEGER",
-    "step": "INTEGER",
-    "total_steps": "INTEGER",
-    "train_loss": "DOUBLE",
-    "cause": "VARCHAR",
-    "message": "VARCHAR",
-    "plan": "JSON",
-}
-METRICS = {
-    "trial_id": "VARCHAR",
-    "split": "VARCHAR",
-    "name": "VARCHAR",
-    "value": "DOUBLE",
-    "n": "INTEGER",
-    "ci_low": "DOUBLE",
-    "ci_high": "DOUBLE",
-}
-PREDICTIONS = {
-    "evaluation_id": "VARCHAR",
-    "trial_id": "VARCHAR",
-    "item_id": "VARCHAR",
-    "prediction": "VARCHAR",
-    "value": "DOUBLE",
-}
-SPEND = {
-    "experiment_id": "VARCHAR",
-    "trial_id": "VARCHAR",
-    "kind": "VARCHAR",
-    "seconds": "DOUBLE",
-    "tokens_in": "BIGINT",
-    "tokens_out": "BIGINT",
-    "cost_usd": "DOUBLE",
-}
-CALLS = {
-    "number": "INTEGER",
-    "id": "VARCHAR",
-    "experiment_id": "VARCHAR",
-    "round": "INTEGER",
-    "role": "VARCHAR",
-    "purpose": "VARCHAR",
-    "model": "VARCHAR",
-    "status": "VARCHAR",
-    "tokens_in": "BIGINT",
-    "tokens_out": "BIGINT",
-    "cost_usd": "DOUBLE",
-    "seconds": "DOUBLE",
-    "tools": "VARCHAR[]",
-    "text": "VARCHAR",
-    "problem": "VARCHAR",
-}
+
+def _columns(definition: str) -> dict[str, str]:
+    """Names and DuckDB types of columns."""
+    return dict(re.findall(r"(\w+) ([\w\[\]]+)", definition))
+
+
+EXPERIMENTS = _columns(
+    "id VARCHAR, parent_id VARCHAR, round INTEGER, strategy VARCHAR, direction VARCHAR, status VARCHAR, "
+    "reward DOUBLE, visits INTEGER, cumulative_reward DOUBLE, score DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n INTEGER, "
+    "hypothesis VARCHAR, verdict VARCHAR, failure VARCHAR, best_trial VARCHAR, dataset VARCHAR, seconds DOUBLE, "
+    "plan JSON"
+)
+TRIALS = _columns(
+    "id VARCHAR, experiment_id VARCHAR, index INTEGER, status VARCHAR, score DOUBLE, seconds DOUBLE, "
+    "attempts INTEGER, reused BOOLEAN, note VARCHAR, rung INTEGER, step INTEGER, total_steps INTEGER, "
+    "train_loss DOUBLE, cause VARCHAR, message VARCHAR, plan JSON"
+)
+METRICS = _columns(
+    "trial_id VARCHAR, split VARCHAR, name VARCHAR, value DOUBLE, n INTEGER, ci_low DOUBLE, ci_high DOUBLE"
+)
+PREDICTIONS = _columns(
+    "evaluation_id VARCHAR, trial_id VARCHAR, item_id VARCHAR, prediction VARCHAR, value DOUBLE"
+)
+SPEND = _columns(
+    "experiment_id VARCHAR, trial_id VARCHAR, kind VARCHAR, seconds DOUBLE, tokens_in BIGINT, tokens_out BIGINT, "
+    "cost_usd DOUBLE"
+)
+CALLS = _columns(
+    "number INTEGER, id VARCHAR, experiment_id VARCHAR, round INTEGER, role VARCHAR, purpose VARCHAR, "
+    "model VARCHAR, status VARCHAR, tokens_in BIGINT, tokens_out BIGINT, cost_usd DOUBLE, seconds DOUBLE, "
+    "tools VARCHAR[], text VARCHAR, problem VARCHAR"
+)
 LONGEST_TEXT = 2000
 """Characters of a model's answer in the store; the record of calls has the whole."""
 
@@ -127,31 +78,22 @@ HISTORY_TABLES = {
 
 
 def experiment_row(experiment: ExperimentSummary) -> Row:
-    score = experiment.score
-    return _columns(
-        EXPERIMENTS,
-        experiment.model_dump(mode="json", exclude={"score", "trials"})
-        | {
-            "score": score.value if score else None,
-            "ci_low": score.ci_low if score else None,
-            "ci_high": score.ci_high if score else None,
-            "n": score.n if score else None,
-        },
-    )
+    fields = experiment.model_dump(mode="json", exclude={"trials"})
+    score = fields["score"] or {}
+    figures = {name: score.get(name) for name in ("ci_low", "ci_high", "n")}
+    return _row(EXPERIMENTS, fields | figures | {"score": score.get("value")})
 
 
 def trial_rows(experiment: ExperimentSummary) -> list[Row]:
-    return [
-        _columns(
-            TRIALS,
-            trial.model_dump(mode="json")
-            | {"experiment_id": experiment.id, "score": trial.score.value if trial.score else None},
-        )
+    own = [
+        {"experiment_id": experiment.id, "score": trial.score.value if trial.score else None}
         for trial in experiment.trials
     ]
+    pairs = zip(experiment.trials, own, strict=True)
+    return [_row(TRIALS, trial.model_dump(mode="json") | fields) for trial, fields in pairs]
 
 
-def _columns(columns: Mapping[str, str], fields: Row) -> Row:
+def _row(columns: Mapping[str, str], fields: Row) -> Row:
     return {name: fields[name] for name in columns}
 
 
@@ -184,26 +126,15 @@ def _rows_of(trial_id: str, evaluation: Evaluation) -> list[Row]:
 
 def call_rows(calls: Sequence[CallRecord]) -> list[Row]:
     """The record of calls, numbered in its order: a call keeps its number when it is settled."""
-    return [
-        {
-            "number": number,
-            "id": call.id,
-            "experiment_id": experiment_of(call),
-            "round": round_of(call),
-            "role": call.role,
-            "purpose": call.purpose,
-            "model": call.model,
-            "status": call.status,
-            "tokens_in": call.tokens_in,
-            "tokens_out": call.tokens_out,
-            "cost_usd": call.cost_usd,
-            "seconds": call.seconds,
-            "tools": [clean(str(tool["name"])) for tool in call.answer.get("tools") or []],
-            "text": shorten(clean(str(call.answer.get("text") or "")), LONGEST_TEXT),
-            "problem": clean(str(call.answer["problem"])) if call.answer.get("problem") else None,
-        }
-        for number, call in enumerate(calls, start=1)
-    ]
+    rows = []
+    for number, call in enumerate(calls, start=1):
+        fields = event_of(call) | {"number": number, "id": call.id, "round": round_of(call)}
+        fields["experiment_id"] = experiment_of(call)
+        fields["tools"] = [clean(name) for name in fields["tools"]]
+        fields["text"] = shorten(clean(str(call.answer.get("text") or "")), LONGEST_TEXT)
+        fields["problem"] = clean(str(call.answer["problem"])) if call.answer.get("problem") else None
+        rows.append(_row(CALLS, fields))
+    return rows
 
 
 def spend_rows(
@@ -227,7 +158,7 @@ def spend_rows(
     for experiment_id, made in by_experiment(calls).items():
         rows.append({"experiment_id": experiment_id, "kind": MODEL, **asdict(totals(made))})
     empty: Row = dict.fromkeys(SPEND) | {"tokens_in": 0, "tokens_out": 0, "cost_usd": 0.0}
-    return [_columns(SPEND, empty | row) for row in rows]
+    return [_row(SPEND, empty | row) for row in rows]
 
 
 def refuse_test(evaluation: Evaluation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,12 +34,9 @@ def directions(tree: Tree) -> dict[tuple[Strategy, str], DirectionRecord]:
     """The record of each (strategy, direction), in order of first use; the root is left out."""
     tried: dict[tuple[Strategy, str], list[Experiment]] = defaultdict(list)
     for experiment in tree:
-        if (
-            experiment.tried_plan is not None
-            and experiment.parent_id is not None
-            and experiment.status != "running"
-        ):
-            tried[experiment.tried_plan.strategy, experiment.tried_plan.direction].append(experiment)
+        plan = experiment.tried_plan
+        if plan is not None and experiment.parent_id is not None and experiment.status != "running":
+            tried[plan.strategy, plan.direction].append(experiment)
     return {key: _record(tree, key, experiments) for key, experiments in tried.items()}
 
 
@@ -55,12 +53,11 @@ def mean_of_gains(posteriors: Sequence[Posterior], usual_variance: float) -> tup
     The standard error comes from the spread of the gains plus what is uncertain about each (law of total
     variance). A single gain has no spread: it takes `usual_variance`, the tree's own variance of gains.
     """
-    known = [posterior for posterior in posteriors if posterior.gain is not None]
+    known = [(posterior.gain, posterior.gain_sd) for posterior in posteriors if posterior.gain is not None]
     if not known:
         return None
-    gains = [posterior.gain for posterior in known if posterior.gain is not None]
-    mean, spread = math.fsum(gains) / len(gains), usual_variance
-    if len(gains) > 1:
-        spread = math.fsum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1)
-    uncertain = math.fsum(posterior.gain_sd**2 for posterior in known) / len(known)
-    return mean, math.sqrt((spread + uncertain) / len(gains))
+    mean, spread = statistics.fmean(gain for gain, _ in known), usual_variance
+    if len(known) > 1:
+        spread = statistics.variance((gain for gain, _ in known), mean)
+    uncertain = statistics.fmean(sd**2 for _, sd in known)
+    return mean, math.sqrt((spread + uncertain) / len(known))

@@ -45,9 +45,7 @@ class ExperimentPlan(BaseModel, frozen=True, extra="forbid"):
     direction: str = Field(description="The concrete direction within the strategy, e.g. 'learning_rate'")
     hypothesis: str = Field(description="What should happen and why, so that a result can refute it")
     recipes: dict[RecipeName, DataRecipe] = Field(
-        min_length=1,
-        max_length=MOST_RECIPES,
-        description="Data recipes by name; stages of trials refer to them",
+        min_length=1, max_length=MOST_RECIPES, description="Data recipes by name; stages name them"
     )
     trials: list[TrialPlan] = Field(min_length=1, max_length=8)
 
@@ -56,9 +54,7 @@ class ExperimentPlan(BaseModel, frozen=True, extra="forbid"):
         used = {stage.recipe for trial in self.trials for stage in trial.training.stages}
         if missing := sorted(used - self.recipes.keys()):
             known = ", ".join(self.recipes)
-            raise ValueError(
-                f"a stage trains on the recipe {missing[0]!r}, which is not planned: {known} are"
-            )
+            raise ValueError(f"a stage trains on the recipe {missing[0]!r}, but the recipes are {known}")
         if unused := sorted(self.recipes.keys() - used):
             raise ValueError(f"no stage trains on the recipe {unused[0]!r}: leave it out, or use it")
         return self
@@ -75,9 +71,7 @@ class ExperimentPlan(BaseModel, frozen=True, extra="forbid"):
 class TrialRecord(BaseModel, frozen=True):
     """One trial from plan to end: planned, running from rung to rung, then done, pruned, stopped or failed."""
 
-    id: str = Field(
-        default="", description="Hash of everything that determines the weights; empty before a start"
-    )
+    id: str = Field(default="", description="Hash of all that determines the weights; empty before a start")
     index: int = Field(description="Its place in the plan")
     status: Literal["planned", "running", "done", "pruned", "failed", "stopped"]
     training: TrainingPlan = Field(description="As executed")
@@ -104,9 +98,8 @@ class TrialRecord(BaseModel, frozen=True):
     def repaired(self, training: TrainingPlan, report: str) -> TrialRecord:
         """The trial with a repaired training plan, and the repair reported."""
         planned = self.planned if training == self.training else self.planned or self.training
-        return self.model_copy(
-            update={"training": training, "planned": planned, "repairs": [*self.repairs, report]}
-        )
+        changes = {"training": training, "planned": planned, "repairs": [*self.repairs, report]}
+        return self.model_copy(update=changes)
 
     @property
     def recipe(self) -> str:
@@ -134,9 +127,7 @@ class Claim(BaseModel, frozen=True, extra="forbid"):
 
     text: str = Field(max_length=500, description="One sentence that another experiment could use")
     direction: str = Field(description="The direction it speaks of, e.g. 'learning_rate'")
-    expects: Literal["gain", "no_gain"] = Field(
-        description="What it expects of further experiments in that direction"
-    )
+    expects: Literal["gain", "no_gain"] = Field(description="What further experiments in it should bring")
 
 
 class Diagnosis(BaseModel):
@@ -144,13 +135,8 @@ class Diagnosis(BaseModel):
 
     verdict: Literal["supported", "refuted", "inconclusive", "failed"]
     summary: str
-    causes: list[str] = Field(
-        default_factory=list, description="Causes of failure cases, most frequent first"
-    )
-    symptoms: list[Symptom] = Field(
-        default_factory=list,
-        description="Symptoms, in the fixed vocabulary that the directions of the next plan refer to",
-    )
+    causes: list[str] = Field(default_factory=list, description="Of failure cases, most frequent first")
+    symptoms: list[Symptom] = Field(default_factory=list, description="What the next plan's direction treats")
     fixed: int = Field(default=0, description="Items the parent got wrong and this one right")
     regressed: int = 0
     gain: float = Field(default=0.0, description="Score minus the parent's, on the same items")

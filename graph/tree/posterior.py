@@ -52,25 +52,22 @@ class Posterior(NamedTuple):
         return 0.5 * math.erfc(-self.gain / (self.gain_sd * math.sqrt(2.0)))
 
 
-def first_posterior(score: float, standard_error: float) -> Posterior:
-    """The posterior of a node without a scored ancestor, such as the root: its own score."""
-    return Posterior(mean=score, sd=standard_error)
-
-
-def refined_posterior(
-    parent: Posterior, score: float, standard_error: float, gain_variance: float
+def posterior_of(
+    score: float, standard_error: float, parent: Posterior | None, gain_variance: float = 0.0
 ) -> Posterior:
-    """The posterior of a child: prior N(parent's mean, parent's variance + τ²), observation N(score, se²)."""
-    noise = standard_error**2
-    inherited = parent.sd**2
+    """The posterior of a node: prior N(parent's mean, parent's variance + τ²), observation N(score, se²).
+
+    Without a scored ancestor (`parent` None), as at the root, it is the node's own score.
+    """
+    if parent is None:
+        return Posterior(mean=score, sd=standard_error)
+    noise, inherited, surprise = standard_error**2, parent.sd**2, score - parent.mean
     prior = inherited + gain_variance
-    surprise = score - parent.mean
     if noise + prior == 0.0:
         return Posterior(mean=score, sd=0.0, gain=surprise, gain_sd=0.0)
-    weight = prior / (noise + prior)
-    effect = gain_variance / (noise + prior)
-    mean, gain = parent.mean + weight * surprise, effect * surprise
-    return Posterior(mean, math.sqrt(weight * noise), gain, math.sqrt(effect * (noise + inherited)))
+    weight, effect = prior / (noise + prior), gain_variance / (noise + prior)
+    gain_sd = math.sqrt(effect * (noise + inherited))
+    return Posterior(parent.mean + weight * surprise, math.sqrt(weight * noise), effect * surprise, gain_sd)
 
 
 def estimate_gain_variance(gains: Sequence[float], gain_noise: Sequence[float], noise: float) -> float:

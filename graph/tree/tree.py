@@ -20,7 +20,7 @@ from ...errors import TrexError
 from ...evaluation.results import Score
 from ..run.migration import migrated
 from .experiment import Experiment
-from .posterior import Posterior, estimate_gain_variance, first_posterior, refined_posterior
+from .posterior import Posterior, estimate_gain_variance, posterior_of
 
 NOTABLE_CHANCE = 0.9
 """A gain (or a loss) is notable when its direction is at least this probable."""
@@ -47,13 +47,11 @@ def fold_tree(state: RawTree, writes: Sequence[Mapping[str, Mapping[str, Any]]])
 class NodeStatistics:
     """The result of back-propagation for a node: sums over its subtree, the node included.
 
-    `visits` counts finished experiments, failed ones too; `reward` sums their rewards, in [0, 1] each; `best`
-    is the highest posterior mean below, `None` where nothing has a score.
+    `visits` counts finished experiments, failed ones too; `reward` sums their rewards, in [0, 1] each.
     """
 
     visits: int
     reward: float
-    best: float | None
 
     @property
     def mean_reward(self) -> float:
@@ -112,21 +110,14 @@ class Tree:
                 raise TrexError(f"experiment {node}'s parent is not in the tree: {experiment.parent_id}")
         if len(roots) > 1:
             raise TrexError(f"a tree has one root, this one has {len(roots)}: {', '.join(roots)}")
-        self._depth: dict[str, int] = dict.fromkeys(roots, 0)
-        self.order: tuple[str, ...] = self._walk(roots)
+        order = list(roots)
+        for node in order:  # grows while it is read
+            order += self._children[node]
+        self.order: tuple[str, ...] = tuple(order)
         """Every id, parents before their children, the same for the same experiments."""
         if len(self.order) != len(self._nodes):
             lost = sorted(self._nodes.keys() - set(self.order))
             raise TrexError(f"experiments that don't descend from the root: {', '.join(lost)}")
-
-    def _walk(self, roots: list[str]) -> tuple[str, ...]:
-        order = list(roots)
-        for node in order:
-            below = self._children[node]
-            for child in below:
-                self._depth[child] = self._depth[node] + 1
-            order.extend(below)
-        return tuple(order)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -162,10 +153,6 @@ class Tree:
         """The experiments that refine this one, by (round, id)."""
         return tuple(self._nodes[child] for child in self._children[self[node].id])
 
-    def child_count(self, node: str) -> int:
-        """How many experiments refine this one."""
-        return len(self._children[self[node].id])
-
     def path(self, node: str) -> tuple[Experiment, ...]:
         """P(v): from the root down to the node, both included."""
         path = [self[node]]
@@ -176,23 +163,16 @@ class Tree:
     def siblings(self, node: str) -> tuple[Experiment, ...]:
         """S(v): the parent's other children."""
         parent = self.parent(node)
-        if parent is None:
-            return ()
-        return tuple(child for child in self.children(parent.id) if child.id != node)
+        return tuple(child for child in self.children(parent.id) if child.id != node) if parent else ()
 
     def depth(self, node: str) -> int:
         """Edges between the root and the node."""
-        return self._depth[self[node].id]
+        return len(self.path(node)) - 1
 
     @cached_property
     def edges(self) -> tuple[tuple[str, str | None], ...]:
         """Every id with its parent's, parents before their children; the root's is `None`."""
         return tuple((node, self._nodes[node].parent_id) for node in self.order)
-
-    @property
-    def leaves(self) -> tuple[Experiment, ...]:
-        """Experiments without children, by (round, id)."""
-        return tuple(self._nodes[node] for node, below in self._children.items() if not below)
 
     @cached_property
     def scored(self) -> tuple[Experiment, ...]:
@@ -203,20 +183,14 @@ class Tree:
 
     @cached_property
     def statistics(self) -> Mapping[str, NodeStatistics]:
-        """Visits, cumulative reward and best descendant of every node, in one pass from the leaves up."""
+        """Visits and cumulative reward of every node, in one pass from the leaves up."""
         visits = {node: int(e.status != "running") for node, e in self._nodes.items()}
         reward = {node: e.reward if e.status == "done" else 0.0 for node, e in self._nodes.items()}
-        best: dict[str, float | None] = {
-            node: None if (posterior := self.posteriors.get(node)) is None else posterior.mean
-            for node in self._nodes
-        }
         for node, parent in reversed(self.edges):
             if parent is not None:
                 visits[parent] += visits[node]
                 reward[parent] += reward[node]
-                known = [value for value in (best[parent], best[node]) if value is not None]
-                best[parent] = max(known, default=None)
-        return {node: NodeStatistics(visits[node], reward[node], best[node]) for node in self.order}
+        return {node: NodeStatistics(visits[node], reward[node]) for node in self.order}
 
     @cached_property
     def noise(self) -> float:
@@ -264,9 +238,7 @@ class Tree:
                 above = experiment.parent_id
                 while above is not None and above not in measured:
                     above = self._nodes[above].parent_id
-                gain = (
-                    None if above is None else ObservedGain.between(measured[above].score, experiment.score)
-                )
+                gain = ObservedGain.between(measured[above].score, experiment.score) if above else None
                 measured[node] = _Measured(experiment.score, above, gain)
         return measured
 
@@ -274,13 +246,9 @@ class Tree:
     def posteriors(self) -> Mapping[str, Posterior]:
         """The posterior of every scored experiment, by id; see `posterior`."""
         posteriors: dict[str, Posterior] = {}
-        gain_variance = self.gain_variance
         for node, (score, ancestor, _) in self._measured.items():
-            posteriors[node] = (
-                first_posterior(score.value, score.standard_error)
-                if ancestor is None
-                else refined_posterior(posteriors[ancestor], score.value, score.standard_error, gain_variance)
-            )
+            before = posteriors[ancestor] if ancestor else None
+            posteriors[node] = posterior_of(score.value, score.standard_error, before, self.gain_variance)
         return posteriors
 
     def posterior(self, node: str) -> Posterior | None:
@@ -321,13 +289,10 @@ class Tree:
         experiments follow the losses, the latest first. Each half of the list gives what it lacks to the
         other.
         """
-        best = self.best()
-        if best is None or limit < 1:
-            gains: list[KeyNode] = []
-        else:
-            gains = [
-                KeyNode(best.id, "best", f"highest posterior value, {self.posteriors[best.id].mean:.3f}")
-            ]
+        best, gains = self.best(), list[KeyNode]()
+        if best is not None and limit > 0:
+            mean = self.posteriors[best.id].mean
+            gains.append(KeyNode(best.id, "best", f"highest posterior value, {mean:.3f}"))
         gains += self._notable("gain", without=best)
         failed = [e for e in reversed(self._nodes.values()) if e.status == "failed"]
         bad = self._notable("loss", without=best)
@@ -336,19 +301,14 @@ class Tree:
         return tuple(kept_gains + bad[: max(0, limit - len(kept_gains))])
 
     def _notable(self, kind: Literal["gain", "loss"], without: Experiment | None) -> list[KeyNode]:
-        sign = 1.0 if kind == "gain" else -1.0
+        sign, side = (1.0, "better") if kind == "gain" else (-1.0, "worse")
         found: list[tuple[float, str, str]] = []
         for node, posterior in self.posteriors.items():
             chance = posterior.chance if kind == "gain" else 1.0 - posterior.chance
-            if (
-                posterior.gain is None
-                or chance < NOTABLE_CHANCE
-                or (without is not None and node == without.id)
-            ):
-                continue
-            side = "better" if kind == "gain" else "worse"
-            reason = f"{posterior.gain:+.3f} against its parent, {side} with probability {chance:.2f}"
-            found.append((-sign * posterior.gain, node, reason))
+            is_other = without is None or node != without.id
+            if posterior.gain is not None and chance >= NOTABLE_CHANCE and is_other:
+                reason = f"{posterior.gain:+.3f} against its parent, {side} with probability {chance:.2f}"
+                found.append((-sign * posterior.gain, node, reason))
         return [KeyNode(node, kind, reason) for _, node, reason in sorted(found)]
 
 

@@ -83,7 +83,7 @@ def test_an_experiments_trials_may_differ_in_their_recipe() -> None:
 @pytest.mark.parametrize(
     ("recipes", "names", "says"),
     [
-        ({"a": RECIPE}, ("b",), "a stage trains on the recipe 'b', which is not planned: a are"),
+        ({"a": RECIPE}, ("b",), "a stage trains on the recipe 'b', but the recipes are a"),
         ({"a": RECIPE, "b": RECIPE}, ("a",), "no stage trains on the recipe 'b'"),
         ({}, ("main",), "at least 1 item"),
         (dict.fromkeys("abcde", RECIPE), tuple("abcde"), "at most 4 items"),

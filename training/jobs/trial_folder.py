@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ...errors import IntegrityError
-from ...files import hash_folder, read_json, try_lock, write_atomic
+from ...files import hash_folder, is_locked, read_json, write_atomic
 from ..causes import Cause
 from .job import Job, JobResult, JobStatus, Trial
 
@@ -125,14 +125,8 @@ class TrialFolder:
         return counts
 
     def locked(self) -> bool:
-        """Whether a worker holds the lock. The probe takes it for an instant; a new worker waits longer than that."""
-        if not self.lock_file.exists():
-            return False
-        file = try_lock(self.lock_file)
-        if file is None:
-            return True
-        file.close()
-        return False
+        """Whether a worker holds the lock; a new worker waits longer than this probe takes."""
+        return is_locked(self.lock_file)
 
     def lock_owner(self) -> int | None:
         """The process that took the lock last, by its own account."""

@@ -21,6 +21,6 @@ class GreedyBestFirst:
 
         def order(experiment: Experiment) -> tuple[float, int, str]:
             score = experiment.score.value if experiment.score is not None else -math.inf
-            return -score, tree.child_count(experiment.id), experiment.id
+            return -score, len(tree.children(experiment.id)), experiment.id
 
         return first_of(sorted(refinable(tree), key=order), n)
