@@ -33,6 +33,10 @@ class Registry(Generic[Implementation]):
         """Own names in their order, then those of installed packages in alphabetical order."""
         return tuple({**self._own, **self._installed()})
 
+    def own_names(self) -> tuple[str, ...]:
+        """Names of this package's implementations."""
+        return tuple(self._own)
+
     def check(self, name: str) -> None:
         """Raises InputError for an unknown name, with the known ones. Imports nothing."""
         if name not in self._own and name not in self._installed():

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from ..errors import InputError, explain
 from ..files import fingerprint, hash_file, read_jsonl, read_yaml, write_jsonl
 from ..home import home
-from .metrics import is_file, metric
+from .grader.metric_trial import check_metric
+from .metrics import is_file
 from .splits import load_items, split_by_hash
 from .task import Item, Task
 
@@ -57,7 +58,6 @@ def check_task(task: Task) -> None:
 
     The test file is only seen to be there: it is the grader's to open.
     """
-    metric(task.metric)
     for item in load_items(task.dev):
         missing = sorted((task.prompt.fields | {task.answer_column}) - set(item))
         if missing:
@@ -75,6 +75,7 @@ def check_task(task: Task) -> None:
             raise InputError(f"task {task.name!r}: {path} does not exist")
         if path.stat().st_size == 0:
             raise InputError(f"task {task.name!r}: {path} is empty")
+    check_metric(task)
 
 
 def _split(data: Path, name: str) -> dict[str, Any]:

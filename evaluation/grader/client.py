@@ -113,7 +113,7 @@ class GraderClient:
             base_model=base_model.absolute(),
             engine=engine,
             threads=threads,
-            import_path=[str(Path(entry).absolute()) for entry in sys.path],
+            import_path=absolute_import_path(),
         )
         # -P keeps the working directory from shadowing installed modules.
         self._command = list(command or (sys.executable, "-P", "-m", "trex.evaluation.grader.process"))
@@ -232,7 +232,7 @@ class GraderClient:
                 text=True,
                 encoding="utf-8",
                 cwd=self._workplace,
-                env=_environment(self._setup.threads) | {"TMPDIR": str(self._workplace)},
+                env=grader_environment(self._setup.threads) | {"TMPDIR": str(self._workplace)},
                 start_new_session=True,
             )
         self._greeted = False
@@ -243,7 +243,12 @@ class GraderClient:
             self._process.stdin.flush()
 
 
-def _environment(threads: int) -> dict[str, str]:
+def absolute_import_path() -> list[str]:
+    """`sys.path` for a process in another folder."""
+    return [str(Path(entry).absolute()) for entry in sys.path]
+
+
+def grader_environment(threads: int) -> dict[str, str]:
     """The environment of the process: no keys, no hub. Idle threads sleep, because training runs at the same time."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
     count = str(threads)

@@ -1,8 +1,8 @@
 """The grader process, `python -m trex.evaluation.grader.process`: requests on standard input, responses on output.
 
-It exits as soon as its standard input ends, so it never outlives the run, whatever it is doing. Where the kernel
-has Landlock, it can write in the run directory only and cannot use TCP: answers and adapters come from training, and
-a metric may be code of the user.
+It exits when its standard input ends, and `watchdog` kills it if it cannot, so it does not outlive the run. Where the
+kernel has Landlock, it can write in the run directory only and has no network: answers and adapters come from training,
+and a metric may be code of the user.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TextIO
 
 from pydantic import ValidationError
 
-from ... import landlock, privileges
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
 from ..engines import ENGINES, InferenceEngine
 from .messages import ErrorKind, GraderRequest, GraderResponse, GraderSetup
+from .restrictions import restrict_writing
 from .service import GraderService
+from .watchdog import end_with_input
 
 MakeEngine = Callable[[GraderSetup], InferenceEngine]
 
@@ -35,19 +35,20 @@ def serve(make_engine: MakeEngine) -> None:
 
     Standard output carries responses only: whatever a library prints goes to standard error, the log.
     """
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
+    end_with_input()
+    replies = claim_output()
     first = sys.stdin.readline()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     try:
         setup = GraderSetup.model_validate_json(first)
         sys.path.extend(entry for entry in setup.import_path if entry not in sys.path)
-        _confine(setup)  # before there is a second thread, which would stay unconfined
+        # Before there is a second thread, which would stay unrestricted.
+        restrictions = restrict_writing([setup.run_dir, home() / "models"])
+        print(f"writing: {restrictions}", file=sys.stderr)
         threading.Thread(target=_listen, args=(lines,), daemon=True).start()
         engine = make_engine(setup)
         service = GraderService(setup, engine)
-    except Exception as error:
+    except BaseException as error:  # an engine, too, may exit
         _reply(replies, _failure(0, error))
         return
     # Weights load while the run does something else; an error is raised again at the first evaluation.
@@ -62,8 +63,16 @@ def serve(make_engine: MakeEngine) -> None:
             continue
         try:
             _reply(replies, answer(service, request))
-        except Exception as error:
+        except BaseException as error:
             _reply(replies, _failure(request.number, error))
+
+
+def claim_output() -> TextIO:
+    """Standard output for responses alone: what a library or a metric prints goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return replies
 
 
 def answer(service: GraderService, request: GraderRequest) -> GraderResponse:
@@ -86,25 +95,6 @@ def answer(service: GraderService, request: GraderRequest) -> GraderResponse:
     return GraderResponse(number=number, evaluation=winner, baseline=baseline)
 
 
-def _confine(setup: GraderSetup) -> None:
-    """Restrict writing and the network, and give up root's capabilities.
-
-    Reading stays allowed: a metric, its libraries and its tables may be anywhere.
-    """
-    written = [setup.run_dir, home() / "models"]
-    for folder in written:
-        folder.mkdir(parents=True, exist_ok=True)  # a right is granted for a folder that exists
-    places = [*written, Path("/dev/shm"), *landlock.devices()]
-    try:
-        version = landlock.restrict([(place, landlock.CHANGE) for place in places], landlock.CHANGE)
-        privileges.drop_capabilities()
-        udp = not privileges.deny_sockets()
-    except OSError as error:
-        print(error, file=sys.stderr)
-        version, udp = 0, True
-    print(f"writing: {landlock.describe(version, udp)}", file=sys.stderr)
-
-
 def _listen(lines: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         lines.put(line)
@@ -123,7 +113,7 @@ def _reply(replies: TextIO, response: GraderResponse) -> None:
     replies.flush()
 
 
-def _failure(number: int, error: Exception) -> GraderResponse:
+def _failure(number: int, error: BaseException) -> GraderResponse:
     with suppress(OSError):  # the log's disk may be full
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()

@@ -24,7 +24,7 @@ from ...errors import InputError
 from ...files import fingerprint
 from ...registry import Registry
 from ..metric_name import split_metric
-from .measure import Measured, mean, measure
+from .measure import Measured, described, mean, measure
 from .metric_options import make_with_options
 from .protocol import UPSTREAM, Counts, Metric, PooledMetric
 
@@ -76,16 +76,22 @@ def metric(text: str) -> Metric:
         name, options = split_metric(text)
     except ValueError as error:
         raise InputError(str(error)) from error
-    make, variant = _registered(name) or (_own(name), {})
     try:
+        make, variant = _registered(name) or (_own(name), {})
         found = make_with_options(name, make, variant | options)
-    except InputError:
+        if isinstance(found, Metric) and isinstance(found.name, str):
+            return found
+        lack = _what_lacks(found)
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the constructor of a user's class may raise anything
-        raise InputError(f"metric {name!r} cannot be made: {error}") from error
-    if not isinstance(found, Metric):
-        raise InputError(f"metric {name!r} {_what_lacks(found)}")
-    return found
+    except BaseException as error:  # the code of a user's class may do anything, also exit
+        raise InputError(f"metric {name!r} cannot be made: {described(error)}") from error
+    raise InputError(f"metric {name!r} {lack}")
+
+
+def is_ours(text: str) -> bool:
+    """Whether the code of the metric that a task names is in this package."""
+    return split_metric(text)[0].removesuffix(UPSTREAM).partition(":")[0] in METRICS.own_names()
 
 
 def is_file(name: str) -> bool:
@@ -114,8 +120,10 @@ def _own(name: str) -> Callable[..., Metric]:
     try:
         module = _from_file(Path(place)) if is_file(name) else importlib.import_module(place)
         found: Callable[..., Metric] = getattr(module, attribute)
-    except Exception as error:  # what a user's module may raise is anything
-        raise InputError(f"metric {name!r} cannot be imported: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's module may do anything, also exit
+        raise InputError(f"metric {name!r} cannot be imported: {described(error)}") from error
     return found
 
 
@@ -139,4 +147,4 @@ def _what_lacks(found: object) -> str:
         renamed = ", ".join(f"`{name}` is now `{new}`" for name, new in old.items())
         return f"was written for an earlier version: {renamed}; rename its methods"
     missing = [n for n in ("name", "score_items", "aggregate", "secondary") if not hasattr(found, n)]
-    return f"is no metric: it lacks {', '.join(missing)}"
+    return f"is no metric: it lacks {', '.join(missing)}" if missing else "is no metric: its name is no text"

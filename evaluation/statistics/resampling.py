@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import TrexError
-from ..metrics.measure import Measured, mean
+from ..metrics.measure import Measured, call, finite, mean
 from ..metrics.protocol import Counts, Metric, PooledMetric
 
 RESAMPLES = 2000
@@ -108,8 +108,9 @@ def estimate_of(metric: Metric, measured: Measured) -> Sums | Aggregate:
     Raises TrexError for no items and for a score or a value that is not finite.
     """
     if measured.counts is not None and isinstance(metric, PooledMetric):
-        return of_counts(metric.name, measured.counts, metric.pooled)
-    return of_values(metric.name, measured.values, metric.aggregate)
+        return of_counts(metric.name, measured.counts, partial(_pooled, metric))
+    aggregate = mean if metric.aggregate is mean else partial(_aggregated, metric)
+    return of_values(metric.name, measured.values, aggregate)
 
 
 def of_counts(name: str, counts: Counts, pooled: Callable[[Counts], Counts]) -> Sums:
@@ -131,12 +132,27 @@ def of_values(
     return Sums(array[:, None], lambda sums: offset + slope * sums[..., 0] / n, slope)
 
 
+def _aggregated(metric: Metric, values: Sequence[float]) -> float:
+    return finite(metric.name, call(metric.name, "aggregate", metric.aggregate, values), "aggregate")
+
+
+def _pooled(metric: PooledMetric, totals: Counts) -> Counts:
+    found = call(metric.name, "pooled", metric.pooled, totals)
+    try:
+        scores = np.asarray(found, dtype=float)
+    except (TypeError, ValueError):
+        scores = np.empty(0)
+    if scores.shape != totals.shape[:-1]:
+        raise TrexError(f"metric {metric.name!r}: pooled must return one number for each row of sums")
+    return scores
+
+
 def _checked(name: str, estimate: _Form, numbers: Counts) -> _Form:
     if estimate.n == 0:
-        raise TrexError(f"{name}: no items were scored, so there is no score")
+        raise TrexError(f"metric {name!r}: no items were scored, so there is no score")
     if not (math.isfinite(estimate.value) and bool(np.isfinite(numbers).all())):
         raise TrexError(
-            f"{name}: the score is not a finite number; check the metric's score_items and aggregate"
+            f"metric {name!r}: the score is not a finite number; check the metric's score_items and aggregate"
         )
     return estimate
 

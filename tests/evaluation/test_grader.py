@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from support.grader import films as rows
 from support.grader import films_task, model_folder
@@ -294,10 +295,11 @@ def test_a_process_sees_no_secrets(scene: Scene, monkeypatch: pytest.MonkeyPatch
     assert b"OMP_NUM_THREADS=1" in seen
 
 
-def test_the_grader_ends_with_the_run(scene: Scene) -> None:
-    """The run is killed, the grader is busy: it goes too."""
+@pytest.mark.parametrize("busy", ["slow", "stuck"])
+def test_the_grader_ends_with_the_run(scene: Scene, busy: str) -> None:
+    """The run is killed, the grader is busy: it goes too, even if no thread of it can run Python any more."""
     (scene.run_dir).mkdir()
-    (scene.run_dir / "slow").touch()
+    (scene.run_dir / busy).touch()
     script = (
         "import sys; from pathlib import Path; from trex.evaluation.grader.client import GraderClient\n"
         "from trex.evaluation.task import Task\n"
@@ -311,7 +313,19 @@ def test_the_grader_ends_with_the_run(scene: Scene) -> None:
         pid = int(run.stdout.readline())
         _until(lambda: len(scene.calls) == 1)
         run.kill()
-    _until(lambda: not _alive(pid), seconds=5)
+    _until(lambda: not _alive(pid))
+    _until(lambda: not [each for each in psutil.process_iter() if _group(each.pid) == pid])
+
+
+def test_the_grader_outlives_the_thread_that_started_it(scene: Scene) -> None:
+    """A run starts it from a thread of a pool."""
+    with scene.grader() as grader:
+        thread = threading.Thread(target=grader.start)
+        thread.start()
+        thread.join()
+        first = grader.pid
+        assert grader.evaluate(None, "search", 3).score.n == 3
+        assert grader.pid == first is not None
 
 
 def test_what_libraries_print_does_not_disturb(scene: Scene) -> None:
@@ -341,6 +355,13 @@ def test_an_unknown_question_gets_an_error(scene: Scene) -> None:
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["error"] is None
         assert "no valid request" in json.loads(process.stdout.readline())["error"]
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
 
 
 def _alive(pid: int) -> bool:

@@ -358,26 +358,39 @@ def torch_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SHORT = ("--rounds", "1", "--trials", "2", "--smoke")
 BROKEN_METRICS = """
+import sys
+
 class Nan:
     name = "nan"
 
     def score_items(self, items, predictions):
+        # Right and empty answers, as in the trial before the run, are scored.
+        if TOO_LATE and all(said in ("", item["reference"]) for item, said in zip(items, predictions)):
+            return [float(said != "") for said in predictions]
+        return self.broken(items)
+
+    def broken(self, items):
         return [float("nan")] * len(items)
 
-    def aggregate(self, rows):
-        return sum(rows) / len(rows)
+    def aggregate(self, values):
+        return sum(values) / len(values)
 
     def secondary(self, items, predictions):
         return {}
 
 
 class Raises(Nan):
-    def score_items(self, items, predictions):
+    def broken(self, items):
         raise KeyError("score")
 
 
+class Exits(Nan):
+    def broken(self, items):
+        sys.exit(0)
+
+
 class Short(Nan):
-    def score_items(self, items, predictions):
+    def broken(self, items):
         return [1.0]
 """
 
@@ -388,12 +401,16 @@ class Short(Nan):
     [
         ("Nan", ["metric 'nan' returned nan for item", "a finite number"]),
         ("Raises", ["KeyError", "score"]),
+        ("Exits", ["score_items of item", "raised SystemExit: 0"]),
         ("Short", ["returned 1 values for"]),
     ],
 )
 def test_a_metric_that_does_not_work(trex: Trex, tmp_path: Path, metric: str, words: list[str]) -> None:
-    (tmp_path / "mine.py").write_text(BROKEN_METRICS)
+    """Refused before the run, and in the run if only a model's answers show it."""
     task, out = write_task(tmp_path, metric=f"mine.py:{metric}"), tmp_path / "run"
+    (tmp_path / "mine.py").write_text("TOO_LATE = False\n" + BROKEN_METRICS)
+    refused(trex, out, task).complains(2, *words)
+    (tmp_path / "mine.py").write_text("TOO_LATE = True\n" + BROKEN_METRICS)
     trex("run", task, *SHORT, "--out", out).complains(1, *words)
     shown = json.loads(trex("show", out, "--json").out)
     assert shown["status"] == "failed" and words[0] in shown["message"]

@@ -1,7 +1,8 @@
 """A grader process without torch: the real service, files and protocol, around a model made of rules.
 
 It says 'positive' to everything, unless the adapter's folder is called 'good…', then it reads the text.
-A file 'slow' in the run directory makes the next batch take a minute. Every batch asked for is noted in
+A file 'slow' in the run directory makes the next batch take a minute; 'stuck' does too, in native code that holds
+Python's lock. Every batch asked for is noted in
 calls.txt there.
 
     python tests/support/grader.py                 the process
@@ -10,6 +11,7 @@ calls.txt there.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import time
 from collections.abc import Sequence
@@ -55,10 +57,13 @@ class RuleModel:
     ) -> list[Completion]:
         with self._calls.open("a") as calls:
             calls.write(f"{way} {len(conversations)} {adapter.name if adapter else 'base'}\n")
-        slow = self._calls.with_name("slow")
+        slow, stuck = (self._calls.with_name(name) for name in ("slow", "stuck"))
         if slow.exists():
             slow.unlink()
             time.sleep(60)
+        if stuck.exists():
+            stuck.unlink()
+            ctypes.PyDLL(None).sleep(60)
         texts = [turns[-1]["content"] for turns in conversations]
         good = adapter is not None and adapter.name.startswith("good")
         return [Completion("negative" if good and "a bad film" in text else "positive") for text in texts]
