@@ -44,9 +44,8 @@ def official(answer: str) -> Any:
     `NOTHING` for what is empty in the end, which comes out of the file between the two programs as a missing value,
     and for a carriage return, which breaks that file.
     """
-    text = (
-        answer.replace('""', '"').replace("\n", " ").strip()
-    )  # as the programs that ask models write it down
+    # as the programs that ask models write it down
+    text = answer.replace('""', '"').replace("\n", " ").strip()
     found = re.search(r"\{.*?\}", text)
     try:
         read = _of_braces(found.group()) if found else _after_arrows(text)

@@ -29,7 +29,8 @@ molecule can satisfy are dropped (1 300 of the 5 000 of FunctionalGroup, and som
 
 Scorer: `evaluation/metrics/tomg.py`, success by RDKit's counts and properties, as in
 https://github.com/phenixace/TOMG-Bench/blob/692f6b1ca18567cc329161336974f355f698fb75/evaluate.py; it says what
-was corrected. The official form is TOMG-Bench's programs, not S2-TOMG-Bench's, which read answers in another way. Upstream's prompt suggests 'Molecule: …', which its own script then fails to read; ours asks for the
+was corrected. The official form is that of TOMG-Bench's programs, not of S2-TOMG-Bench's, which read answers in
+another way. Upstream's prompt suggests 'Molecule: …', which its script then fails to read; ours asks for the
 SMILES alone. Scores upstream (success, and success weighted by similarity or novelty, in percent, on all rows):
 
     Llama-3.1-8B-Instruct  26.3  14.1      the same tuned on OpenMolIns-large   43.1  27.2

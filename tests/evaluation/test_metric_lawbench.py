@@ -44,8 +44,8 @@ AGGREGATES = {
     "3-1": 0.25,
     "3-2": 0.3929128811649561,
     "3-3": 0.18181818181818182,
-    "3-4": 0.5157786823390665,
-    "3-5": 0.5157786823390665,
+    "3-4": 0.5886449495420176,
+    "3-5": 0.5886449495420176,
     "3-6": 0.4,
     "3-7": 0.2857142857142857,
     "3-8": 0.3836581332553659,
@@ -160,6 +160,34 @@ def test_the_published_answer_scores_one_when_corrected(subtask: str) -> None:
 def test_faults_and_their_repair(subtask: str, answer: str, official: float, corrected: float) -> None:
     assert one(subtask, answer, upstream=True) == pytest.approx(official, abs=1e-8)
     assert one(subtask, answer) == pytest.approx(corrected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("subtask", "gold", "answer", "official", "corrected"),
+    [
+        ("3-1", "法条:刑法第201条", "刑法第二〇一条", 0, 1),  # 1 officially with cn2an 0.5.24
+        ("3-1", "法条:刑法第201条", "刑法第二百零一条", 1, 1),
+        ("3-1", "法条:刑法第264条", "刑法第二六四条", 1, 1),
+        ("3-4", "刑期:60个月", "半年", 1, 1 - math.log(61 / 7) / WORST),  # 0.5年; 半年 with cn2an 0.5.24
+        ("3-5", "刑期:252个月", "二〇二一年", 1, 0),  # 2〇21年; 2021年 with cn2an 0.5.24
+    ],
+)
+def test_numbers_are_read_as_by_the_package_that_lawbench_requires(
+    subtask: str, gold: str, answer: str, official: float, corrected: float
+) -> None:
+    assert one(subtask, answer, upstream=True, refr=gold) == official
+    assert one(subtask, answer, refr=gold) == pytest.approx(corrected)
+
+
+def test_a_package_in_another_version_ends_the_official_form_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(packages.PINNED, "cn2an", "0.0.1")
+    measured = measure(LawBench("3-1"), [row("3-1", id="other")], ["刑法第264、266条。"])
+    assert measured.values == [1.0]
+    assert "lawbench:3-1/upstream" not in measured.secondary
+    with pytest.raises(
+        InputError, match=r"needs cn2an 0\.0\.1, but .* is installed: pip install cn2an==0\.0\.1"
+    ):
+        one("3-1", "刑法第264、266条。", upstream=True)
 
 
 @pytest.mark.parametrize("charge", sorted(charges.LEFT_OUT))

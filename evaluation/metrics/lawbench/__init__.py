@@ -15,6 +15,7 @@ the official rule reads the reasoning as well.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,8 +77,9 @@ class LawBench:
     Items are the data set's rows (`instruction`, `question`, `answer`) or the official evaluation's
     (`origin_prompt`, `refr`). Rows that the official code skips have the value 0 and do not count. `secondary`: the
     share of rows without a recognisable answer (`abstention`, of all rows as upstream has it), of a mixture the
-    score of each sub-task, of the corrected form the score of the official one; where 2-1 is scored officially, how
-    many of its four `lexicon` parts were there: below 4 it is an approximation.
+    score of each sub-task, of the corrected form the score of the official one if the packages that it needs are there
+    in LawBench's versions; where 2-1 is scored officially, how many of its four `lexicon` parts were as there: below 4
+    it is an approximation.
     """
 
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
@@ -131,8 +133,9 @@ class LawBench:
             figures["lexicon"] = float(lexicon.official().parts)
         if not self.upstream:
             official = LawBench(self.subtask, upstream=True)
-            totals = official.counts(items, predictions).sum(axis=0)
-            figures[official.name] = float(official.pooled(totals))
+            with contextlib.suppress(InputError):  # a package is missing; the rows were read above
+                totals = official.counts(items, predictions).sum(axis=0)
+                figures[official.name] = float(official.pooled(totals))
         return figures
 
     @property
@@ -169,7 +172,7 @@ def _scored(subtask: str, upstream: bool, given: Case) -> Outcome:
         return rules.corrected(given)
     try:
         return rules.upstream(given)
-    except InputError:  # a package is missing
+    except InputError:  # a package is missing, or of another version
         raise
     except Exception:  # what the official code crashes on
         return Outcome()

@@ -3,8 +3,8 @@
 Four things decide how alike two characters are: their readings (pypinyin), their classes in the thesaurus 同义词词林,
 a table of characters that are confused, and, for the answer, its form in simplified characters (OpenCC). The two
 tables are published beside the official scorer and are not ours to ship: they are read from a mirror
-(`TREX_DATA/open-compass/LawBench`) or from where loading the task leaves them. Without any of the four the
-official form of 2-1 is an approximation, and `Lexicon.parts` says so.
+(`TREX_DATA/open-compass/LawBench`) or from where loading the task leaves them. Without any of the four, or with a
+package in another version than LawBench's, the official form of 2-1 is an approximation, and `Lexicon.parts` says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from ....errors import InputError
 from ....home import home
-from .packages import package
+from .packages import PINNED, is_pinned, package
 
 REPOSITORY = "open-compass/LawBench"
 COMMIT = "e30981bb3ff54c41571f222e0b23e92d27375388"
@@ -41,7 +41,7 @@ class Lexicon:
     readings: Callable[[str], frozenset[str]] = lambda token: frozenset((token,))
     simplify: Callable[[str], str] = lambda text: text
     parts: int = 0
-    """How many of the four are there."""
+    """How many of the four are as in the official scorer."""
 
     def meaning(self, a: str, b: str) -> float:
         """0 for the same class up to 1 for nothing in common: three levels, a third each."""
@@ -76,19 +76,24 @@ def official() -> Lexicon:
         "simplify": _simplify(),
     }
     known = {name: part for name, part in parts.items() if part is not None}
-    if len(known) < len(parts):
-        missing = [
-            {"classes": THESAURUS, "confused": CONFUSIONS, "readings": "pypinyin", "simplify": "opencc"}[name]
-            for name in parts
-            if name not in known
-        ]
+    needed = {
+        "classes": THESAURUS,
+        "confused": CONFUSIONS,
+        "readings": f"pypinyin {PINNED['pypinyin']}",
+        "simplify": f"opencc {PINNED['opencc']}",
+    }
+    exact = known.keys() - {
+        part for part, name in (("readings", "pypinyin"), ("simplify", "opencc")) if not is_pinned(name)
+    }
+    if len(exact) < len(parts):
+        missing = [needed[name] for name in parts if name not in exact]
         warnings.warn(
             f"LawBench 2-1 in its official form is approximated: {', '.join(missing)} missing. The packages come "
             f"with 'trex-finetune[ftbench]'; the tables are fetched when the task lawbench is loaded, or read from "
             f"TREX_DATA/{REPOSITORY}",
             stacklevel=2,
         )
-    return Lexicon(**known, parts=len(known))
+    return Lexicon(**known, parts=len(exact))
 
 
 def _table(path: str) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 
-from .packages import package
+from .packages import pinned
 
 NUMERAL = r"(?:\d+(?:\.\d+)?|[零〇○一二两三四五六七八九十百]+)"
 """A number, in digits or below a thousand in characters."""
@@ -32,7 +32,10 @@ def number(text: str) -> float:
 
 
 def arabic(text: str) -> str:
-    """A text with its Chinese numbers in digits, by cn2an; what cn2an fails on stays. Raises what it raises."""
+    """A text with its Chinese numbers in digits, by cn2an in LawBench's version; what cn2an fails on stays.
+
+    Raises InputError for another version, and what cn2an raises.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return str(package("cn2an").transform(text, "cn2an"))
+        return str(pinned("cn2an").transform(text, "cn2an"))
