@@ -16,7 +16,7 @@ the mean over rows. A gold answer that is no text makes upstream crash on names;
   letter do no harm, and full-width letters are letters.
 - A row of names scores the F1 of the names listed. By upstream's rule an answer that repeats the question scores 1
   in nine rows of ten, because there is no precision. Names are compared without case, white space, list marks and
-  what stands in brackets ('茅台（600519.SH）'); empty items of the gold, which upstream always finds, are none.
+  what stands in brackets ('茅台（600519.SH）'), and may be a list in JSON; empty items of the gold, which upstream always finds, are none.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ SUBTASKS = (*LETTERS, ENTITIES)
 _JOINT = "、"
 _BRACKETS = re.compile(r"\([^()]*\)|（[^（）]*）|\[[^\[\]]*\]|【[^【】]*】")
 _LIST_MARK = re.compile(r"^\s*(?:\d+[.):、]\s*|[-*•·]\s*)", re.MULTILINE)
-_EDGES = " \t.。:*\"'“”‘’`《》<>!?"
+_EDGES = " \t.。:*\"'“”‘’`《》<>!?{}"
+_QUOTED_LIST = re.compile(r"\[\s*[\"'“‘](.*?)[\"'”’]\s*,?\s*\]", re.DOTALL)
+_QUOTED_JOINT = re.compile(r"[\"'”’]\s*[,、;]\s*[\"'“‘]")
 
 
 class OpenFinData:
@@ -128,12 +130,28 @@ def value(item: Item, subtask: str, answer: str) -> float:
 
 
 def names(text: str) -> set[str]:
-    """The names a text lists, in the form in which they are compared."""
-    plain = _LIST_MARK.sub("\n", _BRACKETS.sub("", _BRACKETS.sub("", final(text))))
-    listed = plain.rpartition(":")[2] if plain.partition(":")[2].strip() else plain
-    return {re.sub(r"\s+", "", name.strip(_EDGES)).casefold() for name in re.split(r"[、,;\n]", listed)} - {
-        ""
-    }
+    """The names a text lists, in the form in which they are compared: of lists in JSON or Python, else of the text."""
+    answer = final(text)
+    quoted = [name for found in _QUOTED_LIST.findall(answer) for name in _QUOTED_JOINT.split(found)]
+    return {_plain(name) for name in quoted or _listed(answer)} - {""}
+
+
+def _listed(answer: str) -> list[str]:
+    """The parts of a list in words. Brackets hold notes, unless nothing is left without them: '[甲、乙]'."""
+    text = _LIST_MARK.sub("\n", _plain_brackets(answer))
+    if not text.strip(_EDGES) or text.rstrip().endswith(":"):
+        text = _LIST_MARK.sub("\n", re.sub(r"[()（）\[\]【】]", "、", answer))
+    listed = text.rpartition(":")[2] if text.partition(":")[2].strip() else text
+    return re.split(r"[、,;\n]", listed)
+
+
+def _plain_brackets(text: str) -> str:
+    """A text without what stands in brackets, two deep."""
+    return _BRACKETS.sub("", _BRACKETS.sub("", text))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\s+", "", _plain_brackets(name).strip(_EDGES)).casefold()
 
 
 def _letter(item: Item, subtask: str, answer: str) -> str:

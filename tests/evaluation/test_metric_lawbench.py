@@ -17,7 +17,6 @@ from trex.evaluation.metrics.lawbench import SUBTASKS, LawBench, charges, lexico
 from trex.evaluation.metrics.lawbench.amounts import amount
 from trex.evaluation.metrics.lawbench.articles import articles
 from trex.evaluation.metrics.lawbench.character_f1 import paired
-from trex.evaluation.metrics.lawbench.choices import letter
 from trex.evaluation.metrics.lawbench.entities import entities
 from trex.evaluation.metrics.lawbench.numerals import number
 from trex.evaluation.metrics.lawbench.prison_terms import WORST, months
@@ -202,17 +201,28 @@ def test_there_are_189_charges_officially() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("answer", "right"),
     [
-        ("[正确答案]C<eoa>", "C"),
-        ("答案：A、B", None),
-        ("ABC公司选 B", "B"),
-        ("例如[正确答案]A<eoa>。答案D", "D"),
-        ("", None),
+        ("[正确答案]C<eoa>", True),
+        ("[正确答案]【Ｃ】", True),
+        ("例如[正确答案]A<eoa>。答案C", True),
+        ("ABC公司选 C", True),
+        ("C。选项B错误。", True),
+        ("A、B、D均错误，C正确", True),
+        ("不选A、B、D，应选C", True),
+        ("不是C", False),
+        ("不选C。", False),
+        ("答案不是C，而是B", False),
+        ("C项错误，故选D", False),
+        ("答案：A、C", False),
+        ("[正确答案]A C<eoa>", False),
+        ("AC", False),
+        ("", False),
     ],
 )
-def test_letters(text: str, expected: str | None) -> None:
-    assert letter(text, "ABCD") == expected
+def test_letters(answer: str, right: bool) -> None:
+    for subtask, prefix in (("1-2", "正确答案："), ("2-8", "[正确答案]"), ("3-6", "正确答案:")):
+        assert one(subtask, answer, refr=f"{prefix}C。") == right
 
 
 @pytest.mark.parametrize(

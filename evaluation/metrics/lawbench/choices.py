@@ -5,16 +5,16 @@ option does, anywhere and in any role: an ABC公司, a word of English in capita
 that were rejected makes a right answer wrong, and one that weighs all of them is never right. In 2-2 the rows
 whose answer is 赔偿, which the prompt does not offer, are skipped.
 
-Corrected: what follows the last 正确答案 or 答案 (or the label the prompt asks for) decides; only without one is the
-whole text read, by the official rule, and there only letters that stand alone count. Two options still are no
+Corrected: letters are read by `option` of `metrics/variants.py`. Of foci and topics, what follows the last label that
+the prompt asks for decides, and only without one the whole text, by the official rule. Two options still are no
 answer. The rows of 赔偿 stay skipped.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from ..variants import option
 from .answer_text import final, fold, labels
 from .case import Case, Outcome, Rule, malformed
 
@@ -28,11 +28,6 @@ _TOPICS = (
 )
 FOCI, TOPICS = tuple(_FOCI.split()), tuple(_TOPICS.split())
 _UNOFFERED = "赔偿"
-_LETTERS = re.compile(r"([A-E](?:\s*[、,/和与及]?\s*[A-E])*)(?![A-Za-z])")
-_COPULA = re.compile(
-    r"[\s\])】》:*\"'“‘「(<\[【]*(?:应该|应当|应)?(?:选择|选项|选|是|为)*[\s:*\"'“‘「(\[【]*"
-)
-_ALONE = re.compile(r"(?<![A-Za-z0-9])[A-E](?![A-Za-z0-9])")
 
 
 def upstream_letters(prefix: str, options: str) -> Rule:
@@ -75,33 +70,12 @@ def corrected_letters(options: str) -> Rule:
     """The rule of 1-2, 2-8 or 3-6."""
 
     def rule(case: Case) -> Outcome:
-        gold = letter(case.reference, options)
-        if gold is None:
+        gold, found = (option(text, options) for text in (case.reference, case.prediction))
+        if not gold:
             raise malformed(case, f"one of the letters {options}")
-        found = letter(case.prediction, options)
-        return Outcome(float(found == gold), abstained=found is None)
+        return Outcome(float(found == gold), abstained=not found)
 
     return rule
-
-
-def letter(text: str, options: str) -> str | None:
-    """The one letter a text settles on, or None.
-
-    '[正确答案]C<eoa>' → C; 'A错误，所以答案是Ｃ。' → C; '答案：A、B' → None; 'ABC公司选 B' → B.
-    """
-    text = fold(text)
-    settled = None
-    for match in re.finditer(r"答案", text):
-        run = _LETTERS.match(text, _past_copula(text, match.end()))
-        settled = run.group() if run else settled
-    found = set(re.findall("[A-E]", settled)) if settled else set(_ALONE.findall(text))
-    return found.pop() if len(found) == 1 and found <= set(options) else None
-
-
-def _past_copula(text: str, start: int) -> int:
-    """Where the answer may begin after 答案: past brackets, colons, 是, 为, 应选 and 选项."""
-    passed = _COPULA.match(text, start)
-    return passed.end() if passed else start
 
 
 def corrected_focus(case: Case) -> Outcome:
