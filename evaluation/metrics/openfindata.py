@@ -14,9 +14,10 @@ the mean over rows. A gold answer that is no text makes upstream crash on names;
 
 - Letters are read by `options.py`, among the options of the set, so that `600519.SH`, `GDP` or `ROE` after the
   letter do no harm, and full-width letters are letters.
-- A row of names scores the F1 of the names listed. By upstream's rule an answer that repeats the question scores 1
-  in nine rows of ten, because there is no precision. Names are compared without case, white space, list marks and
-  what stands in brackets ('茅台（600519.SH）'), and may be a list in JSON; empty items of the gold, which upstream always finds, are none.
+- A row of names scores the F1 of the names listed, in words or as a list in JSON. By upstream's rule an answer that
+  repeats the question scores 1 in nine rows of ten, because there is no precision. Names are compared without case,
+  white space, list marks and what stands in brackets ('茅台（600519.SH）'); empty items of the gold, which upstream
+  always finds, are none.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _JOINT = "、"
 _BRACKETS = re.compile(r"\([^()]*\)|（[^（）]*）|\[[^\[\]]*\]|【[^【】]*】")
 _LIST_MARK = re.compile(r"^\s*(?:\d+[.):、]\s*|[-*•·]\s*)", re.MULTILINE)
 _EDGES = " \t.。:*\"'“”‘’`《》<>!?{}"
-_QUOTED_LIST = re.compile(r"\[\s*[\"'“‘](.*?)[\"'”’]\s*,?\s*\]", re.DOTALL)
+_QUOTED_LIST = re.compile(r"\[\s*[\"'“‘]([^\[\]]*)[\"'”’]\s*,?\s*\]")
 _QUOTED_JOINT = re.compile(r"[\"'”’]\s*[,、;]\s*[\"'“‘]")
 
 

@@ -39,7 +39,8 @@ _SEVERAL = re.compile(
 )
 _REJECTED_BEFORE = re.compile(
     r"(?:不(?:应该?|该|能|可|会|要)?(?:是|选|为)|[并而绝]非|排除|除[了去开]?"
-    r"|(?<![a-z])(?:not|\w+n['’]t|cannot|never|except|excluding|neither|nor|nicht|pas|sauf|(?:rul|eliminat)\w+(?: out)?)"
+    r"|(?<![a-z])(?:not|\w+n['’]t|cannot|never|except|excluding|neither|nor|nicht|pas|sauf"
+    r"|(?:rul|eliminat)\w+(?: out)?)"
     r"(?:\s+(?:be|choose|select|pick|the|an?|options?|answers?|choices?))*)"
     r"(?:选项|选择|答案|[\s*:\"'“‘(\[【])*\Z",
     re.IGNORECASE,
