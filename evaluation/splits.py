@@ -1,4 +1,4 @@
-"""Items and splits, by content: the same rows give the same items and the same cut, in any order of lines.
+"""Items, and dev cut into search and confirm, by content: the same rows give the same parts, in any order of lines.
 
 An item's id is the hash of its content. Each cut hashes the id with a word of its own, so that rows already
 chosen by one cut are spread evenly by the next.
@@ -18,6 +18,8 @@ from ..files import canonical_json
 from .task import Item, Prompt, Task
 
 ID_LENGTH = 16
+FEWEST_DEV = 2
+"""One item to search on, one to confirm."""
 
 
 def content_id(row: Mapping[str, Any]) -> str:
@@ -78,7 +80,7 @@ def dev_items(task: Task) -> list[Item]:
 
 
 def search_items(task: Task) -> list[Item]:
-    """The part of dev that the search sees: a share of about `search_fraction`, cut by hash."""
+    """The part of dev that the search sees: a share of about `search_fraction`, cut by hash, and never empty."""
     return _part(task, "search")
 
 
@@ -87,41 +89,15 @@ def confirm_items(task: Task) -> list[Item]:
     return _part(task, "confirm")
 
 
-def split_by_hash(rows: Iterable[Mapping[str, Any]], shares: Mapping[str, float]) -> dict[str, list[Item]]:
-    """Cut rows into named parts, e.g. {'train': .8, 'dev': .1, 'test': .1}, by content alone.
-
-    Lines with the same content fall into the same part. Raises InputError for shares that are not positive or
-    don't sum to 1, and for a part that stays empty.
-    """
-    if any(share <= 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-9:
-        raise InputError(f"shares must be positive and sum to 1, got {dict(shares)}")
-    parts: dict[str, list[Item]] = {name: [] for name in shares}
-    for row in rows:
-        place, end = position(content_id(row), "split"), 0.0
-        name = list(shares)[-1]
-        for candidate, share in shares.items():
-            end += share
-            if place < end:
-                name = candidate
-                break
-        parts[name].append(dict(row))
-    empty = [name for name, part in parts.items() if not part]
-    if empty:
-        raise InputError(f"the part {empty[0]!r} got no rows; give more rows or a larger share")
-    return parts
-
-
 def _part(task: Task, name: str) -> list[Item]:
-    items = dev_items(task)
-    part = [
-        item for item in items if (position(item["id"], "dev") < task.search_fraction) == (name == "search")
-    ]
-    if not part:
+    items = sorted(dev_items(task), key=lambda item: position(item["id"], "dev"))
+    if len(items) < FEWEST_DEV:
         raise InputError(
-            f"{task.dev}: {len(items)} items are too few, the {name!r} part is empty; add items, or change "
-            "search_fraction"
+            f"{task.dev}: dev has one item and is cut into two parts, 'search' and 'confirm'; add items"
         )
-    return part
+    below = sum(position(item["id"], "dev") < task.search_fraction for item in items)
+    middle = min(max(below, 1), len(items) - 1)
+    return sorted(items[:middle] if name == "search" else items[middle:], key=lambda item: str(item["id"]))
 
 
 def _read_lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 name: tickets
 requirement: Route support tickets to the right team.
-data: tickets.jsonl            # cut into train pool, dev and test by content, or give sources, dev and test
+data: tickets.jsonl            # cut into train pool, dev and test, or give sources, dev and test
 prompt:
   user: "Ticket: {text}\\nTeam:"
   answer: "{team}"
@@ -12,20 +12,19 @@ answer_column: team
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from ..errors import InputError, explain
-from ..files import fingerprint, hash_file, read_jsonl, read_yaml, write_jsonl
-from ..home import home
+from ..files import read_yaml
+from .data_cut import cut_data
 from .grader.metric_trial import check_metric
 from .metrics import is_file
-from .splits import load_items, split_by_hash
-from .task import Item, Task
-
-_SHARES = {"train": 0.7, "dev": 0.15, "test": 0.15}
+from .splits import load_items
+from .task import Task
 
 
 def load_task(path: Path) -> Task:
@@ -36,19 +35,20 @@ def load_task(path: Path) -> Task:
     if not isinstance(fields, dict):
         raise InputError(f"{path}: a task file is a mapping of fields (name, requirement, prompt, …)")
     folder = path.parent.absolute()
-    if "data" in fields:
-        fields |= _split(folder / str(fields.pop("data")), str(fields.get("name", path.stem)))
+    data, group_by = fields.pop("data", None), fields.pop("group_by", None)
     if isinstance(fields.get("sources"), list):
         fields["sources"] = [_absolute(source, folder, path) for source in fields["sources"]]
     for name in ("dev", "test"):
-        if name in fields:
+        if fields.get(name) is not None:
             fields[name] = str(folder / str(fields[name]))
     if "metric" in fields:
         fields["metric"] = _located(fields["metric"], folder)
-    try:
-        task = Task.model_validate(fields)
-    except ValidationError as error:
-        raise InputError(f"{path}: {explain(error)}") from error
+    if data is not None:
+        task = _cut(folder / str(data), fields, group_by, path)
+    elif group_by is not None:
+        raise InputError(f"{path}: group_by says how `data` is cut, but the file gives no data")
+    else:
+        task = _validated(fields, path)
     check_task(task)
     return task
 
@@ -78,27 +78,26 @@ def check_task(task: Task) -> None:
     check_metric(task)
 
 
-def _split(data: Path, name: str) -> dict[str, Any]:
-    """Cut one file of rows into a train pool, dev and test, by the hash of their content."""
+def _cut(data: Path, fields: dict[str, Any], group_by: str | None, path: Path) -> Task:
+    """The task of a file that gives `data`, beside sources, dev and test or in their place."""
     if not data.is_file():
         raise InputError(f"{data}: no such data file")
     if data.suffix != ".jsonl":
         raise InputError(f"{data}: only a .jsonl file can be cut; of others give sources, dev and test")
-    rows: list[Item] = load_items(data)
-    folder = home() / "tasks" / f"{name}-{fingerprint([hash_file(data), _SHARES])}"
-    for part, items in split_by_hash(rows, _SHARES).items():
-        if not items:
-            raise InputError(f"{data}: {len(rows)} rows are too few to cut into train, dev and test")
-        file = folder / f"{part}.jsonl"
-        if not file.exists() or sum(1 for _ in read_jsonl(file)) != len(items):
-            write_jsonl(file, items)
-    return {
-        "sources": [
-            {"name": "train", "path": str(folder / "train.jsonl"), "description": f"70 % of {data.name}"}
-        ],
-        "dev": str(folder / "dev.jsonl"),
-        "test": str(folder / "test.jsonl"),
-    }
+    sources = fields.get("sources") or []
+    taken = {source["name"] for source in sources if "name" in source}
+    names = chain(["train", "data"], (f"data_{number}" for number in count(2)))
+    pool = next(name for name in names if name not in taken)
+    whole = fields | {"sources": [*sources, {"name": pool, "path": str(data)}]}
+    whole |= {name: str(data) for name in ("dev", "test") if fields.get(name) is None}
+    return cut_data(_validated(whole, path), data, group_by)
+
+
+def _validated(fields: dict[str, Any], path: Path) -> Task:
+    try:
+        return Task.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(f"{path}: {explain(error)}") from error
 
 
 def _located(metric: Any, folder: Path) -> Any:

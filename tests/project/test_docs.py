@@ -105,7 +105,7 @@ def test_every_field_of_a_task_is_explained() -> None:
         name for line in page("own_task").splitlines() if line.startswith("| `")
         for name in re.findall(r"`(\w+)`", line.split("|")[1])
     }  # fmt: skip
-    assert named == set(Task.model_fields) | {"data"}
+    assert named == set(Task.model_fields) | {"data", "group_by"}
 
 
 def test_the_form_is_explained_with_its_defaults() -> None:
