@@ -19,6 +19,11 @@ def brief(value: object, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def cell(value: object, most: int) -> object:
+    """A value of a row for JSON: a number as it is, everything else as text of at most `most` characters."""
+    return value if value is None or isinstance(value, bool | int | float) else cut(str(value), most)
+
+
 def fitting(lines: Iterable[str], most: int = MAX_RESULT) -> str:
     """The lines that fit into `most` characters, and the number of those that do not."""
     every = list(lines)

@@ -22,7 +22,7 @@ from ..training.data.operators.protocol import OperatorContext
 from ..training.data.row_table import arrow, choose, column, take, visible
 from ..training.data.sources import content_hash, load
 from .agent_tool import agent_tool
-from .excerpt import brief, cut, fitting
+from .excerpt import brief, cell, fitting
 from .untrusted import quoted
 
 if TYPE_CHECKING:
@@ -133,8 +133,5 @@ def _quartiles(values: Sequence[float]) -> list[float]:
 
 
 def _example(row: dict[str, Any], shown: Sequence[str]) -> str:
-    cells = {
-        name: value if value is None or isinstance(value, bool | int | float) else cut(str(value), CELL)
-        for name, value in ((name, row[name]) for name in shown)
-    }
+    cells = {name: cell(row[name], CELL) for name in shown}
     return json.dumps(cells, ensure_ascii=False, default=str)

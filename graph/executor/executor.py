@@ -55,30 +55,21 @@ class BuiltRecipe:
     cause: Cause | None = None
 
 
+@dataclass
 class Executor:
     """Executes plans and repairs them: first by rules, then with the `repair_agent` if there is one."""
 
-    def __init__(
-        self,
-        prepare_data: PrepareData,
-        train: Train,
-        evaluate: Evaluate,
-        preflight: Preflight,
-        budget: Budget,
-        rung_items: int,
-        repair_agent: RepairAgent | None = None,
-    ) -> None:
-        self._prepare_data = prepare_data
-        self._train = train
-        self._evaluate = evaluate
-        self._preflight = preflight
-        self._budget = budget
-        self._rung_items = rung_items
-        self._repair_agent = repair_agent
+    prepare_data: PrepareData
+    train: Train
+    evaluate: Evaluate
+    preflight: Preflight
+    budget: Budget
+    rung_items: int
+    repair_agent: RepairAgent | None = None
 
     def baseline(self) -> Evaluation:
         """The base model on the whole of `search`."""
-        return self._evaluate(None, None)
+        return self.evaluate(None, None)
 
     def prepare(self, plan: ExperimentPlan, experiment: str = "") -> Preparation:
         """Build the data sets, check them against dev and test, check every trial, and repair what can be repaired.
@@ -86,8 +77,8 @@ class Executor:
         `experiment` is its id, for the record of model calls. The same plan gives the same preparation.
         """
         ready = self._attempt(plan)
-        if self._repair_agent is not None:
-            ready = self._repair_agent.prepare(plan, ready, self._attempt, self._probe, experiment)
+        if self.repair_agent is not None:
+            ready = self.repair_agent.prepare(plan, ready, self._attempt, self._probe, experiment)
         return replace(ready, plan=None) if ready.plan == plan else ready
 
     def _attempt(self, plan: ExperimentPlan) -> Preparation:
@@ -115,9 +106,9 @@ class Executor:
 
     def _probe(self, trial: TrialRecord, dataset: DatasetCard) -> TrialRecord:
         """See `protocol.Probe`. Raises PlanError once the budget has ended, Interrupted as `run_rung` does."""
-        if not self._budget.allows(0):
+        if not self.budget.allows(0):
             raise PlanError("the budget has ended: no more training")
-        outcome = self._train(trial.training, dataset.fingerprint, 0)
+        outcome = self.train(trial.training, dataset.fingerprint, 0)
         trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
         failure = outcome.failure
         if failure is None:
@@ -134,7 +125,7 @@ class Executor:
         Raises Interrupted if the run was asked to stop, OSError if the disk is full.
         """
         for _ in range(MAX_REPAIRS + 1):
-            outcome = self._train(trial.training, dataset.fingerprint, rung)
+            outcome = self.train(trial.training, dataset.fingerprint, rung)
             trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
             if outcome.failure is None:
                 return self._score(trial, outcome)
@@ -150,7 +141,7 @@ class Executor:
         recipe = planned
         while True:
             try:
-                prepared = self._prepare_data(recipe)
+                prepared = self.prepare_data(recipe)
                 break
             except PlanError as error:
                 cause: Cause | None = getattr(error, "cause", None)
@@ -166,7 +157,7 @@ class Executor:
         if built.failure is not None:
             return _failed(trial, built.cause, f"its recipe failed: {built.failure}")
         assert built.prepared is not None
-        while problems := self._preflight(built.prepared.dataset, trial.training):
+        while problems := self.preflight(built.prepared.dataset, trial.training):
             problem = problems[0]
             repair = repair_training(trial.training, problem.cause)
             if repair is None or len(trial.repairs) == MAX_REPAIRS:
@@ -181,7 +172,7 @@ class Executor:
         if failure.cause == "disk_full":
             # A fault of the machine, not of the trial: nothing is recorded, and a resumed run continues.
             raise OSError(errno.ENOSPC, failure.message)
-        if failure.cause == "timeout" and not self._budget.allows(0):
+        if failure.cause == "timeout" and not self.budget.allows(0):
             return _failed(trial, failure.cause, "the budget ended", "stopped")
         repair = self._repair(trial, failure, experiment)
         if repair is None:
@@ -196,17 +187,17 @@ class Executor:
         if len(trial.repairs) >= MAX_REPAIRS:
             return None
         repair = repair_training(trial.training, failure.cause)
-        if repair is None and self._repair_agent is not None:
-            return self._repair_agent.repair(trial, failure, experiment)
+        if repair is None and self.repair_agent is not None:
+            return self.repair_agent.repair(trial, failure, experiment)
         return repair
 
     def _score(self, trial: TrialRecord, outcome: TrainingOutcome) -> TrialRecord:
         assert outcome.result is not None
         result = outcome.result
         trial = trial.model_copy(update=_measured(trial, result))
-        limit = None if outcome.last_rung else self._rung_items
+        limit = None if outcome.last_rung else self.rung_items
         try:
-            evaluation = self._evaluate(outcome.adapter, limit)
+            evaluation = self.evaluate(outcome.adapter, limit)
         except IntegrityError as error:
             return _failed(trial, trial.cause, f"not eligible: {error}")
         return trial.model_copy(

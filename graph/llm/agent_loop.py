@@ -27,9 +27,7 @@ MAX_RESULT_CHARACTERS = 12_000
 MAX_TOOL_CALLS = 8
 """Tool calls of one turn that are run."""
 
-_NOT_RUN = (
-    f"error: only the first {MAX_TOOL_CALLS} calls of a turn are run: ask again for what you still need"
-)
+_NOT_RUN = f"error: only the first {MAX_TOOL_CALLS} calls of a turn are run: call again what you still need"
 
 
 class AgentState(TypedDict, total=False):
@@ -71,16 +69,12 @@ def _think(state: AgentState, runtime: Runtime[AgentTask[Any]]) -> AgentState:
 
 
 def _use_tools(state: AgentState, runtime: Runtime[AgentTask[Any]]) -> AgentState:
-    agent_task = runtime.context
+    agent_task, requests = runtime.context, state["turn"].tools
     by_name = {tool.name: tool for tool in agent_task.tools}
-    return {
-        "messages": [
-            agent_task.chat.tool_result(
-                request, run_tool(by_name, request) if place < MAX_TOOL_CALLS else _NOT_RUN
-            )
-            for place, request in enumerate(state["turn"].tools)
-        ]
-    }
+    results = [run_tool(by_name, request) for request in requests[:MAX_TOOL_CALLS]]
+    results += [_NOT_RUN] * (len(requests) - len(results))
+    pairs = zip(requests, results, strict=True)
+    return {"messages": [agent_task.chat.tool_result(request, result) for request, result in pairs]}
 
 
 def run_tool(tools: dict[str, BaseTool], request: ToolRequest) -> str:
@@ -89,11 +83,8 @@ def run_tool(tools: dict[str, BaseTool], request: ToolRequest) -> str:
         result = str(tools[request.name].invoke(request.arguments))
     except Exception as error:
         result = f"error: {' '.join(str(error).split())[:1000]}"
-    if len(result) > MAX_RESULT_CHARACTERS:
-        result = (
-            f"{result[:MAX_RESULT_CHARACTERS]}\n[cut: {len(result) - MAX_RESULT_CHARACTERS} more characters]"
-        )
-    return result
+    cut = len(result) - MAX_RESULT_CHARACTERS
+    return f"{result[:MAX_RESULT_CHARACTERS]}\n[cut: {cut} more characters]" if cut > 0 else result
 
 
 def _next(state: AgentState, runtime: Runtime[AgentTask[Any]]) -> Literal["use_tools", "think", "__end__"]:

@@ -68,10 +68,8 @@ class CallLedger:
         cost_budget_usd: float | None = None,
         on_call: Callable[[CallRecord], None] | None = None,
     ) -> None:
-        self._path = path
-        self._token_budget = token_budget
-        self._cost_budget_usd = cost_budget_usd
-        self._on_call = on_call
+        self._path, self._on_call = path, on_call
+        self._token_budget, self._cost_budget_usd = token_budget, cost_budget_usd
         self._lock = threading.RLock()
         self._open: dict[str, Reservation] = {}
         self._answers: dict[str, RecordedAnswer] = {}
@@ -108,15 +106,8 @@ class CallLedger:
             self._check(most)
             self._calls += 1
             reservation = Reservation(f"c{self._calls:05d}", request, most, time.monotonic())
-            self._write(
-                {
-                    "event": "reserved",
-                    "id": reservation.id,
-                    "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                    **asdict(request),
-                    **_usage_fields(most),
-                }
-            )
+            line = {"event": "reserved", "id": reservation.id, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            self._write(line | asdict(request) | _usage_fields(most))
             self._open[reservation.id] = reservation
             return reservation
 
@@ -202,15 +193,12 @@ def read_calls(path: Path) -> list[CallRecord]:
 
 def _record(id: str, reserved: Mapping[str, Any], settled: Mapping[str, Any]) -> CallRecord:
     usage = _usage(settled)
+    request = {name: reserved[name] for name in ("role", "purpose", "model")}
     return CallRecord(
         id=id,
-        role=reserved["role"],
-        purpose=reserved["purpose"],
-        model=reserved["model"],
+        **request,
+        **_usage_fields(usage),
         status=settled["status"],
-        tokens_in=usage.tokens_in,
-        tokens_out=usage.tokens_out,
-        cost_usd=usage.cost_usd,
         seconds=usage.seconds,
         messages=list(reserved["messages"]),
         answer=dict(settled["answer"]),

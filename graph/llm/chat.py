@@ -72,10 +72,7 @@ class LLMChat:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.role: Role = role
-        self._settings = settings
-        self._ledger = ledger
-        self._model = model
-        self._sleep = sleep
+        self._settings, self._ledger, self._model, self._sleep = settings, ledger, model, sleep
         self._window = ContextWindow(settings.context_tokens, settings.max_tokens)
         self._mode = ledger.mode(role) or first_mode(settings.output, dict(model.client.profile or {}))
         self._without_call = 0
@@ -158,15 +155,14 @@ class LLMChat:
             raw = self._invoke(model_input)
         except BaseException as error:
             # An interrupted call may be billed, like one that has timed out.
-            fault = (
-                classify_error(error, redact) if isinstance(error, Exception) else CallFault("interrupted")
-            )
+            ordinary = isinstance(error, Exception)
+            fault = classify_error(error, redact) if ordinary else CallFault("interrupted")
             no_answer = {"text": "", "tools": [], "problem": str(fault)}
             if fault.billed:
                 self._ledger.settle(reservation, "unknown", most, no_answer)
             else:
                 self._ledger.settle(reservation, "failed", Usage(calls=1), no_answer)
-            if isinstance(error, Exception):
+            if ordinary:
                 raise CallFailed(fault, name) from error
             raise
         message = normalise(raw, self._settings.max_tokens, reservation.id)
@@ -208,11 +204,8 @@ class LLMChat:
             self._without_call = 0
             return
         self._without_call += 1
-        if (
-            self._settings.output == "auto"
-            and self._mode.startswith("tools")
-            and self._without_call >= MAX_TURNS_WITHOUT_CALL
-        ):
+        may_change = self._settings.output == "auto" and self._mode.startswith("tools")
+        if may_change and self._without_call >= MAX_TURNS_WITHOUT_CALL:
             self._change_mode("json_schema", f"{self._without_call} turns without a tool call")
 
     def _change_mode(self, mode: str, why: str) -> None:
@@ -228,11 +221,8 @@ def _parse(mode: str, message: AIMessage, request: OutputRequest[Answer]) -> Mod
 
 def _tokens_of(model_input: ModelInput) -> dict[str, Any]:
     """The parts of a request that count as tokens."""
-    return {
-        "messages": convert_to_openai_messages(model_input.messages),
-        "tools": model_input.tools,
-        "schema": model_input.schema,
-    }
+    messages = convert_to_openai_messages(model_input.messages)
+    return {"messages": messages, "tools": model_input.tools, "schema": model_input.schema}
 
 
 def _identity(message: BaseMessage) -> dict[str, Any]:
@@ -269,9 +259,7 @@ def _usage_note(usage: Usage | None, most: Usage) -> str | None:
     if usage is None:
         return "the server reported no usage: the whole reservation counts as spent"
     if usage.tokens_in > most.tokens_in or usage.tokens_out > most.tokens_out:
-        return (
-            "the server reported more tokens than the call was allowed: the reported number counts as spent"
-        )
+        return "the server reported more tokens than the call was allowed: the report counts as spent"
     return None
 
 

@@ -23,30 +23,23 @@ class ModelSettings(BaseModel, frozen=True, extra="forbid"):
     researcher: str = Field(description="provider:model, as in LangChain's init_chat_model")
     executor: str | None = Field(default=None, description="The Executor's model; None: the Researcher's")
     base_url: str | None = Field(
-        default=None,
-        description="Of an OpenAI-compatible server; None: the provider's (or OPENAI_BASE_URL)",
+        default=None, description="Of an OpenAI-compatible server; None: the provider's (or OPENAI_BASE_URL)"
     )
-    output: OutputMode = Field(
-        default="auto", description="How typed answers are requested; auto: what the model supports"
-    )
+    output: OutputMode = Field(default="auto", description="Form of answers; auto: what the model supports")
     max_tokens: int = Field(default=4096, ge=64, description="Longest answer of one call, in tokens")
     context_tokens: int = Field(
         default=32_000, ge=2048, description="The model's context window in tokens, answer included"
     )
     memory_tokens: int = Field(default=3000, ge=200, description="Longest memory text in a prompt, in tokens")
     timeout_s: float = Field(default=120.0, gt=0, description="Seconds for one call")
-    attempts: int = Field(
-        default=5, ge=1, le=10, description="Attempts at one call before it counts as failed"
-    )
+    attempts: int = Field(default=5, ge=1, le=10, description="Attempts at one call")
     requests_per_minute: float | None = Field(default=None, gt=0)
     temperature: float | None = Field(default=None, ge=0, le=2)
-    token_budget: int | None = Field(
-        default=None, ge=0, description="Input and output tokens of the whole run"
-    )
+    token_budget: int | None = Field(default=None, ge=0, description="Tokens (in and out) of the whole run")
     cost_budget_usd: float | None = Field(default=None, ge=0, description="US dollars for the whole run")
     outside: bool = Field(
         default=True,
-        description="Research may use the web, paper search and hubs; false: only model calls leave this machine",
+        description="Research may use web, papers and hubs; false: only model calls use a network",
     )
     reading_turns: int = Field(default=8, ge=1, le=40, description="Turns of open-domain research")
     planning_turns: int = Field(default=6, ge=1, le=40, description="Turns of one plan, corrections included")

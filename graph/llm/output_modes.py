@@ -71,10 +71,9 @@ class JsonMode:
 
     def prepare(self, messages: Sequence[BaseMessage], request: OutputRequest[Any]) -> ModelInput:
         """See `Mode`."""
+        instruction = _instruction(request, self.constrained)
         schema = request.step_schema if self.constrained else None
-        return ModelInput(
-            _with_instruction(_as_text(messages), _instruction(request, self.constrained)), schema=schema
-        )
+        return ModelInput(_with_instruction(_as_text(messages), instruction), schema=schema)
 
     def parse(self, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
         """See `Mode`."""

@@ -42,14 +42,9 @@ class OutputRequest(Generic[Answer]):
     def answer_form(self) -> dict[str, Any]:
         """The answer as a function in OpenAI's format."""
         why = " ".join((self.answer.__doc__ or "").split()) or "The answer."
-        return {
-            "type": "function",
-            "function": {
-                "name": ANSWER,
-                "description": f"Give the final answer. {why}",
-                "parameters": self.answer_schema,
-            },
-        }
+        description = f"Give the final answer. {why}"
+        function = {"name": ANSWER, "description": description, "parameters": self.answer_schema}
+        return {"type": "function", "function": function}
 
     @property
     def names(self) -> list[str]:
@@ -84,12 +79,8 @@ class OutputRequest(Generic[Answer]):
 
 
 def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    required = {"required": list(properties), "additionalProperties": False}
+    return {"type": "object", "properties": properties, **required}
 
 
 def _plain(schema: Any) -> Any:

@@ -13,9 +13,8 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 @cache
 def _environment(folder: Path) -> Environment:
     # The prompts are text for a model, not HTML: nothing is escaped.
-    return Environment(
-        loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    loader = FileSystemLoader(folder)
+    return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def first_messages(folder: Path, name: str, /, **values: Any) -> list[BaseMessage]:

@@ -145,9 +145,7 @@ def _base_url(settings: ModelSettings, provider: str) -> str | None:
         return None
     parts = urlsplit(url)
     if parts.username or parts.password:
-        raise InputError(
-            "base_url contains a user name or a password: put the key into OPENAI_API_KEY instead"
-        )
+        raise InputError("base_url contains a user name or a password: use OPENAI_API_KEY instead")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"base_url {url!r}: write an address such as http://localhost:8000/v1")
     return url

@@ -42,32 +42,23 @@ def normalise(message: AIMessage, max_tokens: int, id: str) -> AIMessage:
     if length > most:
         text, calls = text[:most], []
         truncated = (
-            f"your answer was {length:,} characters long, far more than {max_tokens:,} tokens: write less"
+            f"your answer of {length:,} characters has far more than {max_tokens:,} tokens: write less"
         )
     elif _ended_by_length(message):
         truncated = f"your answer was cut off after {max_tokens:,} tokens: write less"
-    plain: dict[str, Any] = _plain(
-        {
-            "content": text,
-            "tool_calls": _with_ids(calls, id),
-            "additional_kwargs": _extras(message),
-            "response_metadata": {TRUNCATED: truncated} if truncated else {},
-        }
-    )
-    return AIMessage(**plain)
+    fields = {
+        "content": text,
+        "tool_calls": _with_ids(calls, id),
+        "additional_kwargs": _extras(message),
+        "response_metadata": {TRUNCATED: truncated} if truncated else {},
+    }
+    return AIMessage(**_plain(fields))
 
 
 def message_fields(message: AIMessage) -> dict[str, Any]:
     """A normalised message as JSON fields, from which `AIMessage(**fields)` restores it."""
-    return {
-        "content": message.content,
-        "tool_calls": [
-            {"name": call["name"], "args": call["args"], "id": call["id"], "type": "tool_call"}
-            for call in message.tool_calls
-        ],
-        "additional_kwargs": message.additional_kwargs,
-        "response_metadata": message.response_metadata,
-    }
+    names = ("content", "tool_calls", "additional_kwargs", "response_metadata")
+    return {name: getattr(message, name) for name in names}
 
 
 def reported_usage(message: AIMessage, price: Price | None) -> Usage | None:
@@ -83,9 +74,8 @@ def reported_usage(message: AIMessage, price: Price | None) -> Usage | None:
 
 
 def _ended_by_length(message: AIMessage) -> bool:
-    metadata = message.response_metadata
-    ends = (metadata.get(key) for key in ("finish_reason", "stop_reason", "done_reason"))
-    return any(str(end) in _LENGTH_REASONS for end in ends)
+    keys = ("finish_reason", "stop_reason", "done_reason")
+    return any(str(message.response_metadata.get(key)) in _LENGTH_REASONS for key in keys)
 
 
 def _with_ids(calls: list[tuple[str, dict[str, Any], str | None]], id: str) -> list[dict[str, Any]]:

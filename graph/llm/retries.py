@@ -6,12 +6,12 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_random_exponential
+
+from ...tools.retry_after import retry_after
 
 MAX_WAIT = 120.0
 """Seconds. If a server asks for a longer wait, the call fails."""
@@ -20,13 +20,8 @@ TRANSIENT = frozenset({408, 409, 425, 429})
 """HTTP statuses below 500 that are worth a retry."""
 
 # Names of exception classes: clients use different HTTP libraries, whose classes have the same names.
-_NEVER_SENT = {
-    "ConnectError",
-    "ConnectTimeout",
-    "PoolTimeout",
-    "UnsupportedProtocol",
-    "ConnectionRefusedError",
-}
+_NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
+_NEVER_SENT |= {"UnsupportedProtocol", "ConnectionRefusedError"}
 _TIMEOUT = {"TimeoutException", "TimeoutError", "Timeout"}
 _DISCONNECTED = {"TransportError", "ConnectionError"}
 _QUOTA = re.compile(r"insufficient_quota|billing|credit balance|payment", re.IGNORECASE)
@@ -99,22 +94,19 @@ class CallFailed(Exception):
         self.mode = mode
 
 
-def classify_error(
-    error: BaseException, redact: Callable[[str], str], now: datetime | None = None
-) -> CallFault:
+def classify_error(error: BaseException, redact: Callable[[str], str], now: float | None = None) -> CallFault:
     """The fault behind a client's exception. All clients give an HTTP status or chain the HTTP library's exception."""
     chain = list(_causes(error))
     text = redact(_line(error))[:500]  # redact before cutting: a part of a key must not remain
     status = next((found for each in chain if (found := _status(each)) is not None), None)
     if status is not None and status >= 400:
-        return CallFault(text, status, wait=_retry_after(chain, now or datetime.now(UTC)))
+        headers = [getattr(getattr(each, "response", None), "headers", None) or {} for each in chain]
+        asked = next((found for each in headers if (found := each.get("retry-after"))), None)
+        return CallFault(text, status, wait=retry_after(asked, now))
     kinds = {kind.__name__ for each in chain for kind in type(each).__mro__}
     if "NotImplementedError" in kinds:
-        return CallFault(
-            f"its LangChain class does not support this output mode ({text})",
-            sent=False,
-            unsupported_format=True,
-        )
+        why = f"its LangChain class does not support this output mode ({text})"
+        return CallFault(why, sent=False, unsupported_format=True)
     if kinds & _NEVER_SENT:
         return CallFault(f"the server cannot be reached ({text})", sent=False)
     if kinds & _TIMEOUT:
@@ -165,31 +157,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
-    for found in (
-        getattr(error, "status_code", None),
-        getattr(response, "status_code", None),
-        getattr(error, "code", None),
-    ):
+    for owner, name in ((error, "status_code"), (response, "status_code"), (error, "code")):
+        found = getattr(owner, name, None)
         if isinstance(found, int) and 100 <= found < 600:
             return found
-    return None
-
-
-def _retry_after(chain: list[BaseException], now: datetime) -> float | None:
-    """Seconds of Retry-After, which is a number or a date (RFC 9110, 10.2.3)."""
-    for error in chain:
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        given = headers.get("retry-after")
-        if given is None:
-            continue
-        try:
-            return max(0.0, float(given))
-        except ValueError:
-            pass
-        try:
-            return max(0.0, (parsedate_to_datetime(given) - now).total_seconds())
-        except (ValueError, TypeError):
-            return None
     return None
 
 

@@ -24,9 +24,7 @@ class Analysis(BaseModel, frozen=True):
     goal: str
     metric: str
     constraints: list[str] = Field(default_factory=list)
-    allowed_data: list[str] = Field(
-        default_factory=list, description="Names of the sources that recipes may load"
-    )
+    allowed_data: list[str] = Field(default_factory=list, description="Sources that recipes may load")
 
 
 class Note(BaseModel, frozen=True):
@@ -84,16 +82,9 @@ class SourceNotes(BaseModel, frozen=True):
     examples: list[dict[str, Any]] = Field(default_factory=list, description="A few rows, long texts cut")
     rating: Distribution | None = Field(default=None, description="Of the task's rating column")
     labels: dict[str, int] = Field(default_factory=dict, description="Rows by answer, if answers are few")
-    words: Distribution | None = Field(
-        default=None, description="Words of the longest text column of the input"
-    )
-    text_column: str | None = Field(default=None, description="The column `words` was counted in")
-    closeness: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="1 minus the Jensen-Shannon divergence (bits) between its words and the search items'",
-    )
+    words: Distribution | None = Field(default=None, description="Words of a row in `text_column`")
+    text_column: str | None = Field(default=None, description="The longest text column of the question")
+    closeness: float = Field(default=0.0, ge=0, le=1, description="Similarity to the search items")
 
 
 class Candidate(BaseModel, frozen=True):
@@ -109,18 +100,13 @@ class ResearchNotes(BaseModel, frozen=True):
     """Everything known before the first plan."""
 
     notes: list[Note] = Field(default_factory=list)
-    findings: list[Note] = Field(
-        default_factory=list, description="What matters for the plans, and its source"
-    )
+    findings: list[Note] = Field(default_factory=list, description="What matters for plans, with sources")
     candidates: list[Candidate] = Field(default_factory=list)
     sources: list[SourceNotes] = Field(default_factory=list)
 
     def source(self, name: str) -> SourceNotes:
         """The notes on the source of that name. Raises KeyError."""
-        for source in self.sources:
-            if source.name == name:
-                return source
-        raise KeyError(f"no notes on a source named {name!r}")
+        return {source.name: source for source in self.sources}[name]
 
 
 @dataclass(frozen=True)

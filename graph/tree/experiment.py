@@ -174,6 +174,11 @@ class Experiment(BaseModel, validate_assignment=True):
         return next((t.evaluation for t in self.trials if t.id == self.best_trial), self.baseline)
 
     @property
+    def best_record(self) -> TrialRecord | None:
+        """The best trial; None without one."""
+        return next((trial for trial in self.trials if trial.id == self.best_trial), None)
+
+    @property
     def tried_plan(self) -> ExperimentPlan | None:
         """What was tried: the plan as executed, else as planned."""
         return self.executed_plan or self.plan
@@ -186,6 +191,5 @@ class Experiment(BaseModel, validate_assignment=True):
     @property
     def dataset(self) -> DatasetCard | None:
         """The best trial's data set; without a best trial the first that was built."""
-        best = next((t for t in self.trials if t.id == self.best_trial), None)
-        name = best.recipe if best is not None else next(iter(self.datasets), "")
+        name = self.best_record.recipe if self.best_record else next(iter(self.datasets), "")
         return self.datasets.get(name)

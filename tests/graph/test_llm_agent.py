@@ -17,7 +17,6 @@ from trex.graph.llm.agent_loop import (
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.protocol import ModelError
 from trex.graph.llm.retries import classify_error
-from trex.graph.researcher.agent.researcher_tools import no_outside_tools
 
 AGENT = build_agent("agent")
 
@@ -93,7 +92,4 @@ def test_a_client_that_cannot_ask_in_a_form_is_not_paid_and_not_tried_again() ->
 
 
 def test_research_may_be_kept_inside() -> None:
-    from trex.graph.researcher.agent.researcher_tools import Provenance
-
     assert ModelSettings(researcher="openai:x").outside
-    assert not list(no_outside_tools(Provenance()))

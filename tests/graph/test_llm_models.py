@@ -57,7 +57,7 @@ def of(researcher: str = "openai:gpt-5-mini", **fields: Any) -> ModelSettings:
         (of(base_url="https://api.openai.com/v1"), "OPENAI_API_KEY is not set"),
         (of("openai:x", base_url=LOCAL, executor="y"), "model 'y'"),
         (of("openai:x", base_url="localhost:8000"), "write an address"),
-        (of("openai:x", base_url="http://me:secret@host/v1"), "put the key into OPENAI_API_KEY"),
+        (of("openai:x", base_url="http://me:secret@host/v1"), "use OPENAI_API_KEY"),
         (
             of("openai:x", base_url="http://far.example/v1", cost_budget_usd=1.0),
             "the price of openai:x is unknown",
@@ -239,6 +239,7 @@ def test_what_is_local(url: str, local: bool) -> None:
 
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
+NOW_S = NOW.timestamp()
 
 
 def status_error(status: int, text: str = "no", code: str | None = None, **headers: str) -> Exception:
@@ -262,7 +263,7 @@ def status_error(status: int, text: str = "no", code: str | None = None, **heade
     ],
 )
 def test_retry_after(given: str, wait: float | None) -> None:
-    fault = classify_error(status_error(429, **{"retry-after": given}), redact, NOW)
+    fault = classify_error(status_error(429, **{"retry-after": given}), redact, NOW_S)
     assert (fault.status, fault.wait, fault.billed) == (429, wait, False)
 
 
@@ -291,7 +292,7 @@ def test_retry_after(given: str, wait: float | None) -> None:
     ids=lambda value: repr(value)[:40],
 )
 def test_faults(error: Exception, passes: bool, billed: bool) -> None:
-    fault = classify_error(error, redact, NOW)
+    fault = classify_error(error, redact, NOW_S)
     assert (fault.retryable, fault.billed) == (passes, billed)
     assert "\n" not in str(fault)
 
@@ -310,7 +311,7 @@ def test_faults(error: Exception, passes: bool, billed: bool) -> None:
     ],
 )
 def test_what_a_server_refuses(text: str, too_long: bool, form: bool) -> None:
-    fault = classify_error(status_error(400, text), redact, NOW)
+    fault = classify_error(status_error(400, text), redact, NOW_S)
     assert (fault.context_exceeded, fault.format_refused) == (too_long, form)
 
 

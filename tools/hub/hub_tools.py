@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ...errors import InputError, TrexError
 from ..agent_tool import agent_tool
-from ..excerpt import brief, cut, fitting
+from ..excerpt import brief, cell, cut, fitting
 from ..provenance import Provenance
 from ..untrusted import quoted
 from .licences import judge
@@ -151,10 +151,7 @@ def _row_line(row: HubRow) -> str:
     """A row as one line of JSON with long cells cut."""
     cells = {}
     for key, value in list(row.values.items())[:30]:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        cells[brief(key, 60)] = value if _is_short(value) else cut(text, _CELL)
+        nested = isinstance(value, list | dict)
+        text = json.dumps(value, ensure_ascii=False, default=str) if nested else value
+        cells[brief(key, 60)] = cell(text, _CELL)
     return f"{row.number}: {cut(json.dumps(cells, ensure_ascii=False, default=str), _ROWS)}"
-
-
-def _is_short(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float)

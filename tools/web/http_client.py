@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urljoin
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ...errors import InputError, TrexError
 from ...home import home
+from ..retry_after import retry_after
 from .addresses import (
     NoNetwork,
     Refused,
@@ -328,7 +328,7 @@ def _check(response: httpx.Response, host: str, accept: tuple[str, ...]) -> None
     """Raises _TransientFailure if a retry may help, UnusableResponse for any other response that is not read."""
     status, kind = response.status_code, _media_type(response)
     if status in _TRANSIENT:
-        raise _TransientFailure(status, _retry_after(response.headers.get("retry-after")))
+        raise _TransientFailure(status, retry_after(response.headers.get("retry-after")))
     if status != 200:
         raise UnusableResponse(f"{host} answers {status}", status)
     if kind not in accept:
@@ -348,16 +348,6 @@ def _cached_page(value: Any) -> Page | None:
         return _PAGE.validate_python(value)
     except ValidationError:
         return None
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, from a number or a date (RFC 9110, 10.2.3); None for anything else."""
-    for read in (float, lambda date: parsedate_to_datetime(date).timestamp() - time.time()):
-        try:
-            return max(0.0, read(value or ""))
-        except (ValueError, TypeError, OverflowError):
-            continue
-    return None
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

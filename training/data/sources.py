@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +106,14 @@ def check_sources(task: Task) -> None:
         needed = question if task.rating_column in columns else task.prompt.fields
         if needed <= set(columns):
             return
-    raise InputError(
+    raise InputError(missing_columns(task, found))
+
+
+def missing_columns(task: Task, columns: Mapping[str, Sequence[str]]) -> str:
+    """The error for a task of which no source can be used; `columns` are those of each source."""
+    return (
         f"no source of task {task.name!r} has the columns its prompt needs "
-        f"({', '.join(sorted(task.prompt.fields))}); they have {found}: rename columns, or set rating_column"
+        f"({', '.join(sorted(task.prompt.fields))}); they have {columns}: rename columns, or set rating_column"
     )
 
 

@@ -69,9 +69,6 @@ def training_change(method: str) -> type[TrainingChange]:
         kind: Any = field.annotation
         for bound in field.metadata:
             kind = Annotated[kind, bound]
-        direction = "Higher" if way == "up" else "Lower"
-        fields[name] = (
-            kind | None,
-            Field(default=None, description=f"{direction} than before. {field.description}"),
-        )
+        description = f"{'Higher' if way == 'up' else 'Lower'} than before. {field.description}"
+        fields[name] = (kind | None, Field(default=None, description=description))
     return create_model("TrainingChange", __base__=TrainingChange, __doc__=TrainingChange.__doc__, **fields)

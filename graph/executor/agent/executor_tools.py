@@ -58,10 +58,8 @@ def built_rows(dataset: Path) -> str:
     for number in range(count):
         row = rows[number * len(rows) // count]
         turns = [*row["prompt"], *row["completion"]]
-        lines += [
-            f"row {number + 1}:",
-            *(f"  {turn['role']}: {cut(turn['content'], _CELL)}" for turn in turns),
-        ]
+        lines.append(f"row {number + 1}:")
+        lines += [f"  {turn['role']}: {cut(turn['content'], _CELL)}" for turn in turns]
     return quoted(fitting(lines), "rows that were built")
 
 
@@ -179,11 +177,5 @@ def plan_text(plan: ExperimentPlan) -> str:
         f"recipe {name}: {canonical_json(recipe.model_dump(mode='json', exclude_none=True))}"
         for name, recipe in plan.recipes.items()
     ]
-    return "\n".join(
-        [
-            f"direction: {plan.strategy}, {brief(plan.direction, 80)}",
-            f"hypothesis: {cut(plan.hypothesis, 1500)}",
-            *recipes,
-            *trials,
-        ]
-    )
+    direction = f"direction: {plan.strategy}, {brief(plan.direction, 80)}"
+    return "\n".join([direction, f"hypothesis: {cut(plan.hypothesis, 1500)}", *recipes, *trials])

@@ -40,18 +40,14 @@ def departure(plan: DataRecipe, new: DataRecipe, works: bool) -> str | None:
     for phrase, before, after in steps:
         if before is not None or after is None or not after.cleans():
             allowed = ", ".join(kind.cleaning for kind in operators().values() if kind.cleaning)
-            return (
-                f"{phrase}: the recipe can be executed unchanged, so only steps that clean or order rows ({allowed}) "
-                "may be added, and no other change is allowed"
-            )
+            return f"{phrase}: the recipe works unchanged, so the only change allowed is to add {allowed}"
     return None
 
 
 def _steps(old: DataRecipe, new: DataRecipe) -> Iterator[tuple[str, Step | None, Step | None]]:
     """Phrase, step before, step after, for every step that differs."""
-    pairs = [
-        (f"source '{a.source}'", a.steps, b.steps) for a, b in zip(old.streams, new.streams, strict=True)
-    ]
+    streams = zip(old.streams, new.streams, strict=True)
+    pairs = [(f"source '{a.source}'", a.steps, b.steps) for a, b in streams]
     for where, before, after in [*pairs, ("the mix", old.steps, new.steps)]:
         for removed, added in _paired(before, after):
             if removed is None:

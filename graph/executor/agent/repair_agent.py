@@ -130,9 +130,7 @@ class ExecutorAgent:
         try:
             change = run_agent_task(EXECUTOR, agent_task, messages)
         except ModelError as error:
-            return TrainingRepair(
-                plan, f"the model gave no answer about {failure.cause}: {_plain(error, 200)}"
-            )
+            return TrainingRepair(plan, f"no answer of the model about {failure.cause}: {_plain(error, 200)}")
         changed = change.applied(plan)
         done = "" if changed != plan else "nothing to try: "
         return TrainingRepair(changed, f"model: {done}{_changes(plan, changed)}{_plain(change.why, 400)}")
@@ -194,9 +192,8 @@ class _Review:
             for name, recipe in changed.items()
             for each in differences(self.plan.recipes[name], recipe)
         )
-        return replace(
-            ready, repairs=(*first.repairs, f"model: {changes}: {why}"), plan=self._changed_plan(answer)
-        )
+        repairs = (*first.repairs, f"model: {changes}: {why}")
+        return replace(ready, repairs=repairs, plan=self._changed_plan(answer))
 
     def _changed(self, answer: PreparationAnswer) -> dict[str, DataRecipe]:
         """The recipes of the answer that differ from the plan's."""

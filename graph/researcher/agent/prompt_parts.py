@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 
-from ....tools.excerpt import brief, cut, fitting
+from ....tools.excerpt import brief, cell, cut, fitting
 from ....tools.untrusted import MOST_QUOTED, quoted
 from ....training.data.recipe import DataRecipe
 from ....training.methods.protocol import MAIN
@@ -38,21 +39,20 @@ def quoted_whole(text: str, source: str) -> str:
 def memory_part(text: str, tokens: int) -> str:
     """A memory text within `tokens`, marks included. The last lines are dropped first."""
     lines = text.splitlines()
-    while (
-        lines and token_count(shown := quoted_whole("\n".join(lines), "the memory of this search")) > tokens
-    ):
+    while lines:
+        shown = quoted_whole("\n".join(lines), "the memory of this search")
+        if token_count(shown) <= tokens:
+            return shown
         lines.pop()
-    return shown if lines else ""
+    return ""
 
 
 def sources_part(notes: ResearchNotes) -> str:
     """Every source that recipes may load: counts, columns and two rows."""
     counted = {note.source: note.text for note in notes.notes}
     share = max(600, 6000 // max(1, len(notes.sources)))
-    lines = [
-        line for source in notes.sources for line in _source(source, counted.get(source.name, ""), share)
-    ]
-    return quoted(fitting(lines), "the task's sources")
+    described = (_source(source, counted.get(source.name, ""), share) for source in notes.sources)
+    return quoted(fitting(chain.from_iterable(described)), "the task's sources")
 
 
 def _source(source: SourceNotes, counted: str, most: int) -> list[str]:
@@ -64,13 +64,9 @@ def _source(source: SourceNotes, counted: str, most: int) -> list[str]:
         f"  columns: {brief(', '.join(source.columns), _LINE)}",
     ]
     for row in source.examples[:2]:
-        cells = {name: _cell(value) for name, value in row.items()}
+        cells = {name: cell(value, _CELL) for name, value in row.items()}
         lines.append(f"  row: {brief(json.dumps(cells, ensure_ascii=False, default=str), most)}")
     return lines
-
-
-def _cell(value: object) -> object:
-    return value if value is None or isinstance(value, bool | int | float) else brief(value, _CELL)
 
 
 def findings_part(notes: ResearchNotes) -> str:
@@ -96,12 +92,10 @@ def experiment_part(node: Experiment, *, diagnosis: bool) -> str:
         if score is not None
         else f"no score: {brief(node.failure or 'it did not finish', _LINE)}"
     ]
-    if node.tried_plan is None:
+    if (plan := node.tried_plan) is None:
         lines.append("it is the base model without training")
     else:
-        lines.append(
-            f"{node.tried_plan.strategy}/{node.tried_plan.direction}: {brief(node.tried_plan.hypothesis, _LINE)}"
-        )
+        lines.append(f"{plan.strategy}/{plan.direction}: {brief(plan.hypothesis, _LINE)}")
     lines += trial_lines(node.trials)
     lines += [f"repaired by the Executor: {brief(repair, 200)}" for repair in node.repairs[:4]]
     if diagnosis and node.diagnosis is not None:
@@ -145,10 +139,8 @@ def recipe_json(recipe: DataRecipe) -> str:
 
 def start_part(recipe: DataRecipe, training: TrainingPlan) -> str:
     """The configuration that a plan changes: a recipe and the settings of one trial on it."""
-    return quoted(
-        f"recipe {MAIN}: {recipe_json(recipe)}\ntraining: {training_json(training)}",
-        "the configuration to start from",
-    )
+    text = f"recipe {MAIN}: {recipe_json(recipe)}\ntraining: {training_json(training)}"
+    return quoted(text, "the configuration to start from")
 
 
 def plan_part(plan: ExperimentPlan) -> str:

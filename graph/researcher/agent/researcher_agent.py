@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from langchain_core.messages import BaseMessage
 from langchain_core.tools import BaseTool
-from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel
 
 from ....evaluation.task import Task
 from ....tools.excerpt import brief
-from ....tools.plan_check import Recipes, Tried, plan_problems
+from ....tools.plan_check import Tried, plan_problems
 from ....tools.provenance import Provenance
 from ....tools.untrusted import defanged, quoted
-from ....training.plan import TrainingPlan
 from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
 from ...llm.model_settings import ModelSettings
 from ...llm.prompt_files import first_messages
@@ -46,7 +45,7 @@ from .researcher_schemas import (
     ResearchAnswer,
     RevisionAnswer,
 )
-from .researcher_tools import ResearcherTools, is_opened_source, no_outside_tools, open_outside_tools
+from .researcher_tools import ResearcherTools, is_opened_source, open_outside_tools
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -61,33 +60,21 @@ _REASON, _PROBLEMS = 240, 3000  # characters
 _QUOTE_MARK = re.compile(r"\[(?:end of )?data [0-9a-f]{12}[^\]]*\]")
 
 
+@dataclass
 class ResearcherAgent:
     """See `protocol.Researcher`. Without `memory` or `diagnosis` neither prompts nor tools contain them."""
 
-    def __init__(
-        self,
-        chat: Chat,
-        builtin: BuiltinResearcher,
-        tools: ResearcherTools,
-        settings: ModelSettings,
-        *,
-        trial_examples: int = 1024,
-        memory: bool = True,
-        diagnosis: bool = True,
-        agent: CompiledStateGraph[Any, Any, Any, Any] = RESEARCHER,
-    ) -> None:
-        self._chat = chat
-        self._builtin = builtin
-        self._tools = tools
-        self._settings = settings
-        self._examples = trial_examples
-        self._memory = memory
-        self._diagnosis = diagnosis
-        self._agent = agent
+    chat: Chat
+    builtin: BuiltinResearcher
+    tools: ResearcherTools
+    settings: ModelSettings
+    trial_examples: int = 1024
+    memory: bool = True
+    diagnosis: bool = True
 
     def analyze(self, task: Task) -> Analysis:
         """The fields of the task, and what the model adds to goal and constraints. It cannot remove any."""
-        given = self._builtin.analyze(task)
+        given = self.builtin.analyze(task)
         prompt = "\n".join(filter(None, [task.prompt.system, task.prompt.user]))
         messages = _messages("analyze", task=task, analysis=given, prompt=prompt)
         try:
@@ -104,23 +91,21 @@ class ResearcherAgent:
         returned is dropped; its licence and rows are those that tools returned. Raises InputError as the built-in
         policy does.
         """
-        notes = self._builtin.research(task, analysis)
-        provenance, turns = Provenance(), self._settings.reading_turns
+        notes = self.builtin.research(task, analysis)
+        provenance, turns = Provenance(), self.settings.reading_turns
         messages = _messages("research", analysis=analysis, sources=parts.sources_part(notes), turns=turns)
+        tools = self.tools.for_research(provenance)
         try:
-            answer = self._send(
-                messages, ResearchAnswer, "research", self._tools.for_research(provenance), turns=turns
-            )
+            answer = self._send(messages, ResearchAnswer, "research", tools, turns=turns)
         except ModelError as error:
             missing = Note(text=f"no open-domain research: {_reason(error)}", source="the chat model")
             return notes.model_copy(update={"notes": [*notes.notes, missing]})
-        candidates = {
-            found.name.strip(): _candidate(found, provenance) for found in reversed(answer.candidates)
-        }
+        named = {found.name.strip(): found for found in reversed(answer.candidates)}
+        candidates = [_candidate(found, provenance) for found in reversed(named.values())]
         return notes.model_copy(
             update={
                 "findings": [_note(finding, task, provenance) for finding in answer.findings],
-                "candidates": [each for each in reversed(candidates.values()) if each is not None],
+                "candidates": [each for each in candidates if each is not None],
             }
         )
 
@@ -129,29 +114,27 @@ class ResearcherAgent:
         try:
             return self._model_plan(request)
         except ModelError as error:
-            plan = self._builtin.plan(request)
+            plan = self.builtin.plan(request)
             note = f"The chat model gave no plan ({_reason(error)}): this is the built-in policy's plan."
             return plan.model_copy(update={"hypothesis": f"{note} {plan.hypothesis}"})
 
     def _model_plan(self, request: PlanningRequest) -> ExperimentPlan:
         purpose, node, task = f"plan e{request.round:03d}", request.context.node, request.task
         known = {experiment.id for experiment in request.context.tree}
-        whole = self._settings.planning_turns
+        whole = self.settings.planning_turns
         turns = max(1, whole // 3)
 
         def check_direction(direction: DirectionAnswer) -> str | None:
-            unknown = [name for name in direction.rests_on if name not in known] if self._memory else []
+            unknown = [name for name in direction.rests_on if name not in known] if self.memory else []
             return f"there is no experiment {brief(unknown[0], 40)}" if unknown else None
 
-        def problems(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> list[str]:
-            return plan_problems(
-                recipes,
-                trainings,
-                task,
-                examples=request.trial_examples,
-                trials=request.trials,
-                tried=_tried(request.context.tree if self._memory else [node]),
-            )
+        problems = partial(
+            plan_problems,
+            task=task,
+            examples=request.trial_examples,
+            trials=request.trials,
+            tried=_tried(request.context.tree if self.memory else [node]),
+        )
 
         def check_plan(answer: PlanAnswer) -> str | None:
             return _correction(problems(answer.recipes, [trial.training for trial in answer.trials]))
@@ -161,7 +144,7 @@ class ResearcherAgent:
             _messages("direction", **values, known=sorted(DIRECTIONS)),
             DirectionAnswer,
             purpose,
-            self._tools.for_plan(node, None, memory=self._memory, diagnosis=self._diagnosis),
+            self.tools.for_plan(node, None, memory=self.memory, diagnosis=self.diagnosis),
             check_direction,
             turns=turns,
         )
@@ -170,7 +153,7 @@ class ResearcherAgent:
             _messages("plan", **values, direction=direction, turns=turns),
             PlanAnswer,
             purpose,
-            self._tools.for_plan(node, problems, memory=self._memory, diagnosis=self._diagnosis),
+            self.tools.for_plan(node, problems, memory=self.memory, diagnosis=self.diagnosis),
             check_plan,
             turns=turns,
         )
@@ -178,9 +161,9 @@ class ResearcherAgent:
 
     def _prompt_values(self, request: PlanningRequest) -> dict[str, Any]:
         """The values of the prompts of a plan."""
-        start = self._builtin.situation(request)
-        tokens = self._settings.memory_tokens
-        text = condense(request.context, tokens - parts.QUOTE_TOKENS) if self._memory else ""
+        start = self.builtin.situation(request)
+        tokens = self.settings.memory_tokens
+        text = condense(request.context, tokens - parts.QUOTE_TOKENS) if self.memory else ""
         return {
             "task": request.task,
             "analysis": request.analysis,
@@ -189,7 +172,7 @@ class ResearcherAgent:
             "sources": parts.sources_part(request.notes),
             "findings": parts.findings_part(request.notes),
             "node": request.context.node.id,
-            "record": parts.experiment_part(request.context.node, diagnosis=self._diagnosis),
+            "record": parts.experiment_part(request.context.node, diagnosis=self.diagnosis),
             "start": parts.start_part(start.recipe, start.fitted(start.training, start.rows)),
             "memory": parts.memory_part(text, tokens),
             "trials": request.trials,
@@ -203,26 +186,25 @@ class ResearcherAgent:
         Verdict, numbers and symptoms stay as computed. Without a score, or with diagnosis off, the model is not
         called.
         """
-        if not self._diagnosis:
+        if not self.diagnosis:
             return verdict_only(evidence)
-        computed = self._builtin.diagnose(evidence)
+        computed = self.builtin.diagnose(evidence)
         experiment, plan = evidence.experiment, evidence.experiment.tried_plan
         if experiment.score is None or plan is None:
             return computed
-        turns = self._settings.planning_turns
+        turns = self.settings.planning_turns
         trials = quoted("\n".join(parts.trial_lines(experiment.trials)), f"the trials of {experiment.id}")
         messages = _messages(
             "diagnose", task=evidence.task, experiment=experiment, plan=plan, hypothesis=_hypothesis(plan),
             diagnosis=computed, trials=trials,
             details=parts.diagnosis_part(evidence, computed), failed=len(evidence.failures), turns=turns,
         )  # fmt: skip
-        tools = self._tools.for_diagnosis(evidence)
+        tools = self.tools.for_diagnosis(evidence)
         try:
             answer = self._send(messages, DiagnosisAnswer, f"diagnose {experiment.id}", tools, turns=turns)
         except ModelError as error:
-            return computed.model_copy(
-                update={"summary": f"{computed.summary} (without the chat model: {_reason(error)})"}
-            )
+            summary = f"{computed.summary} (without the chat model: {_reason(error)})"
+            return computed.model_copy(update={"summary": summary})
         claims = [*(claim.claim() for claim in answer.claims), *computed.claims]
         return computed.model_copy(
             update={
@@ -237,10 +219,9 @@ class ResearcherAgent:
 
         `experiment` is the id for the record of calls.
         """
-        task = self._tools.task
+        task = self.tools.task
 
-        def problems(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> list[str]:
-            return plan_problems(recipes, trainings, task, examples=self._examples)
+        problems = partial(plan_problems, task=task, examples=self.trial_examples)
 
         def check_revision(revision: RevisionAnswer) -> str | None:
             if revision.give_up:
@@ -252,30 +233,21 @@ class ResearcherAgent:
 
         messages = _messages(
             "revise", task=task, plan=plan, hypothesis=_hypothesis(plan), plan_text=parts.plan_part(plan),
-            trial_examples=self._examples,
+            trial_examples=self.trial_examples,
             report=quoted(report, "the Executor's report"), sources=self._sources,
         )  # fmt: skip
-        tools = self._tools.for_revision(problems)
+        tools, turns = self.tools.for_revision(problems), self.settings.planning_turns
+        purpose = f"revise {experiment}".rstrip()
         try:
-            answer = self._send(
-                messages,
-                RevisionAnswer,
-                f"revise {experiment}".rstrip(),
-                tools,
-                check_revision,
-                turns=self._settings.planning_turns,
-            )
+            answer = self._send(messages, RevisionAnswer, purpose, tools, check_revision, turns=turns)
         except ModelError:
             return None
-        if answer.give_up:
-            return None
-        return answer.applied(plan).model_copy(
-            update={"hypothesis": f"{plan.hypothesis} Changed: {answer.why}"}
-        )
+        hypothesis = f"{plan.hypothesis} Changed: {answer.why}"
+        return None if answer.give_up else answer.applied(plan).model_copy(update={"hypothesis": hypothesis})
 
     @cached_property
     def _sources(self) -> str:
-        return parts.sources_part(look_at_sources(self._tools.task))
+        return parts.sources_part(look_at_sources(self.tools.task))
 
     def _send(
         self,
@@ -287,8 +259,9 @@ class ResearcherAgent:
         *,
         turns: int,
     ) -> Reply:
-        agent_task = AgentTask(self._chat, answer, purpose, tools, check, turns)
-        return run_agent_task(self._agent, agent_task, messages)
+        return run_agent_task(
+            RESEARCHER, AgentTask(self.chat, answer, purpose, tools, check, turns), messages
+        )
 
 
 def open_researcher(context: ResearcherContext) -> ResearcherAgent:
@@ -302,17 +275,10 @@ def open_researcher(context: ResearcherContext) -> ResearcherAgent:
         run=directory.path,
         store=directory.experiments,
         others=tuple(path for path in neighbours if path != directory.path),
-        outside=open_outside_tools if settings.llm.outside else no_outside_tools,
+        outside=open_outside_tools if settings.llm.outside else lambda provenance: (),
     )
-    return ResearcherAgent(
-        context.chat,
-        open_builtin(context),
-        tools,
-        settings.llm,
-        trial_examples=settings.trial_examples,
-        memory=settings.memory,
-        diagnosis=settings.diagnosis,
-    )
+    switches = settings.trial_examples, settings.memory, settings.diagnosis
+    return ResearcherAgent(context.chat, open_builtin(context), tools, settings.llm, *switches)
 
 
 def _reason(error: ModelError) -> str:

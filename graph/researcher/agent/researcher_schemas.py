@@ -50,9 +50,7 @@ class _Answer(BaseModel):
 class AnalysisAnswer(_Answer):
     """The requirement, made precise."""
 
-    goal: Line = Field(
-        description="What the fine-tuned model must do, in one sentence, and what makes it hard"
-    )
+    goal: Line = Field(description="What the fine-tuned model must do, in one sentence, and why it is hard")
     constraints: list[Line] = Field(
         default_factory=list,
         max_length=8,
@@ -106,9 +104,7 @@ class DirectionAnswer(_Answer):
     why: Line = Field(description="Why this direction and no other, from evidence")
     refuted_by: Line = Field(description="Which result would refute it")
     rests_on: list[str] = Field(
-        default_factory=list,
-        max_length=12,
-        description="Ids of the experiments that this decision is based on",
+        default_factory=list, max_length=12, description="Ids of the experiments that this is based on"
     )
 
 
@@ -116,9 +112,7 @@ class TrialAnswer(_Answer):
     """One trial of the plan."""
 
     note: Line = Field(description="How this trial differs, in a few words")
-    training: TrainingArgument = Field(
-        description="Settings that differ from the defaults. " + training_guide()
-    )
+    training: TrainingArgument = Field(description="Settings other than the defaults. " + training_guide())
 
 
 class PlanAnswer(_Answer):
@@ -149,7 +143,7 @@ class RevisionAnswer(_Answer):
 
     give_up: bool = Field(
         default=False,
-        description="True if no change would keep the idea of the plan; then omit the other fields",
+        description="True if no change would keep the idea of the plan; then only `why` is needed",
     )
     why: Line = Field(description="What you changed, or why you give up")
     recipes: Recipes | None = Field(default=None, description="All recipes, changed; none: as they were")
@@ -172,26 +166,19 @@ class ClaimAnswer(_Answer):
 
     text: Line = Field(description="One sentence that another experiment could use")
     direction: str = Field(max_length=60, description="The direction it is about, e.g. learning_rate")
-    expects: Literal["gain", "no_gain"] = Field(
-        description="The expected result of further experiments in that direction"
-    )
+    expects: Literal["gain", "no_gain"] = Field(description="What further experiments in it should bring")
 
     def claim(self) -> Claim:
         """The claim as stored in the tree."""
-        return Claim(
-            text=self.text, direction=brief(_name(defanged(self.direction)), 60), expects=self.expects
-        )
+        direction = brief(_name(defanged(self.direction)), 60)
+        return Claim(text=self.text, direction=direction, expects=self.expects)
 
 
 class DiagnosisAnswer(_Answer):
     """What you conclude from a result, in addition to what was computed."""
 
-    causes: list[Line] = Field(
-        max_length=5, description="What the failure cases have in common, most frequent first"
-    )
-    insights: list[Line] = Field(
-        default_factory=list, max_length=4, description="What the next plan should know"
-    )
+    causes: list[Line] = Field(max_length=5, description="What failure cases share, most frequent first")
+    insights: list[Line] = Field(default_factory=list, max_length=4, description="For the next plan")
     claims: list[ClaimAnswer] = Field(
         default_factory=list,
         max_length=3,

@@ -30,11 +30,6 @@ _ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"',;]+|\b(?:doi|arxiv):\s?\S+", re
 OutsideTools = Callable[[Provenance], Sequence[BaseTool]]
 
 
-def no_outside_tools(provenance: Provenance) -> Sequence[BaseTool]:
-    """No tool that uses the network: for confidential tasks and for tests."""
-    return ()
-
-
 def open_outside_tools(provenance: Provenance) -> Sequence[BaseTool]:
     """Web, papers and hub. Raises InputError if the extra `llm` is not installed."""
     from ....tools.hub import open_hub
@@ -99,13 +94,12 @@ def is_opened_source(source: str, task: Task, provenance: Provenance) -> bool:
     """
     opened = {_address(url) for url in (*provenance.pages, *provenance.papers)}
     practice = {_address(found) for note in load_notes() for found in _ADDRESS.findall(note.source)}
-    hub = {
-        f"huggingface.co/datasets/{name}".casefold() for name in (*provenance.verdicts, *provenance.rows_seen)
-    }
+    seen = provenance.verdicts.keys() | provenance.rows_seen.keys()
+    hub = {f"huggingface.co/datasets/{name}".casefold() for name in seen}
     if addresses := _ADDRESS.findall(source):
         return all(_address(found) in opened | practice | hub for found in addresses)
     folded = _words(source)
-    names = {s.name for s in task.sources} | provenance.verdicts.keys() | provenance.rows_seen.keys()
+    names = {s.name for s in task.sources} | seen
     notes = {text for note in load_notes() for text in (note.name, note.title, note.source)}
     return folded in {_words(name) for name in names | notes}
 

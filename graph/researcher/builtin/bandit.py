@@ -64,7 +64,5 @@ def arm(optimism: float, size: float, seen: Sequence[ObservedGain]) -> Arm:
 
 def choose(arms: Mapping[str, Arm], bonus: Mapping[str, float], rng: random.Random) -> list[str]:
     """The directions, sorted by sampled gain plus `bonus`, the largest first."""
-    samples = {
-        name: rng.gauss(arms[name].mean, arms[name].sd) + bonus.get(name, 0.0) for name in sorted(arms)
-    }
-    return sorted(samples, key=lambda name: (-samples[name], name))
+    gains = {name: rng.gauss(arms[name].mean, arms[name].sd) + bonus.get(name, 0.0) for name in sorted(arms)}
+    return sorted(gains, key=lambda name: (-gains[name], name))

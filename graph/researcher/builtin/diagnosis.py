@@ -98,21 +98,21 @@ def verdict_only(evidence: Evidence) -> Diagnosis:
     verdict: Literal["supported", "refuted", "inconclusive"] = "inconclusive"
     if p_value is not None and p_value < SIGNIFICANT and gain != 0:
         verdict = "supported" if gain > 0 else "refuted"
-    comparison = evidence.comparison
+    fixed, regressed = _changed_items(evidence)
+    summary = _summary(evidence, gain, p_value)
     return Diagnosis(
-        verdict=verdict,
-        summary=_summary(evidence, gain, p_value),
-        fixed=len(comparison.fixed) if comparison is not None else 0,
-        regressed=len(comparison.regressed) if comparison is not None else 0,
-        gain=gain,
-        p_value=p_value,
+        verdict=verdict, summary=summary, fixed=fixed, regressed=regressed, gain=gain, p_value=p_value
     )
 
 
+def _changed_items(evidence: Evidence) -> tuple[int, int]:
+    """How many items were fixed and how many regressed."""
+    found = evidence.comparison
+    return (len(found.fixed), len(found.regressed)) if found is not None else (0, 0)
+
+
 def _best(experiment: Experiment) -> TrialRecord | None:
-    if experiment.score is None:
-        return None
-    return next((t for t in experiment.trials if t.id == experiment.best_trial), None)
+    return experiment.best_record if experiment.score is not None else None
 
 
 def _claims(evidence: Evidence, computed: Diagnosis) -> list[Claim]:
@@ -176,9 +176,7 @@ def _summary(evidence: Evidence, gain: float, p_value: float | None) -> str:
     noise = "beyond noise" if p_value < SIGNIFICANT else "within noise"
     text += f", {gain:+.3f} against {parent.id} (p = {p_value:.3g}, {noise})"
     if evidence.comparison is not None:
-        text += (
-            f"; {len(evidence.comparison.fixed)} items fixed, {len(evidence.comparison.regressed)} regressed"
-        )
+        text += "; {} items fixed, {} regressed".format(*_changed_items(evidence))
     return text
 
 
@@ -196,10 +194,8 @@ def _symptoms(evidence: Evidence, best: TrialRecord, reading: CurveReading) -> l
         if group.kind == "length" and group.cause.startswith(("long", "short")):
             found.add("long_inputs" if group.cause.startswith("long") else "short_inputs")
     malformed = sum(group.count for group in evidence.groups if group.kind in ("format", "refusal"))
-    score = experiment.score
-    if (score is not None and malformed > MANY_MALFORMED * score.n) or experiment.secondary.get(
-        "validity", 1
-    ) < FEW_VALID:
+    invalid = experiment.secondary.get("validity", 1) < FEW_VALID
+    if invalid or (experiment.score is not None and malformed > MANY_MALFORMED * experiment.score.n):
         found.add("format_errors")
     if experiment.secondary.get("uniqueness", 1) < FEW_UNIQUE:
         found.add("mode_collapse")
@@ -216,9 +212,7 @@ def fell_behind(trial: TrialRecord) -> bool:
     if len(trial.scored) < 2 or read_curve(trial.curve).shape == "diverged":
         return False
     _, last, error = trial.scored[-1]
-    return any(
-        before - last > 2 * math.hypot(error, error_before) for _, before, error_before in trial.scored[:-1]
-    )
+    return any(before - last > 2 * math.hypot(error, sd) for _, before, sd in trial.scored[:-1])
 
 
 def _overfits(trials: Sequence[TrialRecord], best: TrialRecord) -> bool:
@@ -295,17 +289,16 @@ def _data_effect(evidence: Evidence, best: TrialRecord) -> str:
     parent, experiment = evidence.parent, evidence.experiment
     if parent is None or parent.score is None or parent.tried_plan is None or experiment.tried_plan is None:
         return ""
-    before = next((t.training for t in parent.trials if t.id == parent.best_trial), None)
-    if before is None:
+    if parent.best_record is None:
         return ""
+    before = parent.best_record.training
     recipe = parent.tried_plan.recipe_of(before)
     for trial in experiment.trials:
-        if trial.value is None or trial.rung != best.rung:
-            continue
-        new = experiment.tried_plan.recipe_of(trial.training) != recipe
-        if new and _same_but_for_length(trial.training, before):
-            scores = f"{trial.value:.3f} after {parent.score.value:.3f}"
-            return f"the parent's training plan on the new data: {scores}"
+        if trial.value is not None and trial.rung == best.rung:
+            is_new = experiment.tried_plan.recipe_of(trial.training) != recipe
+            if is_new and _same_but_for_length(trial.training, before):
+                scores = f"{trial.value:.3f} after {parent.score.value:.3f}"
+                return f"the parent's training plan on the new data: {scores}"
     return ""
 
 
@@ -329,9 +322,8 @@ def _failed_trials(trials: Sequence[TrialRecord]) -> list[str]:
     lines = []
     for trial in trials:
         if trial.status == "failed":
-            lines.append(
-                f"trial {trial.index} ({trial.note}) failed: {trial.cause or trial.message or 'no cause'}"
-            )
+            reason = trial.cause or trial.message or "no cause"
+            lines.append(f"trial {trial.index} ({trial.note}) failed: {reason}")
         elif read_curve(trial.curve).shape == "diverged":
             lines.append(f"trial {trial.index} ({trial.note}) diverged")
     return lines
@@ -340,12 +332,8 @@ def _failed_trials(trials: Sequence[TrialRecord]) -> list[str]:
 def _secondary_line(experiment: Experiment, parent: Experiment | None) -> str:
     """The secondary figures that changed, with their values in the parent."""
     before = parent.secondary if parent is not None else {}
-    moved = {
-        name: value
-        for name, value in experiment.secondary.items()
-        if abs(value - before.get(name, 0.0)) >= 0.005
-    }
     return ", ".join(
         f"{name} {value:.2f}" + (f" (was {before[name]:.2f})" if name in before else "")
-        for name, value in sorted(moved.items())
+        for name, value in sorted(experiment.secondary.items())
+        if abs(value - before.get(name, 0.0)) >= 0.005
     )

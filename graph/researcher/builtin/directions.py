@@ -87,9 +87,8 @@ class DataDirection(Direction):
         if not edits:
             return None
         [edit] = rng.choices(edits, weights=[edit.preference for edit in edits])
-        base = situation.fitted(
-            situation.training, edit.recipe.rows or expected_rows(edit.recipe, situation.notes)
-        )
+        rows = edit.recipe.rows or expected_rows(edit.recipe, situation.notes)
+        base = situation.fitted(situation.training, rows)
         variants = [Variant(scaled_rate(base, factor), _rate_note(base, factor)) for factor in DATA_RATES]
         chosen = untried(situation, edit.recipe, variants, rng)
         hypothesis = (
@@ -119,11 +118,8 @@ class TrainingDirection(Direction):
     def propose(self, situation: Situation, rng: random.Random) -> ExperimentPlan | None:
         """See `Direction`."""
         tried = situation.tried(recipe_key(situation.recipe))
-        fitted = [
-            replace(v, training=situation.fitted(v.training, situation.rows))
-            for v in self.variants(situation)
-        ]
-        others = [variant for variant in fitted if variant.training not in tried]
+        plans = ((each, situation.fitted(each.training, situation.rows)) for each in self.variants(situation))
+        others = [replace(each, training=training) for each, training in plans if training not in tried]
         return self.around(situation, others, rng) if others else None
 
     def around(self, situation: Situation, others: list[Variant], rng: random.Random) -> ExperimentPlan:
@@ -239,8 +235,7 @@ def plan(
         hypothesis=hypothesis[:1].upper() + hypothesis[1:],
         recipes={MAIN: DataRecipe.model_validate(recipe.model_dump())},
         trials=[
-            TrialPlan(training=TrainingPlan.model_validate(v.training.model_dump()), note=v.note)
-            for v in chosen
+            TrialPlan.model_validate({"training": v.training.model_dump(), "note": v.note}) for v in chosen
         ],
     )
 

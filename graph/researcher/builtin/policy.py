@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from ....errors import InputError
 from ....evaluation.task import Task
+from ....training.data.sources import missing_columns
 from ...tree.experiment import Diagnosis, ExperimentPlan
 from ..context import ResearcherContext
 from ..protocol import Analysis, Evidence, PlanningRequest, ResearchNotes
@@ -68,11 +69,7 @@ class BuiltinResearcher:
         notes = look_at_sources(task)
         if not any(is_usable(task, source) for source in notes.sources):
             columns = {source.name: source.columns for source in notes.sources}
-            raise InputError(
-                f"no source of task '{task.name}' has the columns its prompt needs "
-                f"({', '.join(sorted(task.prompt.fields))}); they have {columns}: "
-                "rename columns, or set rating_column"
-            )
+            raise InputError(missing_columns(task, columns))
         return notes
 
     def plan(self, request: PlanningRequest) -> ExperimentPlan:
@@ -108,19 +105,14 @@ class BuiltinResearcher:
         size, seen = scale(situation.tree), outcomes(situation.tree)
         arms = {name: arm(d.optimism, size, seen.get(name, ())) for name, d in DIRECTIONS.items()}
         asked = asked_for(request.hint, DIRECTIONS.values()) if request.hint else set()
-        here = [
-            child.tried_plan.direction for child in request.context.children if child.tried_plan is not None
-        ]
-        bonus = {
-            name: size
-            * (
-                REMEDY * bool(direction.remedies & situation.symptoms)
-                + TRIED_HERE * here.count(name)
-                + ASKED_FOR * (name in asked)
-            )
-            for name, direction in DIRECTIONS.items()
-        }
-        return [DIRECTIONS[name] for name in choose(arms, bonus, rng)]
+        here = [child.tried_plan.direction for child in request.context.children if child.tried_plan]
+
+        def bonus(name: str, direction: Direction) -> float:
+            remedy = REMEDY * bool(direction.remedies & situation.symptoms)
+            return size * (remedy + TRIED_HERE * here.count(name) + ASKED_FOR * (name in asked))
+
+        ranked = choose(arms, {name: bonus(name, each) for name, each in DIRECTIONS.items()}, rng)
+        return [DIRECTIONS[name] for name in ranked]
 
 
 def asked_for(hint: str, directions: Iterable[Direction]) -> set[str]:

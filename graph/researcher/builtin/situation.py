@@ -215,10 +215,8 @@ class Situation:
 
 def _best(experiment: Experiment) -> TrialRecord | None:
     """The experiment's best trial, if this policy can vary its training plan."""
-    if experiment.tried_plan is None:
-        return None
-    best = next((trial for trial in experiment.trials if trial.id == experiment.best_trial), None)
-    return best if best is not None and _can_vary(best.training) else None
+    best = experiment.best_record
+    return best if experiment.tried_plan and best and _can_vary(best.training) else None
 
 
 def _can_vary(training: TrainingPlan) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ....evaluation.splits import search_items
 from ....evaluation.task import Task
+from ....tools.excerpt import cell
 from ....training.data import sources
 from ....training.data.row_table import RESERVED
 from ..protocol import Distribution, Note, ResearchNotes, SourceNotes
@@ -49,7 +50,7 @@ def _source_notes(task: Task, name: str, items: Sequence[str]) -> SourceNotes:
         rows=len(rows),
         distinct=len({tuple(" ".join(str(row[c]).split()) for c in identity) for row in rows}),
         columns=columns,
-        examples=[{key: _cell(value) for key, value in row.items()} for row in _spaced(rows, EXAMPLES)],
+        examples=[{key: cell(value, _CELL) for key, value in row.items()} for row in _spaced(rows, EXAMPLES)],
         rating=_distribution(_numbers(rows, task.rating_column)),
         labels=_labels(task, rows, columns),
         words=_distribution([len(str(text).split()) for text in texts]),
@@ -108,13 +109,6 @@ def _spaced(values: Sequence[T], n: int) -> list[T]:
     return [values[i * len(values) // count] for i in range(count)]
 
 
-def _cell(value: object) -> object:
-    if isinstance(value, bool | int | float) or value is None:
-        return value
-    text = str(value)
-    return text if len(text) <= _CELL else text[:_CELL] + "…"
-
-
 def closeness(texts: Sequence[str], others: Sequence[str]) -> float:
     """1 minus the Jensen-Shannon divergence in bits (Lin 1991) between the word frequencies of two text sets.
 
@@ -142,9 +136,8 @@ def _note(task: Task, notes: SourceNotes) -> Note:
     if notes.words is not None:
         parts.append(f"{notes.words.quantile(0.5):.0f} words in the median, at most {notes.words.high:.0f}")
     if notes.rating is not None:
-        parts.append(
-            f"ratings from {notes.rating.low:g} to {notes.rating.high:g}, {notes.rating.mean:.2f} on average"
-        )
+        rating = notes.rating
+        parts.append(f"ratings from {rating.low:g} to {rating.high:g}, {rating.mean:.2f} on average")
     if notes.labels:
         parts.append("answers: " + ", ".join(f"{label} {count}" for label, count in notes.labels.items()))
     parts.append(f"closeness to the search items {notes.closeness:.2f}")

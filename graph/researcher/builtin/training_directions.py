@@ -169,15 +169,9 @@ def passes(situation: Situation) -> list[Edit]:
         if epochs > MAX_PASSES or rows < 1 or abs(epochs - now) < 0.25:
             continue
         more = epochs > now
-        because = (
-            "more epochs fit each row better" if more else "new rows add more information than repeated rows"
-        )
-        edits.append(
-            Edit(
-                situation.recipe.model_copy(update={"rows": rows}),
-                f"{rows} rows, {epochs:g} epochs instead of {now:.2g}",
-                because,
-                preference=(3.0 if more == prefer_more else 1.0) / (1 + abs(math.log(epochs / now))),
-            )
-        )
+        because = "more epochs fit each row better" if more else "new rows say more than repeated rows"
+        change = f"{rows} rows, {epochs:g} epochs instead of {now:.2g}"
+        preference = (3.0 if more == prefer_more else 1.0) / (1 + abs(math.log(epochs / now)))
+        recipe = situation.recipe.model_copy(update={"rows": rows})
+        edits.append(Edit(recipe, change, because, preference))
     return edits
