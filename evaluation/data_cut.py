@@ -11,7 +11,8 @@ from ..home import home
 from .decontamination.normal_form import key
 from .group_split import cut_by_group
 from .splits import FEWEST_DEV, load_items
-from .task import Item, Prompt, Task
+from .task import Prompt, SplitItem, Task
+from .usable_rows import right_answer
 
 SHARES = {"dev": 0.15, "test": 0.15}
 """Shares of the rows; the rest is the train pool."""
@@ -43,7 +44,7 @@ def cut_data(task: Task, data: Path, group_by: str | None = None) -> Task:
     folder = home() / "tasks" / f"{task.name}-{fingerprint(ids)}"
     for name, part in parts.items():
         if not (folder / f"{name}.jsonl").exists():
-            write_jsonl(folder / f"{name}.jsonl", part)
+            write_jsonl(folder / f"{name}.jsonl", [dict(row.row) for row in part])
     pool = task.sources[-1].model_copy(
         update={
             "path": str(folder / "train.jsonl"),
@@ -55,30 +56,33 @@ def cut_data(task: Task, data: Path, group_by: str | None = None) -> Task:
 
 
 def _places(
-    task: Task, data: Path, rows: Sequence[Item], missing: Sequence[str], group_by: str | None
+    task: Task, data: Path, rows: Sequence[SplitItem], missing: Sequence[str], group_by: str | None
 ) -> list[str]:
     """The part of each row."""
     own = {
         _question(item, task.prompt)
         for name in SHARES.keys() - set(missing)
-        for item in load_items(getattr(task, name), task.prompt, task.answer_column)
+        for item in load_items(getattr(task, name), task)
     }
-    complete = [all(row.get(name) is not None for name in task.prompt.fields) for row in rows]
+    complete = [all(row.row.get(name) is not None for name in task.prompt.fields) for row in rows]
     if not any(complete):
         raise InputError(
             f"{data}: no row has a value in each column that task {task.name!r} names in its prompt "
-            f"({', '.join(sorted(task.prompt.fields))}); the first has: {', '.join(sorted(rows[0].keys() - {'id'}))}"
+            f"({', '.join(sorted(task.prompt.fields))}); the first has: {', '.join(sorted(rows[0].row))}"
         )
     questions = [
         _question(row, task.prompt) if whole else f"row {row['id']}"
         for row, whole in zip(rows, complete, strict=True)
     ]
     answers = [
-        task.prompt.reference(row).strip() if whole else "" for row, whole in zip(rows, complete, strict=True)
+        right_answer(task, row.row).strip() if whole else ""
+        for row, whole in zip(rows, complete, strict=True)
     ]
     keys = [{question} for question in questions]
     if group_by is not None:
-        groups = [None if row.get(group_by) is None else canonical_json(row[group_by]) for row in rows]
+        groups = [
+            None if row.row.get(group_by) is None else canonical_json(row.row[group_by]) for row in rows
+        ]
         if not any(groups):
             raise InputError(f"{data}: no row has a value in the column {group_by!r} that group_by names")
         for row_keys, group in zip(keys, groups, strict=True):
@@ -87,6 +91,6 @@ def _places(
     return cut_by_group(keys, answers, {name: SHARES[name] for name in missing}, "train", pinned)
 
 
-def _question(row: Item, prompt: Prompt) -> str:
+def _question(row: SplitItem, prompt: Prompt) -> str:
     """The question in the form in which the contamination gate compares whole texts."""
-    return "question " + key(" ".join(turn["content"] for turn in prompt.messages(row)))
+    return "question " + key(" ".join(turn["content"] for turn in prompt.messages(row.row)))

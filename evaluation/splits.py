@@ -7,24 +7,25 @@ chosen by one cut are spread evenly by the next.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..files import canonical_json
-from .task import Item, Prompt, Task
+from .data_files import printable, read_lines
+from .task import RowRules, SplitItem, Task
+from .usable_rows import RowCounts, readable, right_answer, usable
 
 ID_LENGTH = 16
 FEWEST_DEV = 2
 """One item to search on, one to confirm."""
 
 
-def content_id(row: Mapping[str, Any]) -> str:
-    """16 hex digits of the SHA-256 of the row without its 'id', in canonical JSON."""
-    content = {key: value for key, value in row.items() if key != "id"}
+def content_id(row: Mapping[str, Any], own: Collection[str] = ()) -> str:
+    """16 hex digits of the SHA-256 of the row in canonical JSON, without its 'id' unless that is in `own`."""
+    content = {key: value for key, value in row.items() if key != "id" or key in own}
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:ID_LENGTH]
 
 
@@ -35,61 +36,87 @@ def position(row_id: str, cut: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def load_items(path: Path, prompt: Prompt | None = None, answer_column: str | None = None) -> list[Item]:
-    """The items of a JSON-lines file, in the order of their ids; 'id' is the content's hash.
+def load_items(path: Path, task: Task | None = None) -> list[SplitItem]:
+    """The items of a data file, in the order of their ids; 'id' is the content's hash.
 
-    With a prompt, each item also carries 'reference', the answer expected. Lines with the same content are
-    one item. Raises InputError, naming file and line, for a file that is missing, empty or malformed, and for
-    rows that lack a column the prompt or the answer needs.
+    With a task, each item also carries 'reference', the answer expected, and rows that the task cannot use are left
+    out (`item_counts` says how many). Lines with the same content are one item. Raises InputError for a file that is
+    missing, empty or malformed, for rows that lack a column of the prompt, and if too many rows are left out.
     """
+    return list(_load(path, _state(path), task and task.model_dump_json())[0])
+
+
+def item_counts(path: Path, task: Task) -> RowCounts:
+    """How many rows `load_items` read and left out. Raises the same errors."""
+    return _load(path, _state(path), task.model_dump_json())[1]
+
+
+def _state(path: Path) -> tuple[int, int]:
     try:
         known = path.stat()
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}); check the task's dev and test") from error
-    return [dict(item) for item in _load(path, (known.st_mtime_ns, known.st_size), prompt, answer_column)]
+    return known.st_mtime_ns, known.st_size
 
 
-@lru_cache(maxsize=8)  # every round reads dev again; `stamp` tells when the file changed
-def _load(path: Path, stamp: tuple[int, int], prompt: Prompt | None, answer_column: str | None) -> list[Item]:
-    needed = (prompt.fields if prompt else set()) | ({answer_column} if answer_column else set())
-    found: dict[str, Item] = {}
-    for number, row in _read_lines(path):
-        missing = sorted(needed - row.keys())
-        if missing:
-            raise InputError(
-                f"{path}:{number}: column {', '.join(map(repr, missing))} is missing (the line has "
-                f"{', '.join(sorted(row)) or 'none'}); add it, or change the task's prompt or answer_column"
-            )
-        try:
-            item = {**row, "id": content_id(row)}
-            if prompt is not None:
-                item["reference"] = prompt.reference(row)
-                if row.get("reference", item["reference"]) != item["reference"]:
-                    raise ValueError("the column 'reference' must hold the prompt's answer: rename it")
-            found[item["id"]] = item
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: {error}; correct the line or the prompt") from error
-    if not found:
-        raise InputError(f"{path} is empty: write at least one JSON object a line")
-    return [found[row_id] for row_id in sorted(found)]
+@lru_cache(maxsize=8)  # every round reads dev again; `state` tells when the file changed
+def _load(path: Path, state: tuple[int, int], task_json: str | None) -> tuple[list[SplitItem], RowCounts]:
+    counts = RowCounts(str(path), path.name)
+    if task_json is None:
+        items = [_item(row) for row in readable(read_lines(path), counts)]
+        counts.check(RowRules().max_dropped)
+        return _distinct(items), counts
+    task = Task.model_validate_json(task_json)
+    _require_columns(path, task)
+    keep = task.rows.unanswered == "keep"
+    rows = [row for _, row in usable(read_lines(path), task, counts, keep_unanswered=keep)]
+    counts.check(task.rows.max_dropped)
+    return _distinct([_item(row, task) for row in rows]), counts
 
 
-def dev_items(task: Task) -> list[Item]:
+def _item(row: Mapping[str, Any], task: Task | None = None) -> SplitItem:
+    item = SplitItem(row, id=content_id(row, task.prompt.fields if task else ()))
+    if task is not None:
+        item["reference"] = right_answer(task, row)
+    return item
+
+
+def _distinct(items: Iterable[SplitItem]) -> list[SplitItem]:
+    found = {item["id"]: item for item in items}
+    return [found[item_id] for item_id in sorted(found)]
+
+
+def _require_columns(path: Path, task: Task) -> None:
+    """Raise InputError for columns of the prompt that no row has. A single row may lack one: it counts as empty."""
+    needed, seen = task.prompt.fields | {task.answer_column}, dict[str, None]()
+    for line in read_lines(path):
+        seen |= dict.fromkeys(line.row or ())
+        if needed <= seen.keys():
+            return
+    missing = ", ".join(repr(name) for name in sorted(needed - seen.keys()))
+    if seen:
+        raise InputError(
+            f"{path}: no column {missing}, which task {task.name!r} names in its prompt or answer_column; the rows "
+            f"have: {', '.join(sorted(map(printable, seen)))}"
+        )
+
+
+def dev_items(task: Task) -> list[SplitItem]:
     """All of dev: search and confirm."""
-    return load_items(task.dev, task.prompt, task.answer_column)
+    return load_items(task.dev, task)
 
 
-def search_items(task: Task) -> list[Item]:
+def search_items(task: Task) -> list[SplitItem]:
     """The part of dev that the search sees: a share of about `search_fraction`, cut by hash, and never empty."""
     return _part(task, "search")
 
 
-def confirm_items(task: Task) -> list[Item]:
+def confirm_items(task: Task) -> list[SplitItem]:
     """The part of dev on which finalists are confirmed: what `search_items` leaves."""
     return _part(task, "confirm")
 
 
-def _part(task: Task, name: str) -> list[Item]:
+def _part(task: Task, name: str) -> list[SplitItem]:
     items = sorted(dev_items(task), key=lambda item: position(item["id"], "dev"))
     if len(items) < FEWEST_DEV:
         raise InputError(
@@ -98,22 +125,3 @@ def _part(task: Task, name: str) -> list[Item]:
     below = sum(position(item["id"], "dev") < task.search_fraction for item in items)
     middle = min(max(below, 1), len(items) - 1)
     return sorted(items[:middle] if name == "search" else items[middle:], key=lambda item: str(item["id"]))
-
-
-def _read_lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}); check the task's dev and test") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{number}: not JSON ({error.msg}); write one object a line") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{path}:{number}: a JSON object is needed, found {type(row).__name__}")
-        yield number, row

@@ -8,13 +8,30 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
+from .data_files.values import as_text
 from .metric_name import metric_text
 
 Split = Literal["search", "confirm", "test"]
 Message = dict[str, str]
 Item = dict[str, Any]
+
+
+class SplitItem(Item):
+    """A row of dev or test for metrics: its columns, `id` (a hash of its content) and `reference` (the right answer).
+
+    `row` has the columns as the file has them, for the prompt: a file may have columns of these names too.
+    """
+
+    def __init__(self, row: Mapping[str, Any], **ours: Any) -> None:
+        super().__init__({**row, **ours})
+        self.row = row
+
+    def as_asked(self) -> SplitItem:
+        """The item with the file's own columns where they share a name with ours."""
+        return SplitItem(self.row, **{name: value for name, value in self.items() if name not in self.row})
+
 
 TINY_MODEL = "tiny"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
@@ -22,36 +39,63 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 
 @lru_cache(maxsize=64)  # every item of every evaluation is rendered
 def _pieces(template: str) -> tuple[tuple[str, str | None], ...]:
-    """Literal texts, each with the field behind it: `str.format` reduced to plain `{field}`.
+    """Literal texts, each with the field behind it: `str.format` reduced to plain `{column}`.
 
-    No attributes, no indexing, no conversions, no widths: each is a ValueError.
+    A column's name may hold spaces and any other sign but braces, ':' and '!'. Raises ValueError with the mend.
     """
     pieces = []
-    for literal, field, specification, conversion in string.Formatter().parse(template):
-        if field is not None and not field.isidentifier():
-            raise ValueError(f"only plain {{field}} names are allowed in a template, not {{{field}}}")
-        if specification or conversion:
-            found = specification or f"!{conversion}"
-            raise ValueError(f"no format specification is allowed in a template, found {found!r}")
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError:
+        raise ValueError(
+            f"a brace without its partner in {_shown(template)}: write {{{{ or }}}} for a literal brace, "
+            "{name} for a column"
+        ) from None
+    for literal, field, specification, conversion in parsed:
+        if field is not None and (specification or conversion):
+            ending = f":{specification}" if specification else f"!{conversion}"
+            raise ValueError(
+                f"{{{field}{ending}}}: a template takes plain columns, so write {{{field}}}; for literal braces "
+                f"write {{{{{field}{ending}}}}}"
+            )
+        if field is not None and (not field.strip() or "{" in field):
+            raise ValueError(
+                f"{{{field}}} in {_shown(template)} names no column: write {{column}}, or {{{{}}}} for literal braces"
+            )
         pieces.append((literal, field))
     return tuple(pieces)
 
 
+def _shown(template: str) -> str:
+    return repr(template if len(template) <= 60 else f"{template[:60]}…")
+
+
 def _filled(template: str, row: Mapping[str, Any]) -> str:
     return "".join(
-        literal if field is None else literal + str(row[field]) for literal, field in _pieces(template)
+        literal if field is None else literal + as_text(row.get(field))
+        for literal, field in _pieces(template)
     )
 
 
+def _fields(*templates: str | None) -> set[str]:
+    return {field for text in templates for _, field in _pieces(text or "") if field is not None}
+
+
 class Prompt(BaseModel, frozen=True, extra="forbid"):
-    """How a row becomes a conversation. `{field}` stands for a column of the row."""
+    """How a row becomes a conversation. `{column}` stands for a column of the row, `{{` and `}}` for braces."""
 
     user: str = Field(description="The user's turn, e.g. 'Is this review positive or negative?\\n{text}'")
     answer: str = Field(description="The expected assistant turn, e.g. '{label}'")
     system: str | None = Field(default=None, description="System turn; None leaves it to the chat template")
 
+    @field_validator("user", "answer", "system")
+    @classmethod
+    def _is_a_template(cls, template: str | None) -> str | None:
+        _pieces(template or "")
+        return template
+
     def messages(self, row: Mapping[str, Any]) -> list[Message]:
-        """The conversation up to the assistant's turn. Raises KeyError for a column the row lacks."""
+        """The conversation up to the assistant's turn. A column that the row lacks is empty."""
         turns = [("system", self.system), ("user", self.user)]
         return [{"role": role, "content": _filled(text, row)} for role, text in turns if text is not None]
 
@@ -62,8 +106,23 @@ class Prompt(BaseModel, frozen=True, extra="forbid"):
     @property
     def fields(self) -> set[str]:
         """The columns the prompt and the answer need."""
-        texts = [self.user, self.answer, self.system or ""]
-        return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
+        return self.question_fields | self.answer_fields
+
+    @property
+    def question_fields(self) -> set[str]:
+        """The columns that the question shows."""
+        return _fields(self.user, self.system)
+
+    @property
+    def answer_fields(self) -> set[str]:
+        """The columns that the answer is made of."""
+        return _fields(self.answer)
+
+    @property
+    def answer_column(self) -> str | None:
+        """The column that is the answer, if nothing else is in it."""
+        pieces = _pieces(self.answer)
+        return pieces[0][1] if len(pieces) == 1 and not pieces[0][0] else None
 
 
 class GenerationSettings(BaseModel, frozen=True, extra="forbid"):
@@ -82,6 +141,36 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     description: str = ""
     licence: str = "unknown"
     synthetic: bool = Field(default=False, description="Made by a rule, not collected")
+
+
+class RowRules(BaseModel, frozen=True, extra="forbid"):
+    """Which rows of sources, dev and test are left out, and how many may be.
+
+    Rows that cannot be read, rows without a question and answers that are none of the choices are always left out.
+    """
+
+    max_dropped: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of a file's rows; if more are left out, the task is refused",
+    )
+    unanswered: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="Rows of dev and test without an answer; benchmarks with such items keep them",
+    )
+    longest: float = Field(
+        default=4.0,
+        ge=1,
+        description="Training rows longer than so many times the 99.5th percentile of the lengths are left out",
+    )
+
+
+def _choice_texts(choices: Any) -> Any:
+    """Numbers and booleans as their texts."""
+    if not isinstance(choices, list | tuple):
+        return choices
+    return [as_text(choice) if isinstance(choice, bool | int | float) else choice for choice in choices]
 
 
 class Task(BaseModel, frozen=True, extra="forbid"):
@@ -106,9 +195,10 @@ class Task(BaseModel, frozen=True, extra="forbid"):
         description="A metric's name, or a mapping of name and options, e.g. {name: numeric, tolerance: 0.01}; kept "
         "as text: numeric(tolerance=0.01)",
     )
-    choices: list[str] | None = Field(
+    choices: Annotated[list[str] | None, BeforeValidator(_choice_texts)] = Field(
         default=None, description="With choices, the answer is the most likely one; without, it is generated"
     )
+    rows: RowRules = Field(default=RowRules(), description="Which rows are left out")
     generation: GenerationSettings = GenerationSettings()
     answer_column: str = Field(
         default="label", description="The column of dev and test rows that holds the reference"
@@ -121,12 +211,23 @@ class Task(BaseModel, frozen=True, extra="forbid"):
     citation: str = ""
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Task:
+    def _is_possible(self) -> Task:
         names = [source.name for source in self.sources]
         if len(set(names)) != len(names):
             raise ValueError(f"source names must differ, got {names}")
-        if self.choices is not None and len(self.choices) < 2:
-            raise ValueError("choices needs at least two answers")
+        if self.choices is not None:
+            if len(self.choices) < 2:
+                raise ValueError("choices needs at least two answers")
+            if twice := [choice for choice in self.choices if self.choices.count(choice) > 1]:
+                raise ValueError(f"choices names {twice[0]!r} twice")
+        asked = self.prompt.question_fields
+        if not asked:
+            raise ValueError("the prompt shows no column of the row: put one in prompt.user, e.g. {text}")
+        if self.answer_column in asked or self.prompt.answer_fields <= asked:
+            shown = sorted(asked & {self.answer_column, *self.prompt.answer_fields} or asked)
+            raise ValueError(
+                f"the prompt shows the answer: take {{{shown[0]}}} out of prompt.user and prompt.system"
+            )
         return self
 
     def source(self, name: str) -> Source:

@@ -12,6 +12,7 @@ answer_column: team
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import InputError, explain
-from ..files import read_yaml
+from ..files import fingerprint, read_yaml, write_jsonl
+from ..home import home
 from .data_cut import cut_data
+from .data_files import FORMATS, HUB, data_suffix, plain, table_rows
+from .data_files.hub import load_from_hub
 from .grader.metric_trial import check_metric
 from .metrics import is_file
-from .splits import load_items
+from .splits import dev_items
 from .task import Task
 
 
@@ -34,21 +38,28 @@ def load_task(path: Path) -> Task:
     fields = read_yaml(path)
     if not isinstance(fields, dict):
         raise InputError(f"{path}: a task file is a mapping of fields (name, requirement, prompt, …)")
-    folder = path.parent.absolute()
+    return task_from_fields(fields, path.parent.absolute(), str(path), path.stem)
+
+
+def task_from_fields(fields: dict[str, Any], folder: Path, where: str, name: str) -> Task:
+    """A task from the fields of its file; `folder` is where relative paths begin, `where` what errors call it."""
+    fields = {"name": name} | fields
     data, group_by = fields.pop("data", None), fields.pop("group_by", None)
     if isinstance(fields.get("sources"), list):
-        fields["sources"] = [_absolute(source, folder, path) for source in fields["sources"]]
-    for name in ("dev", "test"):
-        if fields.get(name) is not None:
-            fields[name] = str(folder / str(fields[name]))
+        fields["sources"] = [_absolute(source, folder, where) for source in fields["sources"]]
+    for part in ("dev", "test"):
+        if fields.get(part) is not None:
+            fields[part] = _local(_located(fields[part], folder))
+    if isinstance(fields.get("base_model"), str):
+        fields["base_model"] = _model(fields["base_model"], folder)
     if "metric" in fields:
-        fields["metric"] = _located(fields["metric"], folder)
+        fields["metric"] = _located_metric(fields["metric"], folder)
     if data is not None:
-        task = _cut(folder / str(data), fields, group_by, path)
+        task = _cut(Path(_local(_located(data, folder))), fields, group_by, where)
     elif group_by is not None:
-        raise InputError(f"{path}: group_by says how `data` is cut, but the file gives no data")
+        raise InputError(f"{where}: group_by says how `data` is cut, but the file gives no data")
     else:
-        task = _validated(fields, path)
+        task = _validated(fields, where)
     check_task(task)
     return task
 
@@ -58,57 +69,74 @@ def check_task(task: Task) -> None:
 
     The test file is only seen to be there: it is the grader's to open.
     """
-    for item in load_items(task.dev):
-        missing = sorted((task.prompt.fields | {task.answer_column}) - set(item))
-        if missing:
-            raise InputError(
-                f"{task.dev}: no column {missing[0]!r}, which task {task.name!r} names in its prompt or "
-                f"answer_column; the rows have: {', '.join(sorted(item))}"
-            )
-        if task.choices and str(item[task.answer_column]) not in task.choices:
-            raise InputError(
-                f"{task.dev}: {task.answer_column} is {item[task.answer_column]!r}, "
-                f"which is not among choices: {', '.join(task.choices)}"
-            )
-    for path in (task.test, *(Path(s.path) for s in task.sources if not s.path.startswith("hub:"))):
+    dev_items(task)
+    for path in (task.test, *(Path(s.path) for s in task.sources if not s.path.startswith(HUB))):
         if not path.is_file():
             raise InputError(f"task {task.name!r}: {path} does not exist")
         if path.stat().st_size == 0:
             raise InputError(f"task {task.name!r}: {path} is empty")
+        if data_suffix(path) not in FORMATS:
+            raise InputError(f"task {task.name!r}: {path.name} is none of {', '.join(FORMATS)}")
     check_metric(task)
 
 
-def _cut(data: Path, fields: dict[str, Any], group_by: str | None, path: Path) -> Task:
+def _cut(data: Path, fields: dict[str, Any], group_by: str | None, where: str) -> Task:
     """The task of a file that gives `data`, beside sources, dev and test or in their place."""
     if not data.is_file():
         raise InputError(f"{data}: no such data file")
-    if data.suffix != ".jsonl":
-        raise InputError(f"{data}: only a .jsonl file can be cut; of others give sources, dev and test")
     sources = fields.get("sources") or []
     taken = {source["name"] for source in sources if "name" in source}
     names = chain(["train", "data"], (f"data_{number}" for number in count(2)))
     pool = next(name for name in names if name not in taken)
     whole = fields | {"sources": [*sources, {"name": pool, "path": str(data)}]}
     whole |= {name: str(data) for name in ("dev", "test") if fields.get(name) is None}
-    return cut_data(_validated(whole, path), data, group_by)
+    return cut_data(_validated(whole, where), data, group_by)
 
 
-def _validated(fields: dict[str, Any], path: Path) -> Task:
+def _validated(fields: dict[str, Any], where: str) -> Task:
     try:
         return Task.model_validate(fields)
     except ValidationError as error:
-        raise InputError(f"{path}: {explain(error)}") from error
+        raise InputError(f"{where}: {explain(error)}") from error
 
 
-def _located(metric: Any, folder: Path) -> Any:
+def _located(path: Any, folder: Path) -> str:
+    """A path of a task file as a full path; a reference to the hub as it is."""
+    text = str(path)
+    return text if text.startswith(HUB) else str(folder / Path(text).expanduser())
+
+
+def _local(path: str) -> str:
+    """A path, or the local copy of a split on the hub. Raises InputError if it cannot be fetched."""
+    if not path.startswith(HUB):
+        return path
+    rows = [{name: plain(value) for name, value in row.items()} for row in table_rows(load_from_hub(path))]
+    return str(write_rows(rows))
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Keep rows in TREX_HOME, in a file named by their content."""
+    kept = [plain(row) for row in rows]
+    path = home() / "data" / f"{fingerprint(kept)}.jsonl"
+    if not path.exists():
+        write_jsonl(path, kept)
+    return path
+
+
+def _model(name: str, folder: Path) -> str:
+    """A base model's name; one that is a folder beside the task file or begins with ~ as a full path."""
+    beside = folder / Path(name).expanduser()
+    return str(beside) if beside.is_dir() else name
+
+
+def _located_metric(metric: Any, folder: Path) -> Any:
     """A metric that is named by its file, with the file's full path."""
     if isinstance(metric, dict) and is_file(str(metric.get("name"))):
-        return metric | {"name": str(folder / str(metric["name"]))}
-    return str(folder / metric) if isinstance(metric, str) and is_file(metric) else metric
+        return metric | {"name": _located(metric["name"], folder)}
+    return _located(metric, folder) if isinstance(metric, str) and is_file(metric) else metric
 
 
-def _absolute(source: Any, folder: Path, path: Path) -> dict[str, Any]:
+def _absolute(source: Any, folder: Path, where: str) -> dict[str, Any]:
     if not isinstance(source, dict) or "path" not in source:
-        raise InputError(f"{path}: every source needs a name and a path, found {source!r}")
-    where = str(source["path"])
-    return source | {"path": where if where.startswith("hub:") else str(folder / where)}
+        raise InputError(f"{where}: every source needs a name and a path, found {source!r}")
+    return source | {"path": _located(source["path"], folder)}

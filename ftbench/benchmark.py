@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ..errors import InputError
 from ..evaluation.decontamination.gate import ContaminationGate
 from ..evaluation.splits import content_id, position
-from ..evaluation.task import TINY_MODEL, GenerationSettings, Prompt, Source, Task
+from ..evaluation.task import TINY_MODEL, GenerationSettings, Prompt, RowRules, Source, Task
 from ..files import hash_file, read_jsonl, write_jsonl
 from .data_sources import Home
 from .tasks.materialise import materialise
@@ -135,6 +135,7 @@ class Benchmark:
             choices=list(self.choices) if self.choices else None,
             generation=self.generation,
             answer_column="gold",
+            rows=RowRules(unanswered="keep", max_dropped=0),
             licence=self.licence.name,
             citation=self.citation,
         )

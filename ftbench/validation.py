@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,8 +62,8 @@ def problems(task: Task) -> list[str]:
     columns don't fit.
     """
     check_task(task)
-    dev = load_items(task.dev, task.prompt, task.answer_column)
-    test = load_items(task.test, task.prompt, task.answer_column)
+    dev = load_items(task.dev, task)
+    test = load_items(task.test, task)
     found = [*_scoring(task, "dev", dev), *_scoring(task, "test", test)]
     shared = _repeated(task, dev, task.test)
     if shared:
@@ -76,7 +76,7 @@ def problems(task: Task) -> list[str]:
     return found
 
 
-def _scoring(task: Task, split: str, items: list[Item]) -> Iterator[str]:
+def _scoring(task: Task, split: str, items: Sequence[Item]) -> Iterator[str]:
     scorer = metric(task.metric)
     answered = [item for item in items if item["reference"]]
     if not answered:
@@ -94,7 +94,7 @@ def _scoring(task: Task, split: str, items: list[Item]) -> Iterator[str]:
         yield f"{split}: another item's answer scores as well as an item's own"
 
 
-def _repeated(task: Task, items: list[Item], path: Path) -> int:
+def _repeated(task: Task, items: Sequence[Item], path: Path) -> int:
     """How many rows of a file repeat one of the items, as training rows would be checked.
 
     Rows may lack the answer (a recipe derives it), so that only the question is rendered.

@@ -187,7 +187,9 @@ class Failures:
             )
         self._choices = {normalise(choice): choice for choice in task.choices or ()}
         self._answered = [
-            AnsweredItem(p.id, task.prompt.messages(items[p.id])[-1]["content"], items[p.id]["reference"], p)
+            AnsweredItem(
+                p.id, task.prompt.messages(items[p.id].row)[-1]["content"], items[p.id]["reference"], p
+            )
             for p in predictions
         ]
 

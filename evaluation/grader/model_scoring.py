@@ -15,7 +15,7 @@ from ..metrics.measure import Measured, measure
 from ..metrics.protocol import Metric
 from ..results import Score
 from ..statistics.intervals import score_measured
-from ..task import Item, Task
+from ..task import SplitItem, Task
 
 ScoringMethod = Literal["choices", "generation"]
 
@@ -33,7 +33,7 @@ def score_model(
     engine: InferenceEngine,
     metric: Metric,
     task: Task,
-    items: Sequence[Item],
+    items: Sequence[SplitItem],
     method: ScoringMethod,
     adapter: Path | None,
 ) -> ScoredAnswers:
@@ -42,7 +42,7 @@ def score_model(
     Raises TrexError for no items and for a metric that returns unusable values, IntegrityError for an adapter that
     cannot be loaded.
     """
-    conversations = [task.prompt.messages(item) for item in items]
+    conversations = [task.prompt.messages(item.row) for item in items]
     if method == "choices" and task.choices:
         answers = engine.choose(conversations, task.choices, task.generation, adapter)
     else:

@@ -20,7 +20,7 @@ from ..metrics import Measured, metric
 from ..regression_checks import form, knowledge_and_refusal
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..splits import confirm_items, load_items, search_items
-from ..task import Item, Split
+from ..task import Split, SplitItem
 from . import audit
 from . import evaluation_records as ledger
 from .evaluator_version import evaluator_identity
@@ -37,7 +37,7 @@ class GraderService:
         self._threads = setup.threads
         self._engine = engine
         self._metric = metric(self._task.metric)
-        self._items: dict[Split, list[Item]] = {
+        self._items: dict[Split, list[SplitItem]] = {
             "search": search_items(self._task),
             "confirm": confirm_items(self._task),
         }
@@ -64,7 +64,7 @@ class GraderService:
         if self._gate is None:
             self._announce(ledger.OPEN_FOR_GATE, splits=["dev", "test"])
             known = [*self._items["search"], *self._items["confirm"], *self._read_test()]
-            self._gate = ContaminationGate(known, self._task.prompt)
+            self._gate = ContaminationGate([item.as_asked() for item in known], self._task.prompt)
         report = self._gate.check(training_rows(dataset))
         if not report.clean:
             self._announce("contaminated", dataset=dataset.name, matches=report.matches)
@@ -117,7 +117,7 @@ class GraderService:
         ]
         return [*found, *form(*predictions)]
 
-    def _baseline(self, items: list[Item]) -> Evaluation:
+    def _baseline(self, items: list[SplitItem]) -> Evaluation:
         """The base model, scored in the way that gives it the higher score; both scores are in `secondary`."""
         if not self._task.choices:
             return self._evaluated(None, "test", items, "generation")
@@ -128,7 +128,7 @@ class GraderService:
         return better.model_copy(update={"secondary": better.secondary | figures})
 
     def _evaluated(
-        self, adapter: Path | None, split: Split, items: list[Item], scoring: Scoring
+        self, adapter: Path | None, split: Split, items: list[SplitItem], scoring: Scoring
     ) -> Evaluation:
         method = self._method(scoring)
         made_from = {
@@ -157,7 +157,12 @@ class GraderService:
         return evaluation
 
     def _run(
-        self, evaluation_id: str, adapter: Path | None, split: Split, items: list[Item], method: ScoringMethod
+        self,
+        evaluation_id: str,
+        adapter: Path | None,
+        split: Split,
+        items: list[SplitItem],
+        method: ScoringMethod,
     ) -> Evaluation:
         started = time.monotonic()
         scored = score_model(self._engine, self._metric, self._task, items, method, adapter)
@@ -187,8 +192,8 @@ class GraderService:
             return "choices" if self._task.choices else "generation"
         return scoring
 
-    def _read_test(self) -> list[Item]:
-        items = load_items(self._task.test, self._task.prompt, self._task.answer_column)
+    def _read_test(self) -> list[SplitItem]:
+        items = load_items(self._task.test, self._task)
         seen = {item["id"] for part in self._items.values() for item in part}
         shared = sum(item["id"] in seen for item in items)
         if shared:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trex.errors import InputError, IntegrityError
 from trex.evaluation.grader import audit
-from trex.evaluation.splits import confirm_items, content_id, load_items, search_items
+from trex.evaluation.splits import confirm_items, content_id, dev_items, load_items, search_items
 from trex.evaluation.task import Prompt, Source, Task
 from trex.files import write_jsonl
 
@@ -77,33 +77,50 @@ def test_both_parts_of_a_small_dev_have_items(tmp_path: Path, count: int) -> Non
     [
         ("", "is empty"),
         ("\n \n", "is empty"),
-        ('{"text": "a", "label": "b"}\n{"text": ', r"dev\.jsonl:2: not JSON"),
-        ('{"text": "a"}\n', r"dev\.jsonl:1: column 'label' is missing"),
+        ('{"text": "a", "label": "b"}\n{"text": ', r"1 of 2 rows cannot be used: .*dev\.jsonl:2: not JSON"),
+        ('{"text": "a"}\n', r"dev\.jsonl: no column 'label'.* the rows have: text"),
         ("[1]\n", r"dev\.jsonl:1: a JSON object is needed, found list"),
-        ('{"text": "a", "label": NaN}\n', r"dev\.jsonl:1: "),
-        ('{"text": "a", "label": "b", "reference": "c"}\n', r"dev\.jsonl:1: .*rename"),
+        ('{"text": "a", "label": NaN}\n', r"dev\.jsonl:1: label empty"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path: Path, content: str, says: str) -> None:
-    path = tmp_path / "dev.jsonl"
-    path.write_text(content)
+    task = make_task(tmp_path, [])
+    task.dev.write_text(content)
     with pytest.raises(InputError, match=says) as caught:
-        load_items(path, PROMPT, "label")
+        dev_items(task)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
+    task = make_task(tmp_path, [])
     with pytest.raises(InputError, match="can't be read"):
-        load_items(tmp_path / "none.jsonl", PROMPT)
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+        load_items(tmp_path / "none.jsonl", task)
+    (tmp_path / "binary.jsonl").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match="UTF-8"):
-        load_items(tmp_path / "binary", PROMPT)
+        load_items(tmp_path / "binary.jsonl", task)
 
 
-def test_separators_inside_strings_end_no_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", "\\r", "\x0b"])
+def test_separators_inside_strings_end_no_line(tmp_path: Path, sign: str) -> None:
     path = tmp_path / "dev.jsonl"
-    path.write_text(json.dumps({"text": "a\u2028b", "label": "x"}, ensure_ascii=False), encoding="utf-8")
-    assert load_items(path, PROMPT)[0]["text"] == "a\u2028b"
+    path.write_text(json.dumps({"text": f"a{sign}b", "label": "x"}, ensure_ascii=False), encoding="utf-8")
+    assert load_items(path, make_task(tmp_path / "t", rows(1)))[0]["text"] == f"a{sign}b"
+
+
+@pytest.mark.parametrize(
+    "name", ["id", "reference", "label", "customer text", "a.b", "x[0]", "prompt", "__class__"]
+)
+def test_a_column_may_have_any_name_and_keeps_its_values(tmp_path: Path, name: str) -> None:
+    values = ["first value", "second value", "third value"]
+    task = make_task(tmp_path, [])
+    prompt = Prompt(user="Q: {" + name + "}", answer="{answer}")
+    task = task.model_copy(update={"prompt": prompt, "answer_column": "answer"})
+    task.dev.write_text("".join(json.dumps({name: v, "answer": v[0]}) + "\n" for v in values))
+    items = dev_items(task)
+    asked = {prompt.messages(item.row)[0]["content"] for item in items}
+    assert asked == {f"Q: {value}" for value in values}
+    assert {item["reference"] for item in items} == {"f", "s", "t"}
+    assert len({item["id"] for item in items}) == 3
 
 
 def test_too_few_items_to_cut_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from support import torch_free as torch_free_runtime
 from support.cli import Said, Trex, caller, everything, on_the_torch_free_runtime
 from support.own_task import tickets, write_task
 from trex import load_run
+from trex.evaluation.splits import dev_items
+from trex.evaluation.task_file import load_task
 from trex.files import read_json, write_json, write_jsonl
 from trex.graph.run import runtime as runtime_room
 
@@ -98,10 +100,12 @@ def test_a_missing_column_in_dev(trex: Trex, tmp_path: Path) -> None:
     refused(trex, tmp_path / "run", task).complains(2, "dev.jsonl", "'subject'", "text")
 
 
-def test_a_missing_column_in_one_row_of_dev(trex: Trex, tmp_path: Path) -> None:
+def test_rows_of_dev_without_an_answer_are_left_out(trex: Trex, tmp_path: Path) -> None:
     task = write_task(tmp_path)
-    write_jsonl(tmp_path / "dev.jsonl", [*tickets(5), {"text": "no team"}])
-    refused(trex, tmp_path / "run", task).complains(2, "dev.jsonl", "'team'")
+    write_jsonl(tmp_path / "dev.jsonl", [*tickets(5), {"text": "no team"}, {"text": "none", "team": None}])
+    refused(trex, tmp_path / "run", task).complains(2, "2 of 7 rows", "dev.jsonl:6: team empty")
+    write_jsonl(tmp_path / "dev.jsonl", [*tickets(40), {"text": "no team"}, {"text": "none", "team": None}])
+    assert len(dev_items(load_task(task))) == 40
 
 
 def test_a_missing_column_in_the_sources(trex: Trex, tmp_path: Path) -> None:
@@ -113,7 +117,7 @@ def test_a_missing_column_in_the_sources(trex: Trex, tmp_path: Path) -> None:
 def test_a_source_that_is_no_data(trex: Trex, tmp_path: Path) -> None:
     task = write_task(tmp_path)
     (tmp_path / "train.jsonl").write_text('{"text": "a", "team": "billing"}\n{"text": ')
-    refused(trex, tmp_path / "run", task).complains(2, "train.jsonl", "line 2")
+    refused(trex, tmp_path / "run", task).complains(2, "train.jsonl:2: not JSON")
 
 
 def test_an_answer_that_is_no_choice(trex: Trex, tmp_path: Path) -> None:

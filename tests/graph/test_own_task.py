@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from support.cli import caller, on_the_torch_free_runtime
 from support.kill import tree_of
 from support.own_task import fields, tickets, write_csv, write_parquet, write_task
 from trex import Run, Task, load_run, run
-from trex.errors import InputError
-from trex.evaluation.splits import content_id
+from trex.evaluation.splits import content_id, dev_items
 from trex.evaluation.task import Prompt, Source
 from trex.evaluation.task_file import load_task
 from trex.files import read_json, read_jsonl, write_jsonl, write_yaml
@@ -128,11 +128,20 @@ def test_other_kinds_of_files(tmp_path: Path) -> None:
     assert first.dataset is not None and "old 4" in first.dataset.summary and "new 4" in first.dataset.summary
 
 
-def test_only_lines_of_json_can_be_cut(tmp_path: Path) -> None:
-    write_csv(tmp_path / "all.csv", tickets(150))
-    path = write_task(tmp_path, sources=None, dev=None, test=None, data="all.csv")
-    with pytest.raises(InputError, match=r"all\.csv: only a \.jsonl file can be cut"):
-        load_task(path)
+@pytest.mark.parametrize("name", ["all.csv", "all.parquet", "all.json", "all.jsonl.gz"])
+def test_every_format_can_be_cut(tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame(tickets(150))
+    match Path(name).suffix:
+        case ".csv":
+            frame.to_csv(tmp_path / name, sep=";", encoding="latin-1")
+        case ".parquet":
+            frame.to_parquet(tmp_path / name)
+        case ".json":
+            frame.to_json(tmp_path / name, orient="records")
+        case _:
+            frame.to_json(tmp_path / name, orient="records", lines=True)
+    task = load_task(write_task(tmp_path, sources=None, dev=None, test=None, data=name))
+    assert len(dev_items(task)) > 5 and set(dev_items(task)[0].row) == set(tickets(1)[0])
 
 
 def test_a_metric_of_ones_own(tmp_path: Path) -> None:

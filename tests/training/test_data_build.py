@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support.recipes import LABEL, MakeTask, recipe, reviews, task_in
-from trex.errors import IntegrityError, PlanError, TrexError
+from trex.errors import InputError, IntegrityError, PlanError, TrexError
 from trex.evaluation.task import Prompt, Source
 from trex.files import read_json, read_jsonl
 from trex.sealed_folder import is_sealed
@@ -58,7 +58,7 @@ def make_task(tmp_path: Path) -> MakeTask:
             "the prompt needs 'label', but the rows have: id, rating, text; add a threshold step that makes",
         ),
         (
-            (Filter(column="id", equals="1"),),
+            (Filter(column="id", equals="one"),),
             "empty after streams[0].steps[0] filter: it removed all 60 rows",
         ),
     ],
@@ -84,7 +84,10 @@ def test_common_steps_and_unknown_sources_are_named_too(make_task: MakeTask) -> 
         PlanError, match=r"^streams\[1\]: no source named 'web'; the task allows: movies, shops"
     ):
         preview(DataRecipe(streams=(Stream(source="movies"), Stream(source="web"))), task)
-    with pytest.raises(PlanError, match=r"20 rows of 'shops' have none; in that stream, add a threshold"):
+    with pytest.raises(
+        PlanError,
+        match=r"20 no answer \(e.g. shops: label empty\); add a threshold",
+    ):
         preview(DataRecipe(streams=(Stream(source="movies", steps=(LABEL,)), Stream(source="shops"))), task)
 
 
@@ -100,7 +103,7 @@ def test_an_empty_data_set_has_a_cause_and_a_step(make_task: MakeTask) -> None:
 def test_an_empty_answer_and_too_many_rows_are_refused(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(PlanError, match="a row of 'movies' has an empty answer"):
+    with pytest.raises(InputError, match="1 of 1 rows cannot be used: 1 no answer"):
         preview(recipe(), make_task(movies=[{"text": "x", "label": " "}]))
     monkeypatch.setattr(build_module, "MAX_ROWS", 5)
     with pytest.raises(PlanError, match=r"keeps 6 rows, 5 are allowed: set `rows` or add a sample"):
@@ -199,7 +202,7 @@ def test_a_built_data_set_is_taken_from_the_store(
 ) -> None:
     task, shared = make_task(movies=reviews(60)), tmp_path / "store"
     first = build(recipe(LABEL), task, tmp_path / "a", shared)
-    monkeypatch.setattr(build_module, "load", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(build_module, "read_source", lambda *_: pytest.fail("built again"))
     again = build(recipe(LABEL), task, tmp_path / "a", shared)
     taken = build(recipe(LABEL), task, tmp_path / "b", shared)
     assert again == first and taken.report == first.report

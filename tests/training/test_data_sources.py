@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from support.recipes import MakeTask, recipe, task_in
 from trex.errors import InputError, IntegrityError, PlanError
+from trex.evaluation.data_files import HubReference
 from trex.training.data.build import build
-from trex.training.data.row_table import KEY
-from trex.training.data.sources import HubReference, load
+from trex.training.data.row_table import KEY, numbers
+from trex.training.data.sources import load, read_source
 
 
 @pytest.fixture
@@ -32,8 +33,11 @@ def test_the_three_kinds_of_files_give_the_same_rows(make_task: MakeTask, tmp_pa
     Dataset.from_list(rows).to_parquet(tmp_path / "p.parquet")
     task = make_task(j=rows, c=tmp_path / "c.csv", p=tmp_path / "p.parquet")
     loaded = [load(task, name) for name in ("j", "c", "p")]
-    assert loaded[0].to_list() == loaded[1].to_list() == loaded[2].to_list()
+    assert loaded[0].to_list() == loaded[2].to_list()
     assert loaded[0].remove_columns(KEY).to_list() == rows
+    text, plain = loaded[1].remove_columns(KEY).to_list(), loaded[0].remove_columns(KEY).to_list()
+    assert text == [{name: str(value) for name, value in row.items()} for row in plain]
+    assert numbers(loaded[1], "rating") == numbers(loaded[0], "rating") == [1.5, -2.0]
 
 
 def test_rows_may_lack_columns(make_task: MakeTask) -> None:
@@ -44,20 +48,28 @@ def test_rows_may_lack_columns(make_task: MakeTask) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.jsonl", b"", "x.jsonl: it is empty"),
-        ("x.jsonl", b"\n\n", "x.jsonl: it is empty"),
-        ("x.jsonl", b'{"a": 1}\n\n{"a": \n', "line 3 is malformed"),
-        ("x.jsonl", b'{"a": 1}\n[1]\n', "line 2 is malformed: not an object but a list"),
-        ("x.jsonl", b'{"a": NaN}\n', "line 1 is malformed: NaN is not JSON"),
-        ("x.jsonl", b'{"a": "\xff"}\n', "line 1 is malformed: 'utf-8' codec"),
-        ("x.jsonl", b'{"a": "\\ud800"}\n', "surrogates not allowed"),
-        ("x.jsonl", b'{"a": 1}\n{"a": "b"}\n', "column 'a' mixes int and str"),
+        ("x.jsonl", b"", "x.jsonl is empty"),
+        ("x.jsonl", b"\n\n", "x.jsonl is empty"),
+        (
+            "x.jsonl",
+            b'{"text": "a"}\n\n{"a": \n',
+            "1 of 2 rows cannot be used: 1 unreadable (e.g. x.jsonl:3: not JSON",
+        ),
+        ("x.jsonl", b'{"text": "a"}\n[1]\n', "x.jsonl:2: a JSON object is needed, found list"),
+        ("x.jsonl", b'{"text": "\\ud800"}\n', "half of a surrogate pair"),
+        ("x.jsonl", b"[" * 3000, "nested too deeply"),
+        ("x.jsonl", b'{"text": ' + b"9" * 5000 + b"}", "a number of too many digits"),
         ("x.jsonl", b'{"__key": 1}\n', "rename column '__key'"),
-        ("x.csv", b"a,b\n", "x.csv: it is empty"),
-        ("x.csv", b"a,b\n1,2\n1,2,3\n", "Row #3: Expected 2 columns, got 3"),
-        ("x.csv", b"a,a\n1,2\n", "two columns share a name: a, a"),
+        ("x.json", b'{"text": ', "not JSON"),
+        ("x.json", b"[1, 2]", "x.json:1: a JSON object is needed, found int"),
+        ("x.csv", b"a,b\n", "x.csv is empty"),
+        ("x.csv", b"a,b\n1,2\n1,2,3\n", "x.csv:3: 3 values for 2 columns"),
+        ("x.csv", b"a,a\n1,2\n", "two columns share the name 'a'"),
+        ("x.csv", bytes(range(256)), "is not UTF-8 text, and no other encoding fits"),
+        ("x.jsonl.gz", b"no archive", "x.jsonl.gz"),
         ("x.parquet", b"no parquet", "x.parquet: "),
-        ("x.txt", b"hello", "x.txt is none of .jsonl, .csv, .parquet"),
+        ("x.arrow", b"no arrow", "x.arrow: "),
+        ("x.txt", b"hello", "'.txt' is none of .jsonl, .ndjson, .json, .csv"),
     ],
 )
 def test_a_bad_file_is_one_clear_line(
@@ -68,6 +80,26 @@ def test_a_bad_file_is_one_clear_line(
         load(make_task(movies=tmp_path / name), "movies")
     assert message in str(caught.value) and "source 'movies'" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_odd_row_costs_that_row(make_task: MakeTask, tmp_path: Path) -> None:
+    odd = [
+        b"[1]",
+        b'{"text": null, "label": "a"}',
+        b'{"text": "x", "label": " "}',
+        b"[" * 3000,
+        b'{"text": "\\ud800"}',
+    ]
+    good = [b'{"text": "row %d", "label": "a"}' % n for n in range(100)]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join([*good, *odd]))
+    found = read_source(make_task(movies=tmp_path / "rows.jsonl"), "movies")
+    assert len(found.rows) == 100 and found.counts.read == 105
+    assert {entry.reason: entry.rows for entry in found.counts.dropped} == {
+        "unreadable": 3,
+        "no question": 1,
+        "no answer": 1,
+    }
+    assert found.counts.dropped[0].examples[0] == "rows.jsonl:101: a JSON object is needed, found list"
 
 
 def test_a_missing_file_and_an_unlisted_source(make_task: MakeTask, tmp_path: Path) -> None:
@@ -98,11 +130,14 @@ def test_dev_and_test_are_refused_as_sources(
 
 def test_hub_names() -> None:
     assert HubReference.parse("hub:owner/name@abc#validation") == HubReference(
-        "owner/name", "abc", "validation"
+        "owner/name", None, "abc", "validation"
     )
-    assert HubReference.parse("hub:owner/name") == HubReference("owner/name", None, "train")
+    assert HubReference.parse("hub:owner/name") == HubReference("owner/name", None, None, "train")
+    assert HubReference.parse("hub:nyu-mll/glue:sst2#test") == HubReference(
+        "nyu-mll/glue", "sst2", None, "test"
+    )
     for wrong in ("hub:name", "hub:../etc/passwd", "hub:owner/name@", "hub:https://x.org/y"):
-        with pytest.raises(ValueError, match="not of the form hub:owner/name@revision#split"):
+        with pytest.raises(InputError, match="not of the form hub:owner/name:config@revision#split"):
             HubReference.parse(wrong)
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from ...errors import IntegrityError, PlanError, TrexError
-from ...evaluation.task import Prompt, Task
+from ...evaluation.task import Task
+from ...evaluation.usable_rows import Dropped
 from ...files import (
     fingerprint,
     hash_file,
@@ -33,7 +34,7 @@ from .recipe import DataRecipe, Step
 from .recipe_file import recipe_to_yaml
 from .render import Contents, Row, describe, render
 from .row_table import STREAM, with_column
-from .sources import content_hash, load
+from .sources import content_hash, read_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -68,6 +69,9 @@ class BuildReport(BaseModel, frozen=True):
 
     steps: list[StepCount]
     duplicates_dropped: int
+    dropped: list[Dropped] = Field(
+        default=[], description="Rows of the sources and the data set that were left out"
+    )
     contents: Contents
 
 
@@ -98,6 +102,8 @@ class BuiltDataset:
             answers = ", ".join(f"'{text}' {count}" for text, count in contents.answers.items())
         words = f"{contents.words.p50} words (95 %: {contents.words.p95}, longest: {contents.words.max})"
         dropped = f"{self.report.duplicates_dropped} duplicates dropped"
+        if lost := sum(entry.rows for entry in self.report.dropped):
+            dropped += f", {lost} unusable rows left out"
         return f"{contents.rows} rows from {sources}; {answers}; {words}; {dropped}"
 
     @classmethod
@@ -138,24 +144,32 @@ def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | Non
 
 def preview(recipe: DataRecipe, task: Task) -> Preview:
     """The rows that `build` would write. Raises the same errors; writes nothing."""
-    mixed, steps = _execute(recipe, task)
-    rows = list(render(mixed, task))
-    return Preview(
-        rows, BuildReport(steps=steps, duplicates_dropped=_dropped(steps), contents=describe(rows))
+    mixed, steps, unusable = _execute(recipe, task)
+    rendered = render(mixed, task)
+    report = BuildReport(
+        steps=steps,
+        duplicates_dropped=_dropped(steps),
+        dropped=[*unusable, *rendered.dropped],
+        contents=describe(rendered.rows),
     )
+    return Preview(rendered.rows, report)
 
 
 def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
     """A hash of everything that determines the data set: recipe, contents of the sources, prompt, source code."""
     sources = sorted({stream.source for stream in recipe.streams})
     steps = [*recipe.steps, *(step for stream in recipe.streams for step in stream.steps)]
-    code = [hash_folder(Path(__file__).parent, "**/*.py"), hash_file(Path(inspect.getfile(Prompt)))]
+    reading = Path(inspect.getfile(Dropped)).parent  # the room that reads files and renders rows
+    code = [hash_folder(Path(__file__).parent, "**/*.py"), hash_folder(reading / "data_files", "*.py")]
+    code += [hash_file(reading / name) for name in ("task.py", "usable_rows.py")]
     code += [hash_file(path) for path in outside_sources(steps)]
     return fingerprint(
         {
             "recipe": recipe.model_dump(mode="json"),
             "sources": {name: content_hash(task, name) for name in sources},
             "prompt": task.prompt.model_dump(mode="json"),
+            "choices": task.choices,
+            "rows": task.rows.model_dump(mode="json"),
             "code": code,
         }
     )
@@ -181,16 +195,19 @@ def _write(recipe: DataRecipe, task: Task, folder: Path) -> None:
     write_json(folder / REPORT, built.report.model_dump(mode="json"))
 
 
-def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount]]:
-    """The mixed rows after the last step, and the number of rows after each step."""
+def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount], list[Dropped]]:
+    """The mixed rows after the last step, the number of rows after each step, rows that no task could use."""
     counts: list[StepCount] = []
+    unusable: list[Dropped] = []
     streams = []
     for place, stream in enumerate(recipe.streams):
         where = f"streams[{place}]"
         try:
-            rows = load(task, stream.source)
+            source = read_source(task, stream.source)
         except PlanError as error:
             raise PlanError(f"{where}: {error}") from None
+        rows = source.rows
+        unusable += source.counts.dropped
         counts.append(StepCount(stream=stream.source, where=where, op="load", rows=len(rows)))
         rows = with_column(rows, STREAM, [stream.source] * len(rows))
         rows, counted = _run(stream.steps, rows, stream.source, f"{where}.")
@@ -208,7 +225,7 @@ def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount]]:
         raise PlanError(
             f"the recipe keeps {len(mixed)} rows, {MAX_ROWS} are allowed: set `rows` or add a sample"
         )
-    return mixed, counts
+    return mixed, counts, unusable
 
 
 def _run(steps: Sequence[Step], rows: Dataset, stream: str, prefix: str) -> tuple[Dataset, list[StepCount]]:

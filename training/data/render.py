@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from ...errors import InputError, PlanError
+from ...errors import PlanError
 from ...evaluation.task import Message, Task
+from ...evaluation.usable_rows import Dropped, RowCounts, judge, right_answer
 from .operators import remedy
 from .operators.protocol import Fault
-from .row_table import STREAM, arrow, column, visible
+from .row_table import STREAM, arrow, visible
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 Row = dict[str, Any]
 _SHOWN_ANSWERS = 20
+_NEVER_AN_OUTLIER = 2_000  # characters: rows of about 500 tokens cost little
 
 
 class Lengths(BaseModel, frozen=True):
@@ -41,16 +44,62 @@ class Contents(BaseModel, frozen=True):
     repeated: int = Field(description="Rows that repeat another row's prompt and answer")
 
 
-def render(rows: Dataset, task: Task) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Rendered:
+    """Rendered rows, and the rows that were left out."""
+
+    rows: list[Row]
+    dropped: list[Dropped]
+
+
+def render(rows: Dataset, task: Task) -> Rendered:
     """Rows in TRL's conversational prompt/completion format, with their columns and the name of their stream.
 
-    Raises PlanError for rows without a column that the task's prompt needs, and for rows with an empty answer.
+    Rows without a question or an answer, with an answer that is none of the choices, or far longer than the others
+    are left out. Raises PlanError for a column of the prompt that is missing and if too many rows are left out.
     """
     _require_columns(rows, task)
+    counts, rendered = RowCounts("the data set"), list[Row]()
     for batch in arrow(rows).to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
-            source = {name: _plain(row[name]) for name in visible(list(row))}
-            yield _conversation(source, row[STREAM], task)
+            counts.read += 1
+            source, fault = judge({name: row[name] for name in visible(list(row))}, task)
+            if fault is not None:
+                counts.drop(fault[0], f"{row[STREAM]}: {fault[1]}")
+            else:
+                rendered.append(_conversation(source, row[STREAM], task))
+    rendered = _without_outliers(rendered, task.rows.longest, counts)
+    if counts.kept < counts.read * (1 - task.rows.max_dropped):
+        raise PlanError(
+            f"{counts.read - counts.kept} of {counts.read} rows cannot be used: {counts.text}; {_mend(task, counts)}"
+        )
+    return Rendered(rendered, counts.dropped)
+
+
+def _without_outliers(rows: list[Row], times: float, counts: RowCounts) -> list[Row]:
+    """The rows without those whose characters are more than `times` the 99.5th percentile of the lengths.
+
+    The percentile never counts the longest row, so that few rows are enough.
+    """
+    lengths = [sum(len(turn["content"]) for turn in [*row["prompt"], *row["completion"]]) for row in rows]
+    usual = sorted(lengths)[: min(len(rows) - 1, math.ceil(len(rows) * 0.995))][-1:]
+    limit = max(_NEVER_AN_OUTLIER, times * usual[0]) if usual else math.inf
+    for row, length in zip(rows, lengths, strict=True):
+        if length > limit:
+            counts.drop("far longer than the others", f"{row['stream']}: {length} characters")
+    return [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
+
+
+def _mend(task: Task, counts: RowCounts) -> str:
+    """How to correct the most frequent fault."""
+    match counts.dropped[0].reason:
+        case "no answer" if task.rating_column:
+            return remedy("label missing", column=task.answer_column, rating=task.rating_column)
+        case "no answer":
+            return f"{remedy('answer empty')}, or fill the column"
+        case "no question":
+            return remedy("value missing", column=min(task.prompt.question_fields))
+    return "correct the steps that make the answer, or raise rows.max_dropped in the task"
 
 
 def describe(rows: Sequence[Row]) -> Contents:
@@ -80,17 +129,8 @@ def percentile(ascending: Sequence[int], percent: float) -> int:
 
 
 def _conversation(source: Row, stream: str, task: Task) -> Row:
-    try:
-        prompt: list[Message] = task.prompt.messages(source)
-        reference = task.prompt.reference(source)
-    except ValueError as error:
-        raise InputError(f"the task's prompt: {error}") from None
-    if not reference.strip():
-        raise PlanError(
-            f"a row of '{stream}' has an empty answer ({task.prompt.answer!r}): "
-            f"{remedy('answer empty')}, or fill the column"
-        )
-    completion = [{"role": "assistant", "content": reference}]
+    prompt: list[Message] = task.prompt.messages(source)
+    completion = [{"role": "assistant", "content": right_answer(task, source)}]
     return {"prompt": prompt, "completion": completion, "source": source, "stream": stream}
 
 
@@ -100,12 +140,6 @@ def _require_columns(rows: Dataset, task: Task) -> None:
         if name not in names:
             advice = _advice(task, name, names, "column missing")
             raise PlanError(f"the prompt needs '{name}', but the rows have: {', '.join(names)}; {advice}")
-        values = zip(column(rows, STREAM), column(rows, name), strict=True)
-        for stream, number in Counter(stream for stream, value in values if value is None).items():
-            raise PlanError(
-                f"the prompt needs '{name}', but {number} rows of '{stream}' have none; "
-                f"in that stream, {_advice(task, name, names, 'value missing')}"
-            )
 
 
 def _advice(task: Task, name: str, names: Sequence[str], fault: Fault) -> str:
@@ -113,14 +147,3 @@ def _advice(task: Task, name: str, names: Sequence[str], fault: Fault) -> str:
     if name == task.answer_column and task.rating_column in names:
         return remedy("label missing", column=name, rating=task.rating_column)
     return remedy(fault, column=name)
-
-
-def _plain(value: Any) -> Any:
-    """The value in a form that JSON can represent."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | int | float) else str(value)

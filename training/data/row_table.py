@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...errors import PlanError
+from ...evaluation.data_files import as_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,12 +56,27 @@ def column(rows: Dataset, name: str) -> list[Any]:
 
 
 def numbers(rows: Dataset, name: str) -> list[float | None]:
-    """The values of a numeric column; non-finite values become None. Raises PlanError for other columns."""
-    values = column(rows, name)
-    for value in values:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+    """The values of a numeric column, or of a text column of numbers; empty and non-finite values become None.
+
+    Raises PlanError for other columns.
+    """
+    found: list[float | None] = []
+    for value in column(rows, name):
+        number = as_number(value)
+        if number is None and as_text(value).strip():
             raise PlanError(f"column '{name}' contains values like {_short(value)}, not numbers")
-    return [value if value is not None and math.isfinite(value) else None for value in values]
+        found.append(number if number is not None and math.isfinite(number) else None)
+    return found
+
+
+def as_number(value: Any) -> float | None:
+    """A number, or the number that a text states, as files without kinds of values hold it; else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def texts(rows: Dataset, name: str) -> list[str | None]:

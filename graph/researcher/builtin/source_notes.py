@@ -13,7 +13,7 @@ from ....evaluation.splits import search_items
 from ....evaluation.task import Task
 from ....tools.excerpt import cell
 from ....training.data import sources
-from ....training.data.row_table import RESERVED
+from ....training.data.row_table import RESERVED, as_number
 from ..protocol import Distribution, Note, ResearchNotes, SourceNotes
 from .recipe_edits import answer_column, example_columns, is_usable
 
@@ -82,7 +82,8 @@ def _text_column(task: Task, columns: Sequence[str], rows: Sequence[Row]) -> str
 
 def _numbers(rows: Iterable[Row], column: str | None) -> list[float]:
     values = [row.get(column) for row in rows] if column is not None else []
-    return [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)]
+    found = [as_number(value) for value in values]
+    return [number for number in found if number is not None and math.isfinite(number)]
 
 
 def _distribution(values: Sequence[float]) -> Distribution | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ....evaluation.data_files import as_text
 from ..row_table import Scalar, column, numbers, take, texts
 from .protocol import Column, Flow, Operator, OperatorContext
 
@@ -96,8 +97,8 @@ class Filter(Operator):
 
 
 def _equal(value: Any, wanted: Scalar) -> bool:
-    """Equal and of one type: 1 is 1.0, but not True."""
-    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
+    """Equal as a prompt shows them: 1 is 1.0 and '1', as files without kinds of values hold it, but not True."""
+    return as_text(value) == as_text(wanted)
 
 
 def _bounds(low: float | None, high: float | None) -> tuple[float, float]:

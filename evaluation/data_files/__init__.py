@@ -1,0 +1,22 @@
+"""Data files of a user: one reader for sources, dev, test and `data`, whatever their format."""
+
+from .arrow_tables import rows_to_table, table_rows
+from .formats import FORMATS, Line, Row, data_suffix, read_lines
+from .hub import HUB, HubReference
+from .text_files import printable
+from .values import as_text, plain
+
+__all__ = [
+    "FORMATS",
+    "HUB",
+    "HubReference",
+    "Line",
+    "Row",
+    "as_text",
+    "data_suffix",
+    "plain",
+    "printable",
+    "read_lines",
+    "rows_to_table",
+    "table_rows",
+]
