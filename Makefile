@@ -18,7 +18,7 @@ help:  ## List the commands
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "TREX needs Python 3.11 or newer: install it, or name one with PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[molecules,ftbench,llm,studio,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[molecules,metrics,ftbench,llm,studio,dev]'
 	@# Type checkers and editors find the package `trex` here, whatever this folder is called.
 	mkdir -p $(VENV)/src
 	ln -sfn '$(CURDIR)' $(VENV)/src/trex

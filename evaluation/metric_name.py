@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 _WITH_OPTIONS = re.compile(r"(?P<name>.*?)\((?P<options>\s*[A-Za-z_]\w*\s*=.*)\)\s*", re.DOTALL)
@@ -44,6 +45,29 @@ def metric_text(metric: Any) -> Any:
             f"metric {name!r}: options must be numbers, texts, true, false, null or lists of these"
         )
     return text
+
+
+def is_file(name: str) -> bool:
+    """Whether a metric or a function is named by the file that defines it: 'file.py:Name', with options or without."""
+    return split_metric(name)[0].rpartition(":")[0].endswith(".py")
+
+
+def located_metric(metric: Any, folder: Path) -> Any:
+    """A metric as a task file in `folder` names it, with full paths of the files that it or its options name.
+
+    Options with files are `function`, and `metric`, a metric itself. What cannot be read is returned as it is.
+    """
+    try:
+        name, options = split_metric(metric) if isinstance(metric, str) else (None, dict(metric))
+    except (TypeError, ValueError):
+        return metric
+    parts: dict[str, Any] = options if name is None else {"name": name, **options}
+    for key in ("name", "function"):
+        if isinstance(parts.get(key), str) and is_file(parts[key]):
+            parts[key] = str(folder / Path(parts[key]).expanduser())
+    if "metric" in parts:
+        parts["metric"] = located_metric(parts["metric"], folder)
+    return metric_text(parts) if isinstance(metric, str) else parts
 
 
 def split_metric(text: str) -> tuple[str, dict[str, Any]]:

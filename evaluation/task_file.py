@@ -26,7 +26,7 @@ from .data_cut import cut_data
 from .data_files import FORMATS, HUB, data_suffix, plain, table_rows
 from .data_files.hub import load_from_hub
 from .grader.metric_trial import check_metric
-from .metrics import is_file
+from .metric_name import located_metric
 from .splits import dev_items
 from .task import Task
 
@@ -53,7 +53,7 @@ def task_from_fields(fields: dict[str, Any], folder: Path, where: str, name: str
     if isinstance(fields.get("base_model"), str):
         fields["base_model"] = _model(fields["base_model"], folder)
     if "metric" in fields:
-        fields["metric"] = _located_metric(fields["metric"], folder)
+        fields["metric"] = located_metric(fields["metric"], folder)
     if data is not None:
         task = _cut(Path(_local(_located(data, folder))), fields, group_by, where)
     elif group_by is not None:
@@ -127,13 +127,6 @@ def _model(name: str, folder: Path) -> str:
     """A base model's name; one that is a folder beside the task file or begins with ~ as a full path."""
     beside = folder / Path(name).expanduser()
     return str(beside) if beside.is_dir() else name
-
-
-def _located_metric(metric: Any, folder: Path) -> Any:
-    """A metric that is named by its file, with the file's full path."""
-    if isinstance(metric, dict) and is_file(str(metric.get("name"))):
-        return metric | {"name": _located(metric["name"], folder)}
-    return _located(metric, folder) if isinstance(metric, str) and is_file(metric) else metric
 
 
 def _absolute(source: Any, folder: Path, where: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ A run stores `evaluator_identity` in grader.json when it begins and requires it 
 - `EVALUATOR_VERSION`, raised by hand when the same code would give other scores for a reason outside of the code;
 - `scoring_code`: `model_scoring.py`, `splits.py` and the modules of `evaluation/` that they import: rendering, values
   per item, statistics of a score;
-- `metric_code`: the module of the metric's class and the modules of `evaluation/` that it imports;
+- `metric_code`: the module of the metric's class and the modules of `evaluation/` that it imports; likewise of what
+  else decides a value, named in the metric's attribute `scored_by`;
 - `engine_code`: the same for the inference engine.
 
 A hash covers the code, not its place: names and folders of files, the module named in an import, comments and
@@ -41,7 +42,7 @@ def evaluator_identity(metric: Metric, engine: InferenceEngine) -> dict[str, str
     return {
         "evaluator_version": str(EVALUATOR_VERSION),
         "scoring_code": code_hash(_SCORING),
-        "metric_code": code_hash([_source(metric)]),
+        "metric_code": code_hash(map(_source, _with_parts(metric))),
         "engine_code": code_hash([_source(engine)]),
     }
 
@@ -61,12 +62,20 @@ def code_hash(modules: Iterable[Path]) -> str:
     return fingerprint(sorted(hashes.values()), length=64)
 
 
+def _with_parts(metric: object) -> Iterator[object]:
+    """A metric, and the metrics and functions in it: `scored_by`."""
+    yield metric
+    for part in getattr(metric, "scored_by", ()):
+        yield from _with_parts(part)
+
+
 def _source(instance: object) -> Path:
-    """The file of the module that defines an object's class."""
-    module = sys.modules.get(type(instance).__module__)
+    """The file of the module that defines a function or an object's class."""
+    module = sys.modules.get(instance.__module__)
     file = getattr(module, "__file__", None)
     if file is None:
-        raise TrexError(f"{type(instance).__name__} comes from no file, so its code cannot be checked")
+        name = getattr(instance, "__name__", type(instance).__name__)
+        raise TrexError(f"{name} comes from no file, so its code cannot be checked")
     return Path(file)
 
 

@@ -12,21 +12,16 @@ optimise.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ...errors import InputError
-from ...files import fingerprint
 from ...registry import Registry
-from ..metric_name import split_metric
+from ..metric_name import metric_text, split_metric
 from .measure import Measured, described, mean, measure
 from .metric_options import make_with_options
 from .protocol import UPSTREAM, Counts, Metric, PooledMetric
+from .user_code import named_object
 
 __all__ = [
     "METRICS",
@@ -35,7 +30,6 @@ __all__ = [
     "Measured",
     "Metric",
     "PooledMetric",
-    "is_file",
     "mean",
     "measure",
     "metric",
@@ -48,7 +42,19 @@ METRICS = Registry[Callable[..., Metric]](
         name: f"{__name__}.{place}"
         for name, place in {
             "accuracy": "accuracy:Accuracy",
+            "exact_match": "exact_match:ExactMatch",
+            "macro_f1": "label_f1:MacroF1",
+            "micro_f1": "label_f1:MicroF1",
+            "multilabel_f1": "label_f1:MultilabelF1",
+            "token_f1": "token_f1:TokenF1",
             "numeric": "numeric:Numeric",
+            "contains": "contains:Contains",
+            "regex": "pattern:Regex",
+            "json_match": "json_match:JsonMatch",
+            "rouge": "text_rouge:Rouge",
+            "bleu": "translation:Bleu",
+            "chrf": "translation:Chrf",
+            "python": "python_function:PythonFunction",
             "molecules": "molecules:MoleculeSuccess",
             "csbench": "csbench:CsBench",
             "econlogicqa": "ordering:OrderingAccuracy",
@@ -90,13 +96,11 @@ def metric(text: str) -> Metric:
 
 
 def is_ours(text: str) -> bool:
-    """Whether the code of the metric that a task names is in this package."""
-    return split_metric(text)[0].removesuffix(UPSTREAM).partition(":")[0] in METRICS.own_names()
-
-
-def is_file(name: str) -> bool:
-    """Whether a metric is named by the file that defines it."""
-    return split_metric(name)[0].rpartition(":")[0].endswith(".py")
+    """Whether all code of the metric that a task names is in this package."""
+    name, options = split_metric(text)
+    own = name.removesuffix(UPSTREAM).partition(":")[0] in METRICS.own_names() and "function" not in options
+    inner = options.get("metric")
+    return own and (inner is None or is_ours(metric_text(inner)))
 
 
 def _registered(name: str) -> tuple[Callable[..., Metric], dict[str, Any]] | None:
@@ -117,27 +121,8 @@ def _own(name: str) -> Callable[..., Metric]:
             f"unknown metric {name!r}; known: {', '.join(sorted(METRICS.names()))}; "
             "a metric of your own is named 'file.py:Name' or 'package.module:Name'"
         )
-    try:
-        module = _from_file(Path(place)) if is_file(name) else importlib.import_module(place)
-        found: Callable[..., Metric] = getattr(module, attribute)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a user's module may do anything, also exit
-        raise InputError(f"metric {name!r} cannot be imported: {described(error)}") from error
+    found: Callable[..., Metric] = named_object(name)
     return found
-
-
-def _from_file(path: Path) -> ModuleType:
-    """The module in a file, under a name that no other file has."""
-    name = f"trex_metric_{fingerprint(str(path.absolute()))}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is no Python file")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[name] = module
-    return sys.modules[name]
 
 
 def _what_lacks(found: object) -> str:

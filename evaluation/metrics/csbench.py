@@ -36,6 +36,7 @@ import numpy as np
 from ...errors import InputError
 from ..task import Item
 from .measure import mean
+from .metric_example import MetricExample
 from .protocol import UPSTREAM, Counts
 from .variants import STATED, final, option, word_f1
 
@@ -76,6 +77,13 @@ class CsBench:
     """
 
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+
+    examples = (
+        MetricExample(
+            answer="The answer is B.", columns={"Format": "Multiple-choice", "Answer": "B"}, value=1
+        ),
+        MetricExample(answer="I think it is false.", columns={"Format": "Assertion", "Answer": "True"}, value=0),
+    )  # fmt: skip
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """A scorer of one sub-task or of all. Raises InputError for an unknown one."""

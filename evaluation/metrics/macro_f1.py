@@ -32,6 +32,7 @@ import numpy as np
 from ...errors import InputError
 from ..task import Item
 from .measure import mean
+from .metric_example import MetricExample
 from .protocol import UPSTREAM, Counts
 from .variants import final
 
@@ -77,6 +78,14 @@ class HallmarksMacroF1:
     """
 
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+
+    examples = (
+        MetricExample(
+            answer="Cellular energetics, resisting cell death",
+            columns={"labels": "cellular energetics"},
+            value=2 / 3,
+        ),
+    )
 
     def __init__(self, upstream: bool = False) -> None:
         self._upstream = upstream

@@ -17,6 +17,7 @@ from typing import Any
 from ...errors import TrexError
 from ..task import Item
 from .measure import mean
+from .metric_example import MetricExample
 from .smiles import ATOMS, GROUPS, atom_counts, canonical, group_counts, nci_collection, parse
 
 KINDS = ("atoms", "groups")
@@ -32,6 +33,12 @@ class MoleculeSuccess:
     """
 
     aggregate = staticmethod(mean)
+
+    examples = (
+        MetricExample(
+            answer="CCO", columns={"kind": "atoms", "target": '{"carbon": 2, "oxygen": 1}'}, value=1
+        ),
+    )
 
     @property
     def name(self) -> str:

@@ -4,11 +4,6 @@ For questions whose answer is a number that may follow a derivation, such as wor
 number counts, as in the usual scorer of GSM8K (Cobbe et al. 2021, arXiv 2110.14168). What precedes the end of a
 `</think>` block is not the answer.
 
-    reference '18', answer '9 * 2 = 18 dollars.'                        → 1
-    reference '1,250', answer 'Total: $1250.00'                         → 1
-    reference '3.14', answer '3.1416'                                   → 0, with tolerance 0.01: 1
-    reference '200', answer '199'                                       → 0, with relative_tolerance 0.01: 1
-
 A number is digits with at most one decimal point, perhaps an exponent, commas between thousands, and a sign. The minus
 sign U+2212 counts as '-'; a hyphen right after a letter or a digit is no sign ('7-3' ends in 3). Fractions and number
 words are not read, and digits within a word ('B2') are no number.
@@ -19,10 +14,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from ...errors import InputError
 from ..task import Item
 from .measure import mean
+from .metric_example import MetricExample
 from .variants import final
 
 _EXPONENT = r"(?:[eE][-+]?\d+)?"
@@ -32,15 +31,29 @@ _NUMBER = re.compile(
 
 
 class Numeric:
-    """1 if |answer - reference| ≤ max(tolerance, relative_tolerance · |reference|), else 0.
+    """1 if the last number of the answer equals the reference within a tolerance, else 0.
 
+    The difference may be up to the larger of `tolerance` and `relative_tolerance` times the reference.
     An answer without a number is wrong. `secondary`: 'read', the share of answers with a number.
     """
 
     name = "numeric"
     aggregate = staticmethod(mean)
+    examples = (
+        MetricExample(answer="9 * 2 = 18 dollars.", reference="18", value=1),
+        MetricExample(answer="Total: $1250.00", reference="1,250", value=1),
+        MetricExample(answer="3.1416", reference="3.14", value=0),
+        MetricExample(answer="3.1416", reference="3.14", options={"tolerance": 0.01}, value=1),
+        MetricExample(answer="199", reference="200", options={"relative_tolerance": 0.01}, value=1),
+    )
 
-    def __init__(self, tolerance: float = 0.0, relative_tolerance: float = 0.0) -> None:
+    def __init__(
+        self,
+        tolerance: Annotated[float, Field(description="Largest difference")] = 0.0,
+        relative_tolerance: Annotated[
+            float, Field(description="Largest difference as a share of the reference")
+        ] = 0.0,
+    ) -> None:
         """Raises InputError for a tolerance that is negative or not finite."""
         for option, value in (("tolerance", tolerance), ("relative_tolerance", relative_tolerance)):
             if not 0 <= value < math.inf:

@@ -47,6 +47,7 @@ from typing import Any
 from ...errors import InputError
 from ..task import Item
 from .measure import mean
+from .metric_example import MetricExample
 from .smiles import canonical, parse
 
 SIMILAR = 0.60
@@ -126,6 +127,23 @@ class OmeScore:
     V, L and S_total, the share of answers read as a list of steps ('parsed'), and for the corrected form the
     official score.
     """
+
+    examples = (
+        MetricExample(
+            answer='[{"subtype": "nucleophilic_addition", "intermediate_smiles": "CCC([O-])C#N"}]',
+            columns={
+                "mechanism": [
+                    {
+                        "subtype": "nucleophilic_addition",
+                        "intermediate_smiles": "CCC([O-])C#N",
+                        "step_weight": 0.6,
+                    },
+                    {"subtype": "proton_transfer", "intermediate_smiles": "CCC(O)C#N", "step_weight": 0.4},
+                ]
+            },
+            value=0.6,
+        ),
+    )
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """Raises InputError for a subtask: there are none."""

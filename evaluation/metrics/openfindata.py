@@ -29,6 +29,7 @@ from typing import Any
 from ...errors import InputError
 from ..task import Item
 from .measure import mean
+from .metric_example import MetricExample
 from .protocol import UPSTREAM
 from .variants import final, option
 
@@ -60,6 +61,12 @@ class OpenFinData:
     `secondary`: the mean of each set among the items; for the corrected form also 'read', the share of choices that
     could be read, and the official score.
     """
+
+    examples = (
+        MetricExample(
+            answer="答案是A", columns={"subtask": "emotion_identification", "answer": "A"}, value=1
+        ),
+    )
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """A scorer of one set or of all. Raises InputError for an unknown one."""

@@ -35,6 +35,7 @@ from typing import TypeVar
 from ...errors import InputError
 from ..task import Item
 from .measure import mean
+from .metric_example import MetricExample
 
 Order = tuple[str, ...]
 _T = TypeVar("_T")
@@ -65,6 +66,11 @@ class OrderingAccuracy:
     """
 
     aggregate = staticmethod(mean)
+
+    examples = (
+        MetricExample(answer="The order is D → A → C → B.", columns={"Answer": "D, A, C, B"}, value=1),
+        MetricExample(answer="A, B, C, D", columns={"Answer": "D, A, C, B"}, value=0),
+    )
 
     def __init__(self, upstream: bool = False) -> None:
         self._upstream = upstream

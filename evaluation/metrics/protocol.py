@@ -20,7 +20,8 @@ Counts = NDArray[np.float64]
 class Metric(Protocol):
     """Scores answers. Items carry their columns; in a run also `reference`, the answer the prompt expects.
 
-    The keyword arguments of the class are the metric's options in a task file.
+    The keyword arguments of the class are the metric's options in a task file. A class may also have `examples`
+    (`metric_example`), and `scored_by`, functions and metrics of other modules that decide its values.
     """
 
     @property

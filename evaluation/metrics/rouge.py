@@ -33,6 +33,7 @@ from typing import Any
 from ...errors import InputError
 from ..task import Item
 from .measure import mean
+from .metric_example import MetricExample
 
 MISSING_DIVISION = "#####EMPTY#####"
 LINE_BREAK = "__lf1__"
@@ -90,6 +91,10 @@ class Rouge1:
     """
 
     aggregate = staticmethod(mean)
+
+    examples = (
+        MetricExample(answer="Dry cough, two days", columns={"note": "Cough for two days."}, value=0.75),
+    )
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """Raises InputError for a subtask that is no division, and without the library rouge-score."""

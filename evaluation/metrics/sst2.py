@@ -23,6 +23,7 @@ from ...errors import InputError
 from ..task import Item
 from .accuracy import first_line
 from .measure import mean
+from .metric_example import MetricExample
 from .protocol import UPSTREAM
 from .variants import final
 
@@ -40,6 +41,11 @@ class Sst2:
     """
 
     aggregate = staticmethod(mean)
+
+    examples = (
+        MetricExample(answer="It is Positive.\nBecause", columns={"label": 1}, value=1),
+        MetricExample(answer="positive or negative", columns={"label": 1}, value=0),
+    )
 
     def __init__(self, upstream: bool = False) -> None:
         self._upstream = upstream

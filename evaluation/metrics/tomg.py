@@ -45,6 +45,7 @@ from ...errors import InputError
 from ..task import Item
 from . import smiles, tomg_answer
 from .measure import mean
+from .metric_example import MetricExample
 from .protocol import UPSTREAM, Counts
 from .smiles import ATOMS, BONDS, GROUPS, PROPERTIES, UNCHECKED_GROUPS
 
@@ -148,6 +149,19 @@ class TomgSuccess:
     """
 
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+
+    examples = (
+        MetricExample(
+            answer="CC=O",
+            columns={
+                "subtask": "DelComponent",
+                "Instruction": "Remove a hydroxyl from the molecule.",
+                "molecule": "OCC=O",
+                "removed_group": "hydroxyl",
+            },
+            value=1,
+        ),
+    )
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         if subtask is not None:

@@ -46,6 +46,16 @@ def tasks() -> None:
 
 
 @app.command()
+def metrics(
+    name: Annotated[str | None, typer.Argument(help="Show the options and examples of this metric")] = None,
+) -> None:
+    """List the metrics that a task can use, with an example each."""
+    from .metric_list import print_metrics
+
+    print_metrics(out, name)
+
+
+@app.command()
 def assets() -> None:
     """Download, verify and convert the embedded model and data (once)."""
     from ...assets import fetch_all

@@ -103,7 +103,7 @@ def test_comments_and_docstrings_keep_the_hash(copy: Path, ours: dict[str, str])
 @pytest.mark.parametrize(
     ("file", "old", "new", "changes"),
     [
-        ("metrics/accuracy.py", "float(normalise(", "1.0 - float(normalise(", "metric_code"),
+        ("metrics/accuracy.py", "float(_is_right(", "1.0 - float(_is_right(", "metric_code"),
         ("metrics/accuracy.py", ".casefold()", ".lower()", "metric_code"),
         ("engines/batching.py", "MIN_SHARED = 8", "MIN_SHARED = 9", "engine_code"),
         ("statistics/intervals.py", "inv_cdf(0.975)", "inv_cdf(0.95)", "scoring_code"),

@@ -16,6 +16,7 @@ import pytest
 from support.cli import Trex, caller, launch, on_the_torch_free_runtime
 from support.kill import processes_of, tree_of
 from trex import Run, load_run, resume, run
+from trex.evaluation.metrics import METRICS
 from trex.files import read_json
 
 QUICK = ("--rounds", "1", "--trials", "2", "--smoke")
@@ -45,7 +46,7 @@ def test_help_names_every_verb(trex: Trex) -> None:
     for words in ((), ("--help",), ("-h",)):
         said = trex(*words)
         assert said.code == 0
-        for verb in ("tasks", "assets", "run", "resume", "show", "report", "replay", "doctor"):
+        for verb in ("tasks", "metrics", "assets", "run", "resume", "show", "report", "replay", "doctor"):
             assert f" {verb} " in said.out, words
 
 
@@ -58,6 +59,17 @@ def test_help_of_run_names_every_option(trex: Trex) -> None:
 def test_tasks_lists_what_is_installed(trex: Trex) -> None:
     said = trex("tasks")
     assert said.code == 0 and "sentiment" in said.out and "molecules" in said.out
+
+
+def test_metrics_are_listed_with_an_example_each(trex: Trex) -> None:
+    said = trex("metrics")
+    assert said.code == 0
+    for name in METRICS.own_names():
+        assert f"metric: {name}" in said.out or f"metric: {{name: {name}" in said.out
+    one = trex("metrics", "numeric")
+    assert one.code == 0 and "relative_tolerance" in one.out and "tolerance: 0.01" in one.out
+    unknown = trex("metrics", "acuracy")
+    assert unknown.code == 2 and "no metric 'acuracy'; there are: accuracy" in unknown.err
 
 
 def test_doctor_looks_at_the_machine(trex: Trex) -> None:

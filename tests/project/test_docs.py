@@ -12,6 +12,7 @@ import pytest
 import yaml
 from support.places import REPOSITORY
 from trex import Task, build_graph
+from trex.evaluation.metrics.catalogue import markdown
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.store.tables import TABLES
 from trex.graph.tree.experiment import ExperimentPlan
@@ -72,6 +73,12 @@ def test_recipes_can_be_carried_out() -> None:
     recipes = blocks(page("recipes"), "yaml")
     assert len(recipes) == 2
     assert all(preview(recipe_from_yaml(text), task).rows for text in recipes)
+
+
+def test_the_page_on_metrics_is_made_from_the_code() -> None:
+    again = "python -m trex.evaluation.metrics.catalogue > docs/metrics.md"
+    assert page("metrics") == markdown(), f"write it again: {again}"
+    assert again in page("metrics")
 
 
 def operator_row(name: str, kind: type[Operator]) -> str:

@@ -40,6 +40,7 @@ import numpy as np
 from ....errors import InputError
 from ...task import Item
 from ..measure import mean
+from ..metric_example import MetricExample
 from ..protocol import Counts
 from ..variants import word_f1
 from .final_answers import SentenceCosine, Similarity
@@ -68,6 +69,21 @@ class ToolUseMetric:
     cosine of sentence embeddings, for which sentence-transformers must be installed.
     """
 
+    examples = (
+        MetricExample(
+            answer="Thought: I read the board.\nFinal Answer: It costs 17.20.",
+            columns={
+                "dialogs": [
+                    {"role": "user", "content": "What do we pay?"},
+                    {"role": "assistant", "content": "17.20"},
+                ],
+                "gt_answer": {"whitelist": [["17.2", "17.20"]], "blacklist": None},
+                "tools": [],
+                "step": 0,
+            },
+            value=1,
+        ),
+    )
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
 
     def __init__(

@@ -25,6 +25,7 @@ import numpy as np
 from ....errors import InputError
 from ...task import Item
 from ..measure import mean
+from ..metric_example import MetricExample
 from ..protocol import Counts
 from . import amounts, articles, choices, entities, labels, lexicon, prison_terms, proofreading
 from . import character_f1 as reading
@@ -83,6 +84,14 @@ class LawBench:
     """
 
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+
+    examples = (
+        MetricExample(
+            answer="[正确答案]B",
+            columns={"subtask": "1-2", "instruction": "", "question": "", "answer": "正确答案：B。"},
+            value=1,
+        ),
+    )
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """Raises InputError for an unknown sub-task."""
