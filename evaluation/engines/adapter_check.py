@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
-import json
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
 from ...errors import IntegrityError
 from ...files import hash_folder
+from .adapter_config import CONFIG, AdapterConfig, read_config
 
 WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
 BASE_MODEL = "base"
 
-_TENSOR = re.compile(r"base_model\.model\.(model\.)?layers\.\d+\.[a-z_]+(\.[a-z_]+)?\.lora_[AB]\.weight")
-_EXECUTABLE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py"}
-# Features of LoRA that reach beyond a low-rank update of named linear layers.
-_UNUSED = (
-    "modules_to_save",
-    "trainable_token_indices",
-    "layer_replication",
-    "megatron_config",
-    "auto_mapping",
+MOST_BYTES = 16 << 30
+"""More than rank 256 on all linear layers of a model of 70 B weights, in float32 (13 GiB)."""
+
+LARGEST_WEIGHT = 1000.0
+"""Trained weights are below 10. Products of larger ones overflow, and then every answer is the same."""
+
+_MOST_FILES = 100
+_DTYPES = ("F32", "F16", "BF16")
+_TENSOR = re.compile(
+    r"(?P<layer>base_model\.model\.(model\.)?layers\.\d{1,6}\.([a-z_]+\.)?(?P<module>[a-z_]+))"
+    r"\.lora_(?P<factor>[AB])\.weight"
 )
-# Other ways to initialise ('pissa', 'olora', …) change the base model's own weights when the adapter is loaded.
-_HARMLESS_INITS = (None, True, False, "gaussian")
+_EXECUTABLE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py"}
 
 
 def adapter_hash(adapter: Path | None) -> str:
-    """SHA-256 of the adapter's folder; 'base' for the base model. Raises IntegrityError if it isn't there."""
+    """SHA-256 of the adapter's folder; 'base' for the base model.
+
+    Raises IntegrityError if it is not there, or holds anything but plain files that can be read in reasonable time.
+    """
     if adapter is None:
         return BASE_MODEL
-    if not (adapter / WEIGHTS).exists() or not (adapter / CONFIG).exists():
-        raise IntegrityError(f"{adapter} is no adapter: {CONFIG} and {WEIGHTS} are needed")
-    return hash_folder(adapter)
+    try:
+        _check_files(adapter)
+        return hash_folder(adapter)
+    except OSError as error:
+        raise IntegrityError(f"{adapter} can't be read: {error.strerror}") from error
 
 
 def verify_adapter(adapter: Path, base_model: Path) -> None:
     """Raise IntegrityError unless this is a plain, finite LoRA adapter made for this base model."""
-    links = sorted(path.name for path in adapter.rglob("*") if path.is_symlink())
-    if links:
-        raise IntegrityError(f"{adapter}: {links[0]} is a link; an adapter is files, not what they lead to")
-    foreign = sorted(path.name for path in adapter.rglob("*") if path.suffix in _EXECUTABLE)
-    if foreign:
-        raise IntegrityError(f"{adapter} holds {foreign[0]}: only safetensors are loaded; remove it")
-    _verify_config(adapter / CONFIG, base_model)
-    _verify_weights(adapter / WEIGHTS)
+    try:
+        _check_files(adapter)
+    except OSError as error:
+        raise IntegrityError(f"{adapter} can't be read: {error.strerror}") from error
+    _verify_weights(adapter / WEIGHTS, read_config(adapter / CONFIG, base_model))
 
 
 def tensor_names(adapter: Path) -> set[str]:
@@ -57,45 +60,72 @@ def tensor_names(adapter: Path) -> set[str]:
         return set(file.keys())
 
 
-def _verify_config(path: Path, base_model: Path) -> None:
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except ValueError as error:
-        raise IntegrityError(f"{path} is not JSON: the adapter is damaged; train it again") from error
-    if config.get("peft_type") != "LORA":
-        raise IntegrityError(f"{path}: peft_type is {config.get('peft_type')!r}, only LORA is graded")
-    used = [name for name in _UNUSED if config.get(name)]
-    if used:
-        raise IntegrityError(f"{path}: {used[0]} is set; only plain LoRA on linear layers is graded")
-    if config.get("init_lora_weights") not in _HARMLESS_INITS:
-        raise IntegrityError(
-            f"{path}: init_lora_weights is {config['init_lora_weights']!r}, which would change the base model"
-        )
-    if config.get("bias", "none") != "none":
-        raise IntegrityError(f"{path}: bias is {config['bias']!r}; adapters that train biases are not graded")
-    named = config.get("base_model_name_or_path")
-    # Stores move between machines: the folder's name decides, not its place; loading checks the shapes.
-    if named and Path(str(named)).name != base_model.name:
-        raise IntegrityError(f"{path} was made for base model {named!r}, the task's is {str(base_model)!r}")
+def _check_files(adapter: Path) -> None:
+    """Without opening any: opening a FIFO waits for ever, and reading a sparse file almost does."""
+    if not all((adapter / name).exists() or (adapter / name).is_symlink() for name in (WEIGHTS, CONFIG)):
+        raise IntegrityError(f"{adapter} is no adapter: {CONFIG} and {WEIGHTS} are needed")
+    found = sorted(adapter.rglob("*"))
+    if len(found) > _MOST_FILES:
+        raise IntegrityError(f"{adapter} holds {len(found)} files; an adapter has a few")
+    total = 0
+    for path in found:
+        name, info = path.name.encode("utf-8", "replace").decode(), path.lstat()
+        if stat.S_ISLNK(info.st_mode):
+            raise IntegrityError(f"{adapter}: {name} is a link; an adapter is files, not what they lead to")
+        is_folder = stat.S_ISDIR(info.st_mode) and path not in (adapter / WEIGHTS, adapter / CONFIG)
+        if not (stat.S_ISREG(info.st_mode) or is_folder):
+            raise IntegrityError(f"{adapter}: {name} is no regular file, and is not opened; remove it")
+        if not path.name.isprintable():
+            raise IntegrityError(f"{adapter}: a file's name is no text: {name!r}")
+        if path.suffix in _EXECUTABLE:
+            raise IntegrityError(f"{adapter} holds {name}: only safetensors are loaded; remove it")
+        total += info.st_size
+    if total > MOST_BYTES:
+        raise IntegrityError(f"{adapter} has {total >> 30} GiB; an adapter has less than {MOST_BYTES >> 30}")
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+def _verify_weights(path: Path, config: AdapterConfig) -> None:
+    from safetensors import safe_open
 
-
-def _verify_weights(path: Path) -> None:
-    import torch
-    from safetensors import SafetensorError, safe_open
-
+    factors: dict[str, set[str]] = {}
+    modules = set()
     try:
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            if not names:
-                raise IntegrityError(f"{path} holds no tensors")
-            for name in names:
-                if not _TENSOR.fullmatch(name):
-                    raise IntegrityError(f"{path}: unexpected tensor {name!r}; only LoRA weights are graded")
-                if not bool(torch.isfinite(file.get_tensor(name)).all()):
-                    raise IntegrityError(f"{path}: tensor {name!r} is not finite; the training diverged")
-    except SafetensorError as error:
+            for name in file.keys():  # noqa: SIM118  no mapping
+                match = _TENSOR.fullmatch(name)
+                if match is None:
+                    raise IntegrityError(
+                        f"{path}: unexpected tensor {name!r:.200}; only LoRA weights are graded"
+                    )
+                modules.add(match["module"])
+                factors.setdefault(match["layer"], set()).add(match["factor"])
+                _verify_tensor(path, file, name, config.r, match["factor"])
+    except IntegrityError:
+        raise
+    except Exception as error:  # the library's own, and what torch raises for a type that it cannot read
         raise IntegrityError(f"{path} is no safetensors file ({error}); train it again") from error
+    if not factors:
+        raise IntegrityError(f"{path} holds no tensors")
+    torn = sorted(layer for layer, found in factors.items() if len(found) != 2)
+    if torn:
+        raise IntegrityError(f"{path}: {torn[0]} lacks one of its two factors; train it again")
+    if config.target_modules is not None and modules != set(config.target_modules):
+        differing = min(modules ^ set(config.target_modules))
+        raise IntegrityError(f"{path}: tensors and target_modules of {CONFIG} differ, e.g. in {differing}")
+
+
+def _verify_tensor(path: Path, file: Any, name: str, rank: int, factor: str) -> None:
+    part = file.get_slice(name)
+    shape, dtype = part.get_shape(), part.get_dtype()
+    if dtype not in _DTYPES:
+        raise IntegrityError(f"{path}: tensor {name!r} has type {dtype}; graded are {', '.join(_DTYPES)}")
+    if len(shape) != 2 or 0 in shape or shape["AB".index(factor)] != rank:
+        raise IntegrityError(f"{path}: tensor {name!r} has shape {shape}, which is not of rank {rank}")
+    largest = float(file.get_tensor(name).abs().max())
+    if not largest < float("inf"):
+        raise IntegrityError(f"{path}: tensor {name!r} is not finite; the training diverged")
+    if largest > LARGEST_WEIGHT:
+        raise IntegrityError(
+            f"{path}: tensor {name!r} has a weight of {largest:.3g}, more than {LARGEST_WEIGHT:g}; "
+            "the training diverged"
+        )

@@ -46,14 +46,18 @@ class Context:
             use_cache=bool(self._shared),
             logits_to_keep=keep,
         ).logits
-        return logits
+        return finite(logits)
 
     def generate(self, sequences: Sequence[Sequence[int]], settings: Any) -> torch.Tensor:
         """New tokens only: (batch, up to max_new_tokens), padded after the end."""
         ids, mask = self._padded(sequences, 1)
         cache = {"past_key_values": self._cache_for(len(sequences))} if self._shared else {}
         produced: torch.Tensor = self._model.generate(
-            input_ids=ids, attention_mask=mask, generation_config=settings, **cache
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=settings,
+            logits_processor=[lambda _, logits: finite(logits)],
+            **cache,
         )
         return produced[:, ids.shape[1] :]
 
@@ -77,6 +81,13 @@ class Context:
             ids[row, longest - len(rest) :] = torch.tensor(rest)
             mask[row, longest - len(rest) :] = 1
         return ids.to(self._model.device), mask.to(self._model.device)
+
+
+def finite(logits: torch.Tensor) -> torch.Tensor:
+    """The logits. Raises FloatingPointError if one is NaN or +inf: the largest then says nothing about the answer."""
+    if not bool(torch.isfinite(logits.amax())):
+        raise FloatingPointError("the outputs are not finite numbers: the weights are too large")
+    return logits
 
 
 def in_batches(

@@ -155,11 +155,18 @@ class TransformersEngine:
         autocast = torch.autocast("cpu", dtype=torch.bfloat16) if cpu_autocast else nullcontext()
         with self._lock, torch.inference_mode(), autocast:
             if adapter is None:
-                yield self._model
+                try:
+                    yield self._model
+                except FloatingPointError as error:
+                    raise InputError(
+                        f"the base model in {self._base_model} cannot be used: {error}"
+                    ) from error
                 return
             wrapped = self._wrap(adapter)
             try:
                 yield wrapped
+            except FloatingPointError as error:
+                raise IntegrityError(f"{adapter}: {error}; the training diverged") from error
             finally:
                 self._model = wrapped.unload()
 
@@ -173,7 +180,9 @@ class TransformersEngine:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about missing tensors, which are an error below
                 wrapped = PeftModel.from_pretrained(model, adapter, torch_device=device).eval()
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # PEFT checks little, so anything may fail half way
             first = next(iter(str(error).splitlines()), type(error).__name__)
             raise IntegrityError(f"{adapter} does not fit the base model: {first}") from error
         differing = tensor_names(adapter) ^ set(get_peft_model_state_dict(wrapped))

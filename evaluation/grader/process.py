@@ -129,7 +129,9 @@ def _failure(number: int, error: BaseException) -> GraderResponse:
     message = str(error)
     if not isinstance(error, TrexError):
         message = f"the grader failed: {type(error).__name__}: {message}; see grader.log"
-    return GraderResponse(number=number, error=" ".join(message.split()), error_kind=kind)
+    # A surrogate that stands alone, from a file name, is no JSON.
+    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()
+    return GraderResponse(number=number, error=line, error_kind=kind)
 
 
 def _engine(setup: GraderSetup) -> InferenceEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from support.adapters import random_adapter
 from trex.errors import InputError, IntegrityError
 from trex.evaluation.base_models import chat_template_hash, model_hash, resolve_model
+from trex.evaluation.engines import adapter_check
 from trex.evaluation.engines.adapter_check import adapter_hash, verify_adapter
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.task import GenerationSettings, Prompt, Source, Task
@@ -209,12 +211,31 @@ def test_an_adapter_of_another_shape_is_refused_and_the_base_recovers(
     before = engine.generate(TURNS, SETTINGS)
     bad = damaged(adapter, tmp_path / "shape")
     tensors = {
-        name: value[:, :3].contiguous()
+        name: value[:, :3].contiguous() if "lora_A" in name else value
         for name, value in load_file(bad / "adapter_model.safetensors").items()
     }
     save_file(tensors, bad / "adapter_model.safetensors")
     with pytest.raises(IntegrityError, match="does not fit the base model"):
         engine.generate(TURNS, SETTINGS, bad)
+    assert engine.generate(TURNS, SETTINGS) == before
+
+
+def test_outputs_that_are_no_numbers_are_no_answers(
+    adapter: Path, tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound on weights; the largest of NaN logits would be the same answer to everything."""
+    from safetensors.torch import load_file, save_file
+
+    before = engine.generate(TURNS, SETTINGS)
+    bad = damaged(adapter, tmp_path / "large")
+    tensors = load_file(bad / "adapter_model.safetensors")
+    save_file({name: value * 1e30 for name, value in tensors.items()}, bad / "adapter_model.safetensors")
+    with pytest.raises(IntegrityError, match="more than 1000; the training diverged"):
+        engine.generate(TURNS, SETTINGS, bad)
+    monkeypatch.setattr(adapter_check, "LARGEST_WEIGHT", math.inf)
+    for ask in (engine.generate, lambda *given: engine.choose(given[0], ["yes", "no"], *given[1:])):
+        with pytest.raises(IntegrityError, match="large: the outputs are not finite numbers"):
+            ask(TURNS, SETTINGS, bad)
     assert engine.generate(TURNS, SETTINGS) == before
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import shutil
 import sys
@@ -25,7 +26,7 @@ from support.plans import training_plan
 from trex.errors import InputError, IntegrityError, PlanError, TrexError
 from trex.evaluation.base_models import resolve_model
 from trex.evaluation.engines import Completion
-from trex.evaluation.engines.adapter_check import verify_adapter
+from trex.evaluation.engines.adapter_check import MOST_BYTES, adapter_hash, verify_adapter
 from trex.evaluation.grader import audit
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.grader.messages import GraderSetup
@@ -451,15 +452,37 @@ def _configured(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
-def _weighing(name: str, value: float) -> Callable[[Path], None]:
+def _weighing(name: str, value: float, kind: str = "float32") -> Callable[[Path], None]:
     def change(adapter: Path) -> None:
         import numpy as np
         from safetensors.numpy import save_file
 
-        tensors = _tensors(**{name: np.full((2, 2), value, dtype="float32")})
+        tensors = _tensors(**{name: np.full((2, 2), value, dtype=kind)})
         save_file(tensors, adapter / "adapter_model.safetensors")
 
     return change
+
+
+def _float8(adapter: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    types = zip(tensors.items(), (torch.float8_e4m3fn, torch.float8_e5m2), strict=True)
+    save_file({name: value.to(kind) for (name, value), kind in types}, adapter / "adapter_model.safetensors")
+
+
+def _no_file(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def change(adapter: Path) -> None:
+        (adapter / name).unlink(missing_ok=True)
+        make(adapter / name)
+
+    return change
+
+
+def _sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, MOST_BYTES + 1)
 
 
 def _holding(name: str, content: bytes = b"\x80\x04.") -> Callable[[Path], None]:
@@ -498,6 +521,35 @@ ADAPTERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a class of its own": (_configured(auto_mapping={"parent_library": "evil"}), "auto_mapping is set"),
     "a start that rewrites the base": (_configured(init_lora_weights="pissa"), "would change the base model"),
     "a scale that is no number": (_configured(lora_alpha=math.nan), "is not JSON"),
+    "a scale that is too large for a number": (_configured(lora_alpha=10**400), "lora_alpha: .*plain LoRA"),
+    "a scale that is a text": (_configured(lora_alpha="16"), "lora_alpha: .*valid number"),
+    "a scale of nothing": (_configured(lora_alpha=0), "lora_alpha: .*greater than 0"),
+    "a scale beyond reason": (_configured(lora_alpha=1e9), r"lora_alpha / r is 5e\+08, more than 1000"),
+    "a rank that fills the memory": (_configured(r=10**9), "r: .*less than or equal to 1024"),
+    "a rank that is a list": (_configured(r=[2]), "r: .*valid integer"),
+    "a rank of other tensors": (_configured(r=3), "which is not of rank 3"),
+    "modules by a slow pattern": (_configured(target_modules="(a+)+$"), "target_modules: .*valid list"),
+    "modules without tensors": (_configured(target_modules=["k_proj", "q_proj"]), "differ, e.g. in k_proj"),
+    "a setting that nobody knows": (_configured(new_feature={"on": 1}), "new_feature is set"),
+    "settings that are a list": (_holding("adapter_config.json", b"[]"), "is no JSON object"),
+    "settings that are nothing": (_holding("adapter_config.json", b"null"), "is no JSON object"),
+    "settings that are nested endlessly": (_holding("adapter_config.json", b"[" * 100_000), "is not JSON"),
+    "weights of eight bits": (_float8, "has type F8_E"),
+    "whole numbers": (_weighing(f"{LAYER}.lora_A.weight", 1, "int64"), "has type I64"),
+    "weights of 64 bits": (_weighing(f"{LAYER}.lora_A.weight", 1, "float64"), "has type F64"),
+    "weights that overflow": (
+        _weighing(f"{LAYER}.lora_A.weight", -1e30),
+        r"a weight of 1e\+30, more than 1000",
+    ),
+    "one factor without the other": (
+        _weighing(f"{LAYER}.lora_A.weight", 1.0),
+        "lacks one of its two factors",
+    ),
+    "a FIFO as weights": (_no_file("adapter_model.safetensors", os.mkfifo), "is no regular file"),
+    "a FIFO as settings": (_no_file("adapter_config.json", os.mkfifo), "is no regular file"),
+    "a FIFO beside them": (_no_file("README.md", os.mkfifo), "README.md is no regular file"),
+    "a folder as weights": (_no_file("adapter_model.safetensors", os.mkdir), "is no regular file"),
+    "weights that fill the disk": (_no_file("adapter_model.safetensors", _sparse), "has 16 GiB"),
     "a pickle beside the weights": (_holding("adapter_model.bin"), "only safetensors are loaded"),
     "a pickle of optimiser state": (_holding("optimizer.pt"), "only safetensors are loaded"),
     "code beside the weights": (_holding("modeling_evil.py"), "only safetensors are loaded"),
@@ -510,6 +562,7 @@ ADAPTERS: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_an_adapter_that_cheats(
     plain: tuple[Path, Path], tmp_path: Path, change: Callable[[Path], None], says: str
 ) -> None:
+    """Files are looked at before any is opened, also when the adapter is only hashed."""
     model, adapter = plain
     verify_adapter(adapter, model)
     bad = tmp_path / "adapter"
@@ -517,6 +570,9 @@ def test_an_adapter_that_cheats(
     change(bad)
     with pytest.raises(IntegrityError, match=says):
         verify_adapter(bad, model)
+    if "regular file" in says or "GiB" in says:
+        with pytest.raises(IntegrityError, match=says):
+            adapter_hash(bad)
 
 
 def test_code_that_comes_with_a_base_model(plain: tuple[Path, Path], tmp_path: Path) -> None:

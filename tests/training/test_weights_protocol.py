@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_an_export_is_complete_and_the_same_everywhere(
             kind.verify(target)
         file.write_bytes(content)
     kind.verify(target)
+
+
+@pytest.mark.parametrize("config", [b"[]", b"null", b'"LORA"', b"[" * 100_000, b"\xff", b"", None])
+def test_an_export_that_is_damaged_is_refused(tmp_path: Path, config: bytes | None) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"w")
+    if config is None:
+        os.mkfifo(tmp_path / "adapter_config.json")  # reading it would wait for ever
+    else:
+        (tmp_path / "adapter_config.json").write_bytes(config)
+    with pytest.raises(IntegrityError, match="LoRA adapter"):
+        WEIGHTS.load("lora").verify(tmp_path)
 
 
 def test_agents_are_told_of_it(kind: Weights[Any]) -> None:

@@ -86,11 +86,14 @@ class Lora:
 
     def verify(self, folder: Path) -> None:
         """See `protocol.Weights`."""
+        if not all((folder / name).is_file() for name in (_CONFIG, _TENSORS)):  # never opens a FIFO
+            raise IntegrityError(f"{folder} contains no complete LoRA adapter: a file is missing")
         try:
-            kind = read_json(folder / _CONFIG).get("peft_type")
+            config = read_json(folder / _CONFIG)
             size = (folder / _TENSORS).stat().st_size
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise IntegrityError(f"{folder} contains no complete LoRA adapter: {error}") from error
+        kind = config.get("peft_type") if isinstance(config, dict) else None
         if kind != "LORA" or not size:
             raise IntegrityError(
                 f"{folder} contains no LoRA adapter: the type is {kind}, the tensors have {size} bytes"
