@@ -32,7 +32,14 @@ from .task import Task
 
 
 def load_task(path: Path) -> Task:
-    """Read a task file. Raises InputError with the file, the field and what to do."""
+    """Read a task file and check its data. Raises InputError with the file, the field and what to do."""
+    task = read_task_file(path)
+    check_task(task)
+    return task
+
+
+def read_task_file(path: Path) -> Task:
+    """Read a task file, without a look at its data, unless that is to be cut. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path}: no such task file")
     fields = read_yaml(path)
@@ -55,13 +62,10 @@ def task_from_fields(fields: dict[str, Any], folder: Path, where: str, name: str
     if "metric" in fields:
         fields["metric"] = located_metric(fields["metric"], folder)
     if data is not None:
-        task = _cut(Path(_local(_located(data, folder))), fields, group_by, where)
-    elif group_by is not None:
+        return _cut(Path(_local(_located(data, folder))), fields, group_by, where)
+    if group_by is not None:
         raise InputError(f"{where}: group_by says how `data` is cut, but the file gives no data")
-    else:
-        task = _validated(fields, where)
-    check_task(task)
-    return task
+    return _validated(fields, where)
 
 
 def check_task(task: Task) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -134,13 +136,18 @@ def judge(
             answer = prompt.reference(row)
             choice = match_choice(answer, task.choices)
             if choice is None:
-                return row, (
-                    "answer not among the choices",
-                    f"{printable(answer)!r} is not among {printable(', '.join(task.choices), 200)}",
-                )
+                return row, ("answer not among the choices", _unknown(answer, tuple(task.choices)))
             if choice != answer and prompt.answer_column:
                 row = row | {prompt.answer_column: choice}
     return row, None
+
+
+@lru_cache(maxsize=1_000)
+def _unknown(answer: str, choices: tuple[str, ...]) -> str:
+    shown = repr(printable(answer))
+    if close := difflib.get_close_matches(answer, choices, n=1, cutoff=0.7):
+        return f"{shown}: did you mean {close[0]!r}?"
+    return f"{shown} is not among {printable(', '.join(choices), 200)}"
 
 
 def _spellings(text: str) -> set[str]:

@@ -121,6 +121,27 @@ def run(
 
 
 @app.command()
+def check(
+    task: Annotated[str, typer.Argument(help="A task's name, or the path of a task file")],
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="With the tiny model")] = False,
+) -> None:
+    """Read every row of a task's files: what is kept, left out and why; lengths, duplicates, noise."""
+    from ...evaluation.task_check import inspect_task
+    from ..run.task_lookup import read_task
+
+    report = inspect_task(read_task(task, smoke))
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+    else:
+        from .check_view import print_check
+
+        print_check(out, report)
+    if not report.usable:
+        raise typer.Exit(2)
+
+
+@app.command()
 def resume(directory: Directory) -> None:
     """Continue a run that was interrupted or killed."""
     from ..api import reopen

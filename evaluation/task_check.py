@@ -1,0 +1,244 @@
+"""What a task's files hold: rows kept and left out, answers, duplicates, lengths in tokens, the noise of dev.
+
+Every row of every file is read once, one at a time. Of test only counts are kept; none of its rows is shown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ..errors import InputError
+from .base_models import resolve_model
+from .data_files import HUB, Line, Row, plain, printable, read_lines, table_rows
+from .data_files.hub import load_from_hub
+from .decontamination.normal_form import key
+from .task import Task
+from .usable_rows import Dropped, RowCounts, right_answer, usable
+
+SHOWN_ROWS = 10
+SHOWN_ANSWERS = 20
+_SAMPLE = 1_000  # rows of a file that are tokenised, besides its longest
+_LONGEST = 50
+_RARE = 0.02  # of the rows of the answer it resembles
+
+
+class FileCheck(BaseModel):
+    """One file: its rows, answers and lengths."""
+
+    name: str = Field(description="The source's name, 'dev' or 'test'")
+    path: str
+    read: int
+    kept: int
+    dropped: list[Dropped]
+    refused: str | None = Field(description="Why the task is refused because of this file")
+    answers: dict[str, int] = Field(
+        description="Rows with each answer, the most frequent first; none for free text"
+    )
+    repeated: int = Field(description="Rows whose question an earlier row of the file has")
+    measured: int = Field(description="Rows that were tokenised: a sample, and the longest")
+    prompt_tokens: dict[str, int] = Field(
+        description="Median, 95th percentile and maximum of the tokenised rows"
+    )
+    cut_prompts: int = Field(description="Tokenised rows whose prompt is longer than max_prompt_tokens")
+    long_answers: int = Field(description="Tokenised rows whose answer is longer than max_new_tokens")
+
+
+class TaskCheck(BaseModel):
+    """The files of a task, what they share, and how rows look to the model."""
+
+    task: str
+    files: list[FileCheck]
+    shared: dict[str, int] = Field(
+        description="Questions of one file that another has too, e.g. 'train and dev'"
+    )
+    variants: list[str] = Field(description="Rare answers that resemble a frequent one")
+    examples: list[dict[str, str]] = Field(
+        description="Rows of the sources, or of dev, as the model sees them"
+    )
+    smallest_gain: dict[str, float] = Field(description="Smallest gain that dev, its parts, or test can show")
+    notes: list[str]
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run would start."""
+        return all(entry.refused is None for entry in self.files)
+
+
+@dataclass
+class _Reading:
+    """What is remembered of a file while it is read."""
+
+    counts: RowCounts
+    answers: Counter[str] = field(default_factory=Counter)
+    questions: set[int] = field(default_factory=set)
+    repeated: int = 0
+    sample: list[Row] = field(default_factory=list)
+    longest: list[tuple[int, int, Row]] = field(default_factory=list)
+
+    def add(self, number: int, row: Row, task: Task) -> None:
+        """Remember a usable row."""
+        text = " ".join(turn["content"] for turn in task.prompt.messages(row))
+        digest = int.from_bytes(blake2b(key(text).encode(), digest_size=8).digest())
+        self.repeated += digest in self.questions
+        self.questions.add(digest)
+        if task.prompt.answer_fields <= row.keys() and len(self.answers) <= 10_000:
+            self.answers[right_answer(task, row)] += 1
+        if len(self.sample) < _SAMPLE:
+            self.sample.append(row)
+        else:
+            heapq.heappush(self.longest, (len(text), number, row))
+            if len(self.longest) > _LONGEST:
+                heapq.heappop(self.longest)
+
+
+def inspect_task(task: Task) -> TaskCheck:
+    """Read every file of a task. Raises InputError for a file or a base model that cannot be read at all."""
+    readings = {source.name: _read(task, source.path, complete=False) for source in task.sources}
+    readings |= {name: _read(task, str(getattr(task, name)), complete=True) for name in ("dev", "test")}
+    tokenizer, notes = _tokenizer(task)
+    paths = {source.name: source.path for source in task.sources} | {
+        "dev": str(task.dev),
+        "test": str(task.test),
+    }
+    files = [_file_check(task, name, paths[name], reading, tokenizer) for name, reading in readings.items()]
+    shown = [row for name, reading in readings.items() if name != "test" for row in reading.sample]
+    complete = [row for row in shown if task.prompt.fields <= row.keys()][:SHOWN_ROWS]
+    return TaskCheck(
+        task=task.name,
+        files=files,
+        shared=_shared(readings),
+        variants=sorted(
+            {line for name, r in readings.items() if name != "test" for line in _variants(r.answers)}
+        ),
+        examples=[_example(task, row, tokenizer) for row in complete],
+        smallest_gain=_smallest_gain(task, readings),
+        notes=notes,
+    )
+
+
+def _read(task: Task, path: str, complete: bool) -> _Reading:
+    reading = _Reading(RowCounts(path, Path(path).name))
+    keep = complete and task.rows.unanswered == "keep"
+    for number, row in usable(_lines(path), task, reading.counts, complete, keep):
+        if task.prompt.question_fields <= row.keys():
+            reading.add(number, row, task)
+    return reading
+
+
+def _lines(path: str) -> Iterable[Line]:
+    if not path.startswith(HUB):
+        return read_lines(Path(path).expanduser())
+    rows = enumerate(table_rows(load_from_hub(path)), start=1)
+    return (Line(number, {name: plain(value) for name, value in row.items()}) for number, row in rows)
+
+
+def _tokenizer(task: Task) -> tuple[Any, list[str]]:
+    """The tokenizer of the base model, and notes about it."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model(task.base_model), trust_remote_code=False)
+    notes = (
+        []
+        if tokenizer.chat_template
+        else ["the base model has no chat template: lengths are of the bare texts"]
+    )
+    return tokenizer, notes
+
+
+def _prompt_text(task: Task, row: Row, tokenizer: Any) -> str:
+    turns = task.prompt.messages(row)
+    if tokenizer.chat_template is None:
+        return "\n".join(turn["content"] for turn in turns)
+    text: str = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    return text
+
+
+def _file_check(task: Task, name: str, path: str, reading: _Reading, tokenizer: Any) -> FileCheck:
+    rows = [*reading.sample, *(row for _, _, row in reading.longest)]
+    prompts = _lengths(tokenizer, [_prompt_text(task, row, tokenizer) for row in rows])
+    answered = [right_answer(task, row) for row in rows if task.prompt.answer_fields <= row.keys()]
+    try:
+        reading.counts.check(task.rows.max_dropped)
+        refused = None
+    except InputError as error:
+        refused = str(error)
+    few = len(reading.answers) <= max(SHOWN_ANSWERS, len(task.choices or ()))
+    ascending = sorted(prompts)
+    return FileCheck(
+        name=name,
+        path=path,
+        read=reading.counts.read,
+        kept=reading.counts.kept,
+        dropped=_without_texts(reading.counts.dropped) if name == "test" else reading.counts.dropped,
+        refused=refused,
+        answers=dict(reading.answers.most_common()) if few else {},
+        repeated=reading.repeated,
+        measured=len(rows),
+        prompt_tokens={
+            label: _percentile(ascending, p) for label, p in (("p50", 50), ("p95", 95), ("max", 100))
+        },
+        cut_prompts=sum(length > task.generation.max_prompt_tokens for length in prompts),
+        long_answers=sum(n > task.generation.max_new_tokens for n in _lengths(tokenizer, answered)),
+    )
+
+
+def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
+    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+
+
+def _percentile(ascending: list[int], percent: int) -> int:
+    """The nearest-rank percentile."""
+    return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)] if ascending else 0
+
+
+def _without_texts(dropped: list[Dropped]) -> list[Dropped]:
+    """The places of rows alone: what stands in test is not shown."""
+    places = [[":".join(example.split(":")[:2]) for example in entry.examples] for entry in dropped]
+    return [entry.model_copy(update={"examples": at}) for entry, at in zip(dropped, places, strict=True)]
+
+
+def _shared(readings: dict[str, _Reading]) -> dict[str, int]:
+    names = list(readings)
+    pairs = [(one, other) for index, one in enumerate(names) for other in names[index + 1 :]]
+    counts = {
+        f"{one} and {other}": len(readings[one].questions & readings[other].questions) for one, other in pairs
+    }
+    return {pair: count for pair, count in counts.items() if count}
+
+
+def _variants(answers: Counter[str]) -> Iterator[str]:
+    """Rare answers that resemble a frequent one, as typos do. Not for free text, where all answers differ."""
+    if len(answers) > 500:
+        return
+    for rare, count in answers.items():
+        frequent = [other for other in answers if answers[other] * _RARE >= count]
+        close = difflib.get_close_matches(rare, frequent, n=1, cutoff=0.8)
+        if close:
+            rows = "1 row" if count == 1 else f"{count} rows"
+            yield f"{printable(rare)!r} {rows}: did you mean {printable(close[0])!r}?"
+
+
+def _example(task: Task, row: Row, tokenizer: Any) -> dict[str, str]:
+    return {"prompt": _prompt_text(task, row, tokenizer), "answer": right_answer(task, row)}
+
+
+def _smallest_gain(task: Task, readings: dict[str, _Reading]) -> dict[str, float]:
+    """The gain in a share of right answers that is significant at 5 % in n items, if no more than that gain changes.
+
+    Of n paired answers, those that change are at least gain·n; a sign test of d changes in one direction is
+    significant from d = 1.96² on (normal approximation of the binomial), so that 1.96² / n is the least gain.
+    """
+    dev, test = readings["dev"].counts.kept, readings["test"].counts.kept
+    search = round(dev * task.search_fraction)
+    sizes = {"dev": dev, "search": search, "confirm": dev - search, "test": test}
+    return {name: round(min(1.0, 1.96**2 / n), 4) for name, n in sizes.items() if n}
