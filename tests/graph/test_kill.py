@@ -44,19 +44,28 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def test_the_whole_process_tree_killed_8_times(tmp_path: Path, undisturbed: Path) -> None:
+    check_killed_trees(tmp_path, undisturbed, kills=8)
+
+
+@pytest.mark.slow
 def test_the_whole_process_tree_killed_25_times(tmp_path: Path, undisturbed: Path) -> None:
+    check_killed_trees(tmp_path, undisturbed, kills=25)
+
+
+def check_killed_trees(tmp_path: Path, undisturbed: Path, kills: int) -> None:
     made = 0
-    for attempt in range(25):
+    for attempt in range(kills):
         folder = tmp_path / str(attempt)
         folder.mkdir()
         run = folder / "run"
         made += run_with_kills(
-            *torch_free(run), run, folder / "home", 25 - made, longest=patience(undisturbed), seed=attempt
+            *torch_free(run), run, folder / "home", kills - made, longest=patience(undisturbed), seed=attempt
         )
         assert tree_of(run) == tree_of(undisturbed)
-        if made >= 25:
+        if made >= kills:
             break
-    assert made >= 25
+    assert made >= kills
 
 
 def test_real_smoke_runs_killed_3_times(tmp_path: Path) -> None:
