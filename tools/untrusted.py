@@ -94,7 +94,8 @@ def _without_marks(text: str) -> str:
                 start, end = found.span(name)
                 signs[start:end] = [sign] * (end - start)
     for found in _ROLE.finditer(folded):
-        signs[found.start()] = f"| {signs[found.start()]}"
+        # Two spaces: '| >' would be the end of a control token of some chat templates.
+        signs[found.start()] = f"|  {signs[found.start()]}"
     return "".join(signs)
 
 

@@ -34,10 +34,12 @@ class HubReference:
 
     @classmethod
     def parse(cls, path: str) -> HubReference:
-        """Parse a reference. Raises InputError if it does not have this form."""
+        """Parse a reference. Raises InputError if it does not have this form, or names a folder here."""
         found = _FORM.fullmatch(path)
         if not found:
             raise InputError(f"{path!r} is not of the form hub:owner/name:config@revision#split")
+        if Path(found["name"]).exists():  # `datasets` would load it instead
+            raise InputError(f"{found['name']} is a file or folder here, not on the hub: give its path")
         return cls(found["name"], found["config"], found["revision"], found["split"] or "train")
 
     @property
@@ -51,8 +53,6 @@ def load_from_hub(path: str) -> pa.Table:
     import datasets
 
     reference = HubReference.parse(path)
-    if Path(reference.name).exists():  # `datasets` would load it instead
-        raise InputError(f"{reference.name} is a file or folder here, not on the hub: give its path")
     cache = home() / "hub"
     try:
         with _no_progress_bars():

@@ -35,9 +35,8 @@ def print_check(out: Console, check: TaskCheck) -> None:
         out.print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
     for number, example in enumerate(check.examples, start=1):
         prompt = escape(printable(example["prompt"], _WIDTH))
-        out.print(
-            f"row {number}: {prompt}[bold green]{escape(printable(example['answer'], _WIDTH))}[/bold green]"
-        )
+        answer = escape(printable(example["answer"], _WIDTH))
+        out.print(f"row {number}: {prompt}[bold green]{answer}[/bold green]", soft_wrap=True)
     gains = ", ".join(f"{name} {gain:.3f}" for name, gain in check.smallest_gain.items())
     out.print(f"smallest gain that can be seen: {gains}", soft_wrap=True)
     refused = [entry.refused for entry in check.files if entry.refused]
@@ -50,9 +49,8 @@ def print_check(out: Console, check: TaskCheck) -> None:
 def _print_dropped(out: Console, entry: FileCheck) -> None:
     for dropped in entry.dropped:
         examples = "; ".join(printable(example, _WIDTH) for example in dropped.examples)
-        out.print(
-            f"[yellow]{entry.name}: {dropped.rows} left out, {dropped.reason}[/yellow] ({escape(examples)})"
-        )
+        lost = f"[yellow]{entry.name}: {dropped.rows} left out, {dropped.reason}[/yellow]"
+        out.print(f"{lost} ({escape(examples)})", soft_wrap=True)
 
 
 def _answers(answers: dict[str, int]) -> str:

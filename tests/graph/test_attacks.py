@@ -621,9 +621,9 @@ CHANGES: dict[str, tuple[Change, dict[str, Any], str]] = {
     "the tokenizer": (lambda bench: bench.change("model/tokenizer.json", "{}", '{"a": 1}'), {}, "base_model"),
     "the chat template": (
         lambda bench: bench.change("model/chat_template.jinja", "}}", "}} billing"), {}, "chat_template"),
-    "the prompt": (lambda bench: None, {"prompt": {"user": "{text} {team}", "answer": "{team}"}}, "prompt"),
+    "the prompt": (lambda bench: None, {"prompt": {"user": "Team of {text}?", "answer": "{team}"}}, "prompt"),
     "the generation settings": (lambda bench: None, {"generation": {"max_new_tokens": 4096}}, "generation"),
-    "the choices": (lambda bench: None, {"choices": ["billing", "network"]}, "choices"),
+    "the choices": (lambda bench: None, {"choices": ["billing", "network", "accounts", "more"]}, "choices"),
     "the metric": (lambda bench: None, {"metric": "exact_match"}, "metric"),
     "the cut of dev": (lambda bench: None, {"search_fraction": 0.9}, "search_fraction"),
     "the dev file": (lambda bench: bench.change("dev.jsonl", "wrong", "right"), {}, "dev"),

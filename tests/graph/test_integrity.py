@@ -60,7 +60,7 @@ def recipe_of(name: str) -> dict[str, Any]:
 
 
 def test_a_recipe_loads_only_what_the_task_lists(scene: Scene) -> None:
-    prepare = scene.runtime.executor._prepare_data
+    prepare = scene.runtime.executor.prepare_data
     for name in ("test", "dev", "confirm", "evaluation"):
         with pytest.raises(PlanError, match=f"no source named '{name}'; the task allows: train"):
             prepare(DataRecipe.model_validate(recipe_of(name)))
@@ -70,7 +70,7 @@ def test_a_recipe_loads_only_what_the_task_lists(scene: Scene) -> None:
     "name", ["{test}", "../test.jsonl", "file://{test}", "hub:owner/test", "train/../test", "Test"]
 )
 def test_a_recipe_cannot_name_a_path(scene: Scene, name: str) -> None:
-    prepare = scene.runtime.executor._prepare_data
+    prepare = scene.runtime.executor.prepare_data
     with pytest.raises((PlanError, ValidationError)):
         prepare(DataRecipe.model_validate(recipe_of(name.format(test=scene.task.test))))
     with pytest.raises(ValidationError):
@@ -115,7 +115,7 @@ def test_a_source_that_is_a_held_out_file_is_refused(
 
 
 def test_the_executor_cannot_name_a_split(scene: Scene) -> None:
-    evaluate = scene.runtime.executor._evaluate
+    evaluate = scene.runtime.executor.evaluate
     assert "split" not in inspect.signature(evaluate).parameters
     assert evaluate(None, None).split == evaluate(None, 3).split == "search"
     with pytest.raises(TypeError):
@@ -125,7 +125,7 @@ def test_the_executor_cannot_name_a_split(scene: Scene) -> None:
 def test_a_training_cannot_read_a_held_out_folder(scene: Scene) -> None:
     held_out = os.path.relpath(scene.task.test.parent, scene.runtime.directory.datasets)
     with pytest.raises(IntegrityError, match="no intact data set"):
-        scene.runtime.executor._train(TrainingPlan(), held_out, 0)
+        scene.runtime.executor.train(TrainingPlan(), held_out, 0)
 
 
 def test_the_grader_gives_no_test_score_when_asked(scene: Scene) -> None:

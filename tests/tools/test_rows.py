@@ -150,4 +150,4 @@ def test_numbers_that_are_none_do_not_spoil_the_quartiles(tmp_path: Path) -> Non
     ratings = [float("nan"), float("inf"), *map(float, range(21))]
     pq.write_table(pa.table({"text": ["t"] * 23, "rating": ratings}), tmp_path / "odd.parquet")
     told = lines(rows_tool(task_in(tmp_path)(odd=tmp_path / "odd.parquet")), source="odd", sample=0)
-    assert "rating: min, quartiles, max: 0, 5, 10, 15, 20" in told
+    assert "rating: min, quartiles, max: 0, 5, 10, 15, 20; 2 missing" in told
