@@ -40,15 +40,10 @@ def load_items(path: Path, task: Task | None = None) -> list[SplitItem]:
     """The items of a data file, in the order of their ids; 'id' is the content's hash.
 
     With a task, each item also carries 'reference', the answer expected, and rows that the task cannot use are left
-    out (`item_counts` says how many). Lines with the same content are one item. Raises InputError for a file that is
+    out. Lines with the same content are one item. Raises InputError for a file that is
     missing, empty or malformed, for rows that lack a column of the prompt, and if too many rows are left out.
     """
-    return list(_load(path, _state(path), task and task.model_dump_json())[0])
-
-
-def item_counts(path: Path, task: Task) -> RowCounts:
-    """How many rows `load_items` read and left out. Raises the same errors."""
-    return _load(path, _state(path), task.model_dump_json())[1]
+    return list(_load(path, _state(path), task and task.model_dump_json()))
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -60,18 +55,18 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)  # every round reads dev again; `state` tells when the file changed
-def _load(path: Path, state: tuple[int, int], task_json: str | None) -> tuple[list[SplitItem], RowCounts]:
+def _load(path: Path, state: tuple[int, int], task_json: str | None) -> list[SplitItem]:
     counts = RowCounts(str(path), path.name)
     if task_json is None:
-        items = [_item(row) for row in readable(read_lines(path), counts)]
+        items = [_item(row) for _, row in readable(read_lines(path), counts)]
         counts.check(RowRules().max_dropped)
-        return _distinct(items), counts
+        return _distinct(items)
     task = Task.model_validate_json(task_json)
     _require_columns(path, task)
     keep = task.rows.unanswered == "keep"
-    rows = [row for _, row in usable(read_lines(path), task, counts, keep_unanswered=keep)]
+    rows = list(usable(read_lines(path), task, counts, keep_unanswered=keep))
     counts.check(task.rows.max_dropped)
-    return _distinct([_item(row, task) for row in rows]), counts
+    return _distinct([_item(row, task) for row in rows])
 
 
 def _item(row: Mapping[str, Any], task: Task | None = None) -> SplitItem:

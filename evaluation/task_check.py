@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import difflib
 import heapq
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, Field
 
 from ..errors import InputError
 from .base_models import resolve_model
-from .data_files import HUB, Line, Row, plain, printable, read_lines, table_rows
-from .data_files.hub import load_from_hub
+from .data_files import HUB, Row, printable, read_hub_lines, read_lines
 from .decontamination.normal_form import key
 from .task import Task
 from .usable_rows import Dropped, RowCounts, right_answer, usable
@@ -85,7 +84,7 @@ class _Reading:
     sample: list[Row] = field(default_factory=list)
     longest: list[tuple[int, int, Row]] = field(default_factory=list)
 
-    def add(self, number: int, row: Row, task: Task) -> None:
+    def add(self, row: Row, task: Task) -> None:
         """Remember a usable row."""
         text = " ".join(turn["content"] for turn in task.prompt.messages(row))
         digest = int.from_bytes(blake2b(key(text).encode(), digest_size=8).digest())
@@ -96,7 +95,7 @@ class _Reading:
         if len(self.sample) < _SAMPLE:
             self.sample.append(row)
         else:
-            heapq.heappush(self.longest, (len(text), number, row))
+            heapq.heappush(self.longest, (len(text), self.counts.read, row))
             if len(self.longest) > _LONGEST:
                 heapq.heappop(self.longest)
 
@@ -129,17 +128,11 @@ def inspect_task(task: Task) -> TaskCheck:
 def _read(task: Task, path: str, complete: bool) -> _Reading:
     reading = _Reading(RowCounts(path, Path(path).name))
     keep = complete and task.rows.unanswered == "keep"
-    for number, row in usable(_lines(path), task, reading.counts, complete, keep):
+    lines = read_hub_lines(path) if path.startswith(HUB) else read_lines(Path(path).expanduser())
+    for row in usable(lines, task, reading.counts, complete, keep):
         if task.prompt.question_fields <= row.keys():
-            reading.add(number, row, task)
+            reading.add(row, task)
     return reading
-
-
-def _lines(path: str) -> Iterable[Line]:
-    if not path.startswith(HUB):
-        return read_lines(Path(path).expanduser())
-    rows = enumerate(table_rows(load_from_hub(path)), start=1)
-    return (Line(number, {name: plain(value) for name, value in row.items()}) for number, row in rows)
 
 
 def _tokenizer(task: Task) -> tuple[Any, list[str]]:
@@ -173,7 +166,7 @@ def _file_check(task: Task, name: str, path: str, reading: _Reading, tokenizer: 
     except InputError as error:
         refused = str(error)
     few = len(reading.answers) <= max(SHOWN_ANSWERS, len(task.choices or ()))
-    ascending = sorted(prompts)
+    percentiles = np.percentile(prompts or [0], (50, 95, 100), method="inverted_cdf")  # the nearest rank
     return FileCheck(
         name=name,
         path=path,
@@ -184,9 +177,7 @@ def _file_check(task: Task, name: str, path: str, reading: _Reading, tokenizer: 
         answers=dict(reading.answers.most_common()) if few else {},
         repeated=reading.repeated,
         measured=len(rows),
-        prompt_tokens={
-            label: _percentile(ascending, p) for label, p in (("p50", 50), ("p95", 95), ("max", 100))
-        },
+        prompt_tokens=dict(zip(("p50", "p95", "max"), percentiles.tolist(), strict=True)),
         cut_prompts=sum(length > task.generation.max_prompt_tokens for length in prompts),
         long_answers=sum(n > task.generation.max_new_tokens for n in _lengths(tokenizer, answered)),
     )
@@ -194,11 +185,6 @@ def _file_check(task: Task, name: str, path: str, reading: _Reading, tokenizer: 
 
 def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
-
-
-def _percentile(ascending: list[int], percent: int) -> int:
-    """The nearest-rank percentile."""
-    return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)] if ascending else 0
 
 
 def _without_texts(dropped: list[Dropped]) -> list[Dropped]:

@@ -23,8 +23,7 @@ from ..errors import InputError, explain
 from ..files import fingerprint, read_yaml, write_jsonl
 from ..home import home
 from .data_cut import cut_data
-from .data_files import FORMATS, HUB, data_suffix, plain, table_rows
-from .data_files.hub import load_from_hub
+from .data_files import FORMATS, HUB, data_suffix, plain, read_hub_lines
 from .grader.metric_trial import check_metric
 from .metric_name import located_metric
 from .splits import dev_items
@@ -114,8 +113,7 @@ def _local(path: str) -> str:
     """A path, or the local copy of a split on the hub. Raises InputError if it cannot be fetched."""
     if not path.startswith(HUB):
         return path
-    rows = [{name: plain(value) for name, value in row.items()} for row in table_rows(load_from_hub(path))]
-    return str(write_rows(rows))
+    return str(write_rows(line.row for line in read_hub_lines(path) if line.row is not None))
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]]) -> Path:

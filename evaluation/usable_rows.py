@@ -45,10 +45,10 @@ class RowCounts:
     def kept(self) -> int:
         return self.read - sum(entry.rows for entry in self._dropped.values())
 
-    def drop(self, reason: Reason, example: str, rows: int = 1) -> None:
-        """Count rows that are left out."""
+    def drop(self, reason: Reason, example: str) -> None:
+        """Count a row that is left out."""
         entry = self._dropped.setdefault(reason, Dropped(reason=reason, rows=0, examples=[]))
-        entry.rows += rows
+        entry.rows += 1
         if len(entry.examples) < EXAMPLES:
             entry.examples.append(example)
 
@@ -75,34 +75,30 @@ def usable(
     counts: RowCounts,
     complete: bool = True,
     keep_unanswered: bool = False,
-) -> Iterator[tuple[int, Row]]:
-    """The rows that the task can use, with their line numbers; `counts` gets the others.
+) -> Iterator[Row]:
+    """The rows that the task can use; `counts` gets the others.
 
     With `complete`, a column of the prompt that a row lacks counts as empty. Without, as for sources from whose
     columns a recipe makes others, only the columns that are there are looked at. An answer that differs from a
     choice in case, spaces or the spelling of a number is replaced by the choice.
     """
-    for line in lines:
-        counts.read += 1
-        if line.row is None:
-            counts.drop("unreadable", f"{counts.place}:{line.number}: {line.fault}")
-            continue
-        row, fault = judge(line.row, task, complete, keep_unanswered)
+    for number, read in readable(lines, counts):
+        row, fault = judge(read, task, complete, keep_unanswered)
         if fault is None:
-            yield line.number, row
+            yield row
         else:
             reason, detail = fault
-            counts.drop(reason, f"{counts.place}:{line.number}: {detail}")
+            counts.drop(reason, f"{counts.place}:{number}: {detail}")
 
 
-def readable(lines: Iterable[Line], counts: RowCounts) -> Iterator[Row]:
-    """The rows that can be read; `counts` gets the others."""
+def readable(lines: Iterable[Line], counts: RowCounts) -> Iterator[tuple[int, Row]]:
+    """The rows that can be read, with their line numbers; `counts` gets the others."""
     for line in lines:
         counts.read += 1
         if line.row is None:
             counts.drop("unreadable", f"{counts.place}:{line.number}: {line.fault}")
         else:
-            yield line.row
+            yield line.number, line.row
 
 
 def right_answer(task: Task, row: Mapping[str, Any]) -> str:

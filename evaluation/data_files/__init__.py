@@ -2,7 +2,7 @@
 
 from .arrow_tables import rows_to_table, table_rows
 from .formats import FORMATS, Line, Row, data_suffix, read_lines
-from .hub import HUB, HubReference
+from .hub import HUB, HubReference, read_hub_lines
 from .text_files import printable
 from .values import as_text, plain
 
@@ -16,6 +16,7 @@ __all__ = [
     "data_suffix",
     "plain",
     "printable",
+    "read_hub_lines",
     "read_lines",
     "rows_to_table",
     "table_rows",

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 from ...errors import InputError
 from ...home import home
+from .arrow_tables import table_rows
+from .formats import Line
 from .text_files import one_line
+from .values import plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,6 +73,12 @@ def load_from_hub(path: str) -> pa.Table:
             "and the network, or give a local .parquet file"
         ) from None
     return rows.with_format("arrow")[:]
+
+
+def read_hub_lines(path: str) -> Iterator[Line]:
+    """The rows of a reference, as `read_lines` gives those of a file. Raises InputError."""
+    for number, row in enumerate(table_rows(load_from_hub(path)), start=1):
+        yield Line(number, {name: plain(value) for name, value in row.items()})
 
 
 @contextmanager

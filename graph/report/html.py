@@ -7,16 +7,16 @@ element trees, and the page's content policy allows neither scripts nor requests
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from . import formatting as formatting
 from .agent_turns import calls_by_experiment
 from .call_totals import by_role, by_round, totals
 from .charts import SERIES, intervals_svg, learning_curves_svg, progress_svg, tokens_svg
+from .pictures import template_environment
 from .report_model import Report
 from .spend import Spend
 from .summary import BUILT_IN
@@ -65,13 +65,7 @@ def html(report: Report) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment()
     environment.filters |= {
         "number": formatting.number,
         "signed": formatting.signed,

@@ -9,15 +9,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-@cache
-def _macros() -> Any:
-    environment = Environment(
+def template_environment() -> Environment:
+    """The templates of reports; every value is escaped, and one that is missing is an error."""
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+@cache
+def _macros() -> Any:
+    environment = template_environment()
     environment.filters["px"] = "{:.1f}".format
     return environment.get_template("pictures.svg.jinja").module
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, IntegrityError, PlanError
-from ...evaluation.data_files import HUB, HubReference, Line, plain, read_lines, rows_to_table, table_rows
-from ...evaluation.data_files.hub import load_from_hub
+from ...evaluation.data_files import HUB, HubReference, read_hub_lines, read_lines, rows_to_table, table_rows
 from ...evaluation.task import Source, Task
 from ...evaluation.usable_rows import RowCounts, usable
 from ...files import fingerprint, hash_file
@@ -110,8 +109,12 @@ def _table(task: Task, source: Source) -> tuple[pa.Table, RowCounts]:
     where = f"source '{source.name}', {source.path}"
     counts = RowCounts(where, Path(source.path).name)
     try:
-        lines = _hub_lines(source) if source.path.startswith(HUB) else read_lines(_allowed_file(task, source))
-        table = rows_to_table(row for _, row in usable(lines, task, counts, complete=False))
+        lines = (
+            read_hub_lines(source.path)
+            if source.path.startswith(HUB)
+            else read_lines(_allowed_file(task, source))
+        )
+        table = rows_to_table(usable(lines, task, counts, complete=False))
     except InputError as error:
         raise InputError(
             str(error) if str(error).startswith("source ") else f"source '{source.name}': {error}"
@@ -121,14 +124,6 @@ def _table(task: Task, source: Source) -> tuple[pa.Table, RowCounts]:
     if reserved:
         raise InputError(f"{where}: rename column {reserved[0]!r}; such names are reserved")
     return table, counts
-
-
-def _hub_lines(source: Source) -> Iterator[Line]:
-    rows = table_rows(load_from_hub(source.path))
-    return (
-        Line(number, {name: plain(value) for name, value in row.items()})
-        for number, row in enumerate(rows, 1)
-    )
 
 
 def row_key(row: dict[str, Any]) -> str:
