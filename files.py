@@ -178,9 +178,7 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         mark = parent.start_mark if parent else None
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(
-                None, None, "aliases (*name) are not allowed: write the value out", mark
-            )
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
         self._depth += 1
         if self._depth > _YAML_DEPTH:
             raise yaml.composer.ComposerError(None, None, "nested too deeply", mark)

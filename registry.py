@@ -49,9 +49,7 @@ class Registry(Generic[Implementation]):
         try:
             implementation: Implementation = entry.load()
         except (ImportError, AttributeError) as error:
-            raise InputError(
-                f"{self._kind} {name!r} cannot be imported from {entry.value!r}: {error}"
-            ) from error
+            raise InputError(f"{self._kind} {name!r} ({entry.value}) cannot be imported: {error}") from error
         return implementation
 
     def _installed(self) -> dict[str, EntryPoint]:

@@ -68,9 +68,7 @@ class Query(BaseModel):
     sql: str
     most: int = Field(ge=1)
     store: str | None
-    tables: dict[str, Columns] = Field(
-        description="Tables of a store that may be seen; nothing else is copied"
-    )
+    tables: dict[str, Columns] = Field(description="Tables of a store that may be read")
     others: list[Store] = Field(default_factory=list)
     items: list[str] = Field(default_factory=list)
 

@@ -113,9 +113,7 @@ def _asked(query: Query) -> Answer:
         answer = Answer.model_validate(json.loads(done.stdout))
     except ValueError:  # it could not even write an answer: killed, or out of memory
         last = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
-        raise TrexError(
-            f"query_history: the query needs too much memory ({last[:200]}); ask for less"
-        ) from None
+        raise TrexError(f"query_history: too much memory is needed ({last[:200]}); ask for less") from None
     if answer.error is not None:
         raise InputError(f"query_history: {answer.error}")
     return answer

@@ -53,9 +53,7 @@ def plan_check_tool(check: PlanCheck) -> BaseTool:
     def check_plan(
         recipes: Annotated[
             dict[RecipeName, RecipeArgument],
-            Field(
-                min_length=1, max_length=4, description="The plan's recipes by name, as for preview_recipe"
-            ),
+            Field(min_length=1, max_length=4, description="The plan's recipes by name: see preview_recipe"),
         ],
         trainings: Annotated[
             list[TrainingPlan],

@@ -182,9 +182,7 @@ class Failures:
         predictions = sorted(read_predictions(run_dir, evaluation), key=lambda p: p.id)
         unknown = [p.id for p in predictions if p.id not in items]
         if unknown:
-            raise TrexError(
-                f"evaluation {evaluation.id} contains item {unknown[0]}, which is not in the task's dev"
-            )
+            raise TrexError(f"evaluation {evaluation.id} has item {unknown[0]}, which is not in dev")
         self._choices = {normalise(choice): choice for choice in task.choices or ()}
         self._answered = [
             AnsweredItem(

@@ -52,9 +52,7 @@ _PIECES = (
     *("죄송합니다", "죄송하지만", "도와드릴 수 없", "답변할 수 없"),
 )
 _BEGINS = re.compile(rf"(?:{'|'.join(map(re.escape, _PHRASES))})\b")
-_APOLOGY = re.compile(
-    r"^(?:i am sorry|im sorry|sorry|unfortunately|leider|malheureusement|désolé|desculpe)\W+"
-)
+_APOLOGY = re.compile(r"^(?:(?:i am |im )?sorry|unfortunately|leider|malheureusement|désolé|desculpe)\W+")
 
 
 def is_refusal(answer: str) -> bool:

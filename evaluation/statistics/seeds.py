@@ -65,9 +65,7 @@ def _table(name: str, rows: Sequence[Counts]) -> Counts:
     """One row a seed. Raises TrexError for fewer than two seeds or items, and for a value that is not finite."""
     sizes = {len(row) for row in rows}
     if len(rows) < 2 or len(sizes) != 1 or min(sizes) < 2:
-        raise TrexError(
-            f"{name}: an interval over seeds needs two or more seeds on the same two or more items"
-        )
+        raise TrexError(f"{name}: an interval over seeds needs two seeds on the same two items")
     table = np.asarray(rows, dtype=float)
     if not np.isfinite(table).all():
         raise TrexError(f"{name}: a value is not a finite number")

@@ -125,9 +125,7 @@ class RunConsole:
     def _on_experiment(self, event: Event) -> str:
         self._nodes[event["id"]] = self._nodes.get(event["id"], {}) | event
         self._jobs.clear()
-        self._doing = (
-            "researching the data" if event["parent"] is None else "selecting an experiment to refine"
-        )
+        self._doing = "researching the data" if event["parent"] is None else "selecting an experiment"
         if event["parent"] is None:
             return f"[bold]{event['id']}[/bold] baseline: {event['value']:.3f}"
         if event["value"] is None:

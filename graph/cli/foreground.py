@@ -27,9 +27,8 @@ def announce(task: Task, settings: Settings) -> None:
         basis = "measured in earlier runs" if expected.measured else "from typical rates"
         took = f"about {max(1, round(expected.seconds / 60))} min ({basis})"
     limit = f"; budget: {settings.budget_seconds / 60:.3g} min" if settings.budget_seconds else ""
-    out.print(
-        f"[bold]{task.name}[/bold]: {settings.rounds} rounds of {settings.trials} trials on {task.base_model}"
-    )
+    trials = f"{settings.rounds} rounds of {settings.trials} trials"
+    out.print(f"[bold]{task.name}[/bold]: {trials} on {task.base_model}")
     out.print(f"expected time: {took}; disk: {expected.disk_mb} MB{limit}; directory: {settings.directory}")
     if limits := model_limits(settings):
         out.print(limits, markup=False)

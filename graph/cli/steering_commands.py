@@ -31,9 +31,7 @@ def pause(directory: Directory) -> None:
     run = RunDirectory.open(directory)
     settings = run.settings()
     if settings.checkpoint == "server":
-        raise InputError(
-            f"{directory} is run by a LangGraph server: cancel the run of thread {settings.thread_id} there"
-        )
+        raise InputError(f"a LangGraph server runs {directory}: cancel thread {settings.thread_id} there")
     if not is_held(run.path):
         raise InputError(f"no process is running {directory}: there is nothing to pause")
     Control(run.path).pause()
@@ -44,10 +42,8 @@ def pause(directory: Directory) -> None:
                 f"the process of {directory} has not ended after {PATIENCE_S:.0f} s; it ends as soon as it can"
             )
         time.sleep(POLL_S)
-    done = run.finish.exists()
-    out.print(
-        "the run is done" if done else f"paused: continue with `trex resume {directory}`", soft_wrap=True
-    )
+    text = "the run is done" if run.finish.exists() else f"paused: continue with `trex resume {directory}`"
+    out.print(text, soft_wrap=True)
 
 
 @app.command()

@@ -41,9 +41,7 @@ def normalise(message: AIMessage, max_tokens: int, id: str) -> AIMessage:
     truncated = None
     if length > most:
         text, calls = text[:most], []
-        truncated = (
-            f"your answer of {length:,} characters has far more than {max_tokens:,} tokens: write less"
-        )
+        truncated = f"your answer of {length:,} characters has more than {max_tokens:,} tokens: write less"
     elif _ended_by_length(message):
         truncated = f"your answer was cut off after {max_tokens:,} tokens: write less"
     fields = {

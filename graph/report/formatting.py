@@ -103,9 +103,7 @@ def compare_with_baseline(summary: RunSummary) -> BaselineComparison:
     if best.trial is None:
         return BaselineComparison("noise", "no winner", "No experiment is better than the base model.")
     if best.test is None or best.baseline_test is None:
-        return BaselineComparison(
-            "open", "not tested yet", "The test split is scored once, at the end of the run."
-        )
+        return BaselineComparison("open", "not tested yet", "The test split is scored at the end of the run.")
     if best.test_gain is not None:
         gain = best.test_gain
         above, below = gain.ci_low > 0, gain.ci_high < 0

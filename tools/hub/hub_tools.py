@@ -28,9 +28,7 @@ _ROWS = 7_000
 _TEST = re.compile(r"(?:^|[^A-Za-z])[Tt]est|Test|TEST")
 
 
-Query = Annotated[
-    str, Field(min_length=1, max_length=200, description="One or two words; all of them must match")
-]
+Query = Annotated[str, Field(min_length=1, max_length=200, description="One or two words; all must match")]
 Most = Annotated[int, Field(ge=1, le=20, description="Number of results")]
 Name = Annotated[str, Field(max_length=200, description="Its name on the hub, 'owner/name'")]
 Part = Annotated[str, Field(max_length=100, description="As dataset_schema lists it; no test split")]
@@ -104,9 +102,7 @@ def _schema(hub: Hub) -> BaseTool:
             lines.append(f"({len(splits) - _MAX_SPLITS} more)")
         return quoted(fitting(lines), f"the schema of {name}: configuration / split: rows; columns")
 
-    return agent_tool(
-        dataset_schema, "List a data set's configurations and splits, with sizes, columns and types."
-    )
+    return agent_tool(dataset_schema, "List a data set's configurations and splits: sizes, columns, types.")
 
 
 def _rows(hub: Hub, provenance: Provenance) -> BaseTool:

@@ -75,9 +75,7 @@ def _own_hash(device: str) -> str:
     try:
         versions = {package: version(package) for package in _PACKAGES}
     except PackageNotFoundError as error:
-        raise TrexError(
-            f"training needs the package {error.name}, which is not installed: run `make install`"
-        ) from error
+        raise TrexError(f"training needs the package {error.name}: run `make install`") from error
     hardware = sorted(_cpu_flags()) if device == "cpu" else list(_gpu())
     sources = hash_folder(Path(__file__).parents[1], "**/*.py")
     return fingerprint([sources, versions, platform.machine(), hardware])
@@ -118,8 +116,6 @@ def _gpu() -> tuple[str, float]:
     answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)
     lines = answer.stdout.strip().splitlines()
     if answer.returncode != 0 or not lines:
-        raise TrexError(
-            f"nvidia-smi finds no GPU ({answer.stderr.strip() or 'empty answer'}): use device 'cpu'"
-        )
+        raise TrexError(f"nvidia-smi finds no GPU ({answer.stderr.strip() or 'no text'}): use device 'cpu'")
     name, _, capability = lines[0].rpartition(",")
     return name.strip(), float(capability)

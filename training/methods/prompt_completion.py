@@ -88,9 +88,7 @@ def _tokenizer(base_model: str) -> tuple[Any, frozenset[int]]:
 
     tokenizer = AutoTokenizer.from_pretrained(base_model, local_files_only=True, trust_remote_code=False)
     if not tokenizer.chat_template:
-        raise InputError(
-            f"{base_model}: the tokenizer has no chat template; choose an instruction-tuned model"
-        )
+        raise InputError(f"{base_model}: the tokenizer has no chat template; choose an instruct model")
     ends = {tokenizer.eos_token_id}
     settings = Path(base_model) / "generation_config.json"
     if settings.is_file():

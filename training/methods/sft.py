@@ -139,15 +139,11 @@ class Sft:
         """One rule for a cause, a small change that keeps the hypothesis; see `protocol.Method`."""
         if cause == "too_long" and stage.max_length < _LONGEST:
             length = min(stage.max_length * 2, _LONGEST)
-            return _repair(
-                stage, f"max_length {stage.max_length} → {length}: rows are longer", max_length=length
-            )
+            return _repair(stage, f"max_length {stage.max_length} → {length}: long rows", max_length=length)
         if cause == "out_of_memory" and stage.batch_size > 1:
             batch, rows = stage.batch_size // 2, self.rows_per_step(stage)
             accumulation = min(rows // batch, _MOST_ACCUMULATION)
-            report = (
-                f"batch_size {stage.batch_size} → {batch} with {accumulation}× accumulation: out of memory"
-            )
+            report = f"out of memory: batch_size {stage.batch_size} → {batch}, {accumulation}× accumulation"
             return _repair(stage, report, batch_size=batch, gradient_accumulation=accumulation)
         if cause == "nan_loss" and stage.learning_rate >= 1e-6:
             rate, warmup = stage.learning_rate / 3, max(stage.warmup_ratio, 0.1)

@@ -239,9 +239,7 @@ def _build(session: WorkerSession) -> tuple[CompletionTrainer, int]:
     if not rows:
         raise JobFailed("empty", f"the data set {trial.dataset} has no rows")
     if len(rows) != trial.rows:
-        raise JobFailed(
-            "crash", f"the data set {trial.dataset} has {len(rows)} rows, the trial says {trial.rows}"
-        )
+        raise JobFailed("crash", f"{trial.dataset} has {len(rows)} rows, the trial has {trial.rows}")
     trainer = CompletionTrainer(
         trial,
         model=load_model(trial),

@@ -95,9 +95,7 @@ class Lora:
             raise IntegrityError(f"{folder} contains no complete LoRA adapter: {error}") from error
         kind = config.get("peft_type") if isinstance(config, dict) else None
         if kind != "LORA" or not size:
-            raise IntegrityError(
-                f"{folder} contains no LoRA adapter: the type is {kind}, the tensors have {size} bytes"
-            )
+            raise IntegrityError(f"{folder} contains no LoRA adapter: type {kind}, {size} bytes of tensors")
 
     def disk_bytes(self, settings: LoraWeights, base_model: Path) -> int:
         """An adapted matrix has `rank · (inputs + outputs)` weights; see `protocol.Weights`."""

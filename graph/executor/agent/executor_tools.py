@@ -146,9 +146,7 @@ def log_tool(log: Path) -> BaseTool:
     ) -> str:
         return log_end(log, last, contains)
 
-    return agent_tool(
-        read_log, "The last lines of the failed training's log, or the last that contain a text."
-    )
+    return agent_tool(read_log, "The last lines of the failed training's log, or those with a text.")
 
 
 def log_end(log: Path, last: int = LAST_LINES, contains: str | None = None) -> str:

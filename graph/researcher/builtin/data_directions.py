@@ -143,9 +143,7 @@ def rating_margin(situation: Situation) -> list[Edit]:
         because = "labels derived from ratings near the middle are the least reliable"
         edits.append(Edit(_with_margin(situation, share, (1, 1)), change, because))
         for sides, name in (((1, 0), "lower"), ((0, 1), "upper")):
-            change = (
-                f"Rows rated nearest to the middle are left out on the {name} side (margin of {share:.0%})"
-            )
+            change = f"Rows rated nearest to the middle are left out on the {name} side ({share:.0%})"
             because = "borderline rows on one side shift the decision boundary"
             edits.append(Edit(_with_margin(situation, share, sides), change, because, preference))
     return edits
