@@ -138,7 +138,7 @@ def test_only_search_is_shown(task: Task, tmp_path: Path) -> None:
 def test_lost_or_foreign_predictions_are_an_error(task: Task, tmp_path: Path) -> None:
     items = search_items(task)
     found = evaluation(tmp_path, "a", items, blind_to_not(items))
-    with pytest.raises(TrexError, match="not in the task's dev"):
+    with pytest.raises(TrexError, match="which is not in dev"):
         Failures(evaluation(tmp_path, "b", [{"id": "0" * 16, "reference": "x"}], ["y"]), task, tmp_path)
     (tmp_path / "predictions" / "a.jsonl").unlink()
     with pytest.raises(TrexError, match="evaluate again"):
