@@ -19,6 +19,7 @@ from .llm.model_settings import ModelSettings
 from .report.call_totals import read_run_calls
 from .report.spend import spend_of_run
 from .report.summary import BestSummary, RunSummary, summarise
+from .report.verification import Stated, Verified, verify
 from .report.write_report import write_report
 from .run.budget import read_clock
 from .run.directory import RunDirectory
@@ -52,22 +53,22 @@ class Run:
 
     @property
     def tree(self) -> Tree:
-        """The tree as its last checkpoint has it."""
-        return read_tree(self._directory)
+        """The tree as its last checkpoint has it, without scores that the grader's records do not confirm."""
+        return self._verified().tree
 
     @property
     def summary(self) -> RunSummary:
         """What `trex show` prints."""
-        directory, tree = self._directory, self.tree
-        finish = read_finish(directory.finish)
-        return summarise(
-            directory.run_info(),
-            tree,
-            finish,
-            spend_of_run(tree, read_clock(directory.clock), finish, calls=read_run_calls(directory.calls)),
-            alive=is_held(directory.path),
-            failure=read_json(directory.failure)["message"] if directory.failure.exists() else None,
-        )
+        return self._summarise(self._verified())
+
+    def _verified(self) -> Verified:
+        return verify(self._directory.run_info(), read_stated(self._directory))
+
+    def _summarise(self, run: Verified) -> RunSummary:
+        directory = self._directory
+        calls = read_run_calls(directory.calls)
+        spend = spend_of_run(run.tree, read_clock(directory.clock), run.finish, calls=calls)
+        return summarise(run, spend, alive=is_held(directory.path), failure=directory.read_failure())
 
     @property
     def experiments(self) -> pd.DataFrame:
@@ -119,10 +120,10 @@ class Run:
 
     def write_report(self) -> list[Path]:
         """Write report.md, report.html and experiments.duckdb anew; their paths."""
-        directory, tree, summary = self._directory, self.tree, self.summary
-        page = write_report(directory.path, summary, tree, directory.task())
-        store = Projector(directory.experiments, directory.path)
-        store.rebuild(tree, summary.spend, read_finish(directory.finish))
+        directory, run = self._directory, self._verified()
+        summary = self._summarise(run)
+        page = write_report(run, summary)
+        Projector(directory.experiments, directory.path).rebuild(run.tree, summary.spend, run.finish)
         return [page, page.with_suffix(".md"), directory.experiments]
 
     def plot(self) -> Figure:
@@ -252,15 +253,25 @@ def reopen(directory: str | Path) -> PreparedRun:
     return PreparedRun(opened, settings)
 
 
-def read_tree(directory: RunDirectory) -> Tree:
-    """The tree in the newest checkpoint, or in the copy that a served run keeps; empty before the baseline."""
+def read_stated(directory: RunDirectory) -> Stated:
+    """The end of the run, and its tree in the newest checkpoint, or in the copy that a served run keeps.
+
+    The tree is empty before the baseline. Raises InputError for files that are damaged.
+    """
     settings = directory.settings()
-    if settings.checkpoint == "server":
-        raw = read_json(directory.tree) if directory.tree.exists() else {}
-    elif not directory.checkpoints.exists():
-        raw = {}
-    else:
+    served, values = settings.checkpoint == "server", {}
+    if served:
+        values = {"tree": read_json(directory.tree) if directory.tree.exists() else {}}
+    elif directory.checkpoints.exists():
         config: RunnableConfig = {"configurable": {"thread_id": settings.thread_id}}
         with closing(connect(directory)) as connection:
-            raw = build_graph(checkpointer=saver(connection)).get_state(config).values.get("tree", {})
-    return TreeReader().read(raw)
+            values = build_graph(checkpointer=saver(connection)).get_state(config).values
+    stored = values.get("tree", {})
+    finish = read_json(directory.finish) if directory.finish.exists() else None
+    return Stated(
+        tree=TreeReader().read(stored),
+        finish=read_finish(directory.finish),
+        stored_tree=None if served else stored,
+        stored_finish=finish,
+        done=values.get("status") == "done",
+    )

@@ -272,7 +272,7 @@ class Nodes:
         """Confirm the finalists, freeze the winner, open the test split once, write the report."""
         runtime, tree = self._open(state), self._tree(state)
         emit("finishing")
-        finish = conclude.finish(runtime, tree)
+        finish = conclude.finish(runtime, tree, state["tree"])
         emit("finished", **finish.model_dump(mode="json", include={"reason", "winner_experiment"}))
         return {"status": "done", "finish": finish.model_dump(mode="json")}
 

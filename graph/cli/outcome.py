@@ -10,6 +10,8 @@ from ..report.formatting import duration, model_usage, score_notes
 from ..report.spend import MODEL
 from ..report.summary import BUILT_IN, Interval, RunSummary
 
+_NO_SCORE = {"failed": "[red]failed[/red]", "done": "withheld", "running": "…"}
+
 
 def print_summary(console: Console, summary: RunSummary) -> None:
     """Print the experiments, the winner with its intervals, the time used, and the path of the report."""
@@ -20,7 +22,7 @@ def print_summary(console: Console, summary: RunSummary) -> None:
             experiment.id,
             experiment.parent_id or "",
             experiment.direction.replace("_", " "),
-            f"{score.value:.3f}" if score else "[red]failed[/red]" if experiment.failure else "…",
+            f"{score.value:.3f}" if score else _NO_SCORE[experiment.status],
             _interval(score),
             str(experiment.visits),
             experiment.verdict or "",
@@ -43,6 +45,8 @@ def print_summary(console: Console, summary: RunSummary) -> None:
             console.print(sentence, markup=False)
         if best.trial is None:
             console.print("no experiment is better than the base model")
+    for fault in summary.faults:
+        console.print(f"[red]changed outside of TREX:[/red] {escape(fault)}", soft_wrap=True)
     spend = summary.spend
     parts = [f"{kind} {seconds:.0f} s" for kind, seconds in spend.by_kind.items() if kind != MODEL]
     console.print(f"\nwall time: {spend.active_seconds:.0f} s; process time: {', '.join(parts)}")

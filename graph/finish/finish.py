@@ -7,14 +7,16 @@ from ...files import write_json
 from ..memory.insight_store import InsightStore
 from ..memory.insights import distil
 from ..report.call_totals import read_run_calls
-from ..report.spend import spend_of_run
+from ..report.spend import Spend, spend_of_run
 from ..report.summary import summarise
+from ..report.verification import Stated, verify
 from ..report.write_report import write_report
 from ..run.estimate import remember_rates
 from ..run.runtime import Runtime
 from ..steering.lineage import saw_test_split
 from ..tree.experiment import Experiment
-from ..tree.tree import Tree
+from ..tree.tree import RawTree, Tree
+from .ending import record_end
 from .export import export_best
 from .finalists import choose_winner
 from .finish_record import Ending, FinishRecord
@@ -70,14 +72,16 @@ def record_round(runtime: Runtime, tree: Tree, closed: Experiment) -> None:
                 )
 
 
-def finish(runtime: Runtime, tree: Tree) -> FinishRecord:
-    """The end of the run. After a crash it may be called again: nothing is scored twice."""
+def finish(runtime: Runtime, tree: Tree, stored: RawTree) -> FinishRecord:
+    """The end of the run, whose state stores its tree so. After a crash it may be called again: nothing is scored
+    twice."""
     reason = reason_to_end(runtime, tree) or "stopped"
     winner = choose_winner(runtime, tree)
     runtime.grader.seal(winner.adapter)
     test, baseline = runtime.grader.score_test()
     compared = winner.adapter if runtime.settings.regression_checks else None
     checks = runtime.grader.check_regressions(compared) if compared else []
+    clock = runtime.budget.clock.read()
     record = FinishRecord(
         reason=reason,
         winner_trial=winner.trial.id if winner.trial else None,
@@ -91,17 +95,26 @@ def finish(runtime: Runtime, tree: Tree) -> FinishRecord:
         seeds=winner.seeds.score(runtime),
         regression_checks=checks,
         test_seen=saw_test_split(runtime.directory.path),
+        active_seconds=clock.active_seconds,
+        overhead_seconds=clock.overhead_seconds,
         best_path="best" if winner.trial else None,
     )
     remember_rates(runtime.task, runtime.settings, tree)
     export_best(runtime, winner.experiment, winner.trial, record)
     InsightStore(smoke=runtime.settings.smoke).keep(runtime.task, runtime.directory.path, distil(tree))
-    spend = spend_of_run(
-        tree, runtime.budget.clock.read(), record, calls=read_run_calls(runtime.directory.calls)
-    )
+    spend = spend_of_run(tree, clock, record, calls=read_run_calls(runtime.directory.calls))
     runtime.projector.project(tree, spend, record, required=True)
-    summary = summarise(runtime.directory.run_info(), tree, record, spend)
-    write_report(runtime.directory.path, summary, tree, runtime.task)
-    # Written last: a run is done when everything it leaves is there.
-    write_json(runtime.directory.finish, record.model_dump(mode="json"))
+    _conclude(runtime, tree, stored if runtime.settings.checkpoint != "server" else None, record, spend)
     return record
+
+
+def _conclude(
+    runtime: Runtime, tree: Tree, stored: RawTree | None, record: FinishRecord, spend: Spend
+) -> None:
+    """Enter the end of the run into the trail, and write the report and finish.json."""
+    directory, written = runtime.directory, record.model_dump(mode="json")
+    record_end(directory.path, written, stored)
+    verified = verify(directory.run_info(), Stated(tree, record, stored, written, done=True))
+    write_report(verified, summarise(verified, spend))
+    # Written last: a run is done when everything it leaves is there.
+    write_json(directory.finish, written)

@@ -30,7 +30,7 @@ class FinishRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    reason: Ending = "rounds"
+    reason: Ending | None = Field(default="rounds", description="None: withheld")
     winner_trial: str | None = Field(default=None, description="None: nothing beat the base model")
     winner_experiment: str | None = None
     dev: Evaluation | None = Field(default=None, description="The winner on `search`")
@@ -48,6 +48,10 @@ class FinishRecord(BaseModel):
         default_factory=list, description="Whether the winner lost abilities"
     )
     test_seen: bool = Field(default=False, description="This test split was opened before this run ended")
+    active_seconds: float | None = Field(
+        default=None, description="Wall time, summed over resumes; None in runs of earlier versions"
+    )
+    overhead_seconds: float = Field(default=0.0, description="CPU time of the processes that drive the graph")
     best_path: str | None = Field(
         default=None, description="The winner's folder, relative to the run directory"
     )

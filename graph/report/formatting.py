@@ -98,6 +98,8 @@ def readable(name: str) -> str:
 def compare_with_baseline(summary: RunSummary) -> BaselineComparison:
     """The winner against the base model on the test split; the paired interval decides if there is one."""
     best = summary.best
+    if summary.status == "done" and (best is None or best.test is None or best.baseline_test is None):
+        return BaselineComparison("open", "withheld", "The result is withheld: see Integrity.")
     if best is None:
         return BaselineComparison("open", "no result yet", "No experiment has a score yet.")
     if best.trial is None:

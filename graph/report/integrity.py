@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ...errors import IntegrityError
-from ...evaluation.grader import audit
 from ...evaluation.grader import evaluation_records as ledger
+from ...evaluation.grader.evaluation_records import Records
 from ...evaluation.grader.messages import FROZEN, IDENTITY, Freeze
 from ...evaluation.task import Task
-from ...files import hash_file, read_json
+from ...files import fingerprint, hash_file, read_json
 from ...landlock import weakest
 from ...training.jobs.trial_folder import read_result
 
@@ -41,24 +40,46 @@ class Integrity(BaseModel):
     faults: list[str] = Field(description="Changes that TREX did not make")
 
 
-def check_integrity(directory: Path, task: Task) -> Integrity:
+def check_integrity(directory: Path, task: Task, records: Records | None = None) -> Integrity:
     """Check the trail, the evaluations, the splits and the seal of a run. Changes are reported, not raised."""
-    entries, faults = [], []
-    try:
-        entries = audit.read(directory)
-    except IntegrityError as error:
-        faults.append(str(error))
-    whats = [entry.what for entry in entries]
-    frozen = _read(directory / FROZEN)
+    records = records or ledger.read_records(directory)
+    whats = [entry.what for entry in records.entries]
+    faults = list(records.faults)
+    identity, frozen = _read(directory / IDENTITY), sealed_winner(directory, records)
+    if identity is not None and _graders(records) - {fingerprint(identity)}:
+        faults.append(
+            f"{directory / IDENTITY} was changed since the run began: hashes of splits are not shown"
+        )
+        identity = None
+    if frozen is None and records.last(ledger.OPEN_TEST) is not None:
+        faults.append(f"{directory / FROZEN} does not name the winner that was sealed: it is not shown")
     return Integrity(
-        dev_evaluations=ledger.openings(entries, "search", "confirm"),
+        dev_evaluations=ledger.openings(records.entries, "search", "confirm"),
         test_openings=whats.count(ledger.OPEN_TEST),
         gate_openings=whats.count(ledger.OPEN_FOR_GATE),
         source_openings=whats.count(ledger.OPEN_SOURCES),
-        splits=_splits(directory, task),
-        winner=None if frozen is None else Freeze.model_validate(frozen),
-        faults=faults or ledger.faults(directory, entries),
+        splits=_splits(identity or {}, task),
+        winner=frozen,
+        faults=faults,
     )
+
+
+def sealed_winner(directory: Path, records: Records) -> Freeze | None:
+    """frozen.json, if it names the winner that the trail says was sealed last; else None."""
+    sealed = records.last(ledger.SEAL)
+    try:
+        frozen = Freeze.model_validate(_read(directory / FROZEN))
+    except ValidationError:
+        return None
+    parts = frozen.model_dump(exclude={"winner", "key"})
+    known = sealed is not None and (sealed["key"], sealed["winner"]) == (frozen.key, frozen.winner_hash)
+    return frozen if known and frozen.key == fingerprint(parts) else None
+
+
+def _graders(records: Records) -> set[str]:
+    """The hashes of grader.json under which the grader's entries were made."""
+    own = (entry.detail for entry in records.entries if entry.who == ledger.WHO)
+    return {detail["grader"] for detail in own if "grader" in detail}
 
 
 def confinement_of(trials: Path) -> str:
@@ -67,15 +88,19 @@ def confinement_of(trials: Path) -> str:
     return weakest(result.confinement for result in results if result)
 
 
-def _splits(directory: Path, task: Task) -> list[SplitHash]:
-    recorded = _read(directory / IDENTITY) or {}
+def _splits(recorded: dict[str, Any], task: Task) -> list[SplitHash]:
     return [
-        SplitHash(
-            name=name, digest=recorded[name], holds=path.is_file() and hash_file(path) == recorded[name]
-        )
+        SplitHash(name=name, digest=recorded[name], holds=_holds(path, recorded[name]))
         for name, path in (("dev", task.dev), ("test", task.test))
-        if name in recorded
+        if isinstance(recorded.get(name), str)
     ]
+
+
+def _holds(path: Path, digest: str) -> bool:
+    try:
+        return hash_file(path) == digest
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import TrexError
 from ...evaluation.failures.analysis import Failures
 from ...evaluation.results import FailureCase
 from ...evaluation.task import Task
@@ -18,8 +19,9 @@ from ..steering.control import Control, Hint
 from ..tree.experiment import Experiment
 from ..tree.tree import Tree
 from .call_totals import read_run_calls
-from .integrity import Integrity, check_integrity
+from .integrity import Integrity
 from .summary import RunSummary
+from .verification import Verified
 
 if TYPE_CHECKING:
     from ..llm.protocol import CallRecord
@@ -61,37 +63,35 @@ class Report:
         return f"trex replay {shlex.quote(self.summary.directory)}"
 
 
-def collect_report(directory: Path, summary: RunSummary, tree: Tree, task: Task) -> Report:
+def collect_report(run: Verified, summary: RunSummary) -> Report:
     """Read what a run directory holds beside the tree.
 
     Failure cases come from the predictions that the run kept, notes from what research wrote down.
     """
-    report = Report(summary, tree)
-    winner = report.winner
+    directory = run.info.settings.path
+    report = Report(summary, run.tree)
     research = _research(directory / RESEARCH)
-    return Report(
-        summary,
-        tree,
-        cases=[] if winner is None else _cases(directory, winner, task),
+    return replace(
+        report,
+        cases=[] if report.winner is None else _cases(directory, report.winner, run.info.task),
         notes=[f"{note.text} ({note.source})" for note in research.notes],
         findings=research.findings,
         candidates=research.candidates,
         calls=read_run_calls(directory / CALLS),
-        insights=distil(tree),
+        insights=distil(run.tree),
         hints=[_hint_text(hint) for hint in Control(directory).hints()],
-        integrity=check_integrity(directory, task),
+        integrity=run.integrity,
     )
 
 
 def _cases(directory: Path, winner: Experiment, task: Task) -> list[FailureCase]:
-    evaluation = winner.evaluation
-    if (
-        evaluation is None
-        or evaluation.predictions is None
-        or not (directory / evaluation.predictions).exists()
-    ):
+    """The first failure cases; none where dev has changed, which the section on integrity says."""
+    if winner.evaluation is None or winner.evaluation.predictions is None:
         return []
-    return Failures(evaluation, task, directory).cases[:CASES_SHOWN]
+    try:
+        return Failures(winner.evaluation, task, directory).cases[:CASES_SHOWN]
+    except TrexError:
+        return []
 
 
 def _research(path: Path) -> ResearchNotes:

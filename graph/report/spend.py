@@ -93,7 +93,12 @@ def spend_of_calls(calls: Iterable[CallRecord]) -> Spend:
 def spend_of_run(
     tree: Tree, clock: Spend, finish: FinishRecord | None = None, *, calls: Iterable[CallRecord] = ()
 ) -> Spend:
-    """The whole run: clock, trials, the base model's evaluation, those of the end, and calls."""
+    """The whole run: clock, trials, the base model's evaluation, those of the end, and calls.
+
+    The clock of a finished run is the one that it ended with.
+    """
+    if finish is not None and finish.active_seconds is not None:
+        clock = Spend(active_seconds=finish.active_seconds, overhead_seconds=finish.overhead_seconds)
     last = [finish.confirm, finish.test, finish.baseline_test] if finish else []
     root = tree.root.evaluation if len(tree) else None
     evaluations: list[Evaluation | None] = [root, *last]

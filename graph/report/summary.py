@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...evaluation.results import Evaluation, RegressionCheck, Score
 from ..finish.finish_record import Ending, FinishRecord, SelectionBias
-from ..run.directory import RunInfo
 from ..run.rerun_command import command
 from ..run.settings import Settings
 from ..tree.experiment import SCHEMA_VERSION, Experiment, Strategy, TrialRecord
 from ..tree.experiment import Status as ExperimentStatus
 from ..tree.tree import NodeStatistics, Tree
 from .spend import Spend
+from .verification import Verified
 
 BUILT_IN = "built-in policy"
 
@@ -134,23 +134,17 @@ class RunSummary(BaseModel):
     python: str
     versions: dict[str, str]
     confinement: str
+    faults: list[str] = Field(description="What does not agree with the grader's records: it is withheld")
     command: str = Field(description="What starts the same search again")
     directory: str
 
 
-def summarise(
-    info: RunInfo,
-    tree: Tree,
-    finish: FinishRecord | None,
-    spend: Spend,
-    *,
-    alive: bool = False,
-    failure: str | None = None,
-) -> RunSummary:
+def summarise(run: Verified, spend: Spend, *, alive: bool = False, failure: str | None = None) -> RunSummary:
     """The summary of a run; `alive`: a process holds it now; `failure`: why the last process ended.
 
     Before its end a run has no winner: `best` is then the tree's best experiment, without confirm and test.
     """
+    info, tree, finish = run.info, run.tree, run.finish
     settings, task = info.settings, info.task
     return RunSummary(
         status=_status(finish, alive, failure),
@@ -175,6 +169,7 @@ def summarise(
         python=info.python,
         versions=info.versions,
         confinement=info.confinement,
+        faults=run.faults,
         command=command(settings),
         directory=settings.directory,
     )

@@ -156,6 +156,10 @@ class RunDirectory:
             confinement=confinement_of(self.trials),
         )
 
+    def read_failure(self) -> str | None:
+        """Why the last process ended, None if it did not fail."""
+        return str(read_json(self.failure)["message"]) if self.failure.exists() else None
+
     def record_failure(self, error: Exception) -> None:
         """Write why the last process ended, if the directory can be written."""
         with suppress(OSError):

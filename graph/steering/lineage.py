@@ -11,7 +11,6 @@ from ...evaluation.grader import evaluation_records as ledger
 from ...evaluation.grader.audit import AuditEntry
 from ...files import canonical_json, write_atomic
 
-FORK = "fork"
 _OF_TEST = (ledger.SEAL, ledger.OPEN_TEST)
 
 
@@ -31,7 +30,7 @@ def inherit_trail(source: Path, fork: Path, entries: Sequence[AuditEntry], exper
         "trail": entries[-1].hash if entries else "",
         "test_openings": _openings(entries),
     }
-    audit.record(fork, FORK, FORK, detail)
+    audit.record(fork, ledger.FORK, ledger.FORK, detail)
 
 
 def saw_test_split(run: Path) -> bool:
@@ -41,7 +40,7 @@ def saw_test_split(run: Path) -> bool:
     """
     try:
         # A fork of a fork holds the entries of both.
-        forks = [entry.detail for entry in audit.read(run) if entry.what == FORK]
+        forks = [entry.detail for entry in audit.read(run) if entry.what == ledger.FORK]
         return any(fork["test_openings"] or _openings(audit.read(Path(fork["source"]))) for fork in forks)
     except IntegrityError:
         return True

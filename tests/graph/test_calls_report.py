@@ -37,6 +37,7 @@ from trex.graph.report.markdown import escape, markdown
 from trex.graph.report.report_model import Report
 from trex.graph.report.spend import Spend, spend_of_calls, spend_of_experiments
 from trex.graph.report.summary import RunSummary, summarise
+from trex.graph.report.verification import Verified
 from trex.graph.researcher.protocol import Candidate, Note
 from trex.graph.run.estimate import model_limits
 from trex.graph.run.settings import Settings
@@ -91,7 +92,7 @@ def run(tmp_path: Path) -> SyntheticRun:
 def summary_of(run: SyntheticRun, calls: list[CallRecord]) -> RunSummary:
     spend = spend_of_experiments(run.experiments) + spend_of_calls(calls)
     spend += Spend(active_seconds=812.4, overhead_seconds=6.2)
-    return summarise(run.info, Tree(run.experiments), run.finish, spend)
+    return summarise(Verified(run.info, Tree(run.experiments), run.finish), spend)
 
 
 def report_of(run: SyntheticRun, calls: list[CallRecord]) -> Report:
@@ -159,7 +160,7 @@ def test_spend_is_right_to_the_token(run: SyntheticRun) -> None:
 
 def test_without_a_model_the_same_fields_are_zero(tmp_path: Path) -> None:
     run = make_run(tmp_path, rounds=2, trials=2)
-    shown = summarise(run.info, Tree(run.experiments), run.finish, run.spend)
+    shown = summarise(Verified(run.info, Tree(run.experiments), run.finish), run.spend)
     assert {getattr(shown.spend, name) for name in ("calls", "tokens_in", "tokens_out", "cost_usd")} == {0}
     assert (shown.llm, shown.memory, shown.diagnosis) == ("built-in policy", True, True)
     page = html(Report(shown, Tree(run.experiments)))

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from support.worker import built
 from trex.errors import InputError
+from trex.evaluation.engines.adapter_check import adapter_hash
+from trex.evaluation.grader import audit
 from trex.evaluation.results import Evaluation
-from trex.files import read_json, write_json, write_yaml
+from trex.files import fingerprint, read_json, write_json, write_yaml
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import load_run
 from trex.graph.app import build_graph
@@ -95,6 +97,24 @@ def old_tree() -> dict[str, Any]:
     return {"e000": root, "e001": child}
 
 
+def _write_records(path: Path, evaluations: list[dict[str, Any]]) -> None:
+    """The adapter, the evaluations and their entries in the audit trail, as that version wrote them."""
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        write_json(path / "best" / "adapter" / name, {})
+    adapter = adapter_hash(path / "best" / "adapter")
+    for each in evaluations:
+        made = {
+            "id": each["id"],
+            "split": each["split"],
+            "adapter": "base" if each["id"] == "base" else adapter,
+        }
+        audit.record(path, "grader", "evaluate", made)
+        hashes = {"evaluation": fingerprint(each, length=64), "predictions": None}
+        audit.record(path, "grader", "evaluated", {"id": each["id"], **hashes})
+        write_json(path / "evaluations" / f"{each['id']}.json", each)
+    audit.record(path, "grader", "seal", {"key": "k", "winner": adapter})
+
+
 @pytest.fixture
 def old_run(tmp_path: Path, fresh_home: Path) -> Path:
     """The directory of a finished run of schema version 1, with a checkpoint of its tree."""
@@ -114,6 +134,7 @@ def old_run(tmp_path: Path, fresh_home: Path) -> Path:
         "test": evaluation("sealed", 0.85, "test"), "guards": [guard], "best_path": "best",
     }  # fmt: skip
     write_json(path / "finish.json", finish)
+    _write_records(path, [evaluation("base", 0.6), *(finish[name] for name in ("dev", "confirm", "test"))])
     write_json(path / "clock.json", {"active_seconds": 11.5, "own_seconds": 1.25})
     winner = {"trial": "t1", "seed": 0, "threads": 1, "grader_threads": 2, "device": "cpu", "step": 23,
               "training": TRAINING, "dev": score(0.9)}  # fmt: skip
@@ -154,7 +175,10 @@ def test_summary_and_report_are_made(old_run: Path) -> None:
     run = load_run(old_run)
     best = run.summary.best
     assert best is not None and (best.trial, best.dev) == ("t1", 0.9)
-    assert [check.name for check in best.regression_checks] == ["knowledge"]
+    assert best.test is not None and best.test.value == 0.85 and best.path == "best"
+    assert best.regression_checks == [], "that version entered no hash of finish.json into the trail"
+    [fault] = run.summary.faults
+    assert "no entry for the end of the run" in fault
     assert run.summary.spend.cost_usd == 0.25 and run.summary.spend.active_seconds == 11.5
     assert read_clock(old_run / "clock.json").overhead_seconds == 1.25
     page, text, store = run.write_report()

@@ -30,6 +30,7 @@ from trex.graph.report.report_model import Report
 from trex.graph.report.summary import RunSummary, summarise
 from trex.graph.report.tree_layout import layout, path_to
 from trex.graph.report.tree_svg import tree_svg
+from trex.graph.report.verification import Verified
 from trex.graph.report.write_report import write_report
 from trex.graph.steering.control import Control
 from trex.graph.tree.experiment import Experiment
@@ -44,7 +45,7 @@ def run(tmp_path: Path) -> SyntheticRun:
 
 
 def summary_of(run: SyntheticRun) -> RunSummary:
-    return summarise(run.info, Tree(run.experiments), run.finish, run.spend)
+    return summarise(Verified(run.info, Tree(run.experiments), run.finish), run.spend)
 
 
 def report_of(run: SyntheticRun) -> Report:
@@ -103,7 +104,7 @@ def test_status_follows_the_end_the_process_and_the_failure(run: SyntheticRun) -
     tree = Tree(run.experiments)
 
     def status(finish: FinishRecord | None, alive: bool = False, failure: str | None = None) -> str:
-        return summarise(run.info, tree, finish, run.spend, alive=alive, failure=failure).status
+        return summarise(Verified(run.info, tree, finish), run.spend, alive=alive, failure=failure).status
 
     assert status(run.finish) == "done"
     assert status(None, alive=True) == "running"
@@ -113,11 +114,11 @@ def test_status_follows_the_end_the_process_and_the_failure(run: SyntheticRun) -
 
 
 def test_before_its_end_the_leader_stands_in_without_a_test_score(run: SyntheticRun) -> None:
-    shown = summarise(run.info, Tree(run.experiments), None, run.spend)
+    shown = summarise(Verified(run.info, Tree(run.experiments), None), run.spend)
     assert shown.best is not None
     assert shown.best.test is None and shown.best.confirm is None
-    assert summarise(run.info, Tree(run.experiments[:1]), None, run.spend).best is None
-    assert summarise(run.info, Tree([]), None, run.spend).experiments == []
+    assert summarise(Verified(run.info, Tree(run.experiments[:1]), None), run.spend).best is None
+    assert summarise(Verified(run.info, Tree([]), None), run.spend).experiments == []
 
 
 def test_verdict_is_arithmetic_on_the_paired_interval(run: SyntheticRun) -> None:
@@ -206,14 +207,14 @@ def test_report_of_a_run_directory(run: SyntheticRun, tmp_path: Path) -> None:
     write_json(tmp_path / "research.json", {"notes": [{"text": "ratings are skewed", "source": "movies"}]})
     Control(tmp_path).hint("try <b>shorter</b> inputs")
     Control(tmp_path).hint("no synthetic rows", origin="rejection", about="e0003")
-    page = write_report(tmp_path, summary_of(run), Tree(run.experiments), run.task).read_text()
+    page = write_report(Verified(run.info, Tree(run.experiments), run.finish), summary_of(run)).read_text()
     assert "try &lt;b&gt;shorter&lt;/b&gt; inputs" in page
     assert "no synthetic rows (with a rejected plan: e0003)" in page
     assert page.count('class="case"') == min(12, len(items))
     assert "ratings are skewed" in page
     assert "ratings are skewed" in (tmp_path / "report.md").read_text()
     with pytest.raises(InputError, match="no result yet"):
-        write_report(tmp_path, summary_of(run), Tree([]), run.task)
+        write_report(Verified(run.info, Tree([]), None), summary_of(run))
 
 
 def test_markdown_tells_the_story(run: SyntheticRun) -> None:
