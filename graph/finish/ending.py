@@ -16,7 +16,7 @@ from ...sealed_folder import MANIFEST
 from ..report.integrity import confinement_of
 from ..tree.tree import RawTree
 
-FINISH, CONFINEMENT, TREE = "finish.json", "confinement", "checkpoints.sqlite"
+FINISH, CONFINEMENT, TREE = "finish.json", "trials", "checkpoints.sqlite"
 BEST = f"best/{MANIFEST}"
 DOCUMENTS = (
     "run.json",

@@ -193,14 +193,13 @@ def _changes(directory: Path, changed: Sequence[str] | None, finish: FinishRecor
         why = "the trail was cut, or is of an earlier version"
         return [f"the audit trail has no entry for the end of the run ({why}): gains are withheld"] * derived
     lines = {
-        FINISH: "not what the run wrote at its end: gains, checks and the reason of the end are withheld",
-        TREE: "its tree is not the one that the run ended with; scores were checked one by one",
-        CONFINEMENT: "the results of workers state another confinement than at the end of the run",
-        BEST: "not what the run wrote at its end",
+        FINISH: " is not what the run wrote at its end: gains, checks and the reason of the end are withheld",
+        TREE: ": its tree is not the one that the run ended with; scores were checked one by one",
+        CONFINEMENT: ": results of workers state another confinement than at the end of the run",
+        BEST: " is not what the run wrote at its end",
     }
     told = [name for name in changed if name != ignored]
-    faults = [f"{directory / name}: {lines.get(name, 'changed since the run ended')}" for name in told]
-    return [fault.removeprefix(f"{directory / CONFINEMENT}: ") for fault in faults]
+    return [f"{directory / name}{lines.get(name, ': changed since the run ended')}" for name in told]
 
 
 def _listed(places: Sequence[str]) -> str:

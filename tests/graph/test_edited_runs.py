@@ -1,0 +1,251 @@
+"""A finished run that was edited by hand: what no longer agrees is said in one line, and the figure is withheld."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Trex, caller
+from support.finished import copy_of
+from trex import Run, load_run
+from trex.files import read_json, write_json
+from trex.graph.app import build_graph
+from trex.graph.report.summary import RunSummary
+from trex.graph.run.directory import RunDirectory
+from trex.graph.run.session import connect, saver
+
+Edit = Callable[[Path], None]
+Held = Callable[[RunSummary], bool]
+FORGED = 0.98765
+
+
+def set_in(name: str, *path: str | int, to: Any = FORGED) -> Edit:
+    """Set one value of a JSON document."""
+
+    def edit(run: Path) -> None:
+        document = read_json(run / name)
+        inner = document
+        for key in path[:-1]:
+            inner = inner[key]
+        assert inner[path[-1]] != to
+        inner[path[-1]] = to
+        write_json(run / name, document)
+
+    return edit
+
+
+def remove(*names: str) -> Edit:
+    def edit(run: Path) -> None:
+        for name in names:
+            place = run / name
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+    return edit
+
+
+def append(name: str, text: bytes = b"\n") -> Edit:
+    def edit(run: Path) -> None:
+        with (run / name).open("ab") as file:
+            file.write(text)
+
+    return edit
+
+
+def another_winner(run: Path) -> None:
+    finish = read_json(run / "finish.json")
+    [other] = {path.name for path in (run / "trials").iterdir()} - {finish["winner_trial"]}
+    write_json(run / "finish.json", finish | {"winner_trial": other})
+
+
+def base_as_test(run: Path) -> None:
+    """The winner's test score in the base model's place: both are the grader's."""
+    finish = read_json(run / "finish.json")
+    write_json(run / "finish.json", finish | {"baseline_test": finish["test"]})
+
+
+def both_files(run: Path) -> None:
+    """finish.json and the grader's own file say the same."""
+    set_in("finish.json", "test", "score", "value")(run)
+    set_in(f"evaluations/{read_json(run / 'finish.json')['test']['id']}.json", "score", "value")(run)
+
+
+def a_prediction(run: Path) -> None:
+    [path] = (run / "predictions").glob(f"test-{read_json(run / 'finish.json')['test']['id']}.jsonl")
+    path.write_text(path.read_text().replace('"value": 0.0', '"value": 1.0', 1))
+
+
+def cut_trail(run: Path) -> None:
+    trail = (run / "audit.jsonl").read_text().splitlines(keepends=True)
+    (run / "audit.jsonl").write_text("".join(trail[:-1]))
+    set_in("finish.json", "test_gain", "value")(run)
+
+
+def edited_trail(run: Path) -> None:
+    trail = (run / "audit.jsonl").read_text()
+    (run / "audit.jsonl").write_text(
+        trail.replace('"items":', '"items" :', 1).replace('"split":"search"', '"split":"test"', 1)
+    )
+
+
+def in_tree(*path: str | int, to: Any = FORGED) -> Edit:
+    """Set a value of the best experiment in the checkpoint."""
+
+    def edit(run: Path) -> None:
+        directory = RunDirectory.open(run)
+        config: Any = {"configurable": {"thread_id": directory.settings().thread_id}}
+        with closing(connect(directory)) as connection:
+            graph = build_graph(checkpointer=saver(connection))
+            node = json.loads(json.dumps(graph.get_state(config).values["tree"]["e001"]))
+            inner = node
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = to
+            graph.update_state(config, {"tree": {"e001": node}, "status": "done"}, as_node="finish")
+
+    return edit
+
+
+def every_trial_score(run: Path) -> None:
+    for index in range(2):
+        in_tree("trials", index, "evaluation", "score", "value")(run)
+    in_tree("score", "value")(run)
+
+
+def no_best(summary: RunSummary) -> bool:
+    return summary.best is None
+
+
+def no(field: str) -> Held:
+    """Whether a figure of the winner is withheld, and the winner is not."""
+    return lambda summary: summary.best is not None and not getattr(summary.best, field)
+
+
+def nothing(summary: RunSummary) -> bool:
+    """No score of the winner needs to be withheld."""
+    return summary.best is not None and summary.best.test is not None
+
+
+FINISH = "finish.json is not what the run wrote at its end"
+EDITS: dict[str, tuple[Edit, str, Held]] = {
+    "test score": (set_in("finish.json", "test", "score", "value"), "the test score is not in", no("test")),
+    "end of the test score's interval": (
+        set_in("finish.json", "test", "score", "ci_low"), "the test score is not in the grader's", no("test")),
+    "number of test items": (
+        set_in("finish.json", "test", "score", "n", to=98765), "the test score is not in", no("test")),
+    "confirm score": (
+        set_in("finish.json", "confirm", "score", "value"), "the score on confirm is not in", no("confirm")),
+    "base model's test score": (
+        set_in("finish.json", "baseline_test", "score", "value"), "of the base model is not", no("baseline_test")),
+    "winner's test score for the base model's": (base_as_test, "score of the base model is not", no("baseline_test")),
+    "search score": (set_in("finish.json", "dev", "score", "value"), "its winner or its score on search", no_best),
+    "gain": (set_in("finish.json", "test_gain", "value"), FINISH, no("test_gain")),
+    "selection bias": (set_in("finish.json", "selection_bias", "gain"), FINISH, no("selection_bias")),
+    "regression check": (
+        set_in("finish.json", "regression_checks", 0, "winner"), FINISH, no("regression_checks")),
+    "another winner": (another_winner, "its winner or its score on search", no_best),
+    "no winner": (set_in("finish.json", "winner_trial", to=None), "its winner or its score on search", no_best),
+    "another experiment": (
+        set_in("finish.json", "winner_experiment", to="e000"), "its winner or its score on search", no_best),
+    "reason": (set_in("finish.json", "reason", to="budget"), FINISH, lambda summary: summary.reason is None),
+    "time": (set_in("finish.json", "active_seconds", to=98765.0), FINISH, lambda s: s.spend.active_seconds < 9e4),
+    "no finish.json": (remove("finish.json"), "finish.json is missing, although the run has ended", no("test")),
+    "finish.json and the evaluation": (both_files, "not what the grader wrote", no("test")),
+    "a prediction": (a_prediction, "not what the grader wrote", no("test")),
+    "no evaluations": (remove("evaluations"), "not in the grader's records", no_best),
+    "adapter": (append("best/adapter/adapter_model.safetensors"), "best/adapter is not the adapter", no("path")),
+    "no adapter": (remove("best/adapter"), "best/adapter is not the adapter", no("path")),
+    "no best": (remove("best"), "best/adapter is not the adapter", no("path")),
+    "recipe in best": (append("best/recipe.yaml"), "best/recipe.yaml: not as the run wrote it", no("path")),
+    "model card": (append("best/README.md"), "best/README.md: not as the run wrote it", no("path")),
+    "file added to best": (
+        lambda run: (run / "best" / "more.py").write_text("") and None, "best/more.py: not as", no("path")),
+    "best and its manifest": (
+        lambda run: [append("best/README.md")(run), remove("best/manifest.json")(run)] and None,
+        "best/manifest.json is not what the run wrote", nothing),
+    "sealed winner": (
+        set_in("frozen.json", "winner_hash", to="0" * 64), "frozen.json does not name the winner", nothing),
+    "sealed key": (set_in("frozen.json", "key", to="0" * 16), "frozen.json does not name the winner", nothing),
+    "sealed path": (set_in("frozen.json", "winner", to="/elsewhere"), "frozen.json: changed since", nothing),
+    "no frozen.json": (remove("frozen.json"), "frozen.json does not name the winner", nothing),
+    "hash of dev": (set_in("grader.json", "dev", to="0" * 64), "grader.json was changed since", nothing),
+    "settings": (set_in("run.json", "settings", "seed", to=98765), "run.json: changed since", nothing),
+    "task": (set_in("task.json", "requirement", to="Guess."), "task.json: changed since", nothing),
+    "research": (append("research.json"), "research.json: changed since", nothing),
+    "a hint": (lambda run: (run / "hints.jsonl").write_text("{}") and None, "hints.jsonl: changed since", nothing),
+    "trail without its last entry": (cut_trail, "no entry for the end of the run", no("test_gain")),
+    "trail edited": (edited_trail, "no score is shown", no_best),
+    "no trail": (remove("audit.jsonl"), "audit.jsonl is missing or empty: no score is shown", no_best),
+    "score in the tree": (every_trial_score, "e001 trial 0, the score of e001 trial 1: not in", no_best),
+    "score of the experiment": (
+        in_tree("score", "value"), "the score of e001: not in", lambda s: s.experiments[1].score is None),
+    "hypothesis in the tree": (
+        in_tree("plan", "hypothesis", to="98765 rows."), "its tree is not the one that the run ended with", nothing),
+}  # fmt: skip
+
+
+@pytest.fixture
+def trex(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], fresh_home: Path) -> Trex:
+    return caller(monkeypatch, capfd)
+
+
+@pytest.mark.parametrize(("edit", "words", "held"), EDITS.values(), ids=EDITS)
+def test_an_edit_is_told_and_the_figure_withheld(
+    finished: Run, tmp_path: Path, trex: Trex, edit: Edit, words: str, held: Held
+) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    edit(run)
+    summary = load_run(run).summary
+    told = [fault for fault in summary.faults if words in fault]
+    assert len(told) == 1, summary.faults
+    assert held(summary)
+    page, text, _ = load_run(run).write_report()
+    said = trex("show", run)
+    shows_more = words.startswith(("run.json", "its tree"))  # these figures are no scores
+    assert said.code == 0 and told[0] in said.out
+    for shown in (said.out, summary.model_dump_json(), page.read_text(), text.read_text()):
+        assert "0.988" not in shown and (shows_more or "98765" not in shown), shown
+
+
+def test_an_unedited_run_has_no_faults(finished: Run, tmp_path: Path, trex: Trex) -> None:
+    for place in (finished.directory, copy_of(finished, tmp_path / "moved")):
+        summary = load_run(place).summary
+        assert summary.faults == [] and summary.best is not None
+        best = summary.best
+        assert best.test and best.baseline_test and best.test_gain and best.confirm and best.path == "best"
+        assert best.selection_bias and best.regression_checks and summary.reason == "rounds"
+        assert "withheld" not in trex("show", place).out
+
+
+def test_resume_of_an_edited_run_says_so(finished: Run, tmp_path: Path, trex: Trex) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    set_in("finish.json", "test", "score", "value")(run)
+    said = trex("resume", run)
+    assert said.code == 0 and "is already" in said.out
+    assert "the test score is not in the grader's records: withheld" in said.out and "0.988" not in said.out
+
+
+def test_the_clock_of_a_finished_run_does_not_count(finished: Run, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    set_in("clock.json", "active_seconds", to=98765.0)(run)
+    assert load_run(run).summary.spend == finished.summary.spend
+
+
+def test_another_confinement_is_not_shown(finished: Run, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    for path in run.glob("trials/*/rungs/*/result.json"):
+        set_in(str(path.relative_to(run)), "confinement", to="Landlock ABI 98765")(run)
+    summary = load_run(run).summary
+    assert summary.confinement == "not confined"
+    assert [fault for fault in summary.faults if "another confinement" in fault]
+
+
+def test_a_withheld_experiment_is_not_forked(finished: Run, tmp_path: Path, trex: Trex) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    every_trial_score(run)
+    trex("fork", run, "e001", "--out", tmp_path / "fork").complains(2, "e001")
+    assert not (tmp_path / "fork").exists()
