@@ -872,8 +872,10 @@ def test_an_evaluation_that_nobody_made(bench: Bench) -> None:
     twin = bench.folder / "twin"
     setup = GraderSetup(task=bench.task, run_dir=twin, base_model=bench.model, threads=1)
     made = GraderService(setup, Parrot("network")).evaluate(None, "search", None, "auto")
+    assert check_integrity(twin, bench.task).faults == []
+    bench.evaluate(bench.adapter("first"))
     for kind in ("evaluations", "predictions"):
-        shutil.copytree(twin / kind, bench.run / kind)
+        shutil.copytree(twin / kind, bench.run / kind, dirs_exist_ok=True)
     with pytest.raises(IntegrityError, match="are not what the grader wrote"):
         bench.evaluate()
     faults = " ".join(check_integrity(bench.run, bench.task).faults)
