@@ -56,6 +56,21 @@ def append(name: str, text: bytes = b"\n") -> Edit:
     return edit
 
 
+def write(name: str, text: str) -> Edit:
+    def edit(run: Path) -> None:
+        (run / name).write_text(text)
+
+    return edit
+
+
+def both(*edits: Edit) -> Edit:
+    def edit(run: Path) -> None:
+        for one in edits:
+            one(run)
+
+    return edit
+
+
 def another_winner(run: Path) -> None:
     finish = read_json(run / "finish.json")
     [other] = {path.name for path in (run / "trials").iterdir()} - {finish["winner_trial"]}
@@ -163,9 +178,9 @@ EDITS: dict[str, tuple[Edit, str, Held]] = {
     "recipe in best": (append("best/recipe.yaml"), "best/recipe.yaml: not as the run wrote it", no("path")),
     "model card": (append("best/README.md"), "best/README.md: not as the run wrote it", no("path")),
     "file added to best": (
-        lambda run: (run / "best" / "more.py").write_text("") and None, "best/more.py: not as", no("path")),
+        write("best/more.py", ""), "best/more.py: not as", no("path")),
     "best and its manifest": (
-        lambda run: [append("best/README.md")(run), remove("best/manifest.json")(run)] and None,
+        both(append("best/README.md"), remove("best/manifest.json")),
         "best/manifest.json is not what the run wrote", nothing),
     "sealed winner": (
         set_in("frozen.json", "winner_hash", to="0" * 64), "frozen.json does not name the winner", nothing),
@@ -176,7 +191,7 @@ EDITS: dict[str, tuple[Edit, str, Held]] = {
     "settings": (set_in("run.json", "settings", "seed", to=98765), "run.json: changed since", nothing),
     "task": (set_in("task.json", "requirement", to="Guess."), "task.json: changed since", nothing),
     "research": (append("research.json"), "research.json: changed since", nothing),
-    "a hint": (lambda run: (run / "hints.jsonl").write_text("{}") and None, "hints.jsonl: changed since", nothing),
+    "a hint": (write("hints.jsonl", "{}"), "hints.jsonl: changed since", nothing),
     "trail without its last entry": (cut_trail, "no entry for the end of the run", no("test_gain")),
     "trail edited": (edited_trail, "no score is shown", no_best),
     "no trail": (remove("audit.jsonl"), "audit.jsonl is missing or empty: no score is shown", no_best),
