@@ -19,6 +19,7 @@ import yaml
 
 from .errors import InputError
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _YAML_LIMIT = 1 << 20
 _UMASK = os.umask(0)
 os.umask(_UMASK)  # the only way to read it is to set it
@@ -215,14 +216,20 @@ def write_yaml(path: Path, value: Any) -> None:
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """Take an exclusive `flock` without waiting: the open file holds it, `None` means somebody else does."""
+    """Take an exclusive `flock` without waiting: the open file holds it, `None` means somebody else does.
+
+    Raises FileLocksMissing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _open_lock(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(file, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return None
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
@@ -236,11 +243,30 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive `flock`, waiting for it."""
+    """Hold an exclusive `flock`, waiting for it. Raises FileLocksMissing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _open_lock(path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _flock(file, path, fcntl.LOCK_EX)
         yield
+
+
+class FileLocksMissing(InputError):
+    """The file system of `path` has no file locks, as NFS without a lock service."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}: its file system has no file locks ({reason}; network file systems, NFS for one, may lack "
+            "them): use a local disk, by --out for a run, by TREX_HOME for what runs share"
+        )
+
+
+def _flock(file: IO[str], path: Path, operation: int) -> None:
+    try:
+        fcntl.flock(file, operation)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise FileLocksMissing(path, os.strerror(error.errno)) from error
+        raise
 
 
 def _open_lock(path: Path) -> IO[str]:

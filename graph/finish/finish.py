@@ -103,7 +103,7 @@ def finish(runtime: Runtime, tree: Tree, stored: RawTree) -> FinishRecord:
     export_best(runtime, winner.experiment, winner.trial, record)
     InsightStore(smoke=runtime.settings.smoke).keep(runtime.task, runtime.directory.path, distil(tree))
     spend = spend_of_run(tree, clock, record, calls=read_run_calls(runtime.directory.calls))
-    runtime.projector.project(tree, spend, record, required=True)
+    runtime.projector.project(tree, spend, record, last=True)
     _conclude(runtime, tree, stored if runtime.settings.checkpoint != "server" else None, record, spend)
     return record
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import InputError, TrexError, explain
 from ...evaluation.task import Task
-from ...files import read_json, try_lock, write_json
+from ...files import FileLocksMissing, read_json, try_lock, write_json
 from ...landlock import NOT_CONFINED
 from ..report.integrity import confinement_of
 from .migration import migrated
@@ -58,16 +58,21 @@ class RunDirectory:
         self.tree = path / "tree.json"
         self.clock = path / "clock.json"
         self.best = path / "best"
+        self.lock_file = path / "lock"
 
     @classmethod
     def create(cls, settings: Settings, task: Task) -> RunDirectory:
-        """Make the directory of a new run. Raises InputError if it holds one, or cannot be written."""
+        """Make the directory of a new run. Raises InputError if it holds one, cannot be written or locked."""
         directory = cls(settings.path)
         cls.refuse_existing(directory.path)
         missing = [path for path in (directory.path, *directory.path.parents) if not path.exists()]
+        held = None
         try:
             directory.trials.mkdir(parents=True, exist_ok=True)
             directory.datasets.mkdir(exist_ok=True)
+            held = try_lock(directory.lock_file)
+            if held is None:
+                raise directory._in_use()
             write_json(directory.task_file, task.model_dump(mode="json"))
             write_json(
                 directory.run_file,
@@ -82,12 +87,18 @@ class RunDirectory:
         except OSError as error:
             directory._undo(missing)
             raise explain_write_error(error, directory.path, begun=False) or error from error
+        except FileLocksMissing:
+            directory._undo(missing)
+            raise
+        finally:
+            if held is not None:
+                held.close()
         return directory
 
     def _undo(self, missing: list[Path]) -> None:
         """Undo a failed creation: remove only what it made."""
         with suppress(OSError):
-            for file in (self.run_file, self.task_file):
+            for file in (self.run_file, self.task_file, self.lock_file):
                 file.unlink(missing_ok=True)
             for folder in (self.trials, self.datasets, *missing):
                 if folder.is_dir():
@@ -166,14 +177,17 @@ class RunDirectory:
             write_json(self.failure, {"message": str(error) or type(error).__name__})
 
     def lock(self) -> IO[str]:
-        """Lock the run for this process. Raises InputError if another process holds it."""
+        """Lock the run for this process. Raises InputError if another process holds it, or without file locks."""
         try:
-            held = try_lock(self.path / "lock")
+            held = try_lock(self.lock_file)
         except OSError as error:
             raise explain_write_error(error, self.path) or error from error
         if held is None:
-            raise InputError(f"{self.path} is in use by another TREX process: wait for it or stop it first")
+            raise self._in_use()
         return held
+
+    def _in_use(self) -> InputError:
+        return InputError(f"{self.path} is in use by another TREX process: wait for it or stop it first")
 
 
 def explain_write_error(error: OSError, path: Path, *, begun: bool = True) -> TrexError | None:

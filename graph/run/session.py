@@ -19,6 +19,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command, StreamMode
 
 from ...errors import InputError, TrexError
+from ...files import FileLocksMissing
 from ..app import build_graph
 from ..executor.executor import Interrupted
 from ..nodes import Nodes
@@ -146,6 +147,8 @@ def connect(directory: RunDirectory) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
     except sqlite3.DatabaseError as error:
         connection.close()
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR):
+            raise FileLocksMissing(directory.checkpoints, str(error)) from error
         raise TrexError(
             f"{directory.checkpoints} cannot be opened ({error}): if it is damaged, begin the run anew with "
             "another --out; trials that are finished are not trained again"

@@ -64,36 +64,44 @@ class Projector:
         spend: Spend | None = None,
         finish: FinishRecord | None = None,
         *,
-        required: bool = False,
+        last: bool = False,
         patience_s: float | None = None,
     ) -> bool:
         """Bring the file up to date in one transaction; False if it was not written now.
 
-        What is skipped is written the next time. With `required`, at a run's end, it writes at once, waits
-        longer for other holders of the file (10 s instead of half a second, or `patience_s`), and raises
-        TrexError if it can't write.
+        What is skipped is written the next time, and said. At the run's end (`last`) it writes at once, and
+        waits longer for other holders of the file (10 s instead of half a second, or `patience_s`).
         """
-        if not required and not self.due:
+        if not last and not self.due:
             return False
-        patience = patience_s if patience_s is not None else 10.0 if required else 0.5
+        patience = patience_s if patience_s is not None else 10.0 if last else 0.5
         try:
             self._write(tree, spend, finish, patience)
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            if required:
-                raise TrexError(
-                    f"{self._path} could not be written ({reason}): close the program that has it open, then "
-                    f"`trex report {self._run}` writes it again"
-                ) from error
-            LOG.warning("%s is not up to date (%s); the next round writes it again", self._path.name, reason)
+            again = "the next round writes it again"
+            if last:
+                again = f"close the program that has it open, then `trex report {self._run}` writes it"
+            LOG.warning("%s is not up to date (%s): %s", self._path.name, _first_line(error), again)
             return False
         return True
 
-    def rebuild(self, tree: Tree, spend: Spend | None = None, finish: FinishRecord | None = None) -> None:
-        """Write the file from nothing. Raises TrexError if another process has it open."""
-        with closing(_connect(self._path, patience_s=10.0)) as connection:
-            connection.execute("DROP TABLE IF EXISTS predictions")
-        self.project(tree, spend, finish, required=True)
+    def rebuild(
+        self,
+        tree: Tree,
+        spend: Spend | None = None,
+        finish: FinishRecord | None = None,
+        patience_s: float = 10.0,
+    ) -> None:
+        """Write the file from nothing. Raises TrexError if another process has it open for so long."""
+        try:
+            with closing(_connect(self._path, patience_s)) as connection:
+                connection.execute("DROP TABLE IF EXISTS predictions")
+            self._write(tree, spend, finish, patience_s)
+        except duckdb.Error as error:
+            raise TrexError(
+                f"{self._path} could not be written ({_first_line(error)}): close the program that has it open, "
+                f"then `trex report {self._run}` writes it"
+            ) from error
 
     def _write(self, tree: Tree, spend: Spend | None, finish: FinishRecord | None, patience_s: float) -> None:
         experiments, calls = list(tree), read_run_calls(self._run / "calls.jsonl")
@@ -125,7 +133,11 @@ def connect_readonly(path: Path, patience_s: float = 2.0) -> duckdb.DuckDBPyConn
     try:
         return _connect(path, patience_s, read_only=True)
     except duckdb.Error as error:
-        raise TrexError(f"{path} cannot be opened now ({str(error).splitlines()[0]}): try again") from error
+        raise TrexError(f"{path} cannot be opened now ({_first_line(error)}): try again") from error
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).splitlines()[0]
 
 
 def _connect(path: Path, patience_s: float, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:

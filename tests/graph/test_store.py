@@ -224,8 +224,10 @@ def test_a_reader_delays_rows_but_never_the_run(
         tree = Tree(run.experiments)
         assert not projector.project(tree, patience_s=0.1)
         assert "next round" in caplog.text
+        assert not projector.project(tree, last=True, patience_s=0.1)
+        assert f"close the program that has it open, then `trex report {tmp_path}` writes it" in caplog.text
         with pytest.raises(TrexError, match=r"close the program that has it open"):
-            projector.project(tree, required=True, patience_s=0.1)
+            projector.rebuild(tree, patience_s=0.1)
         assert reader.communicate("")[0] == "5\n"
     assert projector.project(tree)
     assert len(contents(path)["experiments"]) == len(run.experiments)
@@ -236,7 +238,7 @@ def test_fast_rounds_share_a_write(run: SyntheticRun, tmp_path: Path) -> None:
     projector = Projector(path, tmp_path, every_s=3600)
     assert projector.project(Tree(run.experiments[:2]))
     assert not projector.project(Tree(run.experiments[:3]))
-    assert projector.project(Tree(run.experiments), required=True)
+    assert projector.project(Tree(run.experiments), last=True)
     assert len(contents(path)["experiments"]) == len(run.experiments)
 
 
