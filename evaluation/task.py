@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -229,6 +230,18 @@ class Task(BaseModel, frozen=True, extra="forbid"):
                 f"the prompt shows the answer: take {{{shown[0]}}} out of prompt.user and prompt.system"
             )
         return self
+
+    @classmethod
+    def from_data(cls, data: Any, **given: Any) -> Task:
+        """A task proposed from data, as `trex init` proposes it.
+
+        `data` is a path, a list of paths, rows as dictionaries, a data frame, a `datasets.Dataset`, or a mapping of
+        'train', 'dev' and 'test' to any of these. `given` are fields of a task file, and `answer` and `question`: the
+        names of columns. Raises InputError if no column can be the answer or the question.
+        """
+        # By name: the proposal's modules are built on this one.
+        task: Task = import_module(".proposal", __package__).task_from_data(data, given)
+        return task
 
     def source(self, name: str) -> Source:
         """The source of that name. Raises KeyError with the names there are."""

@@ -21,6 +21,7 @@ from ..errors import InputError
 from .base_models import resolve_model
 from .data_files import HUB, Row, printable, read_hub_lines, read_lines
 from .decontamination.normal_form import key
+from .grader.metric_trial import check_metric
 from .task import Task
 from .usable_rows import Dropped, RowCounts, right_answer, usable
 
@@ -101,7 +102,10 @@ class _Reading:
 
 
 def inspect_task(task: Task) -> TaskCheck:
-    """Read every file of a task. Raises InputError for a file or a base model that cannot be read at all."""
+    """Read every file of a task.
+
+    Raises InputError for a file or a base model that cannot be read at all, and for a metric that cannot be used.
+    """
     readings = {source.name: _read(task, source.path, complete=False) for source in task.sources}
     readings |= {name: _read(task, str(getattr(task, name)), complete=True) for name in ("dev", "test")}
     tokenizer, notes = _tokenizer(task)
@@ -109,6 +113,7 @@ def inspect_task(task: Task) -> TaskCheck:
         "dev": str(task.dev),
         "test": str(task.test),
     }
+    check_metric(task)
     files = [_file_check(task, name, paths[name], reading, tokenizer) for name, reading in readings.items()]
     shown = [row for name, reading in readings.items() if name != "test" for row in reading.sample]
     complete = [row for row in shown if task.prompt.fields <= row.keys()][:SHOWN_ROWS]

@@ -121,6 +121,34 @@ def run(
 
 
 @app.command()
+def init(
+    data: Annotated[
+        list[str], typer.Argument(help="Data files, a folder of them, or hub:owner/name", metavar="DATA…")
+    ],
+    out_path: Annotated[Path, typer.Option("--out", help="The task file to write")] = Path("task.yaml"),
+    answer: Annotated[str | None, typer.Option(help="Column of the answer")] = None,
+    question: Annotated[
+        list[str] | None, typer.Option(help="Column of the question; may be repeated")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the task")] = None,
+    requirement: Annotated[str | None, typer.Option(help="What the model should do, in a sentence")] = None,
+    metric: Annotated[str | None, typer.Option(help="A metric of `trex metrics`")] = None,
+    base_model: Annotated[str | None, typer.Option(help="A directory, a hub id, or tiny")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there")] = False,
+) -> None:
+    """Look at data files, propose a task with reasons, and write its file."""
+    from ...evaluation.proposal import Wanted
+    from .init_task import init_task
+
+    if out_path.exists() and not force:
+        raise InputError(f"{out_path} is there already: give --out ANOTHER.yaml, or --force")
+    fields = {"name": name, "requirement": requirement, "metric": metric, "base_model": base_model}
+    given = {field: value for field, value in fields.items() if value is not None}
+    init_task(out, data, Wanted(answer, question or (), given), out_path, ask=not yes and sys.stdin.isatty())
+
+
+@app.command()
 def check(
     task: Annotated[str, typer.Argument(help="A task's name, or the path of a task file")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON")] = False,
