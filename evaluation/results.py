@@ -49,14 +49,19 @@ class ContaminationReport(BaseModel, frozen=True):
     against_items: int
     matches: int
     examples: list[int] = Field(default_factory=list, description="Matching rows by index, never test text")
-    clean: bool
+    rows: list[int] = Field(default_factory=list, description="All matching rows; not in the record of a run")
+    removed: int = Field(default=0, description="Matching rows that were left out of the training set")
+    clean: bool = Field(description="Whether no row that is trained on matches")
 
     @property
     def refusal(self) -> str | None:
         """Why a training set with this report is not trained on; None if it is clean."""
         if self.clean:
             return None
-        return f"{self.matches} of {self.checked_rows} training rows repeat dev or test items: refused"
+        return (
+            f"{self.matches} of {self.checked_rows} training rows repeat dev or test items: refused; use rows "
+            "that do not"
+        )
 
 
 class RegressionCheck(BaseModel, frozen=True):

@@ -126,6 +126,7 @@ class ContaminationGate:
             against_items=self._items,
             matches=len(matches),
             examples=matches[:EXAMPLES],
+            rows=matches,
             clean=not matches,
         )
 

@@ -163,7 +163,7 @@ def _data(task: Task, dataset: DatasetCard | None) -> Iterator[str]:
         yield ""
         if dataset.contamination is not None:
             report = dataset.contamination
-            matches = f"{report.matches} match" if report.matches else "no match"
+            matches = f"{report.matches} rows matched and were removed" if report.matches else "no match"
             yield f"Compared with {report.against_items} dev and test items: {matches}."
             yield ""
     yield "| source the recipe may load | what it is | licence |"

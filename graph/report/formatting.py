@@ -174,10 +174,13 @@ def contamination(experiments: Sequence[Experiment]) -> str:
         return "No data set was built."
     unchecked = len(datasets) - len(reports)
     rows, matches = sum(r.checked_rows for r in reports), sum(r.matches for r in reports)
+    removed = sum(r.removed for r in reports)
     against = max((r.against_items for r in reports), default=0)
     refused = sum(not r.clean for r in reports)
     text = f"{rows} rows of {len(reports)} data sets compared with {against} dev and test items: "
-    text += f"{matches} matches, {refused} data sets refused." if matches else "no match."
+    text += f"{matches} matches" if matches else "no match"
+    text += f", {removed} rows removed" if removed else ""
+    text += f", {refused} data sets refused." if refused else "."
     return text + (f" {unchecked} data sets were not checked." if unchecked else "")
 
 

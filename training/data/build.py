@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +21,7 @@ from ...files import (
     hash_folder,
     lock,
     read_json,
+    read_jsonl,
     write_atomic,
     write_json,
     write_jsonl,
@@ -72,6 +73,7 @@ class BuildReport(BaseModel, frozen=True):
     dropped: list[Dropped] = Field(
         default=[], description="Rows of the sources and the data set that were left out"
     )
+    repeats_removed: int = Field(default=0, description="Rows that repeated dev or test items")
     contents: Contents
 
 
@@ -104,6 +106,8 @@ class BuiltDataset:
         dropped = f"{self.report.duplicates_dropped} duplicates dropped"
         if lost := sum(entry.rows for entry in self.report.dropped):
             dropped += f", {lost} unusable rows left out"
+        if self.report.repeats_removed:
+            dropped += f", {self.report.repeats_removed} rows that repeat dev or test items removed"
         return f"{contents.rows} rows from {sources}; {answers}; {words}; {dropped}"
 
     @classmethod
@@ -153,6 +157,32 @@ def preview(recipe: DataRecipe, task: Task) -> Preview:
         contents=describe(rendered.rows),
     )
     return Preview(rendered.rows, report)
+
+
+def without_rows(dataset: BuiltDataset, removed: Collection[int]) -> BuiltDataset:
+    """The data set without these rows, which repeat dev or test items, in a folder beside it. Some must be left."""
+    name = fingerprint([dataset.fingerprint, sorted(removed)])
+    folder = dataset.folder.parent / name
+
+    def write(building: Path) -> None:
+        left = set(removed)
+        rows = [row for index, row in enumerate(read_jsonl(dataset.folder / TRAIN)) if index not in left]
+        step = StepCount(stream="mix", where="contamination gate", op="remove repeats", rows=len(rows))
+        report = dataset.report.model_copy(
+            update={
+                "steps": [*dataset.report.steps, step],
+                "repeats_removed": len(left),
+                "contents": describe(rows),
+            }
+        )
+        write_jsonl(building / TRAIN, rows)
+        write_atomic(building / RECIPE, (dataset.folder / RECIPE).read_text(encoding="utf-8"))
+        write_json(building / REPORT, report.model_dump(mode="json"))
+
+    with _locked(folder.parent):
+        if not is_sealed(folder, fingerprint=name):
+            create(folder, write, fingerprint=name)
+    return BuiltDataset.open(folder)
 
 
 def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:

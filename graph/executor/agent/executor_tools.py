@@ -38,7 +38,10 @@ def report(preparation: Preparation) -> str:
         of = f" of the recipe {name}" if several else ""
         lines += [f"rows after each step{of}:", *(f"  {step}" for step in card.steps), card.summary]
         if gate := card.contamination:
-            lines.append(f"rows that repeat dev or test items: {gate.matches} of {gate.checked_rows}")
+            removed = ", removed" if gate.removed else ""
+            lines.append(
+                f"rows that repeat dev or test items: {gate.matches} of {gate.checked_rows}{removed}"
+            )
     if preparation.failure:
         lines.append(f"cannot be executed: {brief(preparation.failure, 1000)}")
     else:

@@ -55,7 +55,7 @@ class BuiltinResearcher:
             if task.choices
             else f"answers are generated, at most {task.generation.max_new_tokens} tokens",
             f"prompts are cut to {task.generation.max_prompt_tokens} tokens",
-            "rows that repeat dev or test items are rejected",
+            "rows that repeat dev or test items are removed, and recipes that select for them are refused",
         ]
         return Analysis(
             goal=task.requirement,
