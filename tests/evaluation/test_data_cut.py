@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.own_task import fields, tickets
+from support.own_task import fields, tickets, write_csv, write_parquet
 from trex.errors import InputError
 from trex.evaluation.data_cut import SHARES
 from trex.evaluation.decontamination.normal_form import key
@@ -169,7 +169,7 @@ def test_own_sources_beside_data_are_used(tmp_path: Path, names: list[str]) -> N
         ([tickets(1)[0] | {"number": n} for n in range(90)], {}, "90 rows are too few"),
         ([row | {"customer": 1} for row in tickets(90)], {"group_by": "customer"}, "groups by 'customer'"),
         (tickets(90), {"group_by": "client"}, "no row has a value in the column 'client'"),
-        ([{"question": "a", "team": "billing"}] * 9, {}, "no row has a value in each column .* has: question, team"),
+        ([{"question": "a", "team": "billing"}] * 9, {}, "the first: no question: text empty; it has the columns question, team"),
         (tickets(90), {"data": None, "group_by": "team", "sources": [{"name": "a", "path": "all.jsonl"}],
                        "dev": "all.jsonl", "test": "all.jsonl"}, "group_by says how"),
     ],
@@ -182,12 +182,32 @@ def test_what_cannot_be_cut_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_rows_without_an_answer_or_a_question_stay_in_the_train_pool(tmp_path: Path) -> None:
+def test_rows_that_cannot_be_used_stay_in_the_train_pool(tmp_path: Path) -> None:
     odd: Rows = [
-        {"text": "what now", "team": None},
-        {"text": None, "team": "billing"},
-        {"text": "x", "team": " "},
+        {"text": "what now", "team": None, "customer": 1},
+        {"text": None, "team": "billing", "customer": 2},
+        {"text": "x", "team": " ", "customer": 3},
+        {"text": "y", "team": "biling", "customer": 4},
     ]
-    parts = parts_of(load(tmp_path, [*tickets(90), *odd]))
-    left = [{name: row[name] for name in ("text", "team")} for row in parts["train"]]
-    assert all(json.dumps(row) in set(map(json.dumps, left)) for row in odd)
+    rows = [row | {"customer": n % 10} for n, row in enumerate(tickets(90))]
+    parts = parts_of(load(tmp_path, [*rows, *odd], group_by="customer"))
+    assert all(row in parts["train"] for row in odd)
+    held_out = {row["customer"] for name in SHARES for row in parts[name]}
+    assert held_out & {1, 2, 3, 4}, "one odd row does not keep its group in the train pool"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_other_formats_are_cut_and_lines_that_cannot_be_read_are_counted(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    rows = [{"id": f"00{n}"} | row for n, row in enumerate(tickets(90))]
+    if suffix == "csv":
+        write_csv(path, rows)
+    elif suffix == "parquet":
+        write_parquet(path, rows)
+    else:
+        path.write_text("\n".join([*map(json.dumps, rows), '{"text": ']))
+    task = load(tmp_path, rows, data=path.name)
+    found = [row for part in parts_of(task).values() for row in part]
+    assert sorted(found, key=lambda row: str(row["id"])) == sorted(rows, key=lambda row: str(row["id"]))
+    left_out = "1 unreadable (e.g. rows.jsonl:91" in task.sources[-1].description
+    assert left_out == (suffix == "jsonl")
