@@ -30,7 +30,7 @@ class GateOfTask:
     """A grader that can check data sets only, in this process."""
 
     def __init__(self, task: Task) -> None:
-        items = [item for path in (task.dev, task.test) for item in load_items(path, task.prompt)]
+        items = [item.as_asked() for path in (task.dev, task.test) for item in load_items(path, task)]
         self.gate = ContaminationGate(items, task.prompt)
 
     def check_contamination(self, dataset: Path) -> ContaminationReport:
