@@ -42,6 +42,15 @@ ITEM_SHARE = 0.6
 """Share of the snippets that make items: many different ones are needed, while rows may share sentences."""
 PROMPT = Prompt(user="Is this review positive or negative?\n{text}", answer="{label}")
 
+ALIKE = {
+    **{"a": "аɑα", "c": "сϲᴄ", "d": "ԁ", "e": "еҽ", "g": "ɡց", "h": "һհ", "i": "іι", "j": "јϳ", "k": "кκ"},
+    **{"l": "ӏ", "m": "м", "n": "ո", "o": "оοօ", "p": "рρ", "q": "ԛ", "r": "г", "s": "ѕ", "t": "т"},
+    **{"u": "υս", "v": "νѵ", "w": "ԝ", "x": "хχ", "y": "уγ", "z": "ᴢ", "A": "АΑ", "B": "ВΒ", "C": "С"},
+    **{"E": "ЕΕ", "H": "НΗ", "I": "ІΙ", "J": "Ј", "K": "КΚ", "M": "МΜ", "N": "Ν", "O": "ОΟ", "P": "РΡ"},
+    **{"S": "Ѕ", "T": "ТΤ", "V": "Ѵ", "X": "ХΧ", "Y": "ҮΥ", "Z": "Ζ"},
+}
+"""Letters of the Cyrillic, Greek, Armenian and phonetic alphabets that look like Latin ones."""
+
 Row = dict[str, Any]
 Edit = Callable[[list[str], random.Random, Sequence[str]], str]
 
@@ -66,6 +75,25 @@ def punctuation(words: list[str], chance: random.Random, others: Sequence[str]) 
 
 def spacing(words: list[str], chance: random.Random, others: Sequence[str]) -> str:
     return "".join(word + chance.choice([" ", "  ", "\n", "\t", "", "\u00a0", "\u200b"]) for word in words)
+
+
+def alike(words: list[str], chance: random.Random, others: Sequence[str]) -> str:
+    """Letters replaced by some of other scripts that look like them: a few, half of them, or all."""
+    share = chance.choice([0.1, 0.5, 1.0])
+    return "".join(
+        chance.choice(ALIKE[letter]) if letter in ALIKE and chance.random() < share else letter
+        for letter in " ".join(words)
+    )
+
+
+def half(words: list[str], chance: random.Random, others: Sequence[str]) -> str:
+    """The first or the last half of the words, alone or before and behind others."""
+    middle = (len(words) + chance.randint(0, 1)) // 2
+    kept = words[:middle] if chance.random() < 0.5 else words[middle:]
+    around = chance.choice([0, len(words) - len(kept)])
+    before = chance.randint(0, around)
+    other = [chance.choice(others) for _ in range(around)]
+    return " ".join([*other[:before], *kept, *other[before:]])
 
 
 def replaced(words: list[str], chance: random.Random, others: Sequence[str]) -> str:
@@ -111,6 +139,7 @@ SAME_WORDS: dict[str, Edit] = {
     "case": case,
     "punctuation": punctuation,
     "spacing": spacing,
+    "look-alike letters": alike,
 }
 OTHER_WORDS: dict[str, Edit] = {
     "10% replaced": replaced,
@@ -118,6 +147,7 @@ OTHER_WORDS: dict[str, Edit] = {
     "10% inserted": inserted,
     "10% mixed": mixed,
     "quoted": quoted,
+    "half": half,
 }
 SPLIT = "split over turns"
 SAME = "same words"
@@ -320,16 +350,16 @@ class Rate:
 def measure(
     rows: int, items: int, half: str, seed: int
 ) -> tuple[dict[str, Any], dict[tuple[str, str], Rate]]:
-    """Time and memory, and the share of rows found by edit ('none' for rows not planted) and length."""
+    """CPU time and memory, and the share of rows found by edit ('none' for rows not planted) and length."""
     for_items, for_rows = read_halves(half, seed)
     held_out = make_items(for_items, items)
     trained = make_rows(for_rows, held_out, rows, random.Random(seed + 1))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started = time.process_time()
     gate = ContaminationGate(held_out, PROMPT)
-    built = time.perf_counter()
+    built = time.process_time()
     report = gate.check(row.row for row in trained)
-    ended = time.perf_counter()
+    ended = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # The report names its first rows only, so the rows found are asked for once more.
     matches = [gate.matches(row.row) for row in trained]

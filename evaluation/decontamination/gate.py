@@ -4,7 +4,7 @@ All strings of a training row are compared, at any depth and in any column: each
 strings joined, since an item may be spread over the turns of a conversation. An item is represented by its rendered
 question and by each of its columns of four words or more, except for the answer. A shorter column represents it only
 if no other column differs between items, or together with the other columns of the question. Texts are compared in
-the form that `normal_form` describes, in three ways:
+the form that `normal_form` describes, in four ways:
 
 * **In full, at every length.** A string, a line of a string, or joined neighbours equal an item, letter by letter.
   Below eight words this is the only way: one word turns 'not bad' into 'bad'. A column of three words or fewer counts
@@ -18,6 +18,7 @@ the form that `normal_form` describes, in three ways:
   joined or split, and Chinese is read like English. The stretch must also contain half of the item's numbers and
   chemical formulas: the same sentence about another number or molecule is another question. A text in which they
   make up a third or more is compared in full only.
+* **By a half**, from ten words on: an unbroken run of 32 letters or more contains 35 % of the item's weight.
 
 A column or a stretch of 24 letters that more than five items share (in a set below 24, a quarter of it) is wording of
 the task and identifies no item. If little else is left of a text, only the whole text counts.
@@ -26,12 +27,10 @@ The share of 55 % was chosen on one half of 22,000 rated snippets, with 5,000 it
 items of 10 to 19 words with a tenth of the words changed, and 99 % of longer ones. It reports at most .01 % of other
 rows, at any length. A share of 70 % finds 93.5 % of the shorter items; 40 % reports up to .25 % of other rows. Before
 numbers were compared, sequences of five and eight letters were tried: five reported more other rows, eight found
-fewer items. 64 seeds an item found no more than 32.
+fewer items. 64 seeds an item found no more than 32. Runs were chosen on the same half: with 32 letters they reported
+no other row more than before, with 28 twice as many. Sayings are shorter, and so are halves of 10 to 13 words.
 
-Result on the other half with `benchmarks/contamination.py` (10,000 items, 100,000 rows): it finds 5,135 of 5,136
-verbatim repeats of every length, including those with symbols joined or split, and all quoted items and items split
-over turns. With a tenth of the words changed it finds 98.3 % at 10 to 19 words and 99 % of longer ones. It reports
-.01 % of other rows. It takes about 20 s on one core and 0.3 GB.
+`docs/integrity.md` has the results on the other half, by `benchmarks/contamination.py`.
 
 The gate fails closed: a set that cannot be read, is empty or contains a row that is not an object is an
 IntegrityError. The report contains row numbers and no text.
@@ -42,7 +41,7 @@ from __future__ import annotations
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +88,18 @@ class ContaminationGate:
             for own in columns
         ]
         varying = _varying_columns(items, prompt, shared_by)
+        short = _only_column_keys(items, varying, prompt, shared_by)
         questions = [_question_turn(item, prompt) for item in items]
-        self._exact = {key(text) for own in identifying for text in own} | {
-            key(text) for text, without_letters in questions if not without_letters
-        }
-        self._without_letters = {_visible(text) for text, without_letters in questions if without_letters}
-        self._short = _only_column_keys(items, varying, prompt, shared_by) - self._exact
+        self._exact = _items_by_key(
+            [*map(key, own), *(() if without_letters else (key(question),))]
+            for own, (question, without_letters) in zip(identifying, questions, strict=True)
+        )
+        self._without_letters = _items_by_key(
+            [_visible(question)] if without_letters else () for question, without_letters in questions
+        )
+        self._short = _items_by_key(
+            short.intersection(key(str(item[name])) for name in varying) for item in items
+        )
         self._combined = _column_combinations(items, varying)
         self._longest = max(map(len, self._exact), default=0)
         known = list(_known_texts(items, identifying, prompt if len(varying) > 1 else None))
@@ -102,7 +107,7 @@ class ContaminationGate:
 
     def matches(self, row: Row) -> bool:
         """Whether the strings of a row, at any depth, repeat an item."""
-        return self._matching([row])[0]
+        return bool(self.repeated_items([row], every=False)[0])
 
     def check(self, rows: Iterable[Row]) -> ContaminationReport:
         """Compare a training set with the items. The report contains row numbers and no text.
@@ -117,7 +122,8 @@ class ContaminationGate:
                     raise IntegrityError(
                         f"row {checked + index} is not an object and cannot be checked; build the set again"
                     )
-            matches += [checked + index for index, match in enumerate(self._matching(batch)) if match]
+            found = self.repeated_items(batch, every=False)
+            matches += [checked + index for index, items in enumerate(found) if items]
             checked += len(batch)
         if not checked:
             raise IntegrityError("the training set has no rows; build it again")
@@ -130,49 +136,49 @@ class ContaminationGate:
             clean=not matches,
         )
 
-    def _matching(self, rows: Sequence[Row]) -> list[bool]:
-        matches, documents, undecided = [False] * len(rows), [], []
-        for index, row in enumerate(rows):
+    def repeated_items(self, rows: Sequence[Row], every: bool = True) -> list[set[int]]:
+        """For each row, the numbers of the items that it repeats; only one of them without `every`."""
+        found, documents, undecided = list[set[int]](), [], []
+        for row in rows:
             texts = [text for text in _strings(row) if text not in ROLES]
             normal = {text: forms(text) for text in texts}
-            if self._is_exact_repeat(row, texts, [normal[text][0] for text in texts]):
-                matches[index] = True
-            else:
-                undecided.append(index)
+            repeats = self._exact_repeats(row, texts, [normal[text][0] for text in texts])
+            found.append(set(repeats if every else islice(repeats, 1)))
+            if every or not found[-1]:
+                undecided.append(found[-1])
                 documents.append(units("".join(normal[text][1] for text in _without_quoted(texts))))
-        for index, near in zip(undecided, self._near.contain_known(documents), strict=True):
-            matches[index] = near
-        return matches
+        for own, near in zip(undecided, self._near.find_items(documents, every), strict=True):
+            own |= near
+        return found
 
-    def _is_exact_repeat(self, row: Row, texts: Sequence[str], keys: Sequence[str]) -> bool:
-        """Whether a string of the row, a line, joined neighbours or a set of strings equal an item."""
+    def _exact_repeats(self, row: Row, texts: Sequence[str], keys: Sequence[str]) -> Iterator[int]:
+        """The items that equal a string of the row, a line, joined neighbours or a set of strings."""
         distinct = set(keys)
-        if not distinct.isdisjoint(self._exact) or self._joined_equals_item(keys):
-            return True
-        if any(key(line) in self._exact for text in texts for line in _lines(text)):
-            return True
-        if self._without_letters and any(_visible(text) in self._without_letters for text in texts):
-            return True
-        short = distinct & self._short
+        lines = (key(line) for text in texts for line in _lines(text))
+        for own in chain(distinct, self._joined(keys), lines):
+            yield from self._exact.get(own, ())
+        if self._without_letters:
+            for text in texts:
+                yield from self._without_letters.get(_visible(text), ())
+        short = distinct & self._short.keys()
         if short:
             longer = [own for text, own in zip(texts, keys, strict=True) if word_count(text) >= FIELD_WORDS]
-            if any(all(value in own for own in longer) for value in short):
-                return True
+            for value in short:
+                if all(value in own for own in longer):
+                    yield from self._short[value]
         if self._combined:
             distinct |= {key(str(value)) for value in _leaves(row) if isinstance(value, int | float)}
-            return any(others <= distinct for own in distinct for others in self._combined.get(own, ()))
-        return False
+            for own in distinct:
+                yield from (item for others, item in self._combined.get(own, ()) if others <= distinct)
 
-    def _joined_equals_item(self, keys: Sequence[str]) -> bool:
-        """Whether neighbouring strings, such as messages of a conversation, equal an item when they are joined."""
+    def _joined(self, keys: Sequence[str]) -> Iterator[str]:
+        """Neighbouring strings, such as messages of a conversation, joined up to the length of the longest item."""
         for start, joined in enumerate(keys):
             for following in islice(keys, start + 1, None):
                 joined += following
                 if len(joined) > self._longest:
                     break
-                if joined in self._exact:
-                    return True
-        return False
+                yield joined
 
 
 def training_rows(dataset: Path) -> Iterator[Row]:
@@ -297,15 +303,26 @@ def _only_column_keys(
     return _rare_keys(items, varying[0], shared_by) - answers
 
 
-def _column_combinations(items: Sequence[Item], varying: Sequence[str]) -> dict[str, list[frozenset[str]]]:
-    """For items of several columns: the keys of all columns, by the longest of them."""
-    combinations: dict[str, list[frozenset[str]]] = {}
-    for item in items if len(varying) > 1 else ():
+def _column_combinations(
+    items: Sequence[Item], varying: Sequence[str]
+) -> dict[str, list[tuple[frozenset[str], int]]]:
+    """For items of several columns: the keys of all columns, and the item's number, by the longest of them."""
+    combinations: dict[str, list[tuple[frozenset[str], int]]] = {}
+    for number, item in enumerate(items if len(varying) > 1 else ()):
         texts = [str(item[name]) for name in varying]
         keys = frozenset(map(key, texts)) - {""}
         if len(keys) > 1 and sum(map(word_count, texts)) >= FIELD_WORDS:
-            combinations.setdefault(max(keys, key=len), []).append(keys)
+            combinations.setdefault(max(keys, key=len), []).append((keys, number))
     return combinations
+
+
+def _items_by_key(keys: Iterable[Iterable[str]]) -> dict[str, list[int]]:
+    """The numbers of the items with a key, from the keys of each item."""
+    found: dict[str, list[int]] = {}
+    for number, own in enumerate(keys):
+        for text_key in set(own):
+            found.setdefault(text_key, []).append(number)
+    return found
 
 
 def _known_texts(

@@ -5,7 +5,8 @@
   (Spärck Jones, "A statistical interpretation of term specificity and its application in retrieval", Journal of
   Documentation 28, 1972). Grams that many items share therefore weigh little.
 - A stretch of `TEMPLATE` units that more than a few items share is wording of the task. It weighs nothing.
-- A new text contains a known text if a stretch of the new text contains enough of the known text's grams, by weight.
+- A new text contains a known text if a stretch of the new text contains enough of the known text's grams, by weight,
+  or if an unbroken run of grams does: a run is no coincidence, so that less of the weight is enough.
 
 A look-up has two steps, as in a set join by prefix (Chaudhuri et al., "A primitive operator for similarity joins in
 data cleaning", ICDE 2006). The seeds of a known text are its grams with the largest weights. A known text is a
@@ -29,6 +30,10 @@ TEMPLATE = 24
 """Units of a stretch that counts as wording of the task if many items share it."""
 CONTAINED = 0.55
 """A known text is found if a stretch contains this share of its weight."""
+IN_A_RUN = 0.35
+"""So is one of which an unbroken run contains this share: a half, whose share of the weight may be smaller."""
+LONGEST_QUOTE = 31
+"""Units of a run that may occur by chance, or in a saying; a repeat is longer."""
 MOSTLY_ATOMS = 1 / 3
 """A text with a larger share of units in formulas and numbers is compared in full only."""
 SEEDED = 0.25
@@ -69,6 +74,7 @@ class Known:
 class _Entry:
     """The sorted distinct grams of a known text, and what a new text must contain."""
 
+    item: int
     grams: Hashes
     weights: NDArray[np.float64]
     atoms: Flags
@@ -77,6 +83,8 @@ class _Entry:
     """Weight that a stretch must contain."""
     reach: int
     """Length of that stretch in grams."""
+    needed_in_run: float
+    """Weight that an unbroken run must contain."""
 
 
 class NearIndex:
@@ -103,24 +111,26 @@ class NearIndex:
         self._table = np.full(1 << (64 - int(self._shift)), -1, dtype=np.int32)
         self._table[used.astype(np.int64)] = np.arange(used.size)
 
-    def contain_known(self, texts: Sequence[Units]) -> list[bool]:
-        """For each text, whether it contains a known text."""
+    def find_items(self, texts: Sequence[Units], every: bool = True) -> list[set[int]]:
+        """For each text, the items of which it contains a known text; at most one of them without `every`."""
         sizes = np.cumsum([text.size for text in texts])
         cuts = [0, *(np.flatnonzero(np.diff(sizes // AT_ONCE)) + 1).tolist(), len(texts)]
-        return [one for first, end in pairwise(cuts) for one in self._look_up(texts[first:end])]
+        return [one for first, end in pairwise(cuts) for one in self._look_up(texts[first:end], every)]
 
-    def _look_up(self, texts: Sequence[Units]) -> list[bool]:
-        matches = [False] * len(texts)
+    def _look_up(self, texts: Sequence[Units], every: bool) -> list[set[int]]:
+        found: list[set[int]] = [set() for _ in texts]
         if not (self._entries and texts):
-            return matches
+            return found
         ends = np.cumsum([text.size + 1 for text in texts])
         starts = ends - [text.size + 1 for text in texts]
         hashes = hash_grams(_join(texts), GRAM)
-        for text, entry in self._candidates(hashes, ends):
-            if not matches[text]:
+        for text, number in self._candidates(hashes, ends):
+            entry = self._entries[number]
+            if not found[text] or (every and entry.item not in found[text]):
                 grams = hashes[starts[text] : max(starts[text], ends[text] - GRAM)]
-                matches[text] = _contains(grams, self._entries[entry])
-        return matches
+                if _contains(grams, entry, _atom_starts(texts[text])):
+                    found[text].add(entry.item)
+        return found
 
     def _candidates(self, hashes: Hashes, ends: Numbers) -> list[tuple[int, int]]:
         """Pairs of a text and an entry of which enough seeds occur in the text. `ends`: where each text ends."""
@@ -173,12 +183,21 @@ def _make_entries(known: Sequence[Known], items: int, shared_by: int) -> list[_E
     atoms = ((joined >= ATOM_START) & (joined < ATOM_BODY))[place]
     entries = []
     ends = np.searchsorted(gram_text[place], np.arange(len(known) + 1))
-    for length, full, (first, end) in zip(lengths.tolist(), in_full, pairwise(ends.tolist()), strict=True):
+    for text, full, (first, end) in zip(known, in_full, pairwise(ends.tolist()), strict=True):
         if end - first >= FEWEST_GRAMS:
-            own = weights[first:end].copy()
-            needed = float(own.sum()) * (1 if full else CONTAINED) - _ROUNDING
-            reach = length if full else length + length // 2 + TEMPLATE
-            entries.append(_Entry(grams[first:end].copy(), own, atoms[first:end].copy(), needed, reach))
+            own, length = weights[first:end].copy(), text.units.size
+            total = float(own.sum())
+            entries.append(
+                _Entry(
+                    item=text.item,
+                    grams=grams[first:end].copy(),
+                    weights=own,
+                    atoms=atoms[first:end].copy(),
+                    needed=total * (1 if full else CONTAINED) - _ROUNDING,
+                    reach=length if full else length + length // 2 + TEMPLATE,
+                    needed_in_run=total * (1 if full else IN_A_RUN) - _ROUNDING,
+                )
+            )
     return entries
 
 
@@ -196,18 +215,37 @@ def hash_grams(units: Units, size: int) -> Hashes:
     return hashes ^ (hashes >> np.uint64(32)) * np.uint64(_FACTOR)
 
 
-def _contains(hashes: Hashes, entry: _Entry) -> bool:
-    """Whether a stretch of a text, given by its grams, contains enough of the entry's weight and half of its atoms."""
+def _contains(hashes: Hashes, entry: _Entry, text_atoms: int) -> bool:
+    """Whether a stretch or a run of a text, given by its grams, contains enough of the entry's weight and atoms.
+
+    A run may lack the entry's formulas and numbers, which may be in its other half, if the text has no others.
+    """
     place = np.searchsorted(entry.grams, hashes)
     place[place == entry.grams.size] = 0
     hits = np.flatnonzero(entry.grams[place] == hashes)
     grams = place[hits]
+    if _is_enough(grams, entry, entry.needed) and (
+        hashes.size <= entry.reach or _within_reach(hits.tolist(), grams.tolist(), entry)
+    ):
+        return True
+    with_atoms = text_atoms > np.count_nonzero(entry.atoms[grams])
+    runs = np.split(grams, np.flatnonzero(np.diff(hits) > 1) + 1)
+    return any(
+        run.size > LONGEST_QUOTE - GRAM + 1 and _is_enough(run, entry, entry.needed_in_run, with_atoms)
+        for run in runs
+    )
+
+
+def _atom_starts(text: Units) -> int:
+    return int(np.count_nonzero((text >= ATOM_START) & (text < ATOM_BODY)))
+
+
+def _is_enough(grams: Numbers, entry: _Entry, needed: float, with_atoms: bool = True) -> bool:
+    """Whether these of the entry's grams have the weight needed and, `with_atoms`, half of its formulas and numbers."""
     distinct = _distinct(grams)
-    if entry.weights[distinct].sum() < entry.needed:
+    if not distinct.size or entry.weights[distinct].sum() < needed:
         return False
-    if 2 * np.count_nonzero(entry.atoms[distinct]) < np.count_nonzero(entry.atoms):
-        return False
-    return hashes.size <= entry.reach or _within_reach(hits.tolist(), grams.tolist(), entry)
+    return not with_atoms or 2 * np.count_nonzero(entry.atoms[distinct]) >= np.count_nonzero(entry.atoms)
 
 
 def _within_reach(hits: list[int], grams: list[int], entry: _Entry) -> bool:

@@ -4,6 +4,9 @@
 
 * fold case and compatible characters: NFKC and default caseless matching (Unicode 17, sections 3.11 and 3.13), by way
   of upper case, so that a text equals its capitals also where these lose a distinction (ı, I);
+* fold letters that look like Latin ones, such as а of Cyrillic, by the table of Unicode's confusables (UTS 39), and
+  drop marks over plain letters (s̶t̶r̶u̶c̶k̶). All texts are folded alike, so that a Russian text still equals itself. An
+  accent that is part of its letter is kept: 'résumé' is not 'resume';
 * keep letters, digits and the vowel signs and accents that belong to them. White space and invisible characters are
   removed, so that words may be joined or split ('every one', 'every-one');
 * keep a symbol next to a digit or a single letter other than 'a' and 'i', where it carries the meaning ('2 + 2',
@@ -20,6 +23,7 @@ import hashlib
 import re
 import unicodedata
 from functools import cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +59,23 @@ _WIDE = {
 }
 _DROPPED_MARKS = {0x034F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}  # joiner, variation selectors
 
+_MARKS_ON_LATIN = re.compile(r"(?<=[a-z])[\u0300-\u036f\u20d0-\u20f0]+")
+_LATIN_BY_NAME = re.compile(r".*\b(?:LATIN|SYMBOL)\b.* LETTER (?:SMALL CAPITAL )?([A-Z])")  # ᴀ, 🅰, 🇦
+_LOOKS_LIKE = {"ӏ": "l"}  # the table compares its other case, which looks the same, with i
+# A form of σ that looks like c, and in Latin words capitals whose small letters look like other Latin ones.
+_BEFORE_FOLDING = re.compile(r"[Ϲϲ]|(?<=[A-Za-z])[ΝΥ]|[ΝΥ](?=[A-Za-z])")
+_FOLDED_BEFORE = {"Ν": "n", "Υ": "y", "Ϲ": "c", "ϲ": "c"}
+
+
+class _LookAlikes(dict[int, int]):
+    """A table for `str.translate`: a small letter or sign of another script as the Latin letter it looks like."""
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        apart = character.isascii() or unicodedata.category(character) not in ("Ll", "Lm", "Lo", "So")
+        self[code] = code if apart else ord(_look_alike(character))
+        return self[code]
+
 
 class _Letters(dict[int, int | None]):
     """A table for `str.translate` that keeps letters, digits, their marks and the symbols that were moved."""
@@ -66,15 +87,18 @@ class _Letters(dict[int, int | None]):
         return self[code]
 
 
+_LOOK_ALIKES = _LookAlikes()
 _LETTERS = _Letters()
 
 
 def fold(text: str) -> str:
-    """The text without case and compatibility variants."""
+    """The text without case, compatibility variants and look-alike letters."""
     if text.isascii():
         return text.lower()
+    text = _BEFORE_FOLDING.sub(lambda match: _FOLDED_BEFORE[match[0]], text)
     upper = unicodedata.normalize("NFKC", text.casefold()).upper()
-    return unicodedata.normalize("NFKC", upper.casefold())
+    latin = unicodedata.normalize("NFKC", upper.casefold()).translate(_LOOK_ALIKES)
+    return _MARKS_ON_LATIN.sub("", latin)
 
 
 def key(text: str) -> str:
@@ -117,6 +141,26 @@ def units(letters: str) -> Units:
     ends = np.cumsum(counts)
     part = np.arange(ends[-1], dtype=np.uint32) - np.repeat(ends - counts, counts).astype(np.uint32)
     return np.asarray(np.repeat(codes, counts) + part * np.uint32(_CODES), dtype=np.uint32)
+
+
+def _look_alike(character: str) -> str:
+    """The Latin letter that a letter or its capital looks like; itself if there is none."""
+    if character in _LOOKS_LIKE:
+        return _LOOKS_LIKE[character]
+    for form in (character, character.upper()):
+        for similar in _confusables().get(form, ()):
+            if len(similar) == 1 and similar.isascii() and similar.isalpha():
+                return similar.lower()
+    named = _LATIN_BY_NAME.fullmatch(unicodedata.name(character, ""))
+    return named[1].lower() if named else character
+
+
+@cache
+def _confusables() -> dict[str, list[str]]:
+    from confusable_homoglyphs.confusables import confusables_data  # takes .1 s
+
+    data = cast(dict[str, list[dict[str, str]]], confusables_data)
+    return {character: [similar["c"] for similar in others] for character, others in data.items()}
 
 
 @cache

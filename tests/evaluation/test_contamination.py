@@ -49,7 +49,8 @@ LONG = "the quick brown fox jumps over the lazy dog while nobody in the quiet vi
         ("ｆｕｌｌ width letters here now", "full width letters here now", True),
         (LONG, "And so: " + LONG + ", as they say.", True),
         (LONG, " ".join(LONG.split()[:14]), True),
-        (LONG, " ".join(LONG.split()[:9]) + " and then something else happens in another place", False),
+        (LONG, " ".join(LONG.split()[:9]) + " and then something else happens in another place", True),
+        (LONG, " ".join(LONG.split()[:7]) + " and then something else happens in another place", False),
         (LONG, "the lazy fox looks up", False),
     ],
 )
@@ -211,10 +212,10 @@ def test_scattered_words_of_an_item_are_no_repeat() -> None:
     """A long document holds most words of an item somewhere; only a stretch counts."""
     generator = random.Random(1)
     gate = ContaminationGate([item(LONG)], PROMPT)
-    halves = [LONG[:24], LONG[24:48], LONG[48:]]
-    document = " ".join(part + " " + sentence(generator, 60) for part in halves)
+    quarters = [LONG[:22], LONG[22:44], LONG[44:66], LONG[66:]]
+    document = " ".join(part + " " + sentence(generator, 60) for part in quarters)
     assert not gate.matches({"text": document})
-    assert gate.matches({"text": " ".join(halves) + sentence(generator, 60)})
+    assert gate.matches({"text": " ".join(quarters) + sentence(generator, 60)})
 
 
 def test_short_items_count_verbatim_only() -> None:
@@ -401,13 +402,89 @@ def test_a_tenth_of_the_words_may_change(seed: int, length: int, edit: str) -> N
     assert ContaminationGate(items, PROMPT).matches({"body": " ".join(words)})
 
 
+LOOK_ALIKES = {
+    "Cyrillic": str.maketrans("aceopxyisjhkmtb", "асеорхуіѕјһкмтв"),
+    "Greek": str.maketrans("aeiouvkptxy", "αειουνκρτχγ"),
+    "Armenian and others": str.maketrans("onuhgqwdazl", "օոսհցզաԁɑᴢӏ"),
+    "marked": {code: chr(code) + "\u0336" for code in range(97, 123)},
+    "squared": {code: chr(0x1F170 + code - 97) for code in range(97, 123)},
+    "mathematical": {code: chr(0x1D4EA + code - 97) for code in range(97, 123)},
+}
+
+
+@pytest.mark.parametrize("alphabet", LOOK_ALIKES.values(), ids=LOOK_ALIKES)
+@pytest.mark.parametrize("text", [LONG, "a film of rare warmth", "not bad", OTHER])
+def test_letters_that_look_alike_are_the_same(alphabet: dict[int, str], text: str) -> None:
+    gate = ContaminationGate([item(text), item("something else")], PROMPT)
+    disguised = text.translate(alphabet)
+    assert disguised != text
+    assert gate.matches({"comment": disguised})
+    assert gate.matches({"comment": text[: len(text) // 2].translate(alphabet) + text[len(text) // 2 :]})
+    assert not gate.matches({"comment": "the printer is out of paper".translate(alphabet)})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("хорошо", "ХОРОШО", True),
+        ("нос", "пос", False),
+        ("ΜΟΥΣΙΚΗ", "μουσικη", True),
+        ("за́мок", "замок", True),
+        ("résumé", "resume", False),
+        ("10", "lO", False),
+        ("c1ccccc1", "clcccccl", False),
+        ("२०१५", "२०१६", False),
+        ("🇫🇷", "🇩🇪", False),
+    ],
+)
+def test_other_scripts_keep_their_distinctions(one: str, other: str, same: bool) -> None:
+    assert (key(one) == key(other)) is same
+
+
+@pytest.mark.parametrize("length", [20, 30, 60])
+@pytest.mark.parametrize("part", ["first", "middle", "last"])
+def test_half_of_an_item_is_found_alone_and_among_others(length: int, part: str) -> None:
+    generator = random.Random(length)
+    items = [item(sentence(generator, length)) for _ in range(50)]
+    start = {"first": 0, "middle": length // 4, "last": length - length // 2}[part]
+    half = " ".join(items[7]["text"].split()[start : start + length // 2])
+    gate = ContaminationGate(items, PROMPT)
+    assert gate.matches({"text": half})
+    assert gate.matches(row(f"{sentence(generator, 30)} {half.upper()} {sentence(generator, 30)}"))
+    words = half.split()
+    apart = " ".join(f"{word} {generator.choice(WORDS)}" for word in words)
+    assert not gate.matches({"text": apart})
+
+
+def test_a_phrase_of_a_long_item_is_no_repeat() -> None:
+    """Neither a saying of seven words nor a third of an item, and no half without the numbers of the question."""
+    generator = random.Random(3)
+    long = sentence(generator, 60)
+    gate = ContaminationGate([item(long), item(LONG)], PROMPT)
+    assert not gate.matches({"text": " ".join(long.split()[:19])})
+    assert not gate.matches({"text": LONG[:38] + " " + sentence(generator, 20)})
+    asked = "a train leaves at {} and arrives at {}: how long is it under way on an ordinary working day"
+    gate = ContaminationGate([item(asked.format(9, 11))], PROMPT)
+    assert not gate.matches({"text": asked.format(7, 12)})
+
+
+def test_the_items_that_a_row_repeats_are_named() -> None:
+    others = [f"another film, number {number}" for number in range(8)]
+    items = [item(text) for text in (LONG, OTHER, LONG.upper(), "not bad", *others)]
+    gate = ContaminationGate(items, PROMPT)
+    rows: list[dict[str, object]] = [{"t": LONG}, {"t": "Not bad!"}, {"t": [OTHER, LONG]}, {"t": "neither"}]
+    assert gate.repeated_items(rows) == [{0, 2}, {3}, {0, 1, 2}, set()]
+    assert [len(found) for found in gate.repeated_items(rows, every=False)] == [1, 1, 1, 0]
+
+
 def test_texts_of_any_length_and_number_are_looked_up() -> None:
     empty = NearIndex([], 0, 5)
-    assert empty.contain_known([units("anything")]) == [False]
+    assert empty.find_items([units("anything")]) == [set()]
     index = NearIndex([Known(0, units("abcdefghijklmnopqrstuvwxyz"))], 1, 5)
-    assert index.contain_known([]) == []
+    assert index.find_items([]) == []
     texts = ["", "a", "zabcdefghijklmnopqrstuvwxyz", "", "abcdefghijklm", "x" * 30]
-    assert index.contain_known([units(text) for text in texts]) == [False, False, True, False, False, False]
+    found = index.find_items([units(text) for text in texts])
+    assert found == [set(), set(), {0}, set(), set(), set()]
 
 
 def test_the_boundary_of_containment() -> None:
@@ -415,4 +492,12 @@ def test_the_boundary_of_containment() -> None:
     text = "".join(chr(0x4E00 - 0x3000 + 97 * place) for place in range(40))
     index = NearIndex([Known(0, units(text))], 1, 5)
     assert units(text).size == 40
-    assert index.contain_known([units(text[:25]), units(text[:24])]) == [True, False]
+    assert index.find_items([units(text[:25]), units(text[:24])]) == [{0}, set()]
+
+
+def test_the_boundary_of_a_run() -> None:
+    """Of 100 units, a run needs 35 of 95 grams; 39 units have 34. Of 60 units it needs 32 units in any case."""
+    for size, enough in ((100, 39), (60, 32)):
+        text = units("".join(chr(0x0C00 + place) for place in range(size)))
+        index = NearIndex([Known(0, text)], 1, 5)
+        assert index.find_items([text[20 : 20 + enough], text[20 : 19 + enough]]) == [{0}, set()]
