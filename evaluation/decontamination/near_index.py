@@ -228,7 +228,7 @@ def _contains(hashes: Hashes, entry: _Entry, text_atoms: int) -> bool:
         hashes.size <= entry.reach or _within_reach(hits.tolist(), grams.tolist(), entry)
     ):
         return True
-    with_atoms = text_atoms > np.count_nonzero(entry.atoms[grams])
+    with_atoms = text_atoms > int(np.count_nonzero(entry.atoms[grams]))
     runs = np.split(grams, np.flatnonzero(np.diff(hits) > 1) + 1)
     return any(
         run.size > LONGEST_QUOTE - GRAM + 1 and _is_enough(run, entry, entry.needed_in_run, with_atoms)
@@ -245,7 +245,8 @@ def _is_enough(grams: Numbers, entry: _Entry, needed: float, with_atoms: bool = 
     distinct = _distinct(grams)
     if not distinct.size or entry.weights[distinct].sum() < needed:
         return False
-    return not with_atoms or 2 * np.count_nonzero(entry.atoms[distinct]) >= np.count_nonzero(entry.atoms)
+    own, all_atoms = np.count_nonzero(entry.atoms[distinct]), np.count_nonzero(entry.atoms)
+    return not with_atoms or 2 * int(own) >= int(all_atoms)
 
 
 def _within_reach(hits: list[int], grams: list[int], entry: _Entry) -> bool:
