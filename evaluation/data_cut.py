@@ -31,7 +31,7 @@ def cut_data(task: Task, data: Path, group_by: str | None = None) -> Task:
     if not missing:
         return task
     counts = RowCounts(str(data), data.name)
-    found = [(content_id(row, task.prompt.fields), row) for row in readable(read_lines(data), counts)]
+    found = [(content_id(row, task.prompt.fields), row) for _, row in readable(read_lines(data), counts)]
     counts.check(task.rows.max_dropped)
     found.sort(key=lambda pair: pair[0])
     rows = [row for _, row in found]

@@ -9,9 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 from ...errors import InputError
+from ...evaluation.decontamination import gate, near_index, normal_form
 from ...files import lock
 from ...home import home
 from ...sealed_folder import create, is_sealed
+
+_GATE = (gate, near_index, normal_form)
 
 
 def materialise(
@@ -19,13 +22,13 @@ def materialise(
 ) -> Path:
     """The folder of a task's files, built if this version of it is not there yet.
 
-    The version is a hash of the modules in `made_by` (the code that writes the files) and of `made_from` (the
-    hash of the data they read), so that a change of either makes new files and leaves old runs theirs.
+    The version is a hash of the modules in `made_by` (the code that writes the files), of the contamination gate and of
+    `made_from` (the hash of the data they read), so that a change of either makes new files and leaves old runs theirs.
     `build` writes into an empty folder. Processes wait for each other. Raises InputError if nothing can be
     written there.
     """
     digest = hashlib.sha256(made_from.encode())
-    for module in made_by:
+    for module in (*made_by, *_GATE):
         digest.update(inspect.getsource(module).encode())
     folder = home() / "tasks" / f"{name}-{digest.hexdigest()[:12]}"
     if is_sealed(folder, thorough=False):

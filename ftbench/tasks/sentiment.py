@@ -11,7 +11,7 @@ A dev row (made up here):
 A source row has no label, only `id`, `text` and `rating`: where positive begins is a choice of the recipe.
 
 Dev (500) and test (600) are movie snippets only, half of each class, without ratings nearer to 0 than 0.8. No
-row of a source equals one of them or shares most of its 8-word sequences. Sources: the other 9 500 movie
+row of a source repeats one of them, as the contamination gate compares texts. Sources: the other 9 500 movie
 snippets, 3 700 Amazon, 5 200 New York Times, 4 200 tweets, and 3 000 reviews composed by rule from two of the
 movie snippets.
 Scorer: accuracy over the likelihoods of the two answers, as lm-evaluation-harness scores SST-2. The prompt is

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...evaluation.decontamination.gate import ContaminationGate
+from ...evaluation.task import Prompt
 from ...files import fingerprint, write_jsonl
-from .near_duplicates import Overlap, groups, normalise
+from .near_duplicates import groups, normalise
 
 Row = dict[str, Any]
 
@@ -37,10 +39,13 @@ def build(ratings: Mapping[str, Path], sizes: SentimentSizes, folder: Path) -> N
     dev, test, pool = split(domains["movie"], sizes)
     write_jsonl(folder / "dev.jsonl", dev)
     write_jsonl(folder / "test.jsonl", test)
-    held_out = Overlap(row["text"] for row in [*dev, *test])
+    gate = ContaminationGate([*dev, *test], Prompt(user="{text}", answer="{label}"))
     sources = {**domains, "movie": pool, "composed": compose(pool, sizes.composed)}
     for name, rows in sources.items():
-        write_jsonl(folder / f"{name}.jsonl", [row for row in rows if not held_out.matches(row["text"])])
+        repeated = gate.repeated_items(rows, every=False)
+        write_jsonl(
+            folder / f"{name}.jsonl", [row for row, items in zip(rows, repeated, strict=True) if not items]
+        )
 
 
 def read_domain(name: str, path: Path) -> list[Row]:

@@ -227,6 +227,8 @@ def replay(directory: Directory) -> None:
         f"replay  {again.replayed_trial}  dev {again.replayed_dev.value:.4f} "
         f"[{again.replayed_dev.ci_low:.3f}, {again.replayed_dev.ci_high:.3f}]  ({same} trial id)"
     )
+    if again.repeats_removed:
+        out.print(f"{again.repeats_removed} training rows repeat dev or test items: removed")
     for difference in again.differences:
         out.print(difference, markup=False, soft_wrap=True)
 

@@ -44,6 +44,7 @@ class Replay(BaseModel):
     replayed_trial: str
     dev: Score
     replayed_dev: Score
+    repeats_removed: int = Field(description="Rows that repeat dev or test items, and were not trained on")
     differences: list[str] = Field(description="What is not as in the run, a sentence each")
 
 
@@ -89,6 +90,7 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
         replayed_trial=trial.id,
         dev=plan.dev,
         replayed_dev=evaluation.score,
+        repeats_removed=prepared.contamination.removed,
         differences=differences,
     )
 

@@ -70,16 +70,27 @@ def _wrapped(row: Row) -> Row:
 
 
 @pytest.mark.parametrize(
-    "rows",
+    ("rows", "removed"),
     [
-        lambda winner: [*winner.held_out("dev"), *winner.held_out("test")],
-        lambda winner: [*tickets(90), *winner.held_out("test")[:3]],
-        lambda winner: [*tickets(90), *map(_wrapped, winner.held_out("dev")[:3])],
+        (lambda winner: winner.held_out("test")[:3], 3),
+        (lambda winner: [_wrapped(row) for row in winner.held_out("dev")[:5]], 5),
+        (lambda winner: [winner.held_out("dev")[0], _wrapped(winner.held_out("test")[0])], 2),
     ],
-    ids=["dev and test", "some of test", "dev in disguise"],
+    ids=["some of test", "dev in disguise", "both"],
 )
-def test_a_source_with_held_out_rows_is_refused(winner: Winner, rows: Callable[[Winner], list[Row]]) -> None:
-    winner.train_on(rows(winner))
+def test_held_out_rows_of_a_source_are_removed_and_counted(
+    winner: Winner, rows: Callable[[Winner], list[Row]], removed: int
+) -> None:
+    winner.train_on([*tickets(90), *rows(winner)])
+    said = winner.replay()
+    assert said.code == 0 and f"\n{removed} training rows repeat dev or test items: removed\n" in said.out, (
+        said
+    )
+    assert ANOTHER in said.out and "recipe.yaml differs" in said.out, said
+
+
+def test_a_source_of_held_out_rows_is_refused(winner: Winner) -> None:
+    winner.train_on([*winner.held_out("dev"), *winner.held_out("test")])
     said = winner.replay()
     said.complains(1, "training rows repeat dev or test items: refused")
     assert "dev 0." not in said.out
