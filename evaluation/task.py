@@ -15,7 +15,8 @@ from .data_files.values import as_text
 from .metric_name import metric_text
 
 Split = Literal["search", "confirm", "test"]
-Message = dict[str, str]
+Message = dict[str, Any]
+"""A turn of a conversation: `role` and `content`, perhaps `tool_calls`; the first one may carry `tools`."""
 Item = dict[str, Any]
 
 
@@ -88,6 +89,15 @@ class Prompt(BaseModel, frozen=True, extra="forbid"):
     user: str = Field(description="The user's turn, e.g. 'Is this review positive or negative?\\n{text}'")
     answer: str = Field(description="The expected assistant turn, e.g. '{label}'")
     system: str | None = Field(default=None, description="System turn; None leaves it to the chat template")
+    plain: bool = Field(
+        default=False, description="Plain text instead of the chat template; always for a model without one"
+    )
+    thoughts: bool = Field(
+        default=False, description="Answers begin with the model's thoughts, e.g. <think>…</think>"
+    )
+    loss_on: Literal["last", "assistant"] = Field(
+        default="last", description="Train on the last turn, or on every turn of the assistant"
+    )
 
     @field_validator("user", "answer", "system")
     @classmethod
@@ -126,11 +136,25 @@ class Prompt(BaseModel, frozen=True, extra="forbid"):
         return pieces[0][1] if len(pieces) == 1 and not pieces[0][0] else None
 
 
+class RenderingOptions(BaseModel, frozen=True, extra="forbid"):
+    """How conversations become tokens; see `Prompt` and `GenerationSettings`. A data set carries it to the trainer."""
+
+    plain: bool = False
+    thoughts: bool = False
+    loss_on: Literal["last", "assistant"] = "last"
+    max_prompt_tokens: int | None = Field(default=None, ge=8, description="None: prompts are never cut")
+
+
+_RENDERING = {"plain", "thoughts", "loss_on"}
+
+
 class GenerationSettings(BaseModel, frozen=True, extra="forbid"):
     """How answers are produced at evaluation. Part of the task: an agent cannot change it."""
 
     max_new_tokens: int = Field(default=32, ge=1, le=4096)
-    max_prompt_tokens: int = Field(default=512, ge=8, description="Longer prompts are cut on the left")
+    max_prompt_tokens: int = Field(
+        default=512, ge=8, description="Longer prompts are cut behind their system turn"
+    )
     batch_size: int = Field(default=32, ge=1, le=1024)
 
 
@@ -242,6 +266,12 @@ class Task(BaseModel, frozen=True, extra="forbid"):
         # By name: the proposal's modules are built on this one.
         task: Task = import_module(".proposal", __package__).task_from_data(data, given)
         return task
+
+    @property
+    def rendering(self) -> RenderingOptions:
+        """How conversations of this task become tokens, in training and evaluation."""
+        limit = self.generation.max_prompt_tokens
+        return RenderingOptions(max_prompt_tokens=limit, **self.prompt.model_dump(include=_RENDERING))
 
     def source(self, name: str) -> Source:
         """The source of that name. Raises KeyError with the names there are."""

@@ -31,22 +31,28 @@ class Context:
         self._cache: Any = None
         if self._shared:
             ids = torch.tensor([self._shared], device=model.device)
-            self._cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+            self._cache = reusable(model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values)
+            self._shared = self._shared if self._cache else []
 
     def last_logits(self, sequences: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
         """Logits of the last `keep` positions: (batch, keep, vocabulary)."""
         ids, mask = self._padded(sequences, keep)
-        start = len(self._shared)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        logits: torch.Tensor = self._model(
-            input_ids=ids[:, start:],
-            attention_mask=mask,
-            position_ids=positions[:, start:],
-            past_key_values=self._cache_for(len(sequences)),
-            use_cache=bool(self._shared),
-            logits_to_keep=keep,
-        ).logits
-        return finite(logits)
+        return self._read(ids, mask, keep)[0]
+
+    def read(self, sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Logits after each sequence (batch, vocabulary), the mask, and the cache, None if it cannot be continued."""
+        ids, mask = self._padded(sequences, 1)
+        logits, cache = self._read(ids, mask, 1, use_cache=True)
+        return logits[:, -1], mask, reusable(cache)
+
+    def run(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any, **options: Any
+    ) -> tuple[torch.Tensor, Any]:
+        """The model's logits for ids that follow a cache, and the cache with them. `mask` covers both."""
+        output = self._model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, **options
+        )
+        return finite(output.logits), output.get("past_key_values")
 
     def generate(self, sequences: Sequence[Sequence[int]], settings: Any) -> torch.Tensor:
         """New tokens only: (batch, up to max_new_tokens), padded after the end."""
@@ -61,12 +67,17 @@ class Context:
         )
         return produced[:, ids.shape[1] :]
 
+    def _read(
+        self, ids: torch.Tensor, mask: torch.Tensor, keep: int, use_cache: bool = False
+    ) -> tuple[torch.Tensor, Any]:
+        start = len(self._shared)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
+        cache = self._cache_for(len(ids))
+        use_cache = use_cache or bool(self._shared)
+        return self.run(ids[:, start:], mask, positions, cache, use_cache=use_cache, logits_to_keep=keep)
+
     def _cache_for(self, size: int) -> Any:
-        if not self._shared:
-            return None
-        cache = copy.deepcopy(self._cache)
-        cache.batch_repeat_interleave(size)
-        return cache
+        return selected(self._cache, [0] * size) if self._shared else None
 
     def _padded(self, sequences: Sequence[Sequence[int]], least: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and mask, each (batch, longest), with at least `least` positions after the shared beginning."""
@@ -88,6 +99,23 @@ def finite(logits: torch.Tensor) -> torch.Tensor:
     if not bool(torch.isfinite(logits.amax())):
         raise FloatingPointError("the outputs are not finite numbers: the weights are too large")
     return logits
+
+
+def reusable(cache: Any) -> Any:
+    """The cache if several continuations can start from it, else None: a recurrent layer has one state."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    layers = (DynamicLayer, DynamicSlidingWindowLayer)
+    simple = isinstance(cache, DynamicCache) and all(type(layer) in layers for layer in cache.layers)
+    return cache if simple else None
+
+
+def selected(cache: Any, rows: Sequence[int]) -> Any:
+    """A cache with these rows of another one, which stays as it is."""
+    new = copy.copy(cache)
+    new.layers = [copy.copy(layer) for layer in cache.layers]
+    new.batch_select_indices(torch.tensor(rows))
+    return new
 
 
 def in_batches(

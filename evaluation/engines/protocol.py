@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ..task import GenerationSettings, Message
+from ..task import GenerationSettings, Message, RenderingOptions
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,5 @@ class InferenceEngine(Protocol):
 class OpenEngine(Protocol):
     """What the registry holds: a class or function that makes an engine. It must be light; `load` does the work."""
 
-    def __call__(self, base_model: Path, threads: int) -> InferenceEngine:
+    def __call__(self, base_model: Path, threads: int, rendering: RenderingOptions) -> InferenceEngine:
         """An engine for the model in the directory `base_model`, with at most that many CPU threads."""

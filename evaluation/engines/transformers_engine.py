@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...errors import InputError, IntegrityError
-from ..task import GenerationSettings, Message
+from ..rendering import Renderer, open_renderer
+from ..task import GenerationSettings, Message, RenderingOptions
 from .adapter_check import tensor_names, verify_adapter
 from .batching import Context, in_batches, shared_beginning
+from .choice_search import ChoiceSearch, most_likely_of_all
 from .protocol import Completion
+from .token_tree import NoTree, supports_trees
 
 # An answer that is one of the choices is no longer than the longest of them; a few tokens more show that it is not.
 TOKENS_BEYOND_CHOICES = 4
@@ -41,28 +43,31 @@ def _cpu_multiplies_bfloat16() -> bool:
 class TransformersEngine:
     """An `InferenceEngine` on `transformers` and PEFT. Safe to call from threads, one call at a time."""
 
-    def __init__(self, base_model: Path, threads: int) -> None:
+    def __init__(self, base_model: Path, threads: int, rendering: RenderingOptions | None = None) -> None:
         self._base_model = base_model
+        self._rendering = rendering or RenderingOptions()
         self._threads = threads
         self._lock = threading.Lock()
         self._model: Any = None
-        self._tokenizer: Any = None
+        self._renderer: Renderer
+        self._pad = 0  # any token: it is masked
+        self._trees: bool | None = None  # whether the model computes trees, once it is known
         self.precision = precision()
 
     def load(self) -> None:
-        """Read the weights once. Raises InputError for a model that cannot be loaded or has no chat template."""
+        """Read the weights once. Raises InputError for a model that cannot be loaded or rendered."""
         with self._lock:
             if self._model is not None:
                 return
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoModelForCausalLM
             from transformers.utils import logging
 
             logging.disable_progress_bar()
             torch.set_num_threads(self._threads)
             cuda = self.precision.startswith("cuda")
+            renderer = open_renderer(self._base_model, self._rendering)
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self._base_model, padding_side="left")
                 model = AutoModelForCausalLM.from_pretrained(
                     self._base_model,
                     dtype=torch.bfloat16 if cuda else torch.float32,
@@ -71,11 +76,7 @@ class TransformersEngine:
                 )
             except (OSError, ValueError, KeyError) as error:
                 raise InputError(f"the base model in {self._base_model} can't be loaded: {error}") from error
-            if tokenizer.chat_template is None:
-                raise InputError(f"{self._base_model} has no chat template; choose an instruct model")
-            if tokenizer.pad_token_id is None:
-                tokenizer.pad_token = tokenizer.eos_token
-            self._tokenizer = tokenizer
+            self._renderer = renderer
             self._model = model.to("cuda" if cuda else "cpu").eval().requires_grad_(False)
 
     def choose(
@@ -85,33 +86,51 @@ class TransformersEngine:
         settings: GenerationSettings,
         adapter: Path | None = None,
     ) -> list[Completion]:
-        """See `InferenceEngine.choose`.
-
-        If one choice's tokens begin another's, the end of the turn counts too: otherwise the shorter always wins.
-        """
+        """See `InferenceEngine.choose`, and `Renderer.choices` for the tokens that are compared."""
         self.load()
-        prompts = self._tokenize(conversations, settings)
-        answers = self._choice_tokens(choices)
-        shared = shared_beginning(answers)
-        # Where choices differ in one token after a shared beginning, one pass tells them apart.
-        single = all(len(answer) == shared + 1 for answer in answers)
+        prompts = self._renderer.choices(conversations, choices, settings.max_prompt_tokens)
+        chosen = [0] * len(prompts)
         with self._running(adapter) as model:
-            context = Context(model, prompts, self._tokenizer.pad_token_id)
-            if single:
-                beginning, last = answers[0][:shared], [answer[-1] for answer in answers]
-
-                def pick(batch: list[list[int]]) -> list[int]:
-                    logits = context.last_logits([prompt + beginning for prompt in batch], keep=1)
-                    best: list[int] = logits[:, -1, last].float().argmax(-1).tolist()
-                    return best
-            else:
-
-                def pick(batch: list[list[int]]) -> list[int]:
-                    return _most_likely(context, batch, answers)
-
-            size = settings.batch_size if single else max(1, settings.batch_size // len(choices))
-            chosen = in_batches(prompts, len, size, pick)
+            # Prompts after which the choices have the same tokens: nearly always all.
+            for answers in dict.fromkeys(prompt.choices for prompt in prompts):
+                places = [place for place, prompt in enumerate(prompts) if prompt.choices == answers]
+                ids = [prompts[place].ids for place in places]
+                for place, index in zip(
+                    places, self._most_likely(model, ids, answers, settings), strict=True
+                ):
+                    chosen[place] = index
         return [Completion(choices[index]) for index in chosen]
+
+    def _most_likely(
+        self,
+        model: Any,
+        prompts: list[list[int]],
+        answers: Sequence[tuple[int, ...]],
+        settings: GenerationSettings,
+    ) -> list[int]:
+        """For each prompt the index of the most likely answer."""
+        shared = shared_beginning(answers)
+        # Where answers differ in one token after a shared beginning, one pass tells them apart.
+        if all(len(answer) == shared + 1 for answer in answers):
+            beginning, last = answers[0][:shared], [answer[-1] for answer in answers]
+            context = Context(model, [[*prompt, *beginning] for prompt in prompts], self._pad)
+
+            def pick(batch: list[list[int]]) -> list[int]:
+                logits = context.last_logits([[*prompt, *beginning] for prompt in batch], keep=1)
+                best: list[int] = logits[:, -1, last].float().argmax(-1).tolist()
+                return best
+
+            return in_batches(prompts, len, settings.batch_size, pick)
+        context, search = Context(model, prompts, self._pad), ChoiceSearch(answers)
+        if self._trees is None:
+            self._trees = supports_trees(model)
+        if self._trees:
+            with suppress(NoTree):
+                return in_batches(
+                    prompts, len, settings.batch_size, lambda batch: search.most_likely(context, batch)
+                )
+        size = max(1, settings.batch_size // len(answers))
+        return in_batches(prompts, len, size, lambda batch: most_likely_of_all(context, batch, answers))
 
     def generate(
         self,
@@ -122,31 +141,16 @@ class TransformersEngine:
     ) -> list[Completion]:
         """See `InferenceEngine.generate`."""
         self.load()
-        prompts = self._tokenize(conversations, settings)
+        prompts = self._renderer.prompts(conversations, settings.max_prompt_tokens)
         limit = settings.max_new_tokens
         if choices:
-            longest = max(map(len, self._choice_tokens(choices)))
-            limit = min(limit, longest + TOKENS_BEYOND_CHOICES)
+            [first] = self._renderer.choices(conversations[:1], choices, settings.max_prompt_tokens)
+            limit = min(limit, max(map(len, first.choices)) + TOKENS_BEYOND_CHOICES)
         with self._running(adapter) as model:
-            context = Context(model, prompts, self._tokenizer.pad_token_id)
+            context = Context(model, prompts, self._pad)
             return in_batches(
                 prompts, len, settings.batch_size, lambda batch: self._continue(context, batch, limit)
             )
-
-    def _tokenize(
-        self, conversations: Sequence[Sequence[Message]], settings: GenerationSettings
-    ) -> list[list[int]]:
-        texts = self._tokenizer.apply_chat_template(
-            [list(turns) for turns in conversations], add_generation_prompt=True, tokenize=False
-        )
-        encoded = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return [ids[-settings.max_prompt_tokens :] for ids in encoded]
-
-    def _choice_tokens(self, choices: Sequence[str]) -> list[list[int]]:
-        answers: list[list[int]] = self._tokenizer(list(choices), add_special_tokens=False)["input_ids"]
-        if any(a[: len(b)] == b for a, b in itertools.permutations(answers, 2)):
-            return [[*answer, self._tokenizer.eos_token_id] for answer in answers]
-        return answers
 
     @contextmanager
     def _running(self, adapter: Path | None) -> Iterator[Any]:
@@ -194,31 +198,14 @@ class TransformersEngine:
     def _continue(self, context: Context, prompts: list[list[int]], limit: int) -> list[Completion]:
         from transformers import GenerationConfig
 
-        own = self._model.generation_config.eos_token_id
-        ends = set(own if isinstance(own, list) else [own]) | {self._tokenizer.eos_token_id}
-        ends.discard(None)
+        ends = self._renderer.ends
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=limit,
             eos_token_id=sorted(ends),
-            pad_token_id=self._tokenizer.pad_token_id,
+            pad_token_id=self._pad,
         )
         produced = context.generate(prompts, settings)
-        texts = self._tokenizer.batch_decode(produced, skip_special_tokens=True)
-        ended = [bool(ends & set(row)) for row in produced.tolist()]
-        return [Completion(text.strip(), not done) for text, done in zip(texts, ended, strict=True)]
-
-
-def _most_likely(context: Context, prompts: list[list[int]], answers: list[list[int]]) -> list[int]:
-    """For each prompt the index of the answer with the highest total log-likelihood."""
-    pairs = [(prompt, answer) for prompt in prompts for answer in answers]
-    keep = max(map(len, answers))
-    # The last answer token is never an input: the position before it predicts it.
-    logits = context.last_logits([prompt + answer[:-1] for prompt, answer in pairs], keep)
-    totals = []
-    for row, (_, answer) in enumerate(pairs):
-        likelihoods = logits[row, keep - len(answer) :].float().log_softmax(-1)
-        targets = torch.tensor(answer, device=likelihoods.device)
-        totals.append(likelihoods.gather(-1, targets[:, None]).sum())
-    best: list[int] = torch.stack(totals).view(len(prompts), len(answers)).argmax(-1).tolist()
-    return best
+        rows: list[list[int]] = produced.tolist()
+        texts = self._renderer.answers(rows)
+        return [Completion(text, ends.isdisjoint(row)) for text, row in zip(texts, rows, strict=True)]

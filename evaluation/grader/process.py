@@ -135,7 +135,7 @@ def _failure(number: int, error: BaseException) -> GraderResponse:
 
 
 def _engine(setup: GraderSetup) -> InferenceEngine:
-    return ENGINES.load(setup.engine)(setup.base_model, setup.threads)
+    return ENGINES.load(setup.engine)(setup.base_model, setup.threads, setup.task.rendering)
 
 
 if __name__ == "__main__":

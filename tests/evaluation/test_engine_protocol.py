@@ -15,7 +15,7 @@ from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
 from trex.evaluation.engines import ENGINES, InferenceEngine
 from trex.evaluation.grader.client import GraderClient
-from trex.evaluation.task import GenerationSettings
+from trex.evaluation.task import GenerationSettings, RenderingOptions
 from trex.files import read_json, read_jsonl, write_json, write_jsonl, write_yaml
 from trex.graph.api import prepare_run
 from trex.graph.finish import replay
@@ -42,7 +42,7 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=ENGINES.names())
 def engine(request: pytest.FixtureRequest, tiny: Path) -> InferenceEngine:
     try:
-        made = ENGINES.load(request.param)(tiny, 1)
+        made = ENGINES.load(request.param)(tiny, 1, RenderingOptions())
         made.load()
     except InputError as error:  # e.g. an engine that needs a GPU
         pytest.skip(f"{request.param}: {error}")
@@ -108,7 +108,7 @@ def test_an_adapter_changes_answers_and_leaves_the_base_model_as_it_was(
 def test_a_model_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
     for name in ENGINES.names():
         with pytest.raises(InputError):
-            ENGINES.load(name)(tmp_path, 1).load()
+            ENGINES.load(name)(tmp_path, 1, RenderingOptions()).load()
 
 
 TOY = """
@@ -117,7 +117,7 @@ from trex.evaluation.engines import Completion
 class Parrot:
     precision = "none"
 
-    def __init__(self, base_model, threads):
+    def __init__(self, base_model, threads, rendering):
         pass
 
     def load(self):

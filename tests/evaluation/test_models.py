@@ -88,7 +88,7 @@ def naive_likelihood(engine: Any, turns: list[dict[str, str]], answer: list[int]
     """One unpadded sequence at a time, all logits."""
     import torch
 
-    prompt = engine._tokenize([turns], SETTINGS)[0]
+    [prompt] = engine._renderer.prompts([turns])
     with torch.inference_mode():
         logits = engine._model(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
     return sum(float(logits[len(prompt) - 1 + k, token]) for k, token in enumerate(answer))
@@ -99,16 +99,44 @@ def naive_likelihood(engine: Any, turns: list[dict[str, str]], answer: list[int]
     [["positive", "negative"], ["yes", "no", "true"], ["pos", "positive", "one two"], ["aa", "aab", "aabc"]],
 )
 def test_the_choice_is_the_most_likely_one(engine: Any, choices: list[str]) -> None:
-    answers = engine._choice_tokens(choices)
+    [prompt] = engine._renderer.choices(TURNS[:1], choices)
+    answers = [list(answer) for answer in prompt.choices]
     found = [answer.text for answer in engine.choose(TURNS, choices, SETTINGS)]
     for turns, choice in zip(TURNS, found, strict=True):
         likelihoods = [naive_likelihood(engine, turns, answer) for answer in answers]
         assert likelihoods[choices.index(choice)] == pytest.approx(max(likelihoods), abs=1e-4)
 
 
+def test_many_choices_are_computed_as_few_tokens_and_chosen_exactly(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """77 choices as a tree of tokens: the same answers as one by one, for less than three generations' tokens."""
+    words = ["good", "bad", "slow", "kind", "new", "old", "red", "blue", "cold", "warm"]
+    choices = [f"{words[n % 10]} {words[n // 10]} film {n}" for n in range(77)]
+    computed: list[int] = []
+    forward = type(engine._model).forward
+    monkeypatch.setattr(
+        type(engine._model), "forward", lambda self, input_ids, **rest: (
+            computed.append(input_ids.numel()), forward(self, input_ids, **rest)
+        )[1],
+    )  # fmt: skip
+    turns = [[{"role": "user", "content": f"{n} film, slow and warm, " * 20}] for n in range(12)]
+    assert engine._trees is not False
+    chosen = engine.choose(turns, choices, SETTINGS)
+    by_tree, computed[:] = sum(computed), []
+    engine.generate(turns, SETTINGS.model_copy(update={"max_new_tokens": 40}), choices=choices)
+    generated, computed[:] = sum(computed), []
+    assert engine._trees is True and by_tree < 3 * generated
+    monkeypatch.setattr(engine, "_trees", False)
+    assert engine.choose(turns, choices, SETTINGS) == chosen
+    assert sum(computed) > 5 * by_tree
+
+
 def test_a_choice_that_begins_another_has_to_end(engine: Any) -> None:
-    assert engine._choice_tokens(["aa", "aab"])[0][-1] == engine._tokenizer.eos_token_id
-    [[first], [second]] = engine._choice_tokens(["positive", "negative"])
+    [prompt] = engine._renderer.choices(TURNS[:1], ["aa", "aab"])
+    assert [answer[-1] for answer in prompt.choices] == [engine._renderer.end] * 2
+    [prompt] = engine._renderer.choices(TURNS[:1], ["positive", "negative"])
+    [[first], [second]] = prompt.choices
     assert first != second
 
 
@@ -120,17 +148,11 @@ def test_batches_and_padding_change_no_answer(engine: Any) -> None:
 
 
 def test_generation_is_cut_soon_after_the_longest_choice(engine: Any) -> None:
-    longest = max(len(answer) for answer in engine._choice_tokens(["yes", "no"]))
+    [prompt] = engine._renderer.choices(TURNS[:1], ["yes", "no"])
+    longest = max(map(len, prompt.choices))
     patient = SETTINGS.model_copy(update={"max_new_tokens": 40})
     cut = SETTINGS.model_copy(update={"max_new_tokens": longest + 4})
     assert engine.generate(TURNS, patient, choices=["yes", "no"]) == engine.generate(TURNS, cut)
-
-
-def test_long_prompts_are_cut_on_the_left(engine: Any) -> None:
-    turns = [{"role": "user", "content": "film " * 300 + "the end"}]
-    [ids] = engine._tokenize([turns], SETTINGS.model_copy(update={"max_prompt_tokens": 20}))
-    assert len(ids) == 20
-    assert "the end" in engine._tokenizer.decode(ids)
 
 
 def test_an_adapter_changes_answers_and_leaves_no_trace(engine: Any, adapter: Path) -> None:

@@ -523,7 +523,7 @@ def test_a_trial_fails_with_its_own_cause_if_the_model_fails(bench: MakeBench, r
 
 
 REPAIRABLE = {"batch_size", "gradient_accumulation", "max_length", "learning_rate", "warmup_ratio",
-         "max_grad_norm", "append_eos"}  # fmt: skip
+         "max_grad_norm"}  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
@@ -535,7 +535,6 @@ REPAIRABLE = {"batch_size", "gradient_accumulation", "max_length", "learning_rat
         learning_rate=st.none() | st.floats(1e-6, 0.1),
         warmup_ratio=st.none() | st.floats(0, 0.5),
         max_grad_norm=st.none() | st.floats(0.01, 10),
-        append_eos=st.none() | st.booleans(),
         why=st.just("because"),
     ),
     st.sampled_from([4, 6, 8, 16]),

@@ -335,6 +335,6 @@ def test_the_data_room_is_light() -> None:
 def test_the_manifest_is_written_last(make_task: MakeTask, tmp_path: Path) -> None:
     built = build(recipe(LABEL), make_task(movies=reviews(20)), tmp_path / "out")
     manifest = read_json(built.folder / "manifest.json")
-    assert sorted(manifest["files"]) == ["recipe.yaml", "report.json", "train.jsonl"]
+    assert sorted(manifest["files"]) == ["recipe.yaml", "rendering.json", "report.json", "train.jsonl"]
     written = {path.name: path.stat().st_mtime_ns for path in built.folder.iterdir()}
     assert max(written, key=written.__getitem__) == "manifest.json"

@@ -11,10 +11,11 @@ import pytest
 from support.plans import training_plan
 from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
-from trex.files import write_jsonl
+from trex.files import read_jsonl, write_jsonl
 from trex.training import preflight as preflight_module
 from trex.training.causes import Problem
 from trex.training.methods import prompt_completion
+from trex.training.methods.prompt_completion import rendered_rows
 from trex.training.methods.protocol import RowMeasurement
 from trex.training.methods.sft import SFT
 from trex.training.plan import TrainingPlan
@@ -84,7 +85,7 @@ def test_the_counts_are_those_of_trl(tiny: Path, tmp_path: Path) -> None:
     ]
     assert measured(folder, PLAN, tiny).longest == max(totals)
     between = PLAN.with_stage(max_length=max(prompts))
-    assert measured(folder, between, tiny).unfit == {"too_long": 1, "without_loss": 1, "without_eos": 0}
+    assert measured(folder, between, tiny).unfit == {"too_long": 1, "without_loss": 1, "not_rendered": 0}
     longer = between.with_stage(max_length=max(prompts) + 1)
     assert measured(folder, longer, tiny).unfit["without_loss"] == 0
     assert measured(folder, between.with_stage(max_length=max(totals) - 1), tiny).unfit["too_long"] == 1
@@ -100,18 +101,20 @@ def test_long_rows_are_a_problem(tiny: Path, tmp_path: Path) -> None:
     assert preflight(folder, PLAN.with_stage(max_length=found.longest), tiny) == []
 
 
-def test_answers_that_do_not_end_are_a_problem(tiny: Path, tmp_path: Path) -> None:
+def test_every_answer_ends(tiny: Path, tmp_path: Path) -> None:
+    """Where the chat template writes no end of the turn, the end-of-sequence token follows the answer."""
     from transformers import AutoTokenizer
 
-    end = AutoTokenizer.from_pretrained(tiny).eos_token
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    end = tokenizer.eos_token
     endless = without(tiny, tmp_path / "endless", lambda template: template.replace(end, ""))
     folder = data(tmp_path / "d", ["good", "fine"])
-    assert causes(preflight(folder, PLAN, endless)) == ["no_eos"]
-    found = measured(folder, PLAN, endless)
-    assert found.unfit["without_eos"] == 2
-    appended = PLAN.with_stage(append_eos=True)
-    assert preflight(folder, appended, endless) == []
-    assert measured(folder, appended, endless).longest == found.longest + 1
+    assert preflight(folder, PLAN, endless) == []
+    for model in (tiny, endless):
+        [row, _] = rendered_rows(folder, model, list(read_jsonl(folder / "train.jsonl")))
+        assert row is not None
+        taught = [token for token, is_answer in zip(row.ids, row.answer, strict=True) if is_answer]
+        assert tokenizer.convert_ids_to_tokens(taught)[:2] == ["positive", end]
 
 
 def test_too_little_disk_is_a_problem(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +143,24 @@ def test_a_large_data_set_is_sampled_with_its_longest_rows(
     assert "1 of 20 rows looked at are longer" in found.problems[0].message
 
 
-def test_a_model_without_a_chat_template_is_refused(tiny: Path, tmp_path: Path) -> None:
+def test_a_model_without_a_chat_template_gets_plain_text(tiny: Path, tmp_path: Path) -> None:
     folder = data(tmp_path / "d", ["good"])
-    with pytest.raises(InputError, match="has no chat template"):
-        preflight(folder, PLAN, without(tiny, tmp_path / "a", lambda _: None))
-    with pytest.raises(InputError, match="cannot render the rows: no"):
+    base = without(tiny, tmp_path / "a", lambda _: None)
+    assert preflight(folder, PLAN, base) == []
+    assert 0 < measured(folder, PLAN, base).longest < measured(folder, PLAN, tiny).longest
+
+
+def test_a_template_that_renders_no_row_is_refused(tiny: Path, tmp_path: Path) -> None:
+    folder = data(tmp_path / "d", ["good"])
+    with pytest.raises(InputError, match="cannot render the conversation: no"):
         preflight(folder, PLAN, without(tiny, tmp_path / "b", lambda _: "{{ raise_exception('no') }}"))
+
+
+def test_a_row_that_the_template_refuses_costs_the_row(tiny: Path, tmp_path: Path) -> None:
+    refusing = "{% if 'secret' in messages[0]['content'] %}{{ raise_exception('no') }}{% endif %}"
+    picky = without(tiny, tmp_path / "picky", lambda template: refusing + template)
+    folder = data(tmp_path / "d", ["good", "secret", "fine"])
+    assert measured(folder, PLAN, picky).unfit["not_rendered"] == 1
+    assert preflight(folder, PLAN, picky) == []
+    with pytest.raises(InputError, match="cannot render"):
+        preflight(data(tmp_path / "e", ["secret", "secret two"]), PLAN, picky)

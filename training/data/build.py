@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from ...errors import IntegrityError, PlanError, TrexError
-from ...evaluation.task import Task
+from ...evaluation.task import RenderingOptions, Task
 from ...evaluation.usable_rows import Dropped
 from ...files import (
     fingerprint,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 50_000
 TRAIN = "train.jsonl"
 RECIPE = "recipe.yaml"
+RENDERING = "rendering.json"
 REPORT = "report.json"
 
 
@@ -198,11 +199,18 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
             "recipe": recipe.model_dump(mode="json"),
             "sources": {name: content_hash(task, name) for name in sources},
             "prompt": task.prompt.model_dump(mode="json"),
+            "rendering": task.rendering.model_dump(mode="json"),
             "choices": task.choices,
             "rows": task.rows.model_dump(mode="json"),
             "code": code,
         }
     )
+
+
+def rendering_options(folder: Path) -> RenderingOptions:
+    """How the rows of a data set become tokens; the defaults for a folder that TREX did not build."""
+    path = folder / RENDERING
+    return RenderingOptions.model_validate(read_json(path)) if path.exists() else RenderingOptions()
 
 
 @contextmanager
@@ -223,6 +231,7 @@ def _write(recipe: DataRecipe, task: Task, folder: Path) -> None:
     write_jsonl(folder / TRAIN, built.rows)
     write_atomic(folder / RECIPE, recipe_to_yaml(recipe))
     write_json(folder / REPORT, built.report.model_dump(mode="json"))
+    write_json(folder / RENDERING, task.rendering.model_dump(mode="json"))
 
 
 def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount], list[Dropped]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...errors import PlanError
 from ..causes import Cause, Problem
@@ -52,9 +52,16 @@ class SftStage(Stage):
     neftune_noise_alpha: float | None = Field(
         default=None, ge=0, le=50, description="NEFTune noise on the embeddings (Jain et al., 2023)"
     )
-    append_eos: bool = Field(
-        default=False, description="For chat templates that leave the end-of-sequence token out"
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_append_eos(cls, fields: Any) -> Any:
+        """Plans of earlier versions have `append_eos`. Now every answer ends."""
+        return (
+            {name: fields[name] for name in fields if name != "append_eos"}
+            if isinstance(fields, dict)
+            else fields
+        )
 
 
 class Sft:
@@ -71,7 +78,6 @@ class Sft:
         "learning_rate": "down",
         "warmup_ratio": "up",
         "max_grad_norm": "down",
-        "append_eos": "up",
     }
 
     def total_steps(self, stage: SftStage, rows: int) -> int:
@@ -88,14 +94,13 @@ class Sft:
     def measure(self, stage: SftStage, dataset: Path, base_model: Path) -> RowMeasurement:
         """See `protocol.Method`."""
         rows, measured = measure_rows(str(dataset), str(base_model))
-        lengths = [row.total + (stage.append_eos and not row.ends) for row in measured]
+        lengths = [row.total for row in measured]
         unfit = {
             "too_long": sum(length > stage.max_length for length in lengths),
             "without_loss": sum(
-                row.prompt >= min(length, stage.max_length)
-                for row, length in zip(measured, lengths, strict=True)
+                row.prompt >= min(row.total, stage.max_length) for row in measured if row.total
             ),
-            "without_eos": 0 if stage.append_eos else sum(not row.ends for row in measured),
+            "not_rendered": lengths.count(0),
         }
         of = f"of {len(measured)} rows" + (" looked at" if len(measured) < rows else "")
         problems = _problems(stage, unfit, of, max(lengths))
@@ -149,8 +154,6 @@ class Sft:
             rate, warmup = stage.learning_rate / 3, max(stage.warmup_ratio, 0.1)
             report = f"learning_rate {stage.learning_rate:g} → {rate:g} with warm-up: the loss became NaN"
             return _repair(stage, report, learning_rate=rate, warmup_ratio=warmup)
-        if cause == "no_eos" and not stage.append_eos:
-            return _repair(stage, "append_eos: answers end without an end-of-sequence token", append_eos=True)
         return None
 
     def adjusted(self, stage: SftStage, changes: Mapping[str, Any]) -> SftStage:
@@ -188,9 +191,6 @@ def _problems(stage: SftStage, unfit: Mapping[str, int], of: str, longest: int) 
     elif unfit["without_loss"]:
         message = f"{unfit['without_loss']} {of} have no token with a loss: look at their answers"
         found.append(Problem(cause="empty", message=message))
-    if unfit["without_eos"]:
-        message = f"{unfit['without_eos']} {of} have answers without an end-of-sequence token: set append_eos"
-        found.append(Problem(cause="no_eos", message=message))
     return found
 
 

@@ -17,11 +17,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, T
 
 from ...files import read_json, read_jsonl
 from ...sealed_folder import seal
+from ..data.build import TRAIN
 from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before
 from ..jobs.identity import AUTOCAST
 from ..jobs.job import JobFailed, Trial
 from ..jobs.worker_session import WorkerSession
 from ..weights import weights_of
+from .prompt_completion import rendered_rows
 from .row_order import training_order
 from .sft import SftStage
 
@@ -197,7 +199,6 @@ def configure(trial: Trial, folder: Path) -> trl.SFTConfig:
         max_grad_norm=stage.max_grad_norm,
         neftune_noise_alpha=stage.neftune_noise_alpha,
         max_length=stage.max_length,
-        completion_only_loss=True,
         packing=False,
         seed=trial.seed,
         data_seed=trial.seed,
@@ -228,24 +229,22 @@ def _build(session: WorkerSession) -> tuple[CompletionTrainer, int]:
     """The trainer with its rows in order, and how many rows had no token with a loss within `max_length`."""
     trial = session.job.trial
     stage = stage_of(trial)
-    tokenizer = AutoTokenizer.from_pretrained(
-        trial.base_model, local_files_only=True, trust_remote_code=False
-    )
-    ending = tokenizer.eos_token if stage.append_eos else ""
-    rows = [
-        {"prompt": row["prompt"], "completion": _ended(row["completion"], ending)}
-        for row in read_jsonl(Path(trial.dataset) / "train.jsonl")
-    ]
+    rows = list(read_jsonl(Path(trial.dataset) / TRAIN))
     if not rows:
         raise JobFailed("empty", f"the data set {trial.dataset} has no rows")
     if len(rows) != trial.rows:
         raise JobFailed("crash", f"{trial.dataset} has {len(rows)} rows, the trial has {trial.rows}")
+    rendered = [row for row in rendered_rows(Path(trial.dataset), Path(trial.base_model), rows) if row]
     trainer = CompletionTrainer(
         trial,
         model=load_model(trial),
         args=configure(trial, session.folder.path),
-        processing_class=tokenizer,
-        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(
+            trial.base_model, local_files_only=True, trust_remote_code=False
+        ),
+        train_dataset=datasets.Dataset.from_list(
+            [{"input_ids": row.ids, "labels": row.labels} for row in rendered]
+        ),
         callbacks=[Progress(session)],
     )
     kept = trainer.train_dataset
@@ -255,12 +254,6 @@ def _build(session: WorkerSession) -> tuple[CompletionTrainer, int]:
     batches = trial.total_steps * stage.gradient_accumulation
     trainer.train_dataset = kept.select(training_order(lengths, batches, stage.batch_size, trial.seed))
     return trainer, len(rows) - len(kept)
-
-
-def _ended(completion: list[dict[str, str]], ending: str) -> list[dict[str, str]]:
-    """The completion with `ending` after its last message, for chat templates that write no end of turn."""
-    *before, last = completion
-    return [*before, {**last, "content": last["content"] + ending}]
 
 
 def _check_weights(model: torch.nn.Module) -> None:
