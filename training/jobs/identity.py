@@ -61,7 +61,7 @@ def choose_dtype(device: str) -> str:
 
 
 def environment_hash(device: str, plan: TrainingPlan | None = None) -> str:
-    """Hash of the training room's own modules, the libraries' versions and the kind of processor.
+    """Hash of the modules that train and that render rows, the libraries' versions and the kind of processor.
 
     With a plan, also of the installed packages that bring its method or its kind of weights. Imports none of the
     libraries. Raises TrexError if one is not installed.
@@ -77,7 +77,8 @@ def _own_hash(device: str) -> str:
     except PackageNotFoundError as error:
         raise TrexError(f"training needs the package {error.name}: run `make install`") from error
     hardware = sorted(_cpu_flags()) if device == "cpu" else list(_gpu())
-    sources = hash_folder(Path(__file__).parents[1], "**/*.py")
+    room = Path(__file__).parents[2]
+    sources = [hash_folder(room / name, "**/*.py") for name in ("training", "evaluation/rendering")]
     return fingerprint([sources, versions, platform.machine(), hardware])
 
 
