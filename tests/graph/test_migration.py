@@ -166,7 +166,8 @@ def test_settings_and_tree_are_read_in_their_present_form(old_run: Path) -> None
     assert (weights.rank, weights.alpha, weights.dropout, weights.layers) == (4, 8, 0.1, "upper_half")
     assert weights.target_modules == ("q_proj", "v_proj")
     flat = {name: value for name, value in TRAINING.items() if name in SftStage.model_fields}
-    assert stage.model_dump(include=set(flat)) == flat and len(flat) == len(TRAINING) - 6  # five of the weights, and append_eos
+    # Five settings are those of the weights, and `append_eos` is gone.
+    assert stage.model_dump(include=set(flat)) == flat and len(flat) == len(TRAINING) - 6
     assert experiment.secondary == {"empty": 0.25} and run.tree["e000"].baseline is not None
     assert run.tree["e000"].baseline.secondary == {"empty": 0.25}
 
