@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .renderer import ChoicePrompt, Rendered, Renderer, open_renderer
+from .renderer import ChoicePrompt, Renderer, TokenRow, open_renderer
 
-__all__ = ["ChoicePrompt", "Rendered", "Renderer", "open_renderer"]
+__all__ = ["ChoicePrompt", "Renderer", "TokenRow", "open_renderer"]

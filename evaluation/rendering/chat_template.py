@@ -21,7 +21,7 @@ _PLAIN_NOTE = "the tokenizer has no chat template: conversations are rendered as
 
 
 @dataclass(frozen=True)
-class Frame:
+class AnswerFrame:
     """The text around an answer: `head` ends where the answer begins, `tail` begins where it ends."""
 
     head: str
@@ -34,7 +34,7 @@ class TextTemplate(Protocol):
     notes: list[str]
     """What a user would not expect, a sentence each."""
 
-    def frame(self, messages: Sequence[Message]) -> Frame:
+    def frame(self, messages: Sequence[Message]) -> AnswerFrame:
         """The text around the answer to a conversation. Raises InputError if it cannot be rendered."""
 
     def whole(self, messages: Sequence[Message], answer: Message) -> str:
@@ -64,7 +64,7 @@ class ChatTemplate:
             self._folds_system = True
             self.notes.append(_SYSTEM_NOTE)
 
-    def frame(self, messages: Sequence[Message]) -> Frame:
+    def frame(self, messages: Sequence[Message]) -> AnswerFrame:
         """See `TextTemplate.frame`."""
         head, found, tail = self.whole(messages, _turn("assistant", _ANSWER)).rpartition(_ANSWER)
         if not found:
@@ -73,7 +73,7 @@ class ChatTemplate:
             # Many templates write an empty block of thoughts before an answer that has none.
             asked = self._rendered(messages, generation=True)
             head = _OPEN_THOUGHTS.sub("", head[: common(head, asked)])
-        return Frame(head, tail)
+        return AnswerFrame(head, tail)
 
     def whole(self, messages: Sequence[Message], answer: Message) -> str:
         """See `TextTemplate.whole`."""
@@ -125,7 +125,7 @@ class PlainTemplate:
         self._end = tokenizer.eos_token or ""
         self.notes = [] if wanted else [_PLAIN_NOTE]
 
-    def frame(self, messages: Sequence[Message]) -> Frame:
+    def frame(self, messages: Sequence[Message]) -> AnswerFrame:
         """See `TextTemplate.frame`."""
         asked = [turn for turn in messages if turn["role"] != "system"]
         if len(asked) > 1:
@@ -134,7 +134,7 @@ class PlainTemplate:
         else:
             text = "\n\n".join(map(_content, messages))
         gap = "" if text[-1:].isspace() else " " if text.endswith(":") else "\n"
-        return Frame(f"{self._begin}{text}{gap}", self._end)
+        return AnswerFrame(f"{self._begin}{text}{gap}", self._end)
 
     def whole(self, messages: Sequence[Message], answer: Message) -> str:
         """See `TextTemplate.whole`."""

@@ -28,7 +28,7 @@ _MARK = "\U000f0000"  # transformers writes it before the name of a control toke
 
 
 @dataclass(frozen=True)
-class Rendered:
+class TokenRow:
     """A conversation with its answer. `answer[i]` says whether token i belongs to an answer."""
 
     ids: list[int]
@@ -111,7 +111,7 @@ class Renderer:
         prompts = self._prompts([self._as_text(turns) for turns in conversations], limit)
         return [prompt.shortened(prompt.ids, prompt.kept) for prompt in prompts]
 
-    def rows(self, conversations: Sequence[Sequence[Message]]) -> list[Rendered]:
+    def rows(self, conversations: Sequence[Sequence[Message]]) -> list[TokenRow]:
         """Conversations whose last turn is the answer; with `loss_on` 'assistant' every assistant turn is one."""
         turns = [self._as_text(conversation) for conversation in conversations]
         prompts = self._prompts([conversation[:-1] for conversation in turns], None)
@@ -123,7 +123,7 @@ class Renderer:
             if self._all_turns:
                 for span in self._earlier_turns(text, ids, conversation):
                     answer[span.start : span.stop] = [True] * len(span)
-            rows.append(Rendered(prompt.shortened(ids), prompt.shortened(answer)))
+            rows.append(TokenRow(prompt.shortened(ids), prompt.shortened(answer)))
         return rows
 
     def choices(

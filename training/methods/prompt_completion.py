@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...errors import InputError
-from ...evaluation.rendering import Rendered, Renderer, open_renderer
+from ...evaluation.rendering import Renderer, TokenRow, open_renderer
 from ...files import read_jsonl
 from ..data.build import TRAIN, rendering_options
 from ..data.render import Row
@@ -47,13 +47,13 @@ def measure_rows(dataset: str, base_model: str) -> tuple[int, list[RowTokens]]:
     return len(rows), [RowTokens(len(row.ids), row.prompt) if row else RowTokens(0, 0) for row in rendered]
 
 
-def rendered_rows(dataset: Path, base_model: Path, rows: Sequence[Row]) -> list[Rendered | None]:
+def rendered_rows(dataset: Path, base_model: Path, rows: Sequence[Row]) -> list[TokenRow | None]:
     """Rows of a data set as the model is trained on them; None for one that its chat template refuses.
 
     Raises InputError if it refuses all.
     """
     renderer = open_renderer(base_model, rendering_options(dataset))
-    found: list[Rendered | None] = []
+    found: list[TokenRow | None] = []
     errors: list[InputError] = []
     for start in range(0, len(rows), _BATCH):
         conversations = [[*row["prompt"], *row["completion"]] for row in rows[start : start + _BATCH]]
@@ -68,7 +68,7 @@ def rendered_rows(dataset: Path, base_model: Path, rows: Sequence[Row]) -> list[
 
 def _one_by_one(
     renderer: Renderer, conversations: Sequence[Sequence[Row]], errors: list[InputError]
-) -> Iterator[Rendered | None]:
+) -> Iterator[TokenRow | None]:
     for conversation in conversations:
         try:
             yield from renderer.rows([conversation])
