@@ -15,10 +15,11 @@ from langchain_core.tools import BaseTool
 
 from ...keys import redact
 from .call_ledger import CallLedger, CallRequest, request_key
+from .call_spellings import ANSWER
 from .context_window import ContextWindow, json_bytes, max_request_tokens
 from .model_settings import ModelSettings
 from .output_modes import MODES, ModelInput, first_mode, next_mode
-from .output_request import ANSWER, OutputRequest
+from .output_request import OutputRequest
 from .protocol import Answer, ModelError, ModelTurn, Role, ToolRequest
 from .providers import OpenedModel, open_model
 from .responses import TRUNCATED, message_fields, normalise, reported_usage

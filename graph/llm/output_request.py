@@ -13,10 +13,8 @@ from langchain_core.utils.json_schema import dereference_refs
 from pydantic import ValidationError
 
 from ...errors import explain
+from .call_spellings import ANSWER
 from .protocol import Answer
-
-ANSWER = "answer"
-"""Name of the tool by which the answer is given."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,11 @@ class OutputRequest(Generic[Answer]):
     def names(self) -> list[str]:
         """Names of the tools that may be called."""
         return [tool.name for tool in self.tools]
+
+    @cached_property
+    def schemas(self) -> dict[str, dict[str, Any]]:
+        """JSON schemas of all that may be called: the tools, and the answer."""
+        return {ANSWER: self.answer_schema, **self.arguments}
 
     @cached_property
     def step_schema(self) -> dict[str, Any]:

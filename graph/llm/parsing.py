@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -12,73 +12,149 @@ from langchain_core.utils.json import parse_partial_json
 
 from ...errors import InputError
 from ...files import fingerprint, parse_yaml
-from .output_request import ANSWER, OutputRequest
+from .call_spellings import ANSWER, Step, canonical, steps_of, too_deep, without_thoughts, written_steps
+from .output_request import OutputRequest
 from .protocol import Answer, ModelTurn, ToolRequest
 
 MAX_REPAIR_CHARACTERS = 20_000
 """Longest text that is repaired if it is not JSON: the time grows with the square of the length."""
 
-_REASONING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>|^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""Fields of a response in which servers give the model's thoughts as text."""
+
 _FENCED = re.compile(r"```(?:json|JSON)?\s*\n?(.*?)```", re.DOTALL)
-_STEP_KEYS = ("step", "tool", ANSWER, "name")
-_MAX_STARTS = 20
+_WRAPPING = ("arguments", "parameters", "args", "input", "kwargs")
 
 
 def parse_tool_calls(message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
     """Parse native tool calls, of which one may be the answer. A message without calls is parsed as text."""
-    calls = message.tool_calls
-    if not calls:
+    if not message.tool_calls:
         turn = parse_text(message, request)
-        if turn.answer is not None or turn.tools:
+        if turn.answer is not None or turn.tools or turn.problem not in (_NOTHING, _NO_OBJECT):
             return turn
         names = ", ".join([*request.names, ANSWER])
         wrote = "wrote text and called no tool" if message.text.strip() else "wrote nothing"
         return ModelTurn(message, problem=f"you {wrote}: call one of {names}")
-    for call in calls:
-        if call["name"] == ANSWER and ANSWER not in request.names:
-            return _answered(message, request, call["args"])
-    requests = tuple(ToolRequest(str(call["id"]), call["name"], call["args"]) for call in calls)
-    problem = next((text for each in requests if (text := _unknown(each.name, request))), None)
-    return ModelTurn(message, problem=problem) if problem else ModelTurn(message, tools=requests)
+    steps = [Step(canonical(call["name"], request.schemas), call["args"]) for call in message.tool_calls]
+    for step in steps:
+        if _is_answer(step, request):
+            return _answered(message, request, step.value)
+    ids = [str(call["id"]) for call in message.tool_calls]
+    return _requested(message, request, steps, ids)
+
+
+_NOTHING = "you wrote nothing: write one JSON object"
+_NO_OBJECT = "your answer contains no JSON object: write one, and nothing else"
 
 
 def parse_text(message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
-    """Parse JSON that a model wrote, also with other text around it or with small syntax errors."""
-    text = _REASONING.sub("", message.text).strip()
-    if not text:
-        return ModelTurn(message, problem="you wrote nothing: write one JSON object")
-    found = _object_in(text)
-    if found is None:
-        return ModelTurn(message, problem="your answer contains no JSON object: write one, and nothing else")
-    step = found["step"] if isinstance(found.get("step"), dict) else found
-    if step.get(ANSWER) is not None:
-        answer, problem = request.validate(_unpacked(step[ANSWER]))
-        if answer is None and ANSWER in request.answer.model_fields:
-            bare, _ = request.validate(step)
-            answer, problem = (bare, None) if bare is not None else (None, problem)
-        return ModelTurn(message, answer=answer, problem=problem)
-    name = step.get("tool") or (step.get("name") if "arguments" in step else None)
-    if not isinstance(name, str):
-        return _answered(message, request, step)
-    arguments = _unpacked(step.get("arguments") or {})
-    if name == ANSWER and ANSWER not in request.names:
-        return _answered(message, request, arguments)
-    if problem := _unknown(name, request):
-        return ModelTurn(message, problem=problem)
-    if not isinstance(arguments, dict):
-        return ModelTurn(message, problem=f"the arguments of {name} are not a JSON object")
-    return ModelTurn(message, tools=(ToolRequest(f"call_{fingerprint([text], 12)}", name, arguments),))
+    """Parse what a model wrote: JSON with other text around it or small errors, or a call in any spelling.
+
+    Of several steps the last one counts, since those before it are drafts. Thoughts are read only if there is nothing
+    else.
+    """
+    text, thoughts = without_thoughts(message.text)
+    given = (str(message.additional_kwargs.get(name) or "") for name in THOUGHT_FIELDS)
+    texts = [text] if text else [each for each in (thoughts, *given) if each.strip()]
+    for each in texts:
+        if steps := _last_steps(each, request):
+            return _turn_of(message, request, steps, each)
+    return ModelTurn(message, problem=_NO_OBJECT if text else _NOTHING)
+
+
+def _last_steps(text: str, request: OutputRequest[Any]) -> list[Step]:
+    """The last answer or the calls at the end; without one, the last object of any kind."""
+    steps = written_steps(text, request.schemas)
+    repaired = [step for each in _repaired(text) for step in steps_of(each, request.schemas)]
+    for candidates in (steps, repaired):
+        while candidates and candidates[-1].name is None and not _fits(candidates[-1], request):
+            candidates = candidates[:-1]
+        if candidates:
+            first = len(candidates) - 1
+            while first and all(_is_call(step, request) for step in candidates[first - 1 :]):
+                first -= 1
+            return candidates[first:]
+    return (steps or repaired)[-1:]
+
+
+def _fits(step: Step, request: OutputRequest[Any]) -> bool:
+    """Whether an object without a name is the answer."""
+    return (
+        bool(request.answer.model_fields.keys() & step.value) and request.validate(step.value)[0] is not None
+    )
+
+
+def _is_call(step: Step, request: OutputRequest[Any]) -> bool:
+    return step.name is not None and not _is_answer(step, request)
+
+
+def _is_answer(step: Step, request: OutputRequest[Any]) -> bool:
+    return step.name == ANSWER and ANSWER not in request.names
+
+
+def _turn_of(
+    message: AIMessage, request: OutputRequest[Answer], steps: list[Step], text: str
+) -> ModelTurn[Answer]:
+    last = steps[-1]
+    if not _is_call(last, request):
+        turn = _answered(message, request, last.value)
+        if turn.answer is None and isinstance(last.whole, dict):  # the answer may have a field of that name
+            bare, _ = request.validate(last.whole)
+            turn = ModelTurn(message, answer=bare) if bare is not None else turn
+        return turn
+    ids = [f"call_{fingerprint([text, place], 12)}" for place in range(len(steps))]
+    turn = _requested(message, request, steps, ids)
+    if turn.problem and isinstance(last.whole, dict) and _fits(Step(None, last.whole), request):
+        return _answered(message, request, last.whole)
+    return turn
+
+
+def _requested(
+    message: AIMessage, request: OutputRequest[Answer], steps: list[Step], ids: list[str]
+) -> ModelTurn[Answer]:
+    """The turn for calls of tools: a problem if one of them is unknown, or has no object as arguments."""
+    made: list[ToolRequest] = []
+    for step, id in zip(steps, ids, strict=True):
+        name, arguments = str(step.name), _arguments(step.value, request.schemas.get(str(step.name), {}))
+        problem = _unknown(name, request)
+        if problem is None and not isinstance(arguments, dict):
+            problem = f"the arguments of {name} are not a JSON object"
+        if problem:
+            return ModelTurn(message, problem=problem)
+        made.append(ToolRequest(id, name, arguments))
+    return ModelTurn(message, tools=tuple(made))
+
+
+def _arguments(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Arguments as an object, also if they were written as text once or twice, or inside another object."""
+    value = _unpacked(_unpacked(value))
+    if isinstance(value, dict) and len(value) == 1:
+        (key,) = value
+        if key in _WRAPPING and key not in schema.get("properties", {}):
+            return _unpacked(value[key])
+    return {} if value in (None, "", []) else value
 
 
 def _answered(message: AIMessage, request: OutputRequest[Answer], value: Any) -> ModelTurn[Answer]:
+    """The validated answer. Tried as given, then with its texts that hold JSON read, then without a wrapper."""
+    value = _unpacked(_unpacked(value))
     answer, problem = request.validate(value)
-    return ModelTurn(message, answer=answer, problem=problem)
+    if answer is None and isinstance(value, dict):
+        read = {name: _unpacked(each, only_json=True) for name, each in value.items()}
+        others = [read] if read != value else []
+        if len(value) == 1 and next(iter(value)) in (ANSWER, *_WRAPPING):
+            others.append(_unpacked(next(iter(value.values()))))
+        answer = next((found for each in others if (found := request.validate(each)[0]) is not None), None)
+    return ModelTurn(message, answer=answer, problem=None if answer is not None else problem)
 
 
 def repair_json(text: str) -> dict[str, Any] | None:
     """The JSON object in a text with small errors (quotes, commas) or without its closing braces; None if unclear."""
-    lenient = _lenient(text)
-    return lenient if lenient is not None else _closed(text)
+    for read in (_lenient, _closed):
+        found = read(text)
+        if found is not None:
+            return None if too_deep(found) else found
+    return None
 
 
 def _lenient(text: str) -> dict[str, Any] | None:
@@ -108,30 +184,20 @@ def _unknown(name: str, request: OutputRequest[Any]) -> str | None:
     return f"there is no tool {name[:60]!r}; tools: {', '.join(request.names)}, and the answer"
 
 
-def _unpacked(value: Any) -> Any:
-    """The value; an object that was written as a string is parsed."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return repair_json(value) if value.lstrip().startswith("{") else value
-    return value
+def _unpacked(value: Any, only_json: bool = False) -> Any:
+    """The value; an object or a list that was written as a string is parsed."""
+    if not isinstance(value, str) or (only_json and not value.lstrip().startswith(("{", "["))):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return repair_json(value) if value.lstrip().startswith("{") and not only_json else value
+    return value if too_deep(found) else found
 
 
-def _object_in(text: str) -> dict[str, Any] | None:
-    """The first object with the keys of a step, as written or repaired; else the first object of any kind."""
-    parts = (*_FENCED.findall(text), text)
-    found = [each for part in parts for each in _objects(part)]
-    if step := next((each for each in found if _is_step(each)), None):
-        return step
-    repaired = [whole for part in parts if (whole := _repaired_in(part)) is not None]
-    if step := next((each for each in repaired if _is_step(each)), None):
-        return step
-    return next(iter([*found, *repaired]), None)
-
-
-def _is_step(found: dict[str, Any]) -> bool:
-    return any(name in found for name in _STEP_KEYS)
+def _repaired(text: str) -> list[dict[str, Any]]:
+    found = (_repaired_in(part) for part in (*_FENCED.findall(text), text))
+    return [each for each in found if each is not None]
 
 
 def _repaired_in(part: str) -> dict[str, Any] | None:
@@ -140,17 +206,3 @@ def _repaired_in(part: str) -> dict[str, Any] | None:
         return None
     # First the whole text: its end is dropped only if there is no other way.
     return _lenient(part[start:end]) or _closed(part[start:]) or _closed(part[start:end])
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    decoder = json.JSONDecoder(strict=False)
-    start = text.find("{")
-    for _ in range(_MAX_STARTS):
-        if start < 0:
-            return
-        try:
-            found, end = decoder.raw_decode(text, start)
-            yield found
-        except (ValueError, RecursionError):
-            end = start + 1
-        start = text.find("{", end)

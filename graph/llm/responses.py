@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from ...keys import redact
+from .call_spellings import MAX_DEPTH, too_deep
 from .parsing import repair_json
 from .prices import Price
 from .usage import Usage
@@ -36,6 +37,9 @@ def normalise(message: AIMessage, max_tokens: int, id: str) -> AIMessage:
             text = f"{text}\n(called {broken.get('name')} with arguments that are not JSON)".strip()
         else:
             calls.append((broken.get("name") or "", arguments, broken.get("id")))
+    for name in (name for name, arguments, _ in calls if too_deep(arguments)):
+        text = f"{text}\n(called {name} with arguments of more than {MAX_DEPTH} levels)".strip()
+    calls = [call for call in calls if not too_deep(call[1])]
     most = CHARACTERS_PER_TOKEN * max_tokens
     length = len(text) + sum(len(json.dumps(arguments, default=str)) for _, arguments, _ in calls)
     truncated = None
@@ -90,7 +94,7 @@ def _extras(message: AIMessage) -> dict[str, Any]:
     """Fields that a provider needs in the next request, such as signatures of its reasoning."""
     extras = {name: value for name, value in message.additional_kwargs.items() if name not in _REPEATED}
     try:
-        return extras if len(json.dumps(extras)) <= _MAX_EXTRAS else {}
+        return extras if not too_deep(extras) and len(json.dumps(extras)) <= _MAX_EXTRAS else {}
     except (TypeError, ValueError):
         return {}
 

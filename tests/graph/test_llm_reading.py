@@ -275,6 +275,16 @@ def test_what_comes_back_is_made_plain() -> None:
     assert plain.additional_kwargs == {"signature": "s"}
 
 
+def test_a_nested_call_is_refused_in_one_line() -> None:
+    args: Any = [1]
+    for _ in range(300):
+        args = {"steps": [args]}
+    plain = normalise(AIMessage("", tool_calls=[{"name": "answer", "args": args, "id": "x"}]), 100_000, "c1")
+    turn = MODES["tools"].parse(plain, REQUEST)
+    assert plain.tool_calls == [] and "more than 64 levels" in plain.text
+    assert turn.problem is not None and turn.answer is None
+
+
 @pytest.mark.parametrize(
     ("usage", "tokens"),
     [
