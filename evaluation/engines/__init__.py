@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...registry import Registry
-from .protocol import Completion, InferenceEngine, OpenEngine
+from .protocol import Completion, InferenceEngine, OpenEngine, Sampling
 
-__all__ = ["DEFAULT_ENGINE", "ENGINES", "Completion", "InferenceEngine", "OpenEngine"]
+__all__ = ["DEFAULT_ENGINE", "ENGINES", "Completion", "InferenceEngine", "OpenEngine", "Sampling"]
 
 DEFAULT_ENGINE = "transformers"
 

@@ -54,7 +54,9 @@ class Context:
         )
         return finite(output.logits), output.get("past_key_values")
 
-    def generate(self, sequences: Sequence[Sequence[int]], settings: Any) -> torch.Tensor:
+    def generate(
+        self, sequences: Sequence[Sequence[int]], settings: Any, processors: Sequence[Any] = ()
+    ) -> torch.Tensor:
         """New tokens only: (batch, up to max_new_tokens), padded after the end."""
         ids, mask = self._padded(sequences, 1)
         cache = {"past_key_values": self._cache_for(len(sequences))} if self._shared else {}
@@ -62,7 +64,7 @@ class Context:
             input_ids=ids,
             attention_mask=mask,
             generation_config=settings,
-            logits_processor=[lambda _, logits: finite(logits)],
+            logits_processor=[lambda _, logits: finite(logits), *processors],
             **cache,
         )
         return produced[:, ids.shape[1] :]

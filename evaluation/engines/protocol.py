@@ -18,6 +18,17 @@ class Completion:
     truncated: bool = False
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How several answers to one conversation are drawn: from the tokens with the total probability `top_p`, after the
+    logits are divided by `temperature`."""
+
+    n: int
+    temperature: float = 0.8
+    top_p: float = 1.0
+    seed: int = 0
+
+
 @runtime_checkable
 class InferenceEngine(Protocol):
     """A base model that answers conversations. `adapter` is a LoRA directory; None is the base model.
@@ -58,6 +69,18 @@ class InferenceEngine(Protocol):
         """Greedy answers without special tokens, at most `settings.max_new_tokens` long.
 
         With `choices` an engine may stop a few tokens after the longest choice, since the rest is not read.
+        """
+
+    def sample(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        settings: GenerationSettings,
+        sampling: Sampling,
+        adapter: Path | None = None,
+    ) -> Sequence[Sequence[Completion]]:
+        """For each conversation `sampling.n` answers drawn at random, otherwise like `generate`.
+
+        The seed decides the draws, for each conversation and each of its answers independently of all others.
         """
 
 

@@ -18,7 +18,8 @@ from ..task import GenerationSettings, Message, RenderingOptions
 from .adapter_check import tensor_names, verify_adapter
 from .batching import Context, in_batches, shared_beginning
 from .choice_search import ChoiceSearch, most_likely_of_all
-from .protocol import Completion
+from .protocol import Completion, Sampling
+from .seeded_draws import GumbelNoise, draw_seed
 from .token_tree import NoTree, supports_trees
 
 # An answer that is one of the choices is no longer than the longest of them; a few tokens more show that it is not.
@@ -152,6 +153,31 @@ class TransformersEngine:
                 prompts, len, settings.batch_size, lambda batch: self._continue(context, batch, limit)
             )
 
+    def sample(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        settings: GenerationSettings,
+        sampling: Sampling,
+        adapter: Path | None = None,
+    ) -> list[list[Completion]]:
+        """See `InferenceEngine.sample`."""
+        self.load()
+        prompts, n = self._renderer.prompts(conversations, settings.max_prompt_tokens), sampling.n
+        draws = [
+            (prompt, draw_seed(sampling.seed, prompt, number)) for prompt in prompts for number in range(n)
+        ]
+        with self._running(adapter) as model:
+            context = Context(model, prompts, self._pad)
+
+            def drawn(batch: list[tuple[list[int], int]]) -> list[Completion]:
+                noise = GumbelNoise([seed for _, seed in batch], sampling, model.device)
+                return self._continue(
+                    context, [prompt for prompt, _ in batch], settings.max_new_tokens, (noise,)
+                )
+
+            found = in_batches(draws, lambda draw: len(draw[0]), settings.batch_size, drawn)
+        return [found[start : start + n] for start in range(0, len(found), n)]
+
     @contextmanager
     def _running(self, adapter: Path | None) -> Iterator[Any]:
         """The model with the adapter; afterwards the base model is as it was."""
@@ -195,7 +221,9 @@ class TransformersEngine:
         self._model = model
         return wrapped
 
-    def _continue(self, context: Context, prompts: list[list[int]], limit: int) -> list[Completion]:
+    def _continue(
+        self, context: Context, prompts: list[list[int]], limit: int, processors: Sequence[Any] = ()
+    ) -> list[Completion]:
         from transformers import GenerationConfig
 
         ends = self._renderer.ends
@@ -205,7 +233,7 @@ class TransformersEngine:
             eos_token_id=sorted(ends),
             pad_token_id=self._pad,
         )
-        produced = context.generate(prompts, settings)
+        produced = context.generate(prompts, settings, processors)
         rows: list[list[int]] = produced.tolist()
         texts = self._renderer.answers(rows)
         return [Completion(text, ends.isdisjoint(row)) for text, row in zip(texts, rows, strict=True)]

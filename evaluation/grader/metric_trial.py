@@ -23,6 +23,7 @@ from ..statistics.intervals import score_measured
 from ..task import Task
 from .client import absolute_import_path, grader_environment
 from .messages import GraderResponse
+from .model_scoring import refuse_choices
 from .process import claim_output
 from .restrictions import restrict_writing
 from .watchdog import end_with_input
@@ -46,7 +47,7 @@ def check_metric(task: Task) -> None:
     never return: its answers are the references, and empty texts.
     """
     if is_ours(task.metric):
-        metric(task.metric)
+        refuse_choices(task, metric(task.metric))
         return
     with tempfile.TemporaryDirectory(prefix="trex-metric-") as name:
         place = Path(name).resolve()

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...errors import InputError
 from ..engines.protocol import Completion, InferenceEngine
 from ..metrics.measure import Measured, measure
-from ..metrics.protocol import Metric
+from ..metrics.protocol import Metric, SampledMetric
 from ..results import Score
 from ..statistics.intervals import score_measured
 from ..task import SplitItem, Task
@@ -43,9 +44,37 @@ def score_model(
     cannot be loaded.
     """
     conversations = [task.prompt.messages(item.row) for item in items]
+    if isinstance(metric, SampledMetric):
+        return _score_samples(engine, metric, task, items, adapter)
     if method == "choices" and task.choices:
         answers = engine.choose(conversations, task.choices, task.generation, adapter)
     else:
         answers = engine.generate(conversations, task.generation, adapter, task.choices)
     measured = measure(metric, items, [answer.text for answer in answers])
     return ScoredAnswers(answers, measured, score_measured(metric, measured))
+
+
+def _score_samples(
+    engine: InferenceEngine,
+    metric: SampledMetric,
+    task: Task,
+    items: Sequence[SplitItem],
+    adapter: Path | None,
+) -> ScoredAnswers:
+    """Score several sampled answers an item. Of each item the answer that the metric picks is kept."""
+    refuse_choices(task, metric)
+    conversations = [task.prompt.messages(item.row) for item in items]
+    drawn = engine.sample(conversations, task.generation, metric.sampling, adapter)
+    texts = [[answer.text for answer in answers] for answers in drawn]
+    measured = measure(metric, items, texts)
+    kept = [answers[metric.pick(item, own)] for item, own, answers in zip(items, texts, drawn, strict=True)]
+    return ScoredAnswers(kept, measured, score_measured(metric, measured))
+
+
+def refuse_choices(task: Task, metric: Metric) -> None:
+    """Raises InputError for a metric of sampled answers on a task whose answers are chosen."""
+    if task.choices and isinstance(metric, SampledMetric):
+        raise InputError(
+            f"task {task.name!r}: metric {task.metric!r} samples answers, but with `choices` none is generated: "
+            "leave out `choices`, or use another metric"
+        )

@@ -20,7 +20,7 @@ from ...registry import Registry
 from ..metric_name import metric_text, split_metric
 from .measure import Measured, described, mean, measure
 from .metric_options import make_with_options
-from .protocol import UPSTREAM, Counts, Metric, PooledMetric
+from .protocol import UPSTREAM, Counts, Metric, PooledMetric, SampledMetric
 from .user_code import named_object
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Measured",
     "Metric",
     "PooledMetric",
+    "SampledMetric",
     "mean",
     "measure",
     "metric",
@@ -54,6 +55,8 @@ METRICS = Registry[Callable[..., Metric]](
             "rouge": "text_rouge:Rouge",
             "bleu": "translation:Bleu",
             "chrf": "translation:Chrf",
+            "pass_at_k": "samples:PassAtK",
+            "majority": "samples:Majority",
             "python": "python_function:PythonFunction",
             "molecules": "molecules:MoleculeSuccess",
             "csbench": "csbench:CsBench",

@@ -33,8 +33,8 @@ class Measured:
     counts: Counts | None = None
 
 
-def measure(metric: Metric, items: Sequence[Item], predictions: Sequence[str]) -> Measured:
-    """Measure answers and check the result.
+def measure(metric: Metric, items: Sequence[Item], predictions: Sequence[Any]) -> Measured:
+    """Measure answers and check the result. A prediction is a text; for a `SampledMetric` a list of texts.
 
     Raises TrexError for no items, a wrong number of values, a value that isn't a finite number, and for whatever the
     metric raises; where one item is the cause, with its id.

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engines.protocol import Sampling
 from ..task import Item
 
 UPSTREAM = "/upstream"
@@ -55,4 +56,18 @@ class PooledMetric(Metric, Protocol):
 
     def pooled(self, totals: Counts) -> Counts:
         """The scores of sums of counts: shape (..., k) to shape (...)."""
+        ...
+
+
+@runtime_checkable
+class SampledMetric(Metric, Protocol):
+    """A metric of several sampled answers an item: its predictions are lists of texts."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the answers are drawn."""
+        ...
+
+    def pick(self, item: Item, samples: Sequence[str]) -> int:
+        """Which sample stands for all in predictions and failure cases."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from support.plans import training_plan
 from support.runs import make_score
 from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
-from trex.evaluation.engines import ENGINES, InferenceEngine
+from trex.evaluation.engines import ENGINES, InferenceEngine, Sampling
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.task import GenerationSettings, RenderingOptions
 from trex.files import read_json, read_jsonl, write_json, write_jsonl, write_yaml
@@ -95,6 +96,30 @@ def test_generation_stops_at_the_limit_and_says_so(engine: InferenceEngine) -> N
         assert len(cut.text) <= len(whole.text) or not cut.truncated
 
 
+def test_samples_depend_on_the_seed_only(engine: InferenceEngine) -> None:
+    sampling = Sampling(n=3, temperature=1.0, seed=1)
+    first = engine.sample(TURNS, SETTINGS, sampling)
+    assert [len(answers) for answers in first] == [3] * len(TURNS)
+    assert engine.sample(TURNS, SETTINGS, sampling) == first
+    assert engine.sample(TURNS[::-1], SETTINGS, sampling)[::-1] == first
+    assert engine.sample(TURNS, SETTINGS, replace(sampling, seed=2)) != first
+    assert any(len({answer.text for answer in answers}) > 1 for answers in first)
+    one_by_one = SETTINGS.model_copy(update={"batch_size": 1})
+    alone = engine.sample(TURNS, one_by_one, sampling)
+    same = [a == b for own, other in zip(first, alone, strict=True) for a, b in zip(own, other, strict=True)]
+    assert all(same) if engine.precision == "float32" else sum(same) >= len(same) - 6
+    assert [answers[:2] for answers in first] == list(engine.sample(TURNS, SETTINGS, replace(sampling, n=2)))
+
+
+def test_cold_samples_are_greedy_answers(engine: InferenceEngine) -> None:
+    greedy = engine.generate(TURNS[:3], SETTINGS)
+    for sampling in (Sampling(n=2, temperature=1e-4), Sampling(n=2, temperature=1.0, top_p=1e-6)):
+        cold = engine.sample(TURNS[:3], SETTINGS, sampling)
+        if engine.precision == "float32":
+            assert [[answer, answer] for answer in greedy] == cold
+        assert all(a == b for a, b in cold)
+
+
 def test_an_adapter_changes_answers_and_leaves_the_base_model_as_it_was(
     engine: InferenceEngine, adapter: Path
 ) -> None:
@@ -128,6 +153,9 @@ class Parrot:
 
     def generate(self, conversations, settings, adapter=None, choices=None):
         return [Completion(turns[-1]["content"]) for turns in conversations]
+
+    def sample(self, conversations, settings, sampling, adapter=None):
+        return [answer * sampling.n for answer in ([Completion(turns[-1]["content"])] for turns in conversations)]
 """
 
 

@@ -63,6 +63,8 @@ OWN_CASES: dict[str, Callable[[], Case]] = {
     "rouge": _sentences,
     "bleu": _sentences,
     "chrf": _sentences,
+    "pass_at_k": _sentences,
+    "majority": _sentences,
     "python": lambda: ([{"id": name, name: 1} for name in ("one", "two")], ["one", "two"]),
     "molecules": _molecules,
 }
