@@ -65,8 +65,9 @@ def _fields(kind: type[BaseModel]) -> str:
 
 def _range(schema: dict[str, Any]) -> str:
     """' (> 0, ≤ 20)', ' (linear | cosine)', or nothing."""
-    kind = next(option for option in schema.get("anyOf", [schema]) if option["type"] != "null")
-    choices = kind.get("enum") or kind.get("items", {}).get("enum")
+    options = [option for option in schema.get("anyOf", [schema]) if option["type"] != "null"]
+    kind = options[0]
+    choices = [*(kind.get("enum") or ()), *("a list of names" for option in options[1:] if "items" in option)]
     bounds = [f"{sign} {kind[key]:g}" for key, sign in _BOUNDS.items() if key in kind]
     text = " | ".join(choices) if choices else ", ".join(bounds)
     return f" ({text})" if text else ""

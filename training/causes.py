@@ -7,7 +7,15 @@ from typing import Literal
 from pydantic import BaseModel
 
 Cause = Literal[
-    "too_long", "empty", "out_of_memory", "nan_loss", "timeout", "cancelled", "crash", "disk_full"
+    "too_long",
+    "empty",
+    "out_of_memory",
+    "nan_loss",
+    "timeout",
+    "cancelled",
+    "crash",
+    "disk_full",
+    "no_layers",
 ]
 
 

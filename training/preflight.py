@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from ..errors import PlanError
 from .causes import Problem
 from .methods import method_of
 from .plan import TrainingPlan
@@ -14,12 +15,16 @@ _FIXED_BYTES = 20 * 2**20  # configuration, random states, log, predictions
 
 
 def preflight(dataset: Path, plan: TrainingPlan, base_model: Path) -> list[Problem]:
-    """The problems that a training would have on a built data set: those of its rows, and too little disk space.
+    """The problems that a training would have on a built data set: those of its rows, weights that the base model
+    has no layers for, and too little disk space.
 
     Raises InputError if the base model cannot render the rows.
     """
+    try:
+        needed = weights_of(plan.weights).disk_bytes(plan.weights, base_model) + _FIXED_BYTES
+    except PlanError as error:
+        return [Problem(cause="no_layers", message=str(error))]
     problems = [*method_of(plan.stage).measure(plan.stage, dataset, base_model).problems]
-    needed = weights_of(plan.weights).disk_bytes(plan.weights, base_model) + _FIXED_BYTES
     free = shutil.disk_usage(dataset).free
     if needed > free:
         message = (

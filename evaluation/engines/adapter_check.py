@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ LARGEST_WEIGHT = 1000.0
 """Trained weights are below 10. Products of larger ones overflow, and then every answer is the same."""
 
 _MOST_FILES = 100
+_LONGEST_NAME = 400
 _DTYPES = ("F32", "F16", "BF16")
 _TENSOR = re.compile(
-    r"(?P<layer>base_model\.model\.(model\.)?layers\.\d{1,6}\.([a-z_]+\.)?(?P<module>[a-z_]+))"
-    r"\.lora_(?P<factor>[AB])\.weight"
+    # The name of a layer has the number of its decoder layer: embeddings and the output layer have none.
+    r"base_model\.model\.(?P<layer>(?=[\w.]*\.\d+\.)[A-Za-z]\w*(\.\w+){1,12})"
+    r"\.lora_(?P<factor>[AB])\.weight",
+    re.ASCII,
 )
 _EXECUTABLE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py"}
 
@@ -88,16 +92,14 @@ def _verify_weights(path: Path, config: AdapterConfig) -> None:
     from safetensors import safe_open
 
     factors: dict[str, set[str]] = {}
-    modules = set()
     try:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118  no mapping
-                match = _TENSOR.fullmatch(name)
+                match = _TENSOR.fullmatch(name) if len(name) <= _LONGEST_NAME else None
                 if match is None:
                     raise IntegrityError(
                         f"{path}: unexpected tensor {name!r:.200}; only LoRA weights are graded"
                     )
-                modules.add(match["module"])
                 factors.setdefault(match["layer"], set()).add(match["factor"])
                 _verify_tensor(path, file, name, config.r, match["factor"])
     except IntegrityError:
@@ -109,9 +111,23 @@ def _verify_weights(path: Path, config: AdapterConfig) -> None:
     torn = sorted(layer for layer, found in factors.items() if len(found) != 2)
     if torn:
         raise IntegrityError(f"{path}: {torn[0]} lacks one of its two factors; train it again")
-    if config.target_modules is not None and modules != set(config.target_modules):
-        differing = min(modules ^ set(config.target_modules))
-        raise IntegrityError(f"{path}: tensors and target_modules of {CONFIG} differ, e.g. in {differing}")
+    if config.target_modules is not None and (differing := _differing(factors, set(config.target_modules))):
+        raise IntegrityError(
+            f"{path}: tensors and target_modules of {CONFIG} differ, e.g. in {min(differing)}"
+        )
+
+
+def _differing(layers: Iterable[str], targets: set[str]) -> set[str]:
+    """Layers that no target names, and targets that name no layer. A target is the end of a layer's name."""
+    ends = {layer: _ends(layer) for layer in layers}
+    return {layer for layer, names in ends.items() if targets.isdisjoint(names)} | targets.difference(
+        *ends.values()
+    )
+
+
+def _ends(layer: str) -> set[str]:
+    parts = layer.split(".")
+    return {".".join(parts[start:]) for start in range(len(parts))}
 
 
 def _verify_tensor(path: Path, file: Any, name: str, rank: int, factor: str) -> None:

@@ -27,9 +27,10 @@ class AdapterConfig(BaseModel, frozen=True, extra="allow", strict=True, allow_in
     r: int = Field(default=8, ge=1, le=1024)
     lora_alpha: float = Field(default=8, gt=0)
     lora_dropout: float = Field(default=0, ge=0, le=1)
-    target_modules: list[Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]] | None = Field(
-        default=None, min_length=1, max_length=64
+    target_modules: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,256}$")]] | None = Field(
+        default=None, min_length=1, max_length=10_000
     )
+    fan_in_fan_out: StrictBool = False
     layers_to_transform: StrictInt | list[StrictInt] | None = None
     use_rslora: StrictBool = False
     task_type: Literal["CAUSAL_LM"] | None = None

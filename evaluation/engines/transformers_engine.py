@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ...errors import InputError, IntegrityError
+from ..causal_models import load_causal_model
 from ..rendering import Renderer, open_renderer
 from ..task import GenerationSettings, Message, RenderingOptions
 from .adapter_check import tensor_names, verify_adapter
@@ -61,7 +62,6 @@ class TransformersEngine:
             if self._model is not None:
                 return
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-            from transformers import AutoModelForCausalLM
             from transformers.utils import logging
 
             logging.disable_progress_bar()
@@ -69,13 +69,9 @@ class TransformersEngine:
             cuda = self.precision.startswith("cuda")
             renderer = open_renderer(self._base_model, self._rendering)
             try:
-                model = AutoModelForCausalLM.from_pretrained(
-                    self._base_model,
-                    dtype=torch.bfloat16 if cuda else torch.float32,
-                    use_safetensors=True,
-                    trust_remote_code=False,
-                )
-            except (OSError, ValueError, KeyError) as error:
+                dtype = torch.bfloat16 if cuda else torch.float32
+                model = load_causal_model(self._base_model, dtype=dtype)
+            except (OSError, ValueError, KeyError, RuntimeError) as error:
                 raise InputError(f"the base model in {self._base_model} can't be loaded: {error}") from error
             self._renderer = renderer
             self._model = model.to("cuda" if cuda else "cpu").eval().requires_grad_(False)

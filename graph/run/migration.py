@@ -1,7 +1,8 @@
 """Documents of runs that an earlier version of TREX made, read into their present form.
 
 Schema version 1: one flat `training` object a trial, one `recipe` and one `dataset` an experiment, and other
-names of some fields. Version 2: weights and stages, named recipes and data sets. Files are never rewritten.
+names of some fields. Version 2: weights and stages, named recipes and data sets; LoRA on modules by the names of a
+Llama (`target_modules`). Version 3: LoRA `targets`. Files are never rewritten.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from typing import Any, Literal
 
 Kind = Literal["run", "settings", "experiment", "finish", "winner", "call", "clock"]
 
-VERSION = 2
+VERSION = 3
 
+_EARLIER = (1, 2)
 _MAIN = "main"
 _WEIGHTS = {
     "lora_rank": "rank",
     "lora_alpha": "alpha",
     "lora_dropout": "dropout",
-    "target_modules": "target_modules",
+    "target_modules": "targets",
     "layers": "layers",
 }
 
@@ -31,15 +33,15 @@ def migrated(kind: Kind, document: Mapping[str, Any]) -> Document:
     What is already in its present form comes back as it is. Fields that are missing or damaged are left to the
     model that validates the document.
     """
-    if document.get("schema_version", 1) != 1:
+    if document.get("schema_version", 1) not in _EARLIER:
         return dict(document)
-    return _FROM_1[kind](dict(document))
+    return _MIGRATE[kind](dict(document))
 
 
 def _run(run: Document) -> Document:
     if isinstance(run.get("settings"), dict):
         run["settings"] = _settings(dict(run["settings"]))
-    return run | {"schema_version": VERSION} if run.get("schema_version") == 1 else run
+    return run | {"schema_version": VERSION} if run.get("schema_version") in _EARLIER else run
 
 
 def _settings(settings: Document) -> Document:
@@ -73,8 +75,9 @@ def _plan(plan: Document) -> Document:
 
 
 def _trial(trial: Document) -> Document:
-    if isinstance(trial.get("training"), dict):
-        trial["training"] = _training(trial["training"])
+    for name in ("training", "planned"):
+        if isinstance(trial.get(name), dict):
+            trial[name] = _training(trial[name])
     if isinstance(trial.get("evaluation"), dict):
         trial["evaluation"] = _evaluation(dict(trial["evaluation"]))
     return trial
@@ -83,7 +86,11 @@ def _trial(trial: Document) -> Document:
 def _training(training: Document) -> Document:
     """Flat settings become one stage of supervised fine-tuning on a LoRA adapter."""
     if training.keys() & {"weights", "stages"}:
-        return training
+        if not isinstance(training.get("weights"), dict):
+            return training
+        weights = dict(training["weights"])
+        _rename(weights, target_modules="targets")
+        return training | {"weights": weights}
     weights = {new: training[old] for old, new in _WEIGHTS.items() if old in training}
     stage = {name: value for name, value in training.items() if name not in _WEIGHTS}
     return {"weights": {"kind": "lora", **weights}, "stages": [{"method": "sft", **stage}]}
@@ -118,7 +125,7 @@ def _rename(document: Document, **names: str) -> None:
             document.setdefault(new, document.pop(old))
 
 
-_FROM_1: dict[Kind, Callable[[Document], Document]] = {
+_MIGRATE: dict[Kind, Callable[[Document], Document]] = {
     "run": _run,
     "settings": _settings,
     "experiment": _experiment,

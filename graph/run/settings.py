@@ -13,7 +13,7 @@ from ...evaluation.engines import DEFAULT_ENGINE
 from ...training.runners import DEFAULT_LAUNCHER
 from ..llm.model_settings import ModelSettings
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 DEFAULT_ROUNDS = 2
 DEFAULT_TRIALS = 3

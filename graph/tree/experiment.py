@@ -12,7 +12,7 @@ from ...training.data.recipe import DataRecipe
 from ...training.methods.protocol import RecipeName
 from ...training.plan import TrainingPlan
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MOST_RECIPES = 4
 

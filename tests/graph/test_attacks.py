@@ -213,8 +213,9 @@ PLANS: dict[str, tuple[dict[str, Any], str]] = {
     "an absurd rank": ({"rank": 10**6}, "less than or equal to 256"),
     "endless steps": ({"max_steps": 10**12}, "less than or equal to 100000"),
     "endless epochs": ({"epochs": math.inf}, "finite number|less than or equal to 20"),
-    "the whole output layer": ({"target_modules": ["lm_head"]}, "Input should be 'q_proj'"),
-    "no module": ({"target_modules": []}, "at least 1 item"),
+    "the whole output layer": ({"targets": "lm_head"}, "Input should be 'all-linear', 'attention', 'mlp' or"),
+    "no layer": ({"targets": []}, "at least 1 item"),
+    "a layer by a pattern": ({"targets": [".*"]}, "should match pattern"),
     "a layer by its number": ({"layers": "0"}, "Input should be 'all'"),
 }
 
@@ -578,7 +579,8 @@ def test_an_adapter_that_cheats(
 def test_code_that_comes_with_a_base_model(plain: tuple[Path, Path], tmp_path: Path) -> None:
     """An architecture that only the model's own code knows is refused, in every process that loads it."""
     from trex.evaluation.engines.transformers_engine import TransformersEngine
-    from trex.training.methods.prompt_completion import _tokenizer
+    from trex.evaluation.rendering import open_renderer
+    from trex.evaluation.task import RenderingOptions
     from trex.training.methods.sft_trainer import load_model
 
     model, ran = tmp_path / "model", tmp_path / "ran"
@@ -597,8 +599,8 @@ def test_code_that_comes_with_a_base_model(plain: tuple[Path, Path], tmp_path: P
     job = job_in(tmp_path)
     with pytest.raises(ValueError, match="trust_remote_code"):
         load_model(job.trial.model_copy(update={"base_model": str(model)}))
-    with pytest.raises(ValueError, match="trust_remote_code"):
-        _tokenizer(str(model))
+    with pytest.raises(InputError, match="trust_remote_code"):
+        open_renderer(model, RenderingOptions())
     assert not ran.exists()
 
 

@@ -164,7 +164,7 @@ def test_settings_and_tree_are_read_in_their_present_form(old_run: Path) -> None
     weights, stage = training.weights, training.stage
     assert isinstance(weights, LoraWeights) and isinstance(stage, SftStage)
     assert (weights.rank, weights.alpha, weights.dropout, weights.layers) == (4, 8, 0.1, "upper_half")
-    assert weights.target_modules == ("q_proj", "v_proj")
+    assert weights.targets == ("q_proj", "v_proj")
     flat = {name: value for name, value in TRAINING.items() if name in SftStage.model_fields}
     # Five settings are those of the weights, and `append_eos` is gone.
     assert stage.model_dump(include=set(flat)) == flat and len(flat) == len(TRAINING) - 6
@@ -200,6 +200,17 @@ def test_calls_and_evaluations_keep_what_they_cost_and_scored(old_run: Path) -> 
     assert Evaluation.model_validate(evaluation("won", 0.9)).secondary == {"empty": 0.25}
 
 
+def test_targets_of_version_2_are_read() -> None:
+    """As planned, as executed, before repairs, and in best/plan.yaml, which has no version."""
+    new = Experiment.model_validate(migrated("experiment", old_tree()["e001"])).model_dump(mode="json")
+    trial = new["trials"][0] | {"planned": new["trials"][0]["training"]}
+    new |= {"executed_plan": new["plan"], "trials": [trial]}
+    old = json.loads(json.dumps(new).replace('"targets"', '"target_modules"')) | {"schema_version": 2}
+    assert old != new and migrated("experiment", old) == new
+    winner = json.loads(json.dumps(trial).replace('"targets"', '"target_modules"'))
+    assert migrated("winner", winner) == trial
+
+
 def test_what_is_in_its_present_form_stays_as_it_is() -> None:
     new = Experiment.model_validate(migrated("experiment", old_tree()["e001"])).model_dump(mode="json")
     assert migrated("experiment", new) == new
@@ -212,5 +223,5 @@ def test_what_is_in_its_present_form_stays_as_it_is() -> None:
 
 def test_a_version_of_the_future_is_refused(old_run: Path) -> None:
     write_json(old_run / "run.json", read_json(old_run / "run.json") | {"schema_version": 7})
-    with pytest.raises(InputError, match="schema version 7, this TREX reads 2"):
+    with pytest.raises(InputError, match="schema version 7, this TREX reads 3"):
         load_run(old_run).summary  # noqa: B018

@@ -270,7 +270,7 @@ def test_first_plan_takes_in_domain_data_labelled_and_deduplicated() -> None:
     assert isinstance(threshold, Threshold)
     assert 0.1 < RATINGS.share(threshold.below, threshold.above) <= first_plan.MIDDLE_SHARE
     assert len({trial.training.stage.learning_rate for trial in plan.trials}) > 1
-    assert len({trial.training.weights.target_modules for trial in plan.trials}) > 1
+    assert len({trial.training.weights.targets for trial in plan.trials}) > 1
     assert plan.trials[0].training.stage.learning_rate == first_plan.LEARNING_RATE
     assert "0.631" in plan.hypothesis, "a hypothesis contains the score to beat"
 

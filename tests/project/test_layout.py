@@ -39,6 +39,7 @@ ROOT_MODULES = {
     "sealed_folder",
 }
 OF_EVALUATION = {
+    "evaluation.causal_models",
     "evaluation.data_files",
     "evaluation.rendering",
     "evaluation.results",

@@ -68,8 +68,8 @@ def test_a_recipe_that_cannot_be_carried_out_is_said_with_the_rest(task: Task) -
         ),
         ({"neftune_noise_alpha": None}, {"neftune_noise_alpha": 0}, "are the same"),
         (
-            {"target_modules": ("q_proj", "v_proj")},
-            {"target_modules": ("v_proj", "q_proj")},
+            {"targets": ("q_proj", "v_proj")},
+            {"targets": ("v_proj", "q_proj")},
             "are the same",
         ),
         ({"learning_rate": 1e-3}, {"learning_rate": 1.1e-3}, "too alike (learning_rate 0.001 and 0.0011)"),

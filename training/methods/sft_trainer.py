@@ -13,8 +13,9 @@ import torch
 import transformers
 import trl
 from torch.utils.data import SequentialSampler
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
+from transformers import AutoTokenizer, TrainerCallback, TrainerControl, TrainerState
 
+from ...evaluation.causal_models import load_causal_model
 from ...files import read_json, read_jsonl
 from ...sealed_folder import seal
 from ..data.build import TRAIN
@@ -172,12 +173,9 @@ def stage_of(trial: Trial) -> SftStage:
 
 def load_model(trial: Trial) -> Any:
     """The base model in float32 with fresh trainable weights drawn from the trial's seed."""
-    base = AutoModelForCausalLM.from_pretrained(
+    base = load_causal_model(
         trial.base_model,
         dtype=torch.float32,
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
         attn_implementation=attention(trial.device, stage_of(trial).max_length),
     )
     base.config.use_cache = False

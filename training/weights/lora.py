@@ -9,11 +9,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ...errors import IntegrityError
+from ...evaluation.causal_models import measure, shapes_of
 from ...files import read_json, write_json
 from .protocol import WeightsSettings
-
-Layers = Literal["all", "upper_half", "upper_quarter"]
-Module = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+from .targets import NAMES, Layers, Targets, select_layers
 
 _TENSORS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _FLOAT = 4  # bytes; LoRA weights and optimiser states are float32
@@ -21,14 +20,15 @@ _COPIES = 8  # two sealed checkpoints (weights and two Adam moments each) and tw
 
 
 class LoraWeights(WeightsSettings):
-    """A LoRA adapter. Fields follow the names of `peft.LoraConfig`."""
+    """A LoRA adapter on a model of any architecture; the model itself says which layers the targets are."""
 
     kind: Literal["lora"] = "lora"
     rank: int = Field(default=8, ge=1, le=256, description="Rank of the two factors of each adapted matrix")
     alpha: int = Field(default=16, ge=1, le=512, description="The update is scaled by alpha / rank")
     dropout: float = Field(default=0.0, ge=0, le=0.9, description="Dropout on the adapter's input")
-    target_modules: tuple[Module, ...] = Field(
-        default=("q_proj", "v_proj"), min_length=1, description="Linear layers that get an adapter"
+    targets: Targets = Field(
+        default="query-value",
+        description="Linear layers that get an adapter: a group, or names as in the model, e.g. ['q_proj']",
     )
     layers: Layers = Field(
         default="all", description="Layers with an adapter; no gradient is computed below them"
@@ -43,28 +43,32 @@ class Lora:
 
     def describe(self, settings: LoraWeights) -> str:
         """See `protocol.Weights`."""
-        modules = ", ".join(settings.target_modules)
-        return f"LoRA, rank {settings.rank}, on {modules} of {settings.layers.replace('_', ' ')} layers"
+        targets = settings.targets
+        names = NAMES[targets] if isinstance(targets, str) else ", ".join(dict.fromkeys(targets))
+        where = "every layer" if settings.layers == "all" else f"the {settings.layers.replace('_', ' ')}"
+        return f"LoRA, rank {settings.rank}, on {names} in {where}"
 
     def effective(self, settings: LoraWeights) -> dict[str, Any]:
         """See `protocol.Weights`."""
-        return settings.model_dump() | {"target_modules": sorted(set(settings.target_modules))}
+        targets = settings.targets
+        return settings.model_dump() | {
+            "targets": targets if isinstance(targets, str) else sorted(set(targets))
+        }
 
     def make(self, settings: LoraWeights, base: Any, seed: int) -> Any:
         """See `protocol.Weights`."""
         import transformers
         from peft import LoraConfig, get_peft_model
 
-        count = base.config.get_text_config().num_hidden_layers
-        layers = None if settings.layers == "all" else target_layers(settings.layers, count)
+        shapes = measure(base)
+        chosen = select_layers(settings.targets, settings.layers, shapes.linear, shapes.layers)
         transformers.set_seed(seed)
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=settings.dropout,
-            target_modules=sorted(settings.target_modules),
-            layers_to_transform=layers,
+            target_modules=[layer.name for layer in chosen],
         )
         return get_peft_model(base, config)
 
@@ -78,11 +82,9 @@ class Lora:
         target.mkdir(parents=True)
         shutil.copyfile(checkpoint / _TENSORS, target / _TENSORS)
         config = read_json(checkpoint / _CONFIG)
-        # PEFT stores target modules in the order of a set, and the base model as a path.
-        config = {
-            key: sorted(value) if isinstance(value, list) else value for key, value in sorted(config.items())
-        }
-        write_json(target / _CONFIG, config | {"base_model_name_or_path": base_model.name})
+        # PEFT stores shortened names of target modules, in the order of a set, and the base model as a path.
+        config |= {"target_modules": _adapted(target / _TENSORS), "base_model_name_or_path": base_model.name}
+        write_json(target / _CONFIG, dict(sorted(config.items())))
 
     def verify(self, folder: Path) -> None:
         """See `protocol.Weights`."""
@@ -99,23 +101,19 @@ class Lora:
 
     def disk_bytes(self, settings: LoraWeights, base_model: Path) -> int:
         """An adapted matrix has `rank · (inputs + outputs)` weights; see `protocol.Weights`."""
-        config: dict[str, Any] = read_json(base_model / "config.json")
-        config = config.get("text_config", config)
-        hidden: int = config["hidden_size"]
-        heads: int = config["num_attention_heads"]
-        width: int = config.get("head_dim") or hidden // heads
-        shared: int = (config.get("num_key_value_heads") or heads) * width
-        inner: int = config["intermediate_size"]
-        outputs = {"q_proj": heads * width, "o_proj": heads * width, "k_proj": shared, "v_proj": shared}
-        sizes = (hidden + outputs.get(module, inner) for module in settings.target_modules)
-        layers = len(target_layers(settings.layers, config["num_hidden_layers"]))
-        return settings.rank * sum(sizes) * layers * _FLOAT * _COPIES
+        shapes = shapes_of(base_model)
+        chosen = select_layers(settings.targets, settings.layers, shapes.linear, shapes.layers)
+        sizes = sum(layer.inputs + layer.outputs for layer in chosen)
+        return settings.rank * sizes * _FLOAT * _COPIES
 
 
-def target_layers(layers: Layers, count: int) -> list[int]:
-    """The indices of the layers that get an adapter, in a model with `count` layers."""
-    size = {"all": count, "upper_half": count // 2, "upper_quarter": count // 4}[layers]
-    return list(range(count - max(1, size), count))
+def _adapted(tensors: Path) -> list[str]:
+    """The full names of the layers that an adapter's file has weights for."""
+    from safetensors import safe_open
+
+    with safe_open(tensors, framework="numpy") as file:
+        names = {name.removeprefix("base_model.model.").rsplit(".", 2)[0] for name in file.keys()}  # noqa: SIM118
+    return sorted(names)
 
 
 LORA = Lora()

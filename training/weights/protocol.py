@@ -54,5 +54,5 @@ class Weights(Protocol[W]):
     def disk_bytes(self, settings: W, base_model: Path) -> int:
         """An upper estimate of the disk space for the checkpoints and exports of one trial.
 
-        Reads only the configuration of the base model.
+        Reads only the configuration of the base model. Raises PlanError if these weights cannot be made on it.
         """

@@ -280,7 +280,7 @@ def _settings(training: TrainingPlan) -> dict[str, object]:
 
 def _brief(value: object) -> str:
     if isinstance(value, tuple):
-        return "+".join(str(part).removesuffix("_proj") for part in value)
+        return "+".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 

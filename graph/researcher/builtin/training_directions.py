@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ....training.weights.lora import LoraWeights, Module
+from ....training.weights.lora import LoraWeights
+from ....training.weights.targets import NAMES, TargetGroup
 from .directions import Edit, Variant, data_direction, scaled_rate, training_direction
-from .first_plan import NAMES
 from .situation import MAX_PASSES, Situation, lora_weights, sft_stage
 
-FEED_FORWARD: tuple[Module, ...] = ("gate_proj", "up_proj", "down_proj")
+_SIZES: dict[TargetGroup, int] = {"query-value": 2, "mlp": 3, "attention": 4, "all-linear": 7}
+"""Linear layers of a decoder layer that a group names in a Llama. The order of `capacity` follows it."""
 
 UP = (2.0, 1.5, 3.0, 0.7, 4.5, 1.25, 0.5)
 DOWN = (0.5, 0.67, 0.33, 1.4, 0.2, 0.8, 2.0)
@@ -45,11 +46,11 @@ def learning_rate(situation: Situation) -> list[Variant]:
     remedies=("under_fitting", "format_errors", "over_fitting"),
 )
 def capacity(situation: Situation) -> list[Variant]:
-    """Other LoRA ranks and target modules; larger ones first, or smaller ones if the node overfits."""
+    """Other LoRA ranks and targets; larger ones first, or smaller ones if the node overfits."""
     variants = [
-        _of_weights(situation, f"LoRA on {name}", target_modules=modules)
-        for modules, name in {**NAMES, FEED_FORWARD: "the feed-forward layers"}.items()
-        if modules != situation.weights.target_modules
+        _of_weights(situation, f"LoRA on {NAMES[group]}", targets=group)
+        for group in ("query-value", "attention", "all-linear", "mlp")
+        if group != situation.weights.targets
     ]
     variants += [
         _of_weights(situation, f"rank {rank}", rank=rank, alpha=2 * rank)
@@ -67,8 +68,9 @@ def capacity(situation: Situation) -> list[Variant]:
 
 
 def _size(weights: LoraWeights) -> int:
-    """The number of trained weights, in units of one target module at rank 1."""
-    return weights.rank * len(weights.target_modules)
+    """The number of trained weights, in units of one linear layer of each decoder layer at rank 1."""
+    targets = weights.targets
+    return weights.rank * (_SIZES[targets] if isinstance(targets, str) else len(targets))
 
 
 @training_direction(
