@@ -21,6 +21,7 @@ from ..errors import InputError
 from .base_models import resolve_model
 from .data_files import HUB, Row, printable, read_hub_lines, read_lines
 from .decontamination.normal_form import key
+from .decontamination.prompt_repeats import prompt_repeats
 from .grader.metric_trial import check_metric
 from .task import Task
 from .usable_rows import Dropped, RowCounts, right_answer, usable
@@ -61,6 +62,7 @@ class TaskCheck(BaseModel):
     shared: dict[str, int] = Field(
         description="Questions of one file that another has too, e.g. 'train and dev'"
     )
+    prompt_repeats: list[str] = Field(description="Items of dev and test that the prompt contains")
     variants: list[str] = Field(description="Rare answers that resemble a frequent one")
     examples: list[dict[str, str]] = Field(
         description="Rows of the sources, or of dev, as the model sees them"
@@ -69,9 +71,14 @@ class TaskCheck(BaseModel):
     notes: list[str]
 
     @property
+    def refusals(self) -> list[str]:
+        """Why a run would not start, a line each."""
+        return [*(entry.refused for entry in self.files if entry.refused), *self.prompt_repeats]
+
+    @property
     def usable(self) -> bool:
         """Whether a run would start."""
-        return all(entry.refused is None for entry in self.files)
+        return not self.refusals
 
 
 @dataclass
@@ -121,6 +128,7 @@ def inspect_task(task: Task) -> TaskCheck:
         task=task.name,
         files=files,
         shared=_shared(readings),
+        prompt_repeats=prompt_repeats(task),
         variants=sorted(
             {line for name, r in readings.items() if name != "test" for line in _variants(r.answers)}
         ),

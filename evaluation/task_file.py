@@ -24,6 +24,7 @@ from ..files import fingerprint, read_yaml, write_jsonl
 from ..home import home
 from .data_cut import cut_data
 from .data_files import FORMATS, HUB, data_suffix, plain, read_hub_lines
+from .decontamination.prompt_repeats import check_prompt
 from .grader.metric_trial import check_metric
 from .metric_name import located_metric
 from .splits import dev_items
@@ -70,7 +71,7 @@ def task_from_fields(fields: dict[str, Any], folder: Path, where: str, name: str
 def check_task(task: Task) -> None:
     """Refuse a task that cannot work, before anything is written. Raises InputError.
 
-    The test file is only seen to be there: it is the grader's to open.
+    Of the test file is only asked whether the prompt contains its items: it is the grader's to open.
     """
     dev_items(task)
     for path in (task.test, *(Path(s.path) for s in task.sources if not s.path.startswith(HUB))):
@@ -80,6 +81,7 @@ def check_task(task: Task) -> None:
             raise InputError(f"task {task.name!r}: {path} is empty")
         if data_suffix(path) not in FORMATS:
             raise InputError(f"task {task.name!r}: {path.name} is none of {', '.join(FORMATS)}")
+    check_prompt(task)
     check_metric(task)
 
 

@@ -48,6 +48,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import IntegrityError
+from ..data_files import as_text
 from ..results import ContaminationReport
 from ..task import Item, Prompt
 from .near_index import Known, NearIndex
@@ -98,7 +99,7 @@ class ContaminationGate:
             [_visible(question)] if without_letters else () for question, without_letters in questions
         )
         self._short = _items_by_key(
-            short.intersection(key(str(item[name])) for name in varying) for item in items
+            short.intersection(key(as_text(item.get(name))) for name in varying) for item in items
         )
         self._combined = _column_combinations(items, varying)
         self._longest = max(map(len, self._exact), default=0)
@@ -266,7 +267,11 @@ def _column_texts(item: Item, prompt: Prompt) -> list[str]:
     answers, asked = _answers(item, prompt), _question_columns(prompt)
     hidden = {"id", "reference", *_template_columns(prompt.answer)} - set(asked)
     columns = {name: value for name, value in item.items() if name not in hidden}
-    columns |= {name: str(item[name]) for name in asked if not isinstance(item[name], Mapping | list | tuple)}
+    columns |= {
+        name: as_text(item.get(name))
+        for name in asked
+        if not isinstance(item.get(name), Mapping | list | tuple)
+    }
     return [text for text in dict.fromkeys(_strings(columns)) if key(text) not in answers]
 
 
@@ -279,12 +284,14 @@ def _question_turn(item: Item, prompt: Prompt) -> tuple[str, bool]:
     user_columns = _template_columns(prompt.user)
     role = "user" if user_columns else "system"
     text = next((turn["content"] for turn in prompt.messages(item) if turn["role"] == role), "")
-    return text, not any(forms(str(item[name]))[1] for name in user_columns or _question_columns(prompt))
+    return text, not any(
+        forms(as_text(item.get(name)))[1] for name in user_columns or _question_columns(prompt)
+    )
 
 
 def _rare_keys(items: Sequence[Item], column: str, shared_by: int) -> set[str]:
     """The keys of a column's values that at most `shared_by` items have."""
-    counts = Counter(key(str(item[column])) for item in items)
+    counts = Counter(key(as_text(item.get(column))) for item in items)
     return {text_key for text_key, count in counts.items() if text_key and count <= shared_by}
 
 
@@ -309,7 +316,7 @@ def _column_combinations(
     """For items of several columns: the keys of all columns, and the item's number, by the longest of them."""
     combinations: dict[str, list[tuple[frozenset[str], int]]] = {}
     for number, item in enumerate(items if len(varying) > 1 else ()):
-        texts = [str(item[name]) for name in varying]
+        texts = [as_text(item.get(name)) for name in varying]
         keys = frozenset(map(key, texts)) - {""}
         if len(keys) > 1 and sum(map(word_count, texts)) >= FIELD_WORDS:
             combinations.setdefault(max(keys, key=len), []).append((keys, number))
@@ -345,7 +352,7 @@ def _known_question(number: int, item: Item, prompt: Prompt) -> Iterator[Known]:
     parts, wording, words = list[Units](), list[bool](), 0
     for template in (prompt.system or "", prompt.user):
         for literal, name, _, _ in string.Formatter().parse(template):
-            value = "" if name is None else str(item[name])
+            value = "" if name is None else as_text(item.get(name))
             words += word_count(value)
             parts += [units(forms(literal)[1]), units(forms(value)[1])]
             wording += [True, False]

@@ -39,10 +39,9 @@ def print_check(out: Console, check: TaskCheck) -> None:
         out.print(f"row {number}: {prompt}[bold green]{answer}[/bold green]", soft_wrap=True)
     gains = ", ".join(f"{name} {gain:.3f}" for name, gain in check.smallest_gain.items())
     out.print(f"smallest gain that can be seen: {gains}", soft_wrap=True)
-    refused = [entry.refused for entry in check.files if entry.refused]
-    for line in refused:
+    for line in check.refusals:
         out.print(f"[red]{escape(line)}[/red]", soft_wrap=True)
-    if not refused:
+    if check.usable:
         out.print("[green]the task can run[/green]", soft_wrap=True)
 
 

@@ -264,6 +264,16 @@ def test_every_long_column_of_an_item_is_known_but_the_answer() -> None:
     assert not gate.matches({"completion": OTHER})
 
 
+def test_an_item_without_one_of_the_columns_is_compared_by_the_others() -> None:
+    items = [
+        {"a": "which of these came first of all", "b": "x", "label": "y"},
+        {"a": "and the last one", "label": "y"},
+    ]
+    gate = ContaminationGate(items, Prompt(user="{a} {b}", answer="{label}"))
+    rows = [{"text": "And the LAST one!"}, {"text": "None"}, {"text": "which of these came first of all x"}]
+    assert gate.repeated_items(rows) == [{1}, set(), {0}]
+
+
 def test_columns_together_are_an_item() -> None:
     prompt = Prompt(user="{question}\nA. {a}\nB. {b}", answer="{key}")
     gate = ContaminationGate([{"question": "Who wrote it?", "a": "Swift", "b": "Sterne", "key": "B"}], prompt)
