@@ -13,13 +13,13 @@ from pydantic import BaseModel
 from ..training.data.operators import operators
 from ..training.data.recipe import DataRecipe, Stream
 from ..training.methods import METHODS
+from ..training.methods_page import value_range
 from ..training.weights import WEIGHTS
 
 _EXAMPLE = (
     '{"streams": [{"source": "movies", "steps": [{"op": "threshold", "column": "rating", "below": -1, '
     '"above": 1}]}], "rows": 600, "steps": [{"op": "dedup", "columns": ["text"]}]}'
 )
-_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def recipe_guide() -> str:
@@ -65,9 +65,5 @@ def _fields(kind: type[BaseModel]) -> str:
 
 def _range(schema: dict[str, Any]) -> str:
     """' (> 0, ≤ 20)', ' (linear | cosine)', or nothing."""
-    options = [option for option in schema.get("anyOf", [schema]) if option["type"] != "null"]
-    kind = options[0]
-    choices = [*(kind.get("enum") or ()), *("a list of names" for option in options[1:] if "items" in option)]
-    bounds = [f"{sign} {kind[key]:g}" for key, sign in _BOUNDS.items() if key in kind]
-    text = " | ".join(choices) if choices else ", ".join(bounds)
+    text = value_range(schema, " | ")
     return f" ({text})" if text else ""

@@ -1,4 +1,7 @@
-"""Adapters are checked before they are loaded: PEFT takes NaN weights, foreign tensors and foreign bases."""
+"""Trained weights are checked before they are loaded: PEFT takes NaN weights, foreign tensors and foreign bases.
+
+They are a LoRA adapter, or a whole model (see `full_weights`); the names of the files tell which.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 
 from ...errors import IntegrityError
 from ...files import hash_folder
+from .. import full_weights
 from .adapter_config import CONFIG, AdapterConfig, read_config
 
 WEIGHTS = "adapter_model.safetensors"
@@ -17,6 +21,9 @@ BASE_MODEL = "base"
 
 MOST_BYTES = 16 << 30
 """More than rank 256 on all linear layers of a model of 70 B weights, in float32 (13 GiB)."""
+
+MOST_FULL_BYTES = 300 << 30
+"""A model of 70 B weights in float32 (261 GiB)."""
 
 LARGEST_WEIGHT = 1000.0
 """Trained weights are below 10. Products of larger ones overflow, and then every answer is the same."""
@@ -34,7 +41,7 @@ _EXECUTABLE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py"}
 
 
 def adapter_hash(adapter: Path | None) -> str:
-    """SHA-256 of the adapter's folder; 'base' for the base model.
+    """SHA-256 of the folder of trained weights; 'base' for the base model.
 
     Raises IntegrityError if it is not there, or holds anything but plain files that can be read in reasonable time.
     """
@@ -45,6 +52,23 @@ def adapter_hash(adapter: Path | None) -> str:
         return hash_folder(adapter)
     except OSError as error:
         raise IntegrityError(f"{adapter} can't be read: {error.strerror}") from error
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the folder holds a whole model and no adapter."""
+    own, adapters = (
+        all((folder / name).exists() or (folder / name).is_symlink() for name in names)
+        for names in ((full_weights.TENSORS, full_weights.CONFIG), (WEIGHTS, CONFIG))
+    )
+    return own and not adapters
+
+
+def verify_full_weights(folder: Path) -> None:
+    """Raise IntegrityError if the folder of a whole model holds anything but plain files of a model."""
+    try:
+        _check_files(folder)
+    except OSError as error:
+        raise IntegrityError(f"{folder} can't be read: {error.strerror}") from error
 
 
 def verify_adapter(adapter: Path, base_model: Path) -> None:
@@ -66,7 +90,9 @@ def tensor_names(adapter: Path) -> set[str]:
 
 def _check_files(adapter: Path) -> None:
     """Without opening any: opening a FIFO waits for ever, and reading a sparse file almost does."""
-    if not all((adapter / name).exists() or (adapter / name).is_symlink() for name in (WEIGHTS, CONFIG)):
+    full = is_full(adapter)
+    needed = (full_weights.TENSORS, full_weights.CONFIG) if full else (WEIGHTS, CONFIG)
+    if not all((adapter / name).exists() or (adapter / name).is_symlink() for name in needed):
         raise IntegrityError(f"{adapter} is no adapter: {CONFIG} and {WEIGHTS} are needed")
     found = sorted(adapter.rglob("*"))
     if len(found) > _MOST_FILES:
@@ -76,7 +102,7 @@ def _check_files(adapter: Path) -> None:
         name, info = path.name.encode("utf-8", "replace").decode(), path.lstat()
         if stat.S_ISLNK(info.st_mode):
             raise IntegrityError(f"{adapter}: {name} is a link; an adapter is files, not what they lead to")
-        is_folder = stat.S_ISDIR(info.st_mode) and path not in (adapter / WEIGHTS, adapter / CONFIG)
+        is_folder = stat.S_ISDIR(info.st_mode) and path not in [adapter / name for name in needed]
         if not (stat.S_ISREG(info.st_mode) or is_folder):
             raise IntegrityError(f"{adapter}: {name} is no regular file, and is not opened; remove it")
         if not path.name.isprintable():
@@ -84,8 +110,9 @@ def _check_files(adapter: Path) -> None:
         if path.suffix in _EXECUTABLE:
             raise IntegrityError(f"{adapter} holds {name}: only safetensors are loaded; remove it")
         total += info.st_size
-    if total > MOST_BYTES:
-        raise IntegrityError(f"{adapter} has {total >> 30} GiB; an adapter has less than {MOST_BYTES >> 30}")
+    most, kind = (MOST_FULL_BYTES, "a model") if full else (MOST_BYTES, "an adapter")
+    if total > most:
+        raise IntegrityError(f"{adapter} has {total >> 30} GiB; {kind} has less than {most >> 30}")
 
 
 def _verify_weights(path: Path, config: AdapterConfig) -> None:

@@ -31,7 +31,8 @@ class Sampling:
 
 @runtime_checkable
 class InferenceEngine(Protocol):
-    """A base model that answers conversations. `adapter` is a LoRA directory; None is the base model.
+    """A base model that answers conversations. `adapter` is a folder of trained weights, a LoRA adapter
+    or a whole model; None is the base model.
 
     Answers come in the order of the conversations, one for each. The same call gives the same answers, whatever
     was asked before and however conversations are grouped into batches. After a call with an adapter the base

@@ -14,9 +14,10 @@ import torch
 
 from ...errors import InputError, IntegrityError
 from ..causal_models import load_causal_model
+from ..full_weights import full_weights
 from ..rendering import Renderer, open_renderer
 from ..task import GenerationSettings, Message, RenderingOptions
-from .adapter_check import tensor_names, verify_adapter
+from .adapter_check import is_full, tensor_names, verify_adapter, verify_full_weights
 from .batching import Context, in_batches, shared_beginning
 from .choice_search import ChoiceSearch, most_likely_of_all
 from .protocol import Completion, Sampling
@@ -188,13 +189,25 @@ class TransformersEngine:
                         f"the base model in {self._base_model} cannot be used: {error}"
                     ) from error
                 return
-            wrapped = self._wrap(adapter)
             try:
-                yield wrapped
+                with self._trained(adapter) as model:
+                    yield model
             except FloatingPointError as error:
                 raise IntegrityError(f"{adapter}: {error}; the training diverged") from error
-            finally:
-                self._model = wrapped.unload()
+
+    @contextmanager
+    def _trained(self, folder: Path) -> Iterator[Any]:
+        """The model with trained weights of either kind."""
+        if is_full(folder):
+            verify_full_weights(folder)
+            with full_weights(self._model, folder) as model:
+                yield model
+            return
+        wrapped = self._wrap(folder)
+        try:
+            yield wrapped
+        finally:
+            self._model = wrapped.unload()
 
     def _wrap(self, adapter: Path) -> Any:
         from peft import PeftModel, get_peft_model_state_dict

@@ -21,13 +21,11 @@ from .finish_record import FinishRecord
 
 SNIPPET = """\
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+{peft}from transformers import AutoModelForCausalLM, AutoTokenizer
 {imports}
 base = {base}
 tokenizer = AutoTokenizer.from_pretrained(base)
-model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-model = PeftModel.from_pretrained(model, "adapter").eval()  # run this in the folder of this file
+{load}  # run this in the folder of this file
 
 template = {prompt}
 row = {row}
@@ -39,6 +37,12 @@ with torch.inference_mode():
 answer = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 print(answer)
 """
+
+
+_LOAD_ADAPTER = """\
+model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+model = PeftModel.from_pretrained(model, "adapter").eval()"""
+_LOAD_MODEL = 'model = AutoModelForCausalLM.from_pretrained("adapter", dtype=torch.float32).eval()'
 
 
 def write_model_card(
@@ -54,7 +58,7 @@ def model_card(task: Task, experiment: Experiment, trial: TrialRecord, finish: F
         _front_matter(task, trial),
         _opening(task, trial, finish),
         _scores(task, finish),
-        ["## Use", "", "```python", *snippet(task).splitlines(), "```", ""],
+        ["## Use", "", "```python", *snippet(task, trial.training.weights.kind).splitlines(), "```", ""],
         _data(task, experiment.datasets.get(trial.recipe)),
         _training(experiment, trial),
         _limitations(task, finish),
@@ -62,8 +66,8 @@ def model_card(task: Task, experiment: Experiment, trial: TrialRecord, finish: F
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
 
-def snippet(task: Task) -> str:
-    """Python that loads base model and adapter and answers one prompt of the task.
+def snippet(task: Task, kind: str = "lora") -> str:
+    """Python that loads trained weights of a kind and answers one prompt of the task.
 
     The columns of the row are filled with placeholders: no item of dev or test is shown.
     """
@@ -75,7 +79,10 @@ def snippet(task: Task) -> str:
     local = Path(task.base_model).expanduser()
     plain = local.is_dir() or _is_hub_id(task.base_model)
     base = _literal(str(local.absolute()) if local.is_dir() else task.base_model)
+    full = kind == "full"
     return SNIPPET.format(
+        peft="" if full else "from peft import PeftModel\n",
+        load=_LOAD_MODEL if full else _LOAD_ADAPTER,
         imports="" if plain else "\nfrom trex.evaluation.base_models import resolve_model\n",
         base=base if plain else f"resolve_model({base})",
         prompt=f"[{', '.join(f'({_literal(role)}, {_literal(text)})' for role, text in template)}]",
@@ -98,7 +105,8 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _front_matter(task: Task, trial: TrialRecord) -> Iterator[str]:
-    fields: dict[str, object] = {"library_name": "peft", "pipeline_tag": "text-generation"}
+    library = "transformers" if trial.training.weights.kind == "full" else "peft"
+    fields: dict[str, object] = {"library_name": library, "pipeline_tag": "text-generation"}
     if _is_hub_id(task.base_model) and not Path(task.base_model).exists():
         fields["base_model"] = task.base_model
     fields["tags"] = [trial.training.weights.kind, trial.training.stage.method, "trex", task.name]

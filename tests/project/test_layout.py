@@ -41,6 +41,7 @@ ROOT_MODULES = {
 OF_EVALUATION = {
     "evaluation.causal_models",
     "evaluation.data_files",
+    "evaluation.full_weights",
     "evaluation.rendering",
     "evaluation.results",
     "evaluation.task",

@@ -92,6 +92,9 @@ class Number:
     def make(self, settings, base, seed):
         return {"value": settings.start + seed}
 
+    def load(self, model, folder):
+        model.update(read_json(folder / "number.json"))
+
     def save(self, model, folder, state_dict=None):
         write_json(folder / "number.json", model)
 

@@ -34,7 +34,7 @@ def test_without_settings_a_plan_is_one_stage_of_sft_on_lora_from_the_base_model
         ({"stages": []}, "a plan has exactly one stage, not 0"),
         ({"stages": [{}, {}]}, "a plan has exactly one stage, not 2"),
         ({"stages": [{"method": "magic"}]}, "no training method 'magic'; there are: sft"),
-        ({"weights": {"kind": "magic"}}, "no kind of weights 'magic'; there are: lora"),
+        ({"weights": {"kind": "magic"}}, "no kind of weights 'magic'; there are: lora, full"),
         ({"stages": [{"recipe": "../main"}]}, "should match pattern"),
         ({"stages": ["sft"]}, "instance of Stage"),
         ({"weights": 8}, "instance of WeightsSettings"),

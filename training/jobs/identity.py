@@ -79,7 +79,7 @@ def _own_hash(device: str) -> str:
     hardware = sorted(_cpu_flags()) if device == "cpu" else list(_gpu())
     room = Path(__file__).parents[2]
     sources = [hash_folder(room / name, "**/*.py") for name in ("training", "evaluation/rendering")]
-    sources.append(hash_file(room / "evaluation/causal_models.py"))
+    sources += [hash_file(room / "evaluation" / name) for name in ("causal_models.py", "full_weights.py")]
     return fingerprint([sources, versions, platform.machine(), hardware])
 
 

@@ -50,7 +50,7 @@ class CompletionTrainer(trl.SFTTrainer):
         super().__init__(**arguments)
         self._settings = trial.plan.weights
         self._autocast = trial.dtype == AUTOCAST
-        causal = self.model.get_base_model()
+        causal = causal_model(self.model)
         plain = not any(getattr(causal.config, name, None) for name in _LOGIT_TRANSFORMS)
         self._selects_logits = trial.device == "cpu" and plain and not self.aux_loss_enabled
 
@@ -67,7 +67,7 @@ class CompletionTrainer(trl.SFTTrainer):
         """
         if return_outputs or not self._selects_logits:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        causal = self.accelerator.unwrap_model(model).get_base_model()
+        causal = causal_model(self.accelerator.unwrap_model(model))
         labels = inputs["labels"][:, 1:]
         wanted = labels != -100
         # The Trainer's autocast wraps `model.forward`, which is not called here.
@@ -162,6 +162,11 @@ def read_training(checkpoint: Path) -> dict[str, Any]:
 def attention(device: str, max_length: int) -> str:
     """The attention kernel: on a CPU the fused one's backward pass costs short rows an eighth of a step."""
     return "eager" if device == "cpu" and max_length <= _SHORT else "sdpa"
+
+
+def causal_model(model: Any) -> Any:
+    """The language model itself, without the adapter around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def stage_of(trial: Trial) -> SftStage:

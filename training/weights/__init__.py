@@ -11,7 +11,9 @@ from typing import Any
 from ...registry import Registry
 from .protocol import Weights, WeightsSettings
 
-WEIGHTS = Registry[Weights[Any]]("kind of weights", "trex.weights", {"lora": f"{__name__}.lora:LORA"})
+WEIGHTS = Registry[Weights[Any]](
+    "kind of weights", "trex.weights", {"lora": f"{__name__}.lora:LORA", "full": f"{__name__}.full:FULL"}
+)
 
 
 def weights_of(settings: WeightsSettings) -> Weights[Any]:

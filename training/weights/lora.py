@@ -72,6 +72,16 @@ class Lora:
         )
         return get_peft_model(base, config)
 
+    def load(self, model: Any, folder: Path) -> None:
+        """See `protocol.Weights`."""
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+        from safetensors.torch import load_file
+
+        tensors = load_file(folder / _TENSORS)
+        if differing := tensors.keys() ^ get_peft_model_state_dict(model).keys():
+            raise IntegrityError(f"{folder} has other tensors than this adapter, e.g. {min(differing)}")
+        set_peft_model_state_dict(model, tensors)
+
     def save(self, model: Any, folder: Path, state_dict: dict[str, Any] | None = None) -> None:
         """The adapter alone; see `protocol.Weights`."""
         model.save_pretrained(str(folder), state_dict=state_dict, save_embedding_layers=False)

@@ -24,7 +24,7 @@ W = TypeVar("W", bound=WeightsSettings)
 
 
 class Weights(Protocol[W]):
-    """A kind of weights. Only `make` and `save` may import torch."""
+    """A kind of weights. Only `make`, `load` and `save` may import torch."""
 
     kind: str
     settings: type[W]
@@ -40,6 +40,12 @@ class Weights(Protocol[W]):
         """A model with new trainable weights on `base`, a `PreTrainedModel` in float32.
 
         The initial values depend on `seed` only.
+        """
+
+    def load(self, model: Any, folder: Path) -> None:
+        """Give a model made by `make` the weights of a checkpoint or an export, made with the same settings.
+
+        Raises IntegrityError for weights that are damaged or do not fit.
         """
 
     def save(self, model: Any, folder: Path, state_dict: dict[str, Any] | None = None) -> None:
