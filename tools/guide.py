@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ..training.data.expressions.row_functions import row_functions
 from ..training.data.operators import operators
 from ..training.data.recipe import DataRecipe, Stream
 from ..training.methods import METHODS
@@ -31,7 +32,16 @@ def recipe_guide() -> str:
     return (
         f"The whole recipe, an object with {_fields(DataRecipe)}. A stream has {_fields(Stream)}. With `rows`, "
         "at most so many are taken in all, from the streams by weight. A step is an object with `op` and the "
-        "settings of its operator:\n" + "\n".join(lines) + f"\nExample: {_EXAMPLE}"
+        "settings of its operator:\n" + "\n".join(lines) + f"\n{_row_language()}\nExample: {_EXAMPLE}"
+    )
+
+
+def _row_language() -> str:
+    """The row language in one line."""
+    functions = ", ".join(function.signature for function in row_functions())
+    return (
+        "Expressions have Python's syntax for values: operators, `x if test else y`, `[f(x) for x in list if test]`, "
+        f"f-strings; names are columns; no attributes, lambdas or imports. Functions: {functions}"
     )
 
 

@@ -22,6 +22,7 @@ from trex.sealed_folder import is_sealed
 from trex.training.data import build as build_module
 from trex.training.data.build import BuiltDataset, EmptyDataset, build, preview, recipe_fingerprint
 from trex.training.data.operators.balance import Balance
+from trex.training.data.operators.compute import Compute
 from trex.training.data.operators.dedup import Dedup
 from trex.training.data.operators.filter import Filter
 from trex.training.data.operators.rename import Rename
@@ -338,3 +339,63 @@ def test_the_manifest_is_written_last(make_task: MakeTask, tmp_path: Path) -> No
     assert sorted(manifest["files"]) == ["recipe.yaml", "rendering.json", "report.json", "train.jsonl"]
     written = {path.name: path.stat().st_mtime_ns for path in built.folder.iterdir()}
     assert max(written, key=written.__getitem__) == "manifest.json"
+
+
+def test_computed_rows_are_synthetic_and_dropped_rows_are_counted(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    program = Compute(columns={"label": "'low' if rating < 0 else 'high'", "half": "1 / (rating - 1)"})
+    rows = [{"text": f"text {n}", "rating": float(n)} for n in range(-3, 4)]
+    task = make_task(movies=rows, shops=[{"text": "a shop", "label": "high"}])
+    streams = (Stream(source="movies", steps=(program,)), Stream(source="shops"))
+    built = build(DataRecipe(streams=streams), task, tmp_path / "out")
+    [step] = [step for step in built.report.steps if step.op == "compute"]
+    assert (step.rows, step.dropped) == (6, {"no value": 1}) and "division by zero" in step.examples[
+        "no value"
+    ]
+    assert built.report.contents.synthetic == 6 and "6 rows are computed" in built.summary
+    written = read_jsonl(built.folder / "train.jsonl")
+    assert [(row["stream"], row.get("synthetic", False)) for row in written].count(("shops", False)) == 1
+    assert all("__" not in name for row in written for name in row["source"])
+
+
+def by_hand(*answers: tuple[str, str]) -> DataRecipe:
+    """A recipe that writes an answer for each row by a filter and a threshold."""
+    return DataRecipe(
+        streams=tuple(
+            Stream(
+                source="movies",
+                steps=(
+                    Filter(column="id", equals=number),
+                    Threshold(column="rating", low=low, high=high, below=-0.5, above=-0.5),
+                ),
+            )
+            for number, (low, high) in enumerate(answers)
+        )
+    )
+
+
+def test_threshold_cannot_write_an_answer_for_each_row(make_task: MakeTask) -> None:
+    task = make_task(movies=reviews(9))
+    free = task.model_copy(update={"rating_column": None})
+    with pytest.raises(
+        PlanError, match=r"all labels of a recipe are the same: make answers .* by a compute step"
+    ):
+        preview(by_hand(("CCO", "CCO"), ("CCN", "CCN")), task)
+    with pytest.raises(PlanError, match="threshold writes 'CCO' into 'label', but the task has no choices"):
+        preview(by_hand(("CCO", "CCO")), free)
+    chosen = task.model_copy(update={"choices": ["yes", "no"]})
+    with pytest.raises(PlanError, match="answer not among the choices"):
+        preview(by_hand(("CCO", "CCO"), ("CCN", "CCN")), chosen)
+    assert preview(by_hand(("yes", "no"), ("yes", "no")), task).rows
+
+
+def test_the_source_of_a_function_determines_the_data_set(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(movies=reviews(3))
+    step = Compute(columns={"label": "upper(text)"})
+    before, plain = recipe_fingerprint(recipe(step), task), recipe_fingerprint(recipe(LABEL), task)
+    monkeypatch.setattr(Compute, "dependencies", lambda self: ["another version"])
+    assert recipe_fingerprint(recipe(step), task) != before
+    assert recipe_fingerprint(recipe(LABEL), task) == plain

@@ -28,6 +28,7 @@ from ...files import (
 )
 from ...sealed_folder import copy, create, is_sealed
 from ..causes import Cause
+from .answer_rules import refuse_written_answers
 from .mix import mix
 from .operators import operators, outside_sources
 from .operators.protocol import OperatorContext
@@ -64,6 +65,10 @@ class StepCount(BaseModel, frozen=True):
     where: str = Field(description="The step's place in the recipe, e.g. 'streams[0].steps[1] threshold'")
     op: str
     rows: int
+    dropped: dict[str, int] = Field(
+        default={}, description="Rows dropped, by reason, where a step states them"
+    )
+    examples: dict[str, str] = Field(default={}, description="An example of each reason")
 
 
 class BuildReport(BaseModel, frozen=True):
@@ -107,6 +112,8 @@ class BuiltDataset:
         dropped = f"{self.report.duplicates_dropped} duplicates dropped"
         if lost := sum(entry.rows for entry in self.report.dropped):
             dropped += f", {lost} unusable rows left out"
+        if contents.synthetic:
+            sources += f"; {contents.synthetic} rows are computed"
         if self.report.repeats_removed:
             dropped += f", {self.report.repeats_removed} rows that repeat dev or test items removed"
         return f"{contents.rows} rows from {sources}; {answers}; {words}; {dropped}"
@@ -194,6 +201,7 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
     code = [hash_folder(Path(__file__).parent, "**/*.py"), hash_folder(reading / "data_files", "*.py")]
     code += [hash_file(reading / name) for name in ("task.py", "usable_rows.py")]
     code += [hash_file(path) for path in outside_sources(steps)]
+    code += sorted({dependency for step in steps for dependency in step.dependencies()})
     return fingerprint(
         {
             "recipe": recipe.model_dump(mode="json"),
@@ -236,6 +244,7 @@ def _write(recipe: DataRecipe, task: Task, folder: Path) -> None:
 
 def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount], list[Dropped]]:
     """The mixed rows after the last step, the number of rows after each step, rows that no task could use."""
+    refuse_written_answers(recipe, task)
     counts: list[StepCount] = []
     unusable: list[Dropped] = []
     streams = []
@@ -269,14 +278,19 @@ def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount], 
 
 def _run(steps: Sequence[Step], rows: Dataset, stream: str, prefix: str) -> tuple[Dataset, list[StepCount]]:
     counts = []
-    context = OperatorContext("stream" if prefix else "mix")
     for place, step in enumerate(steps):
         where = f"{prefix}steps[{place}] {step.op}"
+        context = OperatorContext("stream" if prefix else "mix")
         try:
             rows = step.run(rows, context)
         except PlanError as error:
             raise PlanError(f"{where}: {error}") from None
-        counts.append(StepCount(stream=stream, where=where, op=step.op, rows=len(rows)))
+        reasons, examples = dict(context.dropped.rows), context.dropped.examples
+        counts.append(
+            StepCount(
+                stream=stream, where=where, op=step.op, rows=len(rows), dropped=reasons, examples=examples
+            )
+        )
     return rows, counts
 
 

@@ -15,7 +15,7 @@ from ...evaluation.task import Message, Task
 from ...evaluation.usable_rows import Dropped, RowCounts, judge, right_answer
 from .operators import remedy
 from .operators.protocol import Fault
-from .row_table import STREAM, arrow, visible
+from .row_table import STREAM, SYNTHETIC, arrow, visible
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,6 +42,7 @@ class Contents(BaseModel, frozen=True):
     distinct_answers: int
     words: Lengths
     repeated: int = Field(description="Rows that repeat another row's prompt and answer")
+    synthetic: int = Field(default=0, description="Rows that a step of the recipe made")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def render(rows: Dataset, task: Task) -> Rendered:
                 counts.drop(fault[0], f"{row[STREAM]}: {fault[1]}")
             else:
                 rendered.append(_conversation(source, row[STREAM], task))
+                if row.get(SYNTHETIC):
+                    rendered[-1]["synthetic"] = True
     rendered = _without_outliers(rendered, task.rows.longest, counts)
     if counts.kept < counts.read * (1 - task.rows.max_dropped):
         raise PlanError(
@@ -114,6 +117,7 @@ def describe(rows: Sequence[Row]) -> Contents:
         distinct_answers=len(answers),
         words=Lengths(p50=percentile(words, 50), p95=percentile(words, 95), max=words[-1]),
         repeated=len(rows) - len(set(conversations)),
+        synthetic=sum(row.get("synthetic", False) for row in rows),
     )
 
 

@@ -29,6 +29,9 @@ KEY = f"{RESERVED}key"
 STREAM = f"{RESERVED}stream"
 """The name of a row's stream."""
 
+SYNTHETIC = f"{RESERVED}synthetic"
+"""Whether a step made the row's content; absent or null: no."""
+
 
 def choose(rows: Dataset, n: int, salt: str) -> Dataset:
     """At most `n` rows in their order, those with the lowest salted hash: a larger n adds rows to a smaller one."""
@@ -88,12 +91,15 @@ def texts(rows: Dataset, name: str) -> list[str | None]:
     return values
 
 
-def with_column(rows: Dataset, name: str, values: Sequence[Scalar]) -> Dataset:
-    """The rows with a column added, or replaced in its place."""
+def with_column(rows: Dataset, name: str, values: Sequence[Any]) -> Dataset:
+    """The rows with a column added, or replaced in its place. Raises PlanError for values of different kinds."""
     import pyarrow as pa
 
     table = arrow(rows)
-    added = pa.array(values)
+    try:
+        added = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
+        raise PlanError(f"the values of column '{name}' are of different kinds: {error}") from None
     if name not in table.column_names:
         return as_dataset(table.append_column(name, added))
     return as_dataset(table.set_column(table.column_names.index(name), name, added))

@@ -24,6 +24,7 @@ OPERATORS = Registry[type[Operator]](
     {
         "filter": f"{__name__}.filter:Filter",
         "threshold": f"{__name__}.threshold:Threshold",
+        "compute": f"{__name__}.compute:Compute",
         "balance": f"{__name__}.balance:Balance",
         "sample": f"{__name__}.sample:Sample",
         "dedup": f"{__name__}.dedup:Dedup",

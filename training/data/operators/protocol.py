@@ -7,13 +7,14 @@ does not depend on the order of a file.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from ..row_table import RESERVED
+from ..row_table import RESERVED, Scalar
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,6 +92,19 @@ class Flow:
         return replace(self, rows=self.rows * share, distinct=self.distinct * share)
 
 
+class DroppedRows:
+    """Rows that a step drops, counted by reason, with the first example of each."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def add(self, reason: str, example: str = "", rows: int = 1) -> None:
+        """Count rows that are dropped for one reason."""
+        self.rows[reason] += rows
+        self.examples.setdefault(reason, example)
+
+
 @dataclass(frozen=True)
 class OperatorContext:
     """What an operator may use besides its settings and the rows.
@@ -101,6 +115,8 @@ class OperatorContext:
     scope: Literal["stream", "mix"]
     """Whether the step belongs to one stream or to the mix. It salts the hashes of operators that choose rows: were
     both sampled by one hash, a mix of a sampled and a whole stream would, sampled again, favour the first."""
+    dropped: DroppedRows = field(default_factory=DroppedRows)
+    """An operator that drops rows for several reasons counts them here."""
 
 
 class Operator(BaseModel):
@@ -132,6 +148,14 @@ class Operator(BaseModel):
     @abstractmethod
     def run(self, rows: Dataset, context: OperatorContext) -> Dataset:
         """The rows after this step. Raises PlanError if the step does not fit the rows."""
+
+    def constants(self) -> Mapping[str, tuple[Scalar, ...]]:
+        """By column, the values that the step writes whatever the row holds."""
+        return {}
+
+    def dependencies(self) -> Iterable[str]:
+        """Hashes of what determines the step's result besides its settings and its own source file."""
+        return ()
 
     def estimate(self, flow: Flow) -> Flow:
         """What is expected to be left of a flow of rows. By default all of it."""

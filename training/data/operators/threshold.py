@@ -48,6 +48,9 @@ class Threshold(Operator):
         labels = [self.high if value > self.above else self.low for _, value in kept]
         return with_column(take(rows, [i for i, _ in kept]), self.into, labels)
 
+    def constants(self) -> dict[str, tuple[Scalar, ...]]:
+        return {self.into: (self.low, self.high)}
+
     def estimate(self, flow: Flow) -> Flow:
         if flow.source is None or flow.source.rating is None:
             return flow
