@@ -280,7 +280,7 @@ def dressed(text: str, chance: random.Random) -> Row:
     return chance.choice(
         [
             {
-                "prompt": PROMPT.messages({"text": text}),
+                "prompt": PROMPT.turns({"text": text}),
                 "completion": answer,
                 "source": {"text": text, "rating": 3.2},
             },

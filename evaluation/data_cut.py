@@ -79,8 +79,11 @@ def _places(
             f"{data}: no row can be used; the first: {': '.join(judged[0][1])}; "
             f"it has the columns {printable(', '.join(rows[0]), 200)}"
         )
-    keys = [{_question(row, task)} for row in rows]
-    pinned = {*unusable, *(i for i, (question,) in enumerate(keys) if question in own)}
+    keys = [
+        {_question(row, task)} if fault is None else set[str]()
+        for row, (_, fault) in zip(rows, judged, strict=True)
+    ]
+    pinned = {*unusable, *(i for i, question in enumerate(keys) if question & own)}
     if group_by is not None:
         groups = [as_text(row.get(group_by)) for row in rows]
         if not any(groups):
@@ -89,10 +92,13 @@ def _places(
             row_keys |= {f"group {group}"} if group else set()
     for i in unusable:  # they hold nothing together
         keys[i] = {f"row {i}"}
-    answers = [right_answer(task, row) for row in rows]
+    answers = [
+        right_answer(task, row) if fault is None or not task.prompt.messages else ""
+        for row, (_, fault) in zip(rows, judged, strict=True)
+    ]
     return cut_by_group(keys, answers, {name: SHARES[name] for name in missing}, "train", pinned)
 
 
 def _question(row: Mapping[str, Any], task: Task) -> str:
     """The question in the form in which the contamination gate compares whole texts."""
-    return "question " + key(" ".join(turn["content"] for turn in task.prompt.messages(row)))
+    return "question " + key(" ".join(turn["content"] for turn in task.prompt.turns(row)))

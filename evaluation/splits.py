@@ -83,7 +83,8 @@ def _distinct(items: Iterable[SplitItem]) -> list[SplitItem]:
 
 def _require_columns(path: Path, task: Task) -> None:
     """Raise InputError for columns of the prompt that no row has. A single row may lack one: it counts as empty."""
-    needed, seen = task.prompt.fields | {task.answer_column}, dict[str, None]()
+    answers = set() if task.prompt.messages else {task.answer_column}
+    needed, seen = task.prompt.fields | answers, dict[str, None]()
     for line in read_lines(path):
         seen |= dict.fromkeys(line.row or ())
         if needed <= seen.keys():

@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
+from .conversations import Message, answer_text, read_conversation, read_tools
 from .data_files.values import as_text
 from .metric_name import metric_text
 
 Split = Literal["search", "confirm", "test"]
-Message = dict[str, Any]
-"""A turn of a conversation: `role` and `content`, perhaps `tool_calls`; the first one may carry `tools`."""
 Item = dict[str, Any]
 
 
@@ -83,20 +82,38 @@ def _fields(*templates: str | None) -> set[str]:
     return {field for text in templates for _, field in _pieces(text or "") if field is not None}
 
 
-class Prompt(BaseModel, frozen=True, extra="forbid"):
-    """How a row becomes a conversation. `{column}` stands for a column of the row, `{{` and `}}` for braces."""
+def _columns(names: Any) -> Any:
+    return (names,) if isinstance(names, str) else names or ()
 
-    user: str = Field(description="The user's turn, e.g. 'Is this review positive or negative?\\n{text}'")
-    answer: str = Field(description="The expected assistant turn, e.g. '{label}'")
-    system: str | None = Field(default=None, description="System turn; None leaves it to the chat template")
+
+class Prompt(BaseModel, frozen=True, extra="forbid"):
+    """How a row becomes a conversation. `{column}` stands for a column of the row, `{{` and `}}` for braces.
+
+    Either `user` and `answer` make it, or `messages` names the column that holds it.
+    """
+
+    user: str = Field(
+        default="", description="The user's turn, e.g. 'Is this review positive or negative?\\n{text}'"
+    )
+    answer: str = Field(default="", description="The expected assistant turn, e.g. '{label}'")
+    system: str | None = Field(
+        default=None,
+        description="System turn, for conversations without one; None leaves it to the chat template",
+    )
+    messages: Annotated[tuple[str, ...], BeforeValidator(_columns)] = Field(
+        default=(),
+        description="The column that holds whole conversations, or several that are joined, e.g. [prompt, completion]; "
+        "the last assistant turn is the answer",
+    )
+    tools: str | None = Field(default=None, description="The column that holds the definitions of tools")
     plain: bool = Field(
         default=False, description="Plain text instead of the chat template; always for a model without one"
     )
     thoughts: bool = Field(
         default=False, description="Answers begin with the model's thoughts, e.g. <think>…</think>"
     )
-    loss_on: Literal["last", "assistant"] = Field(
-        default="last", description="Train on the last turn, or on every turn of the assistant"
+    loss_on: Literal["last", "all"] = Field(
+        default="last", description="Train on the last turn of the assistant, or on all of its turns"
     )
 
     @field_validator("user", "answer", "system")
@@ -105,14 +122,37 @@ class Prompt(BaseModel, frozen=True, extra="forbid"):
         _pieces(template or "")
         return template
 
-    def messages(self, row: Mapping[str, Any]) -> list[Message]:
-        """The conversation up to the assistant's turn. A column that the row lacks is empty."""
-        turns = [("system", self.system), ("user", self.user)]
-        return [{"role": role, "content": _filled(text, row)} for role, text in turns if text is not None]
+    @model_validator(mode="after")
+    def _has_one_form(self) -> Prompt:
+        if self.messages and (self.user or self.answer):
+            raise ValueError("a prompt has either messages, or user and answer")
+        if not self.messages and not (self.user and self.answer):
+            raise ValueError("a prompt has user and answer, or messages: the column that holds conversations")
+        return self
+
+    def conversation(self, row: Mapping[str, Any]) -> list[Message]:
+        """All turns, the answer last. A column that the row lacks is empty. Raises BadConversation."""
+        if self.messages:
+            turns = read_conversation([row.get(name) for name in self.messages])
+            if self.system is not None and turns[0]["role"] != "system":
+                turns = [{"role": "system", "content": _filled(self.system, row)}, *turns]
+        else:
+            texts = [("system", self.system), ("user", self.user), ("assistant", self.answer)]
+            turns = [
+                {"role": role, "content": _filled(text, row)} for role, text in texts if text is not None
+            ]
+        if self.tools is not None and (tools := read_tools(row.get(self.tools))):
+            first = int(turns[0]["role"] == "system")  # a system turn may be folded into the next
+            turns[first] = turns[first] | {"tools": tools}
+        return turns
+
+    def turns(self, row: Mapping[str, Any]) -> list[Message]:
+        """The conversation up to the answer. Raises BadConversation."""
+        return self.conversation(row)[:-1]
 
     def reference(self, row: Mapping[str, Any]) -> str:
-        """The answer the assistant should give."""
-        return _filled(self.answer, row)
+        """The answer the assistant should give. Raises BadConversation."""
+        return answer_text(self.conversation(row)[-1]) if self.messages else _filled(self.answer, row)
 
     @property
     def fields(self) -> set[str]:
@@ -122,12 +162,12 @@ class Prompt(BaseModel, frozen=True, extra="forbid"):
     @property
     def question_fields(self) -> set[str]:
         """The columns that the question shows."""
-        return _fields(self.user, self.system)
+        return _fields(self.user, self.system) | set(self.messages)
 
     @property
     def answer_fields(self) -> set[str]:
         """The columns that the answer is made of."""
-        return _fields(self.answer)
+        return _fields(self.answer) | set(self.messages)
 
     @property
     def answer_column(self) -> str | None:
@@ -141,7 +181,7 @@ class RenderingOptions(BaseModel, frozen=True, extra="forbid"):
 
     plain: bool = False
     thoughts: bool = False
-    loss_on: Literal["last", "assistant"] = "last"
+    loss_on: Literal["last", "all"] = "last"
     max_prompt_tokens: int | None = Field(default=None, ge=8, description="None: prompts are never cut")
 
 
@@ -248,7 +288,7 @@ class Task(BaseModel, frozen=True, extra="forbid"):
         asked = self.prompt.question_fields
         if not asked:
             raise ValueError("the prompt shows no column of the row: put one in prompt.user, e.g. {text}")
-        if self.answer_column in asked or self.prompt.answer_fields <= asked:
+        if not self.prompt.messages and (self.answer_column in asked or self.prompt.answer_fields <= asked):
             shown = sorted(asked & {self.answer_column, *self.prompt.answer_fields} or asked)
             raise ValueError(
                 f"the prompt shows the answer: take {{{shown[0]}}} out of prompt.user and prompt.system"

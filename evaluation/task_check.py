@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from ..errors import InputError
-from .base_models import resolve_model
 from .data_files import HUB, Row, printable, read_hub_lines, read_lines
 from .decontamination.normal_form import key
 from .decontamination.prompt_repeats import prompt_repeats
 from .grader.metric_trial import check_metric
+from .rendering_check import RowRendering, refusal
 from .task import Task
 from .usable_rows import Dropped, RowCounts, right_answer, usable
 
@@ -50,6 +49,7 @@ class FileCheck(BaseModel):
     prompt_tokens: dict[str, int] = Field(
         description="Median, 95th percentile and maximum of the tokenised rows"
     )
+    not_rendered: int = Field(description="Tokenised rows that the chat template refuses")
     cut_prompts: int = Field(description="Tokenised rows whose prompt is longer than max_prompt_tokens")
     long_answers: int = Field(description="Tokenised rows whose answer is longer than max_new_tokens")
 
@@ -94,7 +94,7 @@ class _Reading:
 
     def add(self, row: Row, task: Task) -> None:
         """Remember a usable row."""
-        text = " ".join(turn["content"] for turn in task.prompt.messages(row))
+        text = " ".join(turn["content"] for turn in task.prompt.turns(row))
         digest = int.from_bytes(blake2b(key(text).encode(), digest_size=8).digest())
         self.repeated += digest in self.questions
         self.questions.add(digest)
@@ -115,13 +115,13 @@ def inspect_task(task: Task) -> TaskCheck:
     """
     readings = {source.name: _read(task, source.path, complete=False) for source in task.sources}
     readings |= {name: _read(task, str(getattr(task, name)), complete=True) for name in ("dev", "test")}
-    tokenizer, notes = _tokenizer(task)
+    rendering = RowRendering(task)
     paths = {source.name: source.path for source in task.sources} | {
         "dev": str(task.dev),
         "test": str(task.test),
     }
     check_metric(task)
-    files = [_file_check(task, name, paths[name], reading, tokenizer) for name, reading in readings.items()]
+    files = [_file_check(task, name, paths[name], reading, rendering) for name, reading in readings.items()]
     shown = [row for name, reading in readings.items() if name != "test" for row in reading.sample]
     complete = [row for row in shown if task.prompt.fields <= row.keys()][:SHOWN_ROWS]
     return TaskCheck(
@@ -132,9 +132,9 @@ def inspect_task(task: Task) -> TaskCheck:
         variants=sorted(
             {line for name, r in readings.items() if name != "test" for line in _variants(r.answers)}
         ),
-        examples=[_example(task, row, tokenizer) for row in complete],
+        examples=[rendering.example(row) for row in complete],
         smallest_gain=_smallest_gain(task, readings),
-        notes=notes,
+        notes=[*rendering.notes, *_not_rendered(files)],
     )
 
 
@@ -148,38 +148,24 @@ def _read(task: Task, path: str, complete: bool) -> _Reading:
     return reading
 
 
-def _tokenizer(task: Task) -> tuple[Any, list[str]]:
-    """The tokenizer of the base model, and notes about it."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model(task.base_model), trust_remote_code=False)
-    notes = (
-        []
-        if tokenizer.chat_template
-        else ["the base model has no chat template: lengths are of the bare texts"]
-    )
-    return tokenizer, notes
-
-
-def _prompt_text(task: Task, row: Row, tokenizer: Any) -> str:
-    turns = task.prompt.messages(row)
-    if tokenizer.chat_template is None:
-        return "\n".join(turn["content"] for turn in turns)
-    text: str = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    return text
-
-
-def _file_check(task: Task, name: str, path: str, reading: _Reading, tokenizer: Any) -> FileCheck:
+def _file_check(task: Task, name: str, path: str, reading: _Reading, rendering: RowRendering) -> FileCheck:
     rows = [*reading.sample, *(row for _, _, row in reading.longest)]
-    prompts = _lengths(tokenizer, [_prompt_text(task, row, tokenizer) for row in rows])
-    answered = [right_answer(task, row) for row in rows if task.prompt.answer_fields <= row.keys()]
+    tokens = rendering.measure(rows)
+    # The template may name what stands in the row, and what stands in test is not shown.
+    shown = ["its chat template refuses them"] * len(tokens.refused) if name == "test" else tokens.refused
+    # Every item of dev and test is asked; a source may lose rows.
+    if tokens.refused and (name in ("dev", "test") or not tokens.prompts):
+        refused = f"{path}: {refusal(task, shown, len(rows))}"
+    else:
+        refused = None
     try:
         reading.counts.check(task.rows.max_dropped)
-        refused = None
     except InputError as error:
         refused = str(error)
     few = len(reading.answers) <= max(SHOWN_ANSWERS, len(task.choices or ()))
-    percentiles = np.percentile(prompts or [0], (50, 95, 100), method="inverted_cdf")  # the nearest rank
+    percentiles = np.percentile(
+        tokens.prompts or [0], (50, 95, 100), method="inverted_cdf"
+    )  # the nearest rank
     return FileCheck(
         name=name,
         path=path,
@@ -191,13 +177,18 @@ def _file_check(task: Task, name: str, path: str, reading: _Reading, tokenizer: 
         repeated=reading.repeated,
         measured=len(rows),
         prompt_tokens=dict(zip(("p50", "p95", "max"), percentiles.tolist(), strict=True)),
-        cut_prompts=sum(length > task.generation.max_prompt_tokens for length in prompts),
-        long_answers=sum(n > task.generation.max_new_tokens for n in _lengths(tokenizer, answered)),
+        not_rendered=len(tokens.refused),
+        cut_prompts=sum(length > task.generation.max_prompt_tokens for length in tokens.prompts),
+        long_answers=sum(length > task.generation.max_new_tokens for length in tokens.answers),
     )
 
 
-def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+def _not_rendered(files: list[FileCheck]) -> list[str]:
+    return [
+        f"{entry.name}: {entry.not_rendered} of {entry.measured} rows cannot be rendered and are left out"
+        for entry in files
+        if entry.not_rendered and not entry.refused
+    ]
 
 
 def _without_texts(dropped: list[Dropped]) -> list[Dropped]:
@@ -225,10 +216,6 @@ def _variants(answers: Counter[str]) -> Iterator[str]:
         if close:
             rows = "1 row" if count == 1 else f"{count} rows"
             yield f"{printable(rare)!r} {rows}: did you mean {printable(close[0])!r}?"
-
-
-def _example(task: Task, row: Row, tokenizer: Any) -> dict[str, str]:
-    return {"prompt": _prompt_text(task, row, tokenizer), "answer": right_answer(task, row)}
 
 
 def _smallest_gain(task: Task, readings: dict[str, _Reading]) -> dict[str, float]:

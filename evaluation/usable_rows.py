@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
@@ -10,12 +11,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from ..errors import InputError
+from .conversations import BadConversation, Message, TurnFault, answer_text
 from .data_files import Line, Row, as_text, printable
 from .task import Task
 
-Reason = Literal[
-    "unreadable", "no question", "no answer", "answer not among the choices", "far longer than the others"
-]
+Reason = (
+    Literal["unreadable", "no answer", "answer not among the choices", "far longer than the others"]
+    | TurnFault
+)
 EXAMPLES = 2
 
 
@@ -107,6 +110,14 @@ def right_answer(task: Task, row: Mapping[str, Any]) -> str:
     return (match_choice(answer, task.choices) or answer) if task.choices else answer
 
 
+def answered(task: Task, row: Mapping[str, Any]) -> list[Message]:
+    """The conversation of a row, with its answer spelled as the choice it means."""
+    turns = task.prompt.conversation(row)
+    if task.choices:
+        turns[-1]["content"] = right_answer(task, row)
+    return turns
+
+
 def match_choice(answer: str, choices: list[str]) -> str | None:
     """The choice that an answer means: the same text, else the only one that is equal but for its spelling."""
     if answer in choices:
@@ -121,6 +132,8 @@ def judge(
 ) -> tuple[Row, tuple[Reason, str] | None]:
     """The row, its answer spelled as the choice it means, and why it cannot be used: the reason and what was found."""
     prompt = task.prompt
+    if prompt.messages:
+        return _judge_conversation(row, task)
     asked = sorted(prompt.question_fields if complete else prompt.question_fields & row.keys())
     if asked and not any(as_text(row.get(name)).strip() for name in asked):
         return row, ("no question", f"{', '.join(asked)} empty")
@@ -136,6 +149,25 @@ def judge(
             if choice != answer and prompt.answer_column:
                 row = row | {prompt.answer_column: choice}
     return row, None
+
+
+def _judge_conversation(row: Row, task: Task) -> tuple[Row, tuple[Reason, str] | None]:
+    """As `judge`. The row comes back with its conversation as JSON, in one form whatever the file's was."""
+    prompt = task.prompt
+    if row.keys().isdisjoint(prompt.messages):
+        return row, None  # a source of other columns
+    try:
+        turns = prompt.model_copy(update={"system": None, "tools": None}).conversation(row)
+    except BadConversation as error:
+        return row, (error.reason, printable(error.detail))
+    if task.choices:
+        answer = answer_text(turns[-1])
+        choice = match_choice(answer, task.choices)
+        if choice is None:
+            return row, ("answer not among the choices", _unknown(answer, tuple(task.choices)))
+        turns[-1] = turns[-1] | {"content": choice}
+    first, *others = prompt.messages
+    return row | {first: json.dumps(turns, ensure_ascii=False)} | dict.fromkeys(others, ""), None
 
 
 @lru_cache(maxsize=1_000)

@@ -222,7 +222,7 @@ def _group(record: Record) -> str:
 
 def _without_repeats(rows: list[Row], items: list[Row], prompt: Prompt) -> list[Row]:
     gate = ContaminationGate(items, prompt)
-    return [row for row in rows if not gate.matches({**row, "messages": prompt.messages(row)})]
+    return [row for row in rows if not gate.matches({**row, "messages": prompt.turns(row)})]
 
 
 def _flat(row: Row) -> Row:

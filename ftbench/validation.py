@@ -101,5 +101,5 @@ def _repeated(task: Task, items: Sequence[Item], path: Path) -> int:
     """
     if path.suffix != ".jsonl":
         return 0
-    rows = ({**row, "messages": task.prompt.messages(row)} for row in read_jsonl(path))
+    rows = ({**row, "messages": task.prompt.turns(row)} for row in read_jsonl(path))
     return ContaminationGate(items, task.prompt).check(rows).matches

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from langchain_core.runnables import RunnableConfig
 
 from ..errors import InputError
+from ..evaluation.rendering_check import check_rendering
 from ..evaluation.task import Task
 from ..files import read_json
 from .app import build_graph
@@ -234,6 +235,7 @@ def prepare_run(
     settings = choose_settings(name_task(task, path), path, smoke=smoke, **asked)
     check_settings(settings)
     RunDirectory.refuse_existing(path)
+    check_rendering(resolved)
     if announce:
         announce(resolved, settings)
     return PreparedRun(RunDirectory.create(settings, resolved), settings)

@@ -51,6 +51,7 @@ from ...errors import IntegrityError
 from ..data_files import as_text
 from ..results import ContaminationReport
 from ..task import Item, Prompt
+from .conversation_items import as_texts
 from .near_index import Known, NearIndex
 from .normal_form import Units, fold, forms, key, letters_prevail, units, word_count
 
@@ -80,6 +81,7 @@ class ContaminationGate:
     """An index of items, built once, that training sets are checked against."""
 
     def __init__(self, items: Sequence[Item], prompt: Prompt) -> None:
+        items, prompt = as_texts(items, prompt)
         self._items = len(items)
         shared_by = min(SHARED_BY, max(1, len(items) // SMALL_SHARE))
         columns = [_column_texts(item, prompt) for item in items]
@@ -283,7 +285,7 @@ def _question_turn(item: Item, prompt: Prompt) -> tuple[str, bool]:
     """The turn that asks the question, and whether the item's columns in it contain no letter."""
     user_columns = _template_columns(prompt.user)
     role = "user" if user_columns else "system"
-    text = next((turn["content"] for turn in prompt.messages(item) if turn["role"] == role), "")
+    text = next((turn["content"] for turn in prompt.turns(item) if turn["role"] == role), "")
     return text, not any(
         forms(as_text(item.get(name)))[1] for name in user_columns or _question_columns(prompt)
     )

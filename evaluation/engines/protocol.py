@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ..task import GenerationSettings, Message, RenderingOptions
+from ..conversations import Message
+from ..task import GenerationSettings, RenderingOptions
 
 
 @dataclass(frozen=True)

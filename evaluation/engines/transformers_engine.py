@@ -14,9 +14,10 @@ import torch
 
 from ...errors import InputError, IntegrityError
 from ..causal_models import load_causal_model
+from ..conversations import Message
 from ..full_weights import full_weights
 from ..rendering import Renderer, open_renderer
-from ..task import GenerationSettings, Message, RenderingOptions
+from ..task import GenerationSettings, RenderingOptions
 from .adapter_check import is_full, tensor_names, verify_adapter, verify_full_weights
 from .batching import Context, in_batches, shared_beginning
 from .choice_search import ChoiceSearch, most_likely_of_all

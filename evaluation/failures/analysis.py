@@ -185,9 +185,7 @@ class Failures:
             raise TrexError(f"evaluation {evaluation.id} has item {unknown[0]}, which is not in dev")
         self._choices = {normalise(choice): choice for choice in task.choices or ()}
         self._answered = [
-            AnsweredItem(
-                p.id, task.prompt.messages(items[p.id].row)[-1]["content"], items[p.id]["reference"], p
-            )
+            AnsweredItem(p.id, task.prompt.turns(items[p.id].row)[-1]["content"], items[p.id]["reference"], p)
             for p in predictions
         ]
 

@@ -43,7 +43,7 @@ def score_model(
     Raises TrexError for no items and for a metric that returns unusable values, IntegrityError for an adapter that
     cannot be loaded.
     """
-    conversations = [task.prompt.messages(item.row) for item in items]
+    conversations = [task.prompt.turns(item.row) for item in items]
     if isinstance(metric, SampledMetric):
         return _score_samples(engine, metric, task, items, adapter)
     if method == "choices" and task.choices:
@@ -63,7 +63,7 @@ def _score_samples(
 ) -> ScoredAnswers:
     """Score several sampled answers an item. Of each item the answer that the metric picks is kept."""
     refuse_choices(task, metric)
-    conversations = [task.prompt.messages(item.row) for item in items]
+    conversations = [task.prompt.turns(item.row) for item in items]
     drawn = engine.sample(conversations, task.generation, metric.sampling, adapter)
     texts = [[answer.text for answer in answers] for answers in drawn]
     measured = measure(metric, items, texts)

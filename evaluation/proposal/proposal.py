@@ -167,7 +167,7 @@ def _add_generation(result: Proposal, sample: Iterable[Row]) -> None:
     limits = {}
     for name, texts, least, most in (
         ("max_new_tokens", [prompt.reference(row) for row in rows], 8, 1024),
-        ("max_prompt_tokens", [prompt.messages(row)[-1]["content"] for row in rows], 512, 2048),
+        ("max_prompt_tokens", [prompt.turns(row)[-1]["content"] for row in rows], 512, 2048),
     ):
         lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         needed = int(np.percentile(lengths, 99.5) * 1.1) + 8

@@ -6,17 +6,22 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from ...errors import InputError
-from ..task import Message
+from ..conversations import Message
 
 # Texts that no template changes and no row contains.
 _ANSWER = "TheAnswerGoesHere7b1f"
 _QUESTION = "TheQuestionGoesHere7b1f"
 _SYSTEM = "TheSystemTextGoesHere7b1f"
 _OPEN_THOUGHTS = re.compile(r"<think>\s*$")
+_TOOL = "the_tool_name_7b1f"
 _SYSTEM_NOTE = "the chat template takes no system turn: its text begins the first user turn"
+_THOUGHTS_NOTE = (
+    "the chat template has thoughts: they are closed before the answer; prompt.thoughts keeps them"
+)
 _PLAIN_NOTE = "the tokenizer has no chat template: conversations are rendered as plain text"
 
 
@@ -64,6 +69,24 @@ class ChatTemplate:
             self._folds_system = True
             self.notes.append(_SYSTEM_NOTE)
 
+        if not thoughts and "</think>" in self.frame(question).head:
+            self.notes.append(_THOUGHTS_NOTE)
+
+    @cached_property
+    def _writes_tools(self) -> bool:
+        """Whether tool calls and what tools return stand in the text: many templates leave them out."""
+        call = {"type": "function", "function": {"name": _TOOL, "arguments": {}}}
+        turns = [
+            _turn("user", _QUESTION),
+            _turn("assistant", "") | {"tool_calls": [call]},
+            _turn("tool", _ANSWER) | {"name": _TOOL},
+        ]
+        try:
+            text = self._render(turns, generation=True)
+        except InputError:
+            return False
+        return _TOOL in text and _ANSWER in text
+
     def frame(self, messages: Sequence[Message]) -> AnswerFrame:
         """See `TextTemplate.frame`."""
         head, found, tail = self.whole(messages, _turn("assistant", _ANSWER)).rpartition(_ANSWER)
@@ -86,6 +109,8 @@ class ChatTemplate:
 
     def _rendered(self, messages: Sequence[Message], generation: bool = False) -> str:
         turns = _folded(messages) if self._folds_system else list(messages)
+        if not self._writes_tools_of(turns):
+            raise InputError("the chat template writes no tool calls: take a model that has them")
         try:
             return self._render(turns, generation)
         except InputError:
@@ -93,6 +118,10 @@ class ChatTemplate:
             if len(joined) == len(turns):
                 raise
             return self._render(joined, generation)
+
+    def _writes_tools_of(self, turns: Sequence[Message]) -> bool:
+        needed = any(turn["role"] == "tool" or "tool_calls" in turn for turn in turns)
+        return not needed or self._writes_tools
 
     def _render(self, turns: Sequence[Message], generation: bool = False) -> str:
         tools = next((turn["tools"] for turn in turns if "tools" in turn), None)

@@ -17,10 +17,12 @@ from typing import Any
 
 from ...errors import InputError
 from ...files import read_json
-from ..task import Message, RenderingOptions
+from ..conversations import Message
+from ..task import RenderingOptions
 from .chat_template import ChatTemplate, PlainTemplate, TextTemplate, beginning, common
 
 _NO_LOSS = -100  # the label that cross entropy ignores
+_BATCH = 500  # conversations that are tokenised together
 _LETTER = "a"  # stands for an answer where the tokens of a prompt may merge with it
 _ENDING = 16
 """Characters at the end of a prompt that decide how it merges with an answer: longer than a word is."""
@@ -29,10 +31,14 @@ _MARK = "\U000f0000"  # transformers writes it before the name of a control toke
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A conversation with its answer. `answer[i]` says whether token i belongs to an answer."""
+    """A conversation with its answer. `answer[i]` says whether token i belongs to an answer.
+
+    The last answer begins at token `last`.
+    """
 
     ids: list[int]
     answer: list[bool]
+    last: int
 
     @property
     def labels(self) -> list[int]:
@@ -79,7 +85,7 @@ class Renderer:
         options = options or RenderingOptions()
         self._tokenizer = tokenizer
         self._limit = options.max_prompt_tokens
-        self._all_turns = options.loss_on == "assistant"
+        self._all_turns = options.loss_on == "all"
         self._template: TextTemplate
         if options.plain or not tokenizer.chat_template:
             self._template = PlainTemplate(tokenizer, options.plain)
@@ -112,7 +118,7 @@ class Renderer:
         return [prompt.shortened(prompt.ids, prompt.kept) for prompt in prompts]
 
     def rows(self, conversations: Sequence[Sequence[Message]]) -> list[TokenRow]:
-        """Conversations whose last turn is the answer; with `loss_on` 'assistant' every assistant turn is one."""
+        """Conversations whose last turn is the answer; with `loss_on` 'all' every assistant turn is one."""
         turns = [self._as_text(conversation) for conversation in conversations]
         prompts = self._prompts([conversation[:-1] for conversation in turns], None)
         texts = [self._text(prompt, each[:-1], each[-1]) for prompt, each in zip(prompts, turns, strict=True)]
@@ -123,8 +129,25 @@ class Renderer:
             if self._all_turns:
                 for span in self._earlier_turns(text, ids, conversation):
                     answer[span.start : span.stop] = [True] * len(span)
-            rows.append(TokenRow(prompt.shortened(ids), prompt.shortened(answer)))
+            last = start - len(prompt.cut)
+            rows.append(TokenRow(prompt.shortened(ids), prompt.shortened(answer), last))
         return rows
+
+    def rows_or_errors(self, conversations: Sequence[Sequence[Message]]) -> list[TokenRow | InputError]:
+        """As `rows`, with the error in the place of a conversation that the template refuses."""
+        found: list[TokenRow | InputError] = []
+        for start in range(0, len(conversations), _BATCH):
+            batch = conversations[start : start + _BATCH]
+            try:
+                found += self.rows(batch)
+            except InputError:
+                found += map(self._row_or_error, batch)
+        return found
+
+    def answer_tokens(self, row: TokenRow) -> int:
+        """The number of tokens of the last answer, without the end of its turn."""
+        rest = row.ids[row.last :]
+        return rest.index(self.end) if self.end in rest else len(rest)
 
     def choices(
         self, conversations: Sequence[Sequence[Message]], choices: Sequence[str], limit: int | None = None
@@ -146,10 +169,20 @@ class Renderer:
             prompts.append(ChoicePrompt(prompt.shortened(prompt.ids, prompt.kept - back), continuations))
         return prompts
 
+    def text(self, ids: Sequence[int]) -> str:
+        """Tokens as the text that they stand for, control tokens included."""
+        return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
     def answers(self, generated: Sequence[Sequence[int]]) -> list[str]:
         """Generated tokens as text, without control tokens and white space at the ends."""
         texts: list[str] = self._tokenizer.batch_decode(generated, skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+    def _row_or_error(self, conversation: Sequence[Message]) -> TokenRow | InputError:
+        try:
+            return self.rows([conversation])[0]
+        except InputError as error:
+            return error
 
     def _prompts(self, conversations: Sequence[Sequence[Message]], limit: int | None) -> list[_Prompt]:
         limit = limit or self._limit
@@ -197,8 +230,10 @@ class Renderer:
     def _earlier_turns(self, text: str, ids: Sequence[int], turns: Sequence[Message]) -> list[range]:
         """The tokens of the assistant turns before the last one, each with its end. Text that is not found has none."""
         spans, place = [], 0
-        for turn in turns[:-1]:
-            content = self._template.written(str(turn.get("content") or ""))
+        for number, turn in enumerate(turns[:-1]):
+            content = self._template.written(turn["content"])
+            if turn["role"] == "assistant" and "tool_calls" in turn:
+                content = self._written_turn(turns[:number], turn)
             start = text.find(content, place) if content else -1
             if start < 0:
                 continue
@@ -208,6 +243,11 @@ class Renderer:
                 before, after = self._encode([text[:start], text[:place]])
                 spans.append(range(common(before, ids), common(after, ids)))
         return spans
+
+    def _written_turn(self, before: Sequence[Message], turn: Message) -> str:
+        """A turn with tool calls as the template writes it, without what surrounds every answer."""
+        frame, whole = self._template.frame(before), self._template.whole(before, turn)
+        return whole[common(frame.head, whole) : len(whole) - common(frame.tail[::-1], whole[::-1])]
 
     def _as_text(self, messages: Sequence[Message]) -> list[Message]:
         """The messages with the names of control tokens marked, so that they become text."""

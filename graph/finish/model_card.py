@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import string
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from ...evaluation.results import Evaluation
-from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, Task
+from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, Prompt, Task
 from ...files import write_atomic
 from ...training.weights import weights_of
 from ..report.formatting import bounds, interval, signed
@@ -22,20 +21,21 @@ from .finish_record import FinishRecord
 SNIPPET = """\
 import torch
 {peft}from transformers import AutoModelForCausalLM, AutoTokenizer
-{imports}
+{imports}from trex.evaluation.rendering import Renderer
+from trex.evaluation.task import {names}
+
 base = {base}
 tokenizer = AutoTokenizer.from_pretrained(base)
 {load}  # run this in the folder of this file
 
-template = {prompt}
-row = {row}
-messages = [{{"role": role, "content": text.format(**row)}} for role, text in template]
-text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+{messages}
+renderer = Renderer(tokenizer, RenderingOptions(**{rendering}))  # as in training and evaluation
+[ids] = renderer.prompts([messages])
 with torch.inference_mode():
-    output = model.generate(**inputs, max_new_tokens={max_new_tokens}, do_sample=False)
-answer = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-print(answer)
+    output = model.generate(
+        torch.tensor([ids]), max_new_tokens={max_new_tokens}, do_sample=False, eos_token_id=sorted(renderer.ends)
+    )
+print(renderer.answers(output[:, len(ids) :].tolist())[0])
 """
 
 
@@ -71,11 +71,6 @@ def snippet(task: Task, kind: str = "lora") -> str:
 
     The columns of the row are filled with placeholders: no item of dev or test is shown.
     """
-    prompt = task.prompt
-    turns = [("system", prompt.system), ("user", prompt.user)]
-    template = [(role, text) for role, text in turns if text is not None]
-    answer_only = _fields(prompt.answer) - set().union(*(_fields(text) for _, text in template))
-    row = {field: f"Put the {field} here." for field in sorted(prompt.fields - answer_only)}
     local = Path(task.base_model).expanduser()
     plain = local.is_dir() or _is_hub_id(task.base_model)
     base = _literal(str(local.absolute()) if local.is_dir() else task.base_model)
@@ -83,21 +78,30 @@ def snippet(task: Task, kind: str = "lora") -> str:
     return SNIPPET.format(
         peft="" if full else "from peft import PeftModel\n",
         load=_LOAD_MODEL if full else _LOAD_ADAPTER,
-        imports="" if plain else "\nfrom trex.evaluation.base_models import resolve_model\n",
+        imports="" if plain else "from trex.evaluation.base_models import resolve_model\n",
+        names="RenderingOptions" if task.prompt.messages else "Prompt, RenderingOptions",
         base=base if plain else f"resolve_model({base})",
-        prompt=f"[{', '.join(f'({_literal(role)}, {_literal(text)})' for role, text in template)}]",
-        row=json.dumps(row),
+        messages="\n".join(_messages(task.prompt)),
+        rendering=ascii(task.rendering.model_dump(exclude_defaults=True)),
         max_new_tokens=task.generation.max_new_tokens,
     )
+
+
+def _messages(prompt: Prompt) -> Iterator[str]:
+    """Lines that make the turns before an answer."""
+    if prompt.messages:
+        yield 'messages = [{"role": "user", "content": "Put your question here."}]'
+        return
+    fields = prompt.model_dump(include={"user", "answer", "system"}, exclude_none=True)
+    row = {field: f"Put the {field} here." for field in sorted(prompt.question_fields)}
+    yield f"prompt = Prompt(**{fields!a})"
+    yield f"row = {row!a}"
+    yield "messages = prompt.turns(row)"
 
 
 def _literal(text: str) -> str:
     # A JSON string is a Python string too, on one line and in ASCII: nothing in it can end the code block.
     return json.dumps(text)
-
-
-def _fields(template: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
 
 
 def _is_hub_id(name: str) -> bool:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ...errors import InputError, explain
 from ...evaluation.engines import ENGINES
+from ...evaluation.rendering_check import check_rendering
 from ...evaluation.task import Task
 from ...evaluation.task_file import check_task
 from ...training.data.sources import check_sources
@@ -114,6 +115,7 @@ def served_settings(state: RunState, config: RunnableConfig) -> Settings:
         name, path, smoke=form["smoke"], thread_id=thread, checkpoint="server", **asked
     )
     check_settings(settings)
+    check_rendering(task)
     RunDirectory.create(settings, task)
     return settings
 

@@ -30,7 +30,7 @@ def item(text: str) -> dict[str, str]:
 def row(text: str) -> dict[str, object]:
     """What a built data set holds: the conversation, and the columns it came from."""
     return {
-        "prompt": PROMPT.messages({"text": text}),
+        "prompt": PROMPT.turns({"text": text}),
         "completion": [{"role": "assistant", "content": "positive"}],
         "source": {"text": text, "rating": 3.2},
     }
@@ -80,7 +80,7 @@ def test_planted_rows_are_found_and_no_others() -> None:
 def test_a_string_at_any_depth_counts() -> None:
     gate = ContaminationGate([item("a film of rare warmth")], PROMPT)
     assert gate.matches({"source": {"notes": [{"deep": "a film of rare warmth"}]}})
-    assert gate.matches({"messages": PROMPT.messages({"text": "a film of rare warmth"})})
+    assert gate.matches({"messages": PROMPT.turns({"text": "a film of rare warmth"})})
     assert not gate.matches({"source": {"rating": 1, "other": None}})
 
 
@@ -91,9 +91,9 @@ def test_the_tasks_own_wording_is_no_match() -> None:
     items = [{**item(f"film {i}"), "instruction": instruction} for i in range(20)]
     gate = ContaminationGate(items, prompt)
     trained = {"instruction": instruction, "text": "another film"}
-    assert not gate.matches({"prompt": prompt.messages(trained), "source": trained})
+    assert not gate.matches({"prompt": prompt.turns(trained), "source": trained})
     trained = {"instruction": instruction, "text": "film 7"}
-    assert gate.matches({"prompt": prompt.messages(trained), "source": trained})
+    assert gate.matches({"prompt": prompt.turns(trained), "source": trained})
 
 
 def test_small_fields_match_only_together() -> None:
@@ -102,7 +102,7 @@ def test_small_fields_match_only_together() -> None:
 
     def trained(count: int, group: str) -> dict[str, object]:
         columns = {"count": str(count), "group": group, "smiles": "CC"}
-        return {"prompt": prompt.messages(columns), "source": columns}
+        return {"prompt": prompt.turns(columns), "source": columns}
 
     assert gate.matches(trained(2, "carbonyl"))
     assert not gate.matches(trained(3, "carbonyl"))

@@ -245,7 +245,7 @@ def test_a_training_set_with_held_out_items_is_reported(scene: Scene, grader: Gr
         "leaky": ["nothing", *[r["text"] for r in held_out]],
     }.items():
         trained = [
-            {"prompt": scene.task.prompt.messages({"text": t}), "completion": [], "source": {"text": t}}
+            {"prompt": scene.task.prompt.turns({"text": t}), "completion": [], "source": {"text": t}}
             for t in texts
         ]
         write_jsonl(scene.folder / name / "train.jsonl", trained)

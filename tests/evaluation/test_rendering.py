@@ -184,7 +184,7 @@ TALK = [
 def test_the_loss_is_on_the_last_turn_or_on_all_of_the_assistant(family: Family, kind: str) -> None:
     tokenizer = tokenizer_of(kind, family.template)
     [last] = Renderer(tokenizer).rows([TALK])
-    [every] = Renderer(tokenizer, RenderingOptions(loss_on="assistant")).rows([TALK])
+    [every] = Renderer(tokenizer, RenderingOptions(loss_on="all")).rows([TALK])
     assert every.ids == last.ids and sum(every.answer) > sum(last.answer)
 
     def shown(row: Any) -> str:

@@ -117,7 +117,7 @@ def test_a_column_may_have_any_name_and_keeps_its_values(tmp_path: Path, name: s
     task = task.model_copy(update={"prompt": prompt, "answer_column": "answer"})
     task.dev.write_text("".join(json.dumps({name: v, "answer": v[0]}) + "\n" for v in values))
     items = dev_items(task)
-    asked = {prompt.messages(item.row)[0]["content"] for item in items}
+    asked = {prompt.turns(item.row)[0]["content"] for item in items}
     assert asked == {f"Q: {value}" for value in values}
     assert {item["reference"] for item in items} == {"f", "s", "t"}
     assert len({item["id"] for item in items}) == 3

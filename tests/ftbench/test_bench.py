@@ -280,7 +280,7 @@ def test_a_mirror_stands_in(fresh_home: Path, tmp_path: Path, monkeypatch: pytes
 def test_the_prompt_is_the_turn() -> None:
     records = [Record("dev", row(2)), Record("test", row(3))]
     item = made(records).item(records[0])
-    assert Prompt(user="{prompt}", answer="{gold}").messages(item)[-1]["content"] == row(2)["q"]
+    assert Prompt(user="{prompt}", answer="{gold}").turns(item)[-1]["content"] == row(2)["q"]
     with pytest.raises(InputError, match="'gold'"):
         made(records).item(Record("dev", {**row(1), "gold": "x"}))
 

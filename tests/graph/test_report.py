@@ -279,7 +279,7 @@ def test_model_card_names_data_scores_and_code(run: SyntheticRun) -> None:
     [code] = re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
     compile(code, "card", "exec")
     assert code.strip() == snippet(run.task).strip()
-    assert "Answer with one word" in code and "{label}" not in code
+    assert "Answer with one word" in code and "'label': " not in code
     assert "| movies | Movie reviews | MIT |" in card
     assert run.finish.test is not None and f"{run.finish.test.score.value:.3f}" in card
     tricky = run.task.prompt.model_copy(update={"user": 'Say """ and ```\n```\n{text}'})

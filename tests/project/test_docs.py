@@ -91,9 +91,9 @@ def test_the_page_on_operators_is_made_from_the_code() -> None:
 
 
 def test_task_files_are_valid(tmp_path: Path) -> None:
-    small, large = blocks(page("own_task"), "yaml")
-    for text in (small, large):
-        fields = yaml.safe_load(text)
+    small, conversations, large = blocks(page("own_task"), "yaml")
+    talks = yaml.safe_load(small) | {"choices": None} | yaml.safe_load(conversations)
+    for fields in (yaml.safe_load(small), talks, yaml.safe_load(large)):
         if fields.pop("data", None):
             fields |= {"sources": [{"name": "train", "path": "x"}], "dev": "dev.jsonl", "test": "test.jsonl"}
         Task.model_validate(fields)

@@ -199,7 +199,7 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
     steps = [*recipe.steps, *(step for stream in recipe.streams for step in stream.steps)]
     reading = Path(inspect.getfile(Dropped)).parent  # the room that reads files and renders rows
     code = [hash_folder(Path(__file__).parent, "**/*.py"), hash_folder(reading / "data_files", "*.py")]
-    code += [hash_file(reading / name) for name in ("task.py", "usable_rows.py")]
+    code += [hash_file(reading / name) for name in ("task.py", "conversations.py", "usable_rows.py")]
     code += [hash_file(path) for path in outside_sources(steps)]
     code += sorted({dependency for step in steps for dependency in step.dependencies()})
     return fingerprint(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from ...errors import PlanError
-from ...evaluation.task import Message, Task
-from ...evaluation.usable_rows import Dropped, RowCounts, judge, right_answer
+from ...evaluation.task import Task
+from ...evaluation.usable_rows import Dropped, RowCounts, answered, judge
 from .operators import remedy
 from .operators.protocol import Fault
 from .row_table import STREAM, SYNTHETIC, arrow, visible
@@ -133,9 +133,8 @@ def percentile(ascending: Sequence[int], percent: float) -> int:
 
 
 def _conversation(source: Row, stream: str, task: Task) -> Row:
-    prompt: list[Message] = task.prompt.messages(source)
-    completion = [{"role": "assistant", "content": right_answer(task, source)}]
-    return {"prompt": prompt, "completion": completion, "source": source, "stream": stream}
+    *prompt, answer = answered(task, source)
+    return {"prompt": prompt, "completion": [answer], "source": source, "stream": stream}
 
 
 def _require_columns(rows: Dataset, task: Task) -> None:

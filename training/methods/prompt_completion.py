@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from ...errors import InputError
-from ...evaluation.rendering import Renderer, TokenRow, open_renderer
+from ...evaluation.rendering import TokenRow, open_renderer
 from ...files import read_jsonl
 from ..data.build import TRAIN, rendering_options
 from ..data.render import Row
@@ -53,28 +53,11 @@ def rendered_rows(dataset: Path, base_model: Path, rows: Sequence[Row]) -> list[
     Raises InputError if it refuses all.
     """
     renderer = open_renderer(base_model, rendering_options(dataset))
-    found: list[TokenRow | None] = []
-    errors: list[InputError] = []
-    for start in range(0, len(rows), _BATCH):
-        conversations = [[*row["prompt"], *row["completion"]] for row in rows[start : start + _BATCH]]
-        try:
-            found += renderer.rows(conversations)
-        except InputError:
-            found += _one_by_one(renderer, conversations, errors)
+    found = renderer.rows_or_errors([[*row["prompt"], *row["completion"]] for row in rows])
+    errors = [row for row in found if isinstance(row, InputError)]
     if rows and len(errors) == len(rows):
         raise errors[0]
-    return found
-
-
-def _one_by_one(
-    renderer: Renderer, conversations: Sequence[Sequence[Row]], errors: list[InputError]
-) -> Iterator[TokenRow | None]:
-    for conversation in conversations:
-        try:
-            yield from renderer.rows([conversation])
-        except InputError as error:
-            errors.append(error)
-            yield None
+    return [None if isinstance(row, InputError) else row for row in found]
 
 
 def _characters(row: Row) -> int:

@@ -75,7 +75,8 @@ class ResearcherAgent:
     def analyze(self, task: Task) -> Analysis:
         """The fields of the task, and what the model adds to goal and constraints. It cannot remove any."""
         given = self.builtin.analyze(task)
-        prompt = "\n".join(filter(None, [task.prompt.system, task.prompt.user]))
+        asked = task.prompt.user or f"conversations of the columns {', '.join(task.prompt.messages)}"
+        prompt = "\n".join(filter(None, [task.prompt.system, asked]))
         messages = _messages("analyze", task=task, analysis=given, prompt=prompt)
         try:
             answer = self._send(messages, AnalysisAnswer, "analyze", turns=3)

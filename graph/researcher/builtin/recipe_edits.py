@@ -19,14 +19,14 @@ _Step = TypeVar("_Step", bound=Step)
 
 def answer_column(task: Task) -> str:
     """The column of the answer: the field in the prompt's answer if it is one, else the task's `answer_column`."""
-    fields = [name for name in sorted(task.prompt.fields) if "{" + name + "}" in task.prompt.answer]
+    fields = sorted(task.prompt.answer_fields)
     return fields[0] if len(fields) == 1 else task.answer_column
 
 
 def example_columns(task: Task, columns: Sequence[str]) -> tuple[str, ...]:
     """The columns that identify an example: those of the question and, without choices, of the answer."""
-    text = task.prompt.user + (task.prompt.system or "") + ("" if task.choices else task.prompt.answer)
-    return tuple(column for column in columns if "{" + column + "}" in text)
+    fields = task.prompt.question_fields if task.choices else task.prompt.fields
+    return tuple(column for column in columns if column in fields)
 
 
 def margin(rating: Distribution, centre: float, share: float) -> float:

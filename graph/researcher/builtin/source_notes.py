@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from ....evaluation.rendering_check import RowRendering
 from ....evaluation.splits import search_items
 from ....evaluation.task import Task
 from ....tools.excerpt import cell
@@ -28,10 +29,11 @@ T = TypeVar("T")
 
 
 def look_at_sources(task: Task) -> ResearchNotes:
-    """Notes on all sources of the task. Raises InputError for one that cannot be read."""
+    """Notes on all sources of the task and on its chat template. Raises InputError for what cannot be read."""
     items = [_text(task, item) for item in search_items(task)]
     described = [_source_notes(task, source.name, items) for source in task.sources]
-    return ResearchNotes(notes=[_note(task, notes) for notes in described], sources=described)
+    rendering = [Note(text=text, source="chat template") for text in RowRendering(task).notes]
+    return ResearchNotes(notes=[*(_note(task, notes) for notes in described), *rendering], sources=described)
 
 
 def _source_notes(task: Task, name: str, items: Sequence[str]) -> SourceNotes:
@@ -61,21 +63,19 @@ def _source_notes(task: Task, name: str, items: Sequence[str]) -> SourceNotes:
 
 def _text(task: Task, row: Row) -> str:
     """The values of the row that the question contains."""
-    turns = task.prompt.user + (task.prompt.system or "")
-    return " ".join(
-        str(row[name])
-        for name in sorted(task.prompt.fields)
-        if "{" + name + "}" in turns and row.get(name) is not None
-    )
+    prompt = task.prompt
+    if prompt.messages:
+        known = not row.keys().isdisjoint(prompt.messages)
+        return " ".join(turn["content"] for turn in prompt.turns(row)) if known else ""
+    return " ".join(str(row[name]) for name in sorted(prompt.question_fields) if row.get(name) is not None)
 
 
 def _text_column(task: Task, columns: Sequence[str], rows: Sequence[Row]) -> str | None:
     """The longest text column of the question."""
-    turns = task.prompt.user + (task.prompt.system or "")
     lengths = {
         column: statistics.fmean(len(str(row[column])) for row in rows)
         for column in columns
-        if "{" + column + "}" in turns and isinstance(rows[0][column], str)
+        if column in task.prompt.question_fields and isinstance(rows[0][column], str)
     }
     return max(lengths, key=lambda column: lengths[column], default=None)
 
