@@ -73,7 +73,7 @@ class CallLedger:
         self._lock = threading.RLock()
         self._open: dict[str, Reservation] = {}
         self._answers: dict[str, RecordedAnswer] = {}
-        self._modes: dict[str, str] = {}
+        self._profiles: dict[str, dict[str, Any]] = {}
         self._spent = Usage()
         self._calls = 0
         self._recover()
@@ -89,16 +89,16 @@ class CallLedger:
         with self._lock:
             return self._answers.get(key)
 
-    def mode(self, role: Role) -> str | None:
-        """The output mode that a role changed to, None if it did not change."""
+    def profile(self, role: Role) -> dict[str, Any] | None:
+        """What a role's server was found to accept, in this or an earlier process; None if nothing was found."""
         with self._lock:
-            return self._modes.get(role)
+            return self._profiles.get(role)
 
-    def change_mode(self, role: Role, mode: str, why: str) -> None:
-        """Record that a role changes its output mode, and why."""
+    def change_profile(self, role: Role, profile: Mapping[str, Any], why: str) -> None:
+        """Record what a role's server was found to accept, and why."""
         with self._lock:
-            self._modes[role] = mode
-            self._write({"event": "mode", "role": role, "mode": mode, "why": why})
+            self._profiles[role] = dict(profile)
+            self._write({"event": "mode", "role": role, **profile, "why": why})
 
     def reserve(self, request: CallRequest, most: Usage) -> Reservation:
         """Reserve `most` for a call. Raises ModelBudgetSpent if less than that is left."""
@@ -160,7 +160,7 @@ class CallLedger:
                 self._calls = max(self._calls, int(line["id"][1:]))
                 open_calls[line["id"]] = line
             elif line["event"] == "mode":
-                self._modes[line["role"]] = line["mode"]
+                self._profiles[line["role"]] = line
             elif reserved := open_calls.pop(line["id"], None):
                 self._spent += _usage(line)
                 if "message" in line:

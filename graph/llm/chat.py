@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, cast
 
 import httpx
@@ -15,19 +16,26 @@ from langchain_core.tools import BaseTool
 
 from ...keys import redact
 from .call_ledger import CallLedger, CallRequest, request_key
-from .call_spellings import ANSWER
+from .call_spellings import ANSWER, canonical
 from .context_window import ContextWindow, json_bytes, max_request_tokens
 from .model_settings import ModelSettings
-from .output_modes import MODES, ModelInput, first_mode, next_mode
+from .output_modes import MODES, ModelInput, first_mode
 from .output_request import OutputRequest
 from .protocol import Answer, ModelError, ModelTurn, Role, ToolRequest
 from .providers import OpenedModel, open_model
-from .responses import TRUNCATED, message_fields, normalise, reported_usage
-from .retries import CallFailed, CallFault, classify_error, with_retries
+from .responses import TRUNCATED, answer_bytes, message_fields, normalise, reported_usage
+from .retries import CallFailed, CallFault, classify_error, numbers_in, with_retries
+from .server_profile import ServerProfile, asked_otherwise, with_shorter_answer, without_named
 from .usage import Usage
 
 MAX_RECORDED_CHARACTERS = 40_000
 """Longest text of one message in the record."""
+
+MAX_SHRINKS = 3
+"""Times that one request is shortened after the server refused it as too long."""
+
+_LONG_REQUEST = 8000
+"""Bytes. A shorter request is not refused for its length."""
 
 MAX_TURNS_WITHOUT_CALL = 2
 """After this many turns without a tool call, mode 'auto' changes from tool calls to a JSON schema."""
@@ -75,14 +83,21 @@ class LLMChat:
         self.role: Role = role
         self._settings, self._ledger, self._model, self._sleep = settings, ledger, model, sleep
         self._window = ContextWindow(settings.context_tokens, settings.max_tokens)
-        self._mode = ledger.mode(role) or first_mode(settings.output, dict(model.client.profile or {}))
+        known = ledger.profile(role)
+        first = first_mode(settings.output, dict(model.client.profile or {}))
+        self._profile = ServerProfile.read(known) if known else ServerProfile(first, model.limits)
         self._without_call = 0
         self._recorded: dict[str, list[str]] = {}
 
     @property
     def mode(self) -> str:
         """The output mode of the next call."""
-        return self._mode
+        return self._profile.mode
+
+    @property
+    def profile(self) -> ServerProfile:
+        """What the server was found to accept."""
+        return self._profile
 
     def turn(
         self,
@@ -96,15 +111,26 @@ class LLMChat:
         request = OutputRequest(answer, tools)
         keys = [request_key(_identity(message)) for message in messages]
         key = request_key(self.role, purpose, keys, answer.__name__, request.answer_schema, request.names)
+        new = messages[_common_start(self._recorded.get(purpose, []), keys) :]
+        call = _PendingCall(request, messages, purpose, key, [*map(_message_record, new)])
         recorded = self._ledger.replay(key)
         if recorded is not None:
             turn = _parse(recorded.mode, AIMessage(**recorded.message), request)
         else:
-            new = messages[_common_start(self._recorded.get(purpose, []), keys) :]
-            turn = self._ask(_PendingCall(request, messages, purpose, key, [*map(_message_record, new)]))
+            turn = self._answer_without_tools(self._ask(call, self._profile), call)
             self._watch_for_calls(turn)
         self._recorded[purpose] = keys
         return turn
+
+    def _answer_without_tools(self, turn: ModelTurn[Answer], call: _PendingCall[Answer]) -> ModelTurn[Answer]:
+        """The turn; of a model that calls a tool where none is offered, its answer without tools in the request."""
+        names = [canonical(each["name"], call.request.schemas) for each in turn.message.tool_calls]
+        if call.request.tools or not names or ANSWER in names or self._settings.output != "auto":
+            return turn
+        try:
+            return self._ask(call, replace(self._profile, mode="json_schema"))
+        except ModelError:
+            return turn
 
     def tool_result(self, request: ToolRequest, text: str) -> BaseMessage:
         """See `Chat`."""
@@ -114,38 +140,54 @@ class LLMChat:
         """See `Chat`."""
         return HumanMessage(f"Invalid answer: {turn.problem}. Correct it.")
 
-    def _ask(self, call: _PendingCall[Answer]) -> ModelTurn[Answer]:
-        """Call until there is an answer; if the server refuses the mode or the length, change it and call again."""
-        shortened = False
+    def _ask(self, call: _PendingCall[Answer], profile: ServerProfile) -> ModelTurn[Answer]:
+        """Call until there is an answer. What the server refuses is left out, and stays out if that helped."""
+        room, why = self._window.room, ""
+        refused: list[int] = []  # lengths of the requests that were too long
         while True:
             try:
-                return with_retries(lambda: self._attempt(call), self._settings.attempts, self._sleep)
+                attempt = partial(self._attempt, call, profile)
+                turn = with_retries(attempt, self._settings.attempts, self._sleep)
             except CallFailed as failed:
-                fault = failed.fault
-                if fault.context_exceeded and not shortened:
-                    self._window.shrink()
-                    shortened = True
-                elif after := self._mode_after(failed):
-                    if self._mode == failed.mode:
-                        self._change_mode(after, str(fault))
+                fault, why = failed.fault, str(failed.fault)
+                named = without_named(profile, fault, self._settings.max_tokens)
+                shorter = len(refused) < MAX_SHRINKS and (not refused or failed.length < refused[-1])
+                if shorter and (fault.context_exceeded or (named is None and self._is_long(failed))):
+                    refused.append(failed.length)
+                    self._window.shrink(failed.length, numbers_in(fault.words))
+                    profile = with_shorter_answer(profile, fault, self._settings.max_tokens)
+                elif after := named or asked_otherwise(profile, fault, self._settings.output):
+                    profile = after
                 else:
-                    raise ModelError(f"{call.purpose}: {self._model.name}: {_advice(fault)}") from failed
+                    self._window.room = room
+                    raise self._given_up(call, fault) from failed
+            else:
+                if why and profile != self._profile:
+                    self._change_profile(profile, why)
+                return turn
 
-    def _mode_after(self, failed: CallFailed) -> str | None:
-        if not failed.fault.format_refused:
-            return None
-        return next_mode(failed.mode, self._settings.output, failed.fault.tool_choice_refused)
+    def _is_long(self, failed: CallFailed) -> bool:
+        """Whether a request that was refused without a reason is longer than all that were accepted."""
+        long = failed.length > max(_LONG_REQUEST, self._window.accepted)
+        return long and failed.fault.unexplained and not failed.fault.format_refused
 
-    def _attempt(self, call: _PendingCall[Answer]) -> ModelTurn[Answer]:
+    def _given_up(self, call: _PendingCall[Any], fault: CallFault) -> ModelError:
+        return ModelError(f"{call.purpose}: {self._model.name}: {_advice(fault)}")
+
+    def _attempt(self, call: _PendingCall[Answer], profile: ServerProfile) -> ModelTurn[Answer]:
         """Reserve, make and settle one call. Raises CallFailed, ModelError, ModelBudgetSpent."""
-        name, request = self._mode, call.request  # another thread may change the mode meanwhile
+        name, request = profile.mode, call.request
         mode = MODES[name]
 
-        def length(messages: Sequence[BaseMessage]) -> int:
-            return json_bytes(_tokens_of(mode.prepare(messages, request)))
+        def prepared(messages: Sequence[BaseMessage]) -> ModelInput:
+            return profile.shape(mode.prepare(messages, request))
 
-        model_input = mode.prepare(self._window.fit(call.messages, length), request)
-        most = self._max_usage(model_input)
+        def length(messages: Sequence[BaseMessage]) -> int:
+            return json_bytes(_tokens_of(prepared(messages)))
+
+        model_input = prepared(self._window.fit(call.messages, length))
+        size = json_bytes(_tokens_of(model_input))
+        most = self._max_usage(model_input, size, name)
         if self._model.pace is not None:
             self._model.pace.acquire()
         reservation = self._ledger.reserve(
@@ -153,7 +195,7 @@ class LLMChat:
         )
         call.new = []  # the next attempt does not record them again
         try:
-            raw = self._invoke(model_input)
+            raw = self._invoke(model_input, profile)
         except BaseException as error:
             # An interrupted call may be billed, like one that has timed out.
             ordinary = isinstance(error, Exception)
@@ -164,55 +206,77 @@ class LLMChat:
             else:
                 self._ledger.settle(reservation, "failed", Usage(calls=1), no_answer)
             if ordinary:
-                raise CallFailed(fault, name) from error
+                raise CallFailed(fault, size) from error
             raise
         message = normalise(raw, self._settings.max_tokens, reservation.id)
         turn = _parse(name, message, request)
-        usage = reported_usage(raw, self._model.price)
-        record = _answer_record(turn, _usage_note(usage, most))
-        self._ledger.settle(reservation, "answered", usage or most, record, message_fields(message))
-        if usage is not None:
-            self._window.calibrate(json_bytes(_tokens_of(model_input)), usage.tokens_in)
+        reported = reported_usage(raw)
+        usage, note = self._booked(reported, most, _bytes_bound(model_input), raw)
+        self._ledger.settle(
+            reservation, "answered", usage, _answer_record(turn, note), message_fields(message)
+        )
+        if reported is not None:
+            self._window.calibrate(size, usage.tokens_in, name)
         return turn
 
-    def _max_usage(self, model_input: ModelInput) -> Usage:
-        """Upper bound on the usage of a call."""
-        count = len(model_input.messages), len(model_input.tools)
-        tokens = max_request_tokens(_tokens_of(model_input), *count)
-        price, written = self._model.price, self._settings.max_tokens
-        return Usage(1, tokens, written, price.of(tokens, written) if price else 0.0)
+    def _max_usage(self, model_input: ModelInput, size: int, mode: str) -> Usage:
+        """Upper bound on the usage of a call: from the counts so far, else from its bytes."""
+        most = _bytes_bound(model_input)
+        tokens = min(most, self._window.bound(size, mode) or most)
+        return self._usage(tokens, self._settings.max_tokens)
 
-    def _invoke(self, model_input: ModelInput) -> AIMessage:
-        client = self._model.client
+    def _usage(self, read: int, written: int) -> Usage:
+        price = self._model.price
+        return Usage(1, read, written, price.of(read, written) if price else 0.0)
+
+    def _booked(
+        self, reported: tuple[int, int] | None, most: Usage, read_bound: int, raw: AIMessage
+    ) -> tuple[Usage, str | None]:
+        """The usage to book, and a note: what the server reports, as far as the bytes can bear it."""
+        if reported is None:
+            return most, "the server reported no usage: the whole reservation counts as spent"
+        bounds = read_bound, max(most.tokens_out, answer_bytes(raw))
+        usage = self._usage(*map(min, reported, bounds))
+        if (usage.tokens_in, usage.tokens_out) != reported:
+            return usage, (
+                f"the server reported {reported[0]:,} tokens read and {reported[1]:,} written, more than the bytes "
+                "allow: the bytes count as spent"
+            )
+        if usage.tokens_in > most.tokens_in or usage.tokens_out > most.tokens_out:
+            return usage, "the server reported more tokens than were reserved: the report counts as spent"
+        return usage, None
+
+    def _invoke(self, model_input: ModelInput, profile: ServerProfile) -> AIMessage:
+        client: Any = self._model.client
         messages = model_input.messages
+        wire = {"profile": profile, "limit": self._settings.max_tokens} if self._model.openai else {}
         if model_input.tools:
             choice = {"tool_choice": "any"} if model_input.forced else {}
-            return client.bind_tools(model_input.tools, **choice).invoke(messages)
+            return cast(AIMessage, client.bind_tools(model_input.tools, **choice, **wire).invoke(messages))
         if model_input.schema is None:
-            return client.invoke(messages)
-        schema = {"title": "step", "description": "A tool call or the answer.", **model_input.schema}
+            return cast(AIMessage, client.invoke(messages, **wire))
         if self._model.openai:
-            # Sent in the body: the client would raise for an answer that was cut off, and its usage would be lost.
             wanted = {"type": "json_schema", "json_schema": {"name": "step", "schema": model_input.schema}}
-            body = {**(getattr(client, "extra_body", None) or {}), "response_format": wanted}
-            return client.invoke(messages, extra_body=body)
+            return cast(AIMessage, client.invoke(messages, response_format=wanted, **wire))
+        schema = {"title": "step", "description": "A tool call or the answer.", **model_input.schema}
         structured = client.with_structured_output(schema, method="json_schema", include_raw=True)
         return cast(AIMessage, cast(dict[str, Any], structured.invoke(messages))["raw"])
 
     def _watch_for_calls(self, turn: ModelTurn[Any]) -> None:
         """Change the mode of a model that accepts tools but never calls one."""
-        if turn.message.tool_calls or not turn.message.text.strip() or turn.answer is not None:
+        if turn.message.tool_calls or not turn.message.text.strip() or turn.answer is not None or turn.tools:
             self._without_call = 0
             return
         self._without_call += 1
-        may_change = self._settings.output == "auto" and self._mode.startswith("tools")
+        may_change = self._settings.output == "auto" and self.mode.startswith("tools")
         if may_change and self._without_call >= MAX_TURNS_WITHOUT_CALL:
-            self._change_mode("json_schema", f"{self._without_call} turns without a tool call")
+            why = f"{self._without_call} turns without a tool call"
+            self._change_profile(replace(self._profile, mode="json_schema"), why)
 
-    def _change_mode(self, mode: str, why: str) -> None:
-        self._mode = mode
+    def _change_profile(self, profile: ServerProfile, why: str) -> None:
+        self._profile = profile
         self._without_call = 0
-        self._ledger.change_mode(self.role, mode, why)
+        self._ledger.change_profile(self.role, profile.record(), why)
 
 
 def _parse(mode: str, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
@@ -224,6 +288,10 @@ def _tokens_of(model_input: ModelInput) -> dict[str, Any]:
     """The parts of a request that count as tokens."""
     messages = convert_to_openai_messages(model_input.messages)
     return {"messages": messages, "tools": model_input.tools, "schema": model_input.schema}
+
+
+def _bytes_bound(model_input: ModelInput) -> int:
+    return max_request_tokens(_tokens_of(model_input), len(model_input.messages), len(model_input.tools))
 
 
 def _identity(message: BaseMessage) -> dict[str, Any]:
@@ -254,14 +322,6 @@ def _answer_record(turn: ModelTurn[Any], note: str | None) -> dict[str, Any]:
         "problem": redact(turn.problem) if turn.problem else None,
     }
     return {**record, "note": note} if note else record
-
-
-def _usage_note(usage: Usage | None, most: Usage) -> str | None:
-    if usage is None:
-        return "the server reported no usage: the whole reservation counts as spent"
-    if usage.tokens_in > most.tokens_in or usage.tokens_out > most.tokens_out:
-        return "the server reported more tokens than the call was allowed: the report counts as spent"
-    return None
 
 
 def _advice(fault: CallFault) -> str:

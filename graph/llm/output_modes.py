@@ -110,12 +110,22 @@ def next_mode(mode: str, output: str, only_choice: bool) -> str | None:
 
 
 def _all_answered(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Add a result to each call that has none: providers refuse a conversation with an unanswered call."""
+    """Add a result to each call that has none, and give the result of a call that was text as text.
+
+    Providers refuse a conversation with an unanswered call, or with a result without a call.
+    """
     sent: list[BaseMessage] = []
+    called: set[str] = set()
     for place, message in enumerate(messages):
-        empty = isinstance(message, AIMessage) and not message.tool_calls and not message.text.strip()
-        sent.append(AIMessage(EMPTY) if empty else message)
+        if isinstance(message, ToolMessage) and message.tool_call_id not in called:
+            message = _result(message)
+            if sent and isinstance(sent[-1], HumanMessage):
+                message = HumanMessage(f"{sent.pop().text}\n\n{message.text}")
+        if isinstance(message, AIMessage) and not message.tool_calls and not message.text.strip():
+            message = AIMessage(EMPTY, additional_kwargs=message.additional_kwargs)
+        sent.append(message)
         if isinstance(message, AIMessage) and message.tool_calls:
+            called |= {str(call["id"]) for call in message.tool_calls}
             answered = {m.tool_call_id for m in messages[place + 1 :] if isinstance(m, ToolMessage)}
             sent += [
                 ToolMessage(NOT_RUN, tool_call_id=str(call["id"]), name=call["name"])
@@ -131,14 +141,18 @@ def _as_text(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     for message in messages:
         if isinstance(message, AIMessage):
             text = "\n".join([message.text, *map(_call_text, message.tool_calls)]).strip()
-            sent.append(AIMessage(text or EMPTY))
+            sent.append(AIMessage(text or EMPTY, additional_kwargs=message.additional_kwargs))
             continue
         if isinstance(message, ToolMessage):
-            message = HumanMessage(f"Result of {message.name or 'the tool'}:\n{message.text}")
+            message = _result(message)
         if sent and isinstance(message, HumanMessage) and isinstance(sent[-1], HumanMessage):
             message = HumanMessage(f"{sent.pop().text}\n\n{message.text}")
         sent.append(message)
     return sent
+
+
+def _result(message: ToolMessage) -> HumanMessage:
+    return HumanMessage(f"Result of {message.name or 'the tool'}:\n{message.text}")
 
 
 def _call_text(call: Any) -> str:

@@ -19,6 +19,7 @@ from ...keys import environment, keys_in_environment, redact
 from .model_settings import ModelSettings
 from .prices import Price, missing_price, price_of
 from .protocol import Role
+from .server_profile import LIMITS
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -42,6 +43,8 @@ class OpenedModel:
     openai: bool
     """Whether the client uses OpenAI's API, so that a JSON schema can be put into the request body."""
     pace: InMemoryRateLimiter | None = None
+    limits: tuple[str, ...] = LIMITS
+    """Fields that bound the answer, at first."""
 
 
 def model_name(settings: ModelSettings, role: Role) -> str:
@@ -68,10 +71,6 @@ def open_model(
     provider, colon, rest = name.partition(":")
     if not colon or not provider or not rest:
         raise InputError(f"model {name!r}: write PROVIDER:MODEL, such as openai:gpt-5-mini")
-    try:
-        from langchain.chat_models import init_chat_model
-    except ImportError as error:
-        raise InputError(f"a chat model {_EXTRA}") from error
     url = _base_url(settings, provider)
     price = price_of(name, url)
     if price is None and settings.cost_budget_usd is not None:
@@ -81,7 +80,9 @@ def open_model(
         given["base_url"] = settings.base_url
     try:
         with keys_in_environment():
-            client = init_chat_model(rest, model_provider=provider, **given)
+            client = _open_client(provider, rest, given)
+    except InputError:
+        raise
     except ImportError as error:
         raise InputError(f"model {name}: {_first_line(error)}") from error
     except ValidationError as error:
@@ -90,7 +91,26 @@ def open_model(
         raise InputError(f"model {name} cannot be opened: {_first_line(error)}") from error
     _check_bounded(client, name, settings.max_tokens)
     pace = _pace(name, settings.requests_per_minute) if settings.requests_per_minute else None
-    return OpenedModel(name, client, price, provider == "openai", pace)
+    limits = LIMITS if provider == "openai" and not _is_official(url) else LIMITS[:1]
+    return OpenedModel(name, client, price, provider == "openai", pace, limits)
+
+
+def _open_client(provider: str, model: str, given: dict[str, Any]) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+
+        if provider == "openai":
+            from .openai_wire import OpenAIWire
+    except ImportError as error:
+        raise InputError(f"a chat model {_EXTRA}") from error
+    if provider == "openai":
+        return OpenAIWire(model=model, **given)
+    client: BaseChatModel = init_chat_model(model, model_provider=provider, **given)
+    return client
+
+
+def _is_official(url: str | None) -> bool:
+    return url is None or urlsplit(url).hostname == "api.openai.com"
 
 
 def _common(settings: ModelSettings) -> dict[str, Any]:
@@ -112,7 +132,7 @@ def _openai(
 ) -> dict[str, Any]:
     known = environment()
     given: dict[str, Any] = {"use_responses_api": False}
-    official = url is None or urlsplit(url).hostname == "api.openai.com"
+    official = _is_official(url)
     if official and not known.get("OPENAI_API_KEY"):
         raise InputError(
             "OPENAI_API_KEY is not set: put it into the environment or into a file .env here; "
@@ -120,8 +140,6 @@ def _openai(
         )
     if not official:
         given["base_url"] = url
-        # The client sends max_completion_tokens, which some servers do not know.
-        given["extra_body"] = {"max_tokens": settings.max_tokens}
         if not known.get("OPENAI_API_KEY"):
             given["api_key"] = NO_KEY
     bounds = _Bounds(BYTES_PER_TOKEN * settings.max_tokens + (1 << 20), settings.timeout_s)

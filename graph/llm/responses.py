@@ -10,8 +10,6 @@ from langchain_core.messages import AIMessage
 from ...keys import redact
 from .call_spellings import MAX_DEPTH, too_deep
 from .parsing import repair_json
-from .prices import Price
-from .usage import Usage
 
 CHARACTERS_PER_TOKEN = 16
 """More than any text has. A longer answer shows that the server ignored `max_tokens`."""
@@ -20,7 +18,7 @@ TRUNCATED = "cut"
 """Key of a message's metadata that says why the message is not complete."""
 
 _LENGTH_REASONS = ("length", "max_tokens", "MAX_TOKENS")
-_MAX_EXTRAS = 16_000  # characters
+_MAX_EXTRAS = 200_000  # characters; thoughts may have to be sent back whole
 _REPEATED = ("tool_calls", "function_call", "parsed", "refusal")
 
 
@@ -63,16 +61,24 @@ def message_fields(message: AIMessage) -> dict[str, Any]:
     return {name: getattr(message, name) for name in names}
 
 
-def reported_usage(message: AIMessage, price: Price | None) -> Usage | None:
-    """The usage that the server reports; None if it reports none, or impossible numbers."""
+def reported_usage(message: AIMessage) -> tuple[int, int] | None:
+    """The tokens read and written that the server reports; None if it reports none, or impossible numbers."""
     usage = message.usage_metadata
     if not usage:
         return None
     read, written = int(usage["input_tokens"]), int(usage["output_tokens"])
     written = max(written, int(usage.get("total_tokens") or 0) - read)  # reasoning may be in the total only
-    if read <= 0 or written < 0:
-        return None
-    return Usage(1, read, written, price.of(read, written) if price else 0.0)
+    return None if read <= 0 or written < 0 else (read, written)
+
+
+def answer_bytes(message: AIMessage) -> int:
+    """Bytes of all that a response says: no tokenizer makes more tokens of it."""
+    calls = [*message.tool_calls, *message.invalid_tool_calls]
+    try:
+        said = json.dumps([message.content, calls, message.additional_kwargs], default=str)
+    except (RecursionError, ValueError):
+        return 0
+    return len(said)
 
 
 def _ended_by_length(message: AIMessage) -> bool:

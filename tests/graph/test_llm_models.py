@@ -279,7 +279,7 @@ def test_retry_after(given: str, wait: float | None) -> None:
         (status_error(401), False, False),
         (status_error(403), False, False),
         (status_error(404), False, False),
-        (status_error(500, "tools param requires --jinja flag"), False, False),
+        (status_error(500, "tools param requires --jinja flag"), True, False),
         (httpx.ReadTimeout("slow"), True, True),
         (httpx.ConnectTimeout("slow"), True, False),
         (httpx.ConnectError("refused"), True, False),

@@ -296,9 +296,9 @@ def test_a_nested_call_is_refused_in_one_line() -> None:
 )
 def test_what_the_server_counts(usage: tuple[int, int, int], tokens: tuple[int, int] | None) -> None:
     names = ("input_tokens", "output_tokens", "total_tokens")
-    cost = reported_usage(AIMessage("x", usage_metadata=dict(zip(names, usage, strict=True))), None)  # type: ignore[arg-type]
-    assert (cost and (cost.tokens_in, cost.tokens_out)) == tokens
-    assert reported_usage(AIMessage("x"), None) is None
+    message = AIMessage("x", usage_metadata=dict(zip(names, usage, strict=True)))  # type: ignore[arg-type]
+    assert reported_usage(message) == tokens
+    assert reported_usage(AIMessage("x")) is None
 
 
 @given(st.text(max_size=200))
@@ -340,9 +340,14 @@ def test_the_window_learns() -> None:
     window.calibrate(1000, 180)  # 0.18 tokens a byte, not 0.4
     assert window.fit(results, length) == results
     window.calibrate(1000, 1000)
-    window.shrink()
     with pytest.raises(ModelError, match="raise context_tokens"):
-        window.fit(results, length)
+        window.fit([HumanMessage("x" * 9000)], length)
+    window.shrink(
+        1000, [9000, 4500]
+    )  # 1150 estimated tokens were too many, by the server's count twice too many
+    assert window.room == int(1000 * 0.45)
+    (cut,) = window.fit([HumanMessage("a" * 400 + "x" * 600 + "b" * 400)], length)
+    assert cut.text.startswith("aaa") and cut.text.endswith("bbb") and "removed" in cut.text
     assert all(message.text == "x" * 1500 for message in results)
 
 
