@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from pydantic import ValidationError
 
 
@@ -23,6 +27,24 @@ class PlanError(TrexError):
 
 class IntegrityError(TrexError):
     """A check that protects the test split or the grader failed. In doubt a check fails."""
+
+
+@contextmanager
+def reading(path: Path, advice: str) -> Iterator[None]:
+    """Raises InputError, with the path and the advice, for whatever comes of reading a damaged document."""
+    try:
+        yield
+    except TrexError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            reason = explain(error)
+        elif isinstance(error, OSError):
+            reason = error.strerror or reason
+        elif not isinstance(error, ValueError):
+            reason = "its structure is wrong"
+        raise InputError(f"{path} is damaged ({' '.join(reason.split())}): {advice}") from error
 
 
 def explain(error: ValidationError) -> str:

@@ -33,12 +33,19 @@ def canonical_json(value: Any) -> str:
 
 def fingerprint(value: Any, length: int = 16) -> str:
     """The first `length` hex digits of the SHA-256 of a JSON value."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+    # JSON can hold a surrogate that stands alone, which is no UTF-8.
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
 def open_regular(path: Path) -> io.BufferedReader:
     """Open a file for reading. Raises OSError for what is no regular file: reading a FIFO would wait without end."""
     return open(_handle(path, os.O_RDONLY), "rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """All bytes of a file. Raises OSError for what is no regular file."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 def _handle(path: Path, flags: int) -> int:
@@ -86,8 +93,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises ValueError for one that is not JSON, is nested too deeply, or is not UTF-8."""
-    with open_regular(path) as file:
-        return _parse(file.read().decode("utf-8"))
+    return _parse(read_regular(path).decode("utf-8"))
 
 
 def _parse(text: str) -> Any:
@@ -168,7 +174,8 @@ def parse_yaml(text: str, name: str) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise InputError(f"{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise InputError(f"{where}: not valid YAML ({reason})") from error
 
 
 class _PlainLoader(yaml.SafeLoader):

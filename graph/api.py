@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 from langchain_core.runnables import RunnableConfig
 
-from ..errors import InputError
+from ..errors import InputError, reading
 from ..evaluation.rendering_check import check_rendering
 from ..evaluation.task import Task
 from ..files import read_json
 from .app import build_graph
-from .finish.finish_record import read_finish
+from .finish.finish_record import FinishRecord
 from .llm.model_settings import ModelSettings
 from .report.call_totals import read_run_calls
 from .report.spend import spend_of_run
@@ -25,6 +27,7 @@ from .report.write_report import write_report
 from .run.budget import read_clock
 from .run.directory import RunDirectory
 from .run.events import Follow
+from .run.migration import migrated
 from .run.runtime import RuntimeRegistry
 from .run.session import Approve, Session, connect, saver
 from .run.settings import Settings, parse_duration
@@ -89,7 +92,11 @@ class Run:
     def query(self, sql: str) -> pd.DataFrame:
         """Any SQL on experiments, trials, metrics, predictions and spend, read-only."""
         with closing(connect_readonly(self._directory.experiments)) as connection:
-            frame: pd.DataFrame = connection.sql(sql).df()
+            try:
+                frame: pd.DataFrame = connection.sql(sql).df()
+            except duckdb.Error as error:
+                path = self._directory.experiments
+                raise InputError(f"the query of {path} failed: {str(error).splitlines()[0]}") from error
             return frame
 
     def fork(
@@ -260,20 +267,34 @@ def read_stated(directory: RunDirectory) -> Stated:
 
     The tree is empty before the baseline. Raises InputError for files that are damaged.
     """
-    settings = directory.settings()
-    served, values = settings.checkpoint == "server", {}
-    if served:
-        values = {"tree": read_json(directory.tree) if directory.tree.exists() else {}}
-    elif directory.checkpoints.exists():
-        config: RunnableConfig = {"configurable": {"thread_id": settings.thread_id}}
-        with closing(connect(directory)) as connection:
-            values = build_graph(checkpointer=saver(connection)).get_state(config).values
-    stored = values.get("tree", {})
-    finish = read_json(directory.finish) if directory.finish.exists() else None
+    served = directory.settings().checkpoint == "server"
+    source = directory.tree if served else directory.checkpoints
+    values: Mapping[str, Any] = {}
+    with reading(source, "the run cannot be opened"):
+        if source.exists():
+            values = {"tree": read_json(source)} if served else _checkpoint(directory)
+        stored_tree = values.get("tree", {})
+        tree = TreeReader().read(stored_tree)
+    stored_finish = finish = None
+    if directory.finish.exists():
+        with reading(directory.finish, "remove it, and the run is shown without its end"):
+            stored_finish = read_json(directory.finish)
+            finish = FinishRecord.model_validate(migrated("finish", stored_finish))
     return Stated(
-        tree=TreeReader().read(stored),
-        finish=read_finish(directory.finish),
-        stored_tree=None if served else stored,
-        stored_finish=finish,
+        tree=tree,
+        finish=finish,
+        stored_tree=None if served else stored_tree,
+        stored_finish=stored_finish,
         done=values.get("status") == "done",
     )
+
+
+def _checkpoint(directory: RunDirectory) -> Mapping[str, Any]:
+    """The state of the graph. Raises ValueError where the database is damaged."""
+    config: RunnableConfig = {"configurable": {"thread_id": directory.settings().thread_id}}
+    with closing(connect(directory)) as connection:
+        try:
+            values: Mapping[str, Any] = build_graph(checkpointer=saver(connection)).get_state(config).values
+        except sqlite3.Error as error:
+            raise ValueError(str(error)) from error
+    return values

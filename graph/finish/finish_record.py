@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...evaluation.results import Evaluation, RegressionCheck, Score
-from ...files import read_json
-from ..run.migration import migrated
 
 Ending = Literal["rounds", "budget", "stopped"]
 
@@ -55,8 +52,3 @@ class FinishRecord(BaseModel):
     best_path: str | None = Field(
         default=None, description="The winner's folder, relative to the run directory"
     )
-
-
-def read_finish(path: Path) -> FinishRecord | None:
-    """finish.json, None while the run has not ended."""
-    return FinishRecord.model_validate(migrated("finish", read_json(path))) if path.exists() else None

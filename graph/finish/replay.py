@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ...errors import InputError, IntegrityError, TrexError, explain
+from ...errors import InputError, IntegrityError, TrexError, reading
 from ...evaluation.base_models import model_hash, resolve_model
 from ...evaluation.grader.client import GraderClient
 from ...evaluation.grader.messages import IDENTITY
@@ -33,6 +33,8 @@ from ..run.settings import Settings
 from .export import PLAN, TASK, Origin, WinnerPlan
 
 _INPUTS = (RECIPE, PLAN, TASK, IDENTITY, MANIFEST)
+
+_CLOSED = "the winner cannot be trained again"
 
 
 class Replay(BaseModel):
@@ -134,23 +136,23 @@ def _scoring(best: Path, workspace: Path) -> Iterator[str]:
     """Why the two scores are not comparable: dev, the metric or the scoring code is another."""
     if not (best / IDENTITY).exists():
         return
-    known, now = read_json(best / IDENTITY), read_json(workspace / IDENTITY)
+    now = read_json(workspace / IDENTITY)
+    with reading(best / IDENTITY, "remove it, and the way of scoring is not compared"):
+        known = dict(read_json(best / IDENTITY))
     changed = sorted(key for key in known | now if known.get(key) != now.get(key) and key != "test")
     if changed:
         yield f"scored otherwise than in the run: {', '.join(changed)} differ"
 
 
 def _read(best: Path) -> tuple[WinnerPlan, DataRecipe, Task]:
-    try:
-        return (
-            WinnerPlan.model_validate(migrated("winner", read_yaml(best / PLAN))),
-            DataRecipe.model_validate(read_yaml(best / RECIPE)),
-            Task.model_validate(read_json(best / TASK)),
-        )
-    except (ValueError, AttributeError, TypeError) as error:
-        reason = explain(error) if isinstance(error, ValidationError) else error
-        raise InputError(f"{best} is damaged: {reason}") from error
-    except OSError as error:
-        raise InputError(
-            f"{best} is incomplete ({error.filename} is missing): a run without a winner has no such folder"
-        ) from error
+    for name in (PLAN, RECIPE, TASK):
+        if not (best / name).exists():
+            raise InputError(
+                f"{best} is incomplete ({best / name} is missing): a run without a winner has no such folder"
+            )
+    with reading(best / PLAN, _CLOSED):
+        plan = WinnerPlan.model_validate(migrated("winner", read_yaml(best / PLAN)))
+    with reading(best / RECIPE, _CLOSED):
+        recipe = DataRecipe.model_validate(read_yaml(best / RECIPE))
+    with reading(best / TASK, _CLOSED):
+        return plan, recipe, Task.model_validate(read_json(best / TASK))

@@ -12,7 +12,7 @@ from ...evaluation.grader.evaluation_records import Records
 from ...evaluation.grader.messages import FROZEN, IDENTITY, Freeze
 from ...evaluation.task import Task
 from ...files import fingerprint, hash_file, read_json
-from ...landlock import weakest
+from ...landlock import NOT_CONFINED, weakest
 from ...training.jobs.trial_folder import read_result
 
 
@@ -84,7 +84,10 @@ def _graders(records: Records) -> set[str]:
 
 def confinement_of(trials: Path) -> str:
     """The weakest confinement of all workers; 'not confined' if one was not, or there was none."""
-    results = map(read_result, trials.glob("*/rungs/*/result.json"))
+    try:
+        results = [read_result(path) for path in trials.glob("*/rungs/*/result.json")]
+    except OSError:
+        return NOT_CONFINED
     return weakest(result.confinement for result in results if result)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import TrexError
+from ...errors import TrexError, reading
 from ...evaluation.failures.analysis import Failures
 from ...evaluation.results import FailureCase
 from ...evaluation.task import Task
@@ -95,7 +95,10 @@ def _cases(directory: Path, winner: Experiment, task: Task) -> list[FailureCase]
 
 
 def _research(path: Path) -> ResearchNotes:
-    return ResearchNotes.model_validate(read_json(path)) if path.exists() else ResearchNotes()
+    if not path.exists():
+        return ResearchNotes()
+    with reading(path, "remove it, and the report is written without notes"):
+        return ResearchNotes.model_validate(read_json(path))
 
 
 def _hint_text(hint: Hint) -> str:

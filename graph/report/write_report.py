@@ -20,9 +20,14 @@ def write_report(run: Verified, summary: RunSummary) -> Path:
     """
     directory = run.info.settings.path
     if not len(run.tree):
-        raise InputError(f"{directory} has no result yet: wait until the base model is scored")
+        why = "has no result yet: wait until the base model is scored"
+        lost = "has lost its tree (checkpoints.sqlite, of a served run tree.json): there is nothing to report"
+        raise InputError(f"{directory} {why if run.finish is None else lost}")
     report = collect_report(run, summary)
     page = directory / "report.html"
-    write_atomic(page, html(report))
-    write_atomic(directory / "report.md", markdown(report))
+    for path, text in ((page, html(report)), (page.with_suffix(".md"), markdown(report))):
+        try:
+            write_atomic(path, text)
+        except IsADirectoryError as error:
+            raise InputError(f"{path} is a directory: remove it") from error
     return page

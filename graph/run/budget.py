@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from ...errors import reading
 from ...files import read_json, write_json
 from ..report.spend import Spend
 from .migration import migrated
@@ -16,7 +17,10 @@ _SAVE_EVERY_S = 5.0
 
 def read_clock(path: Path) -> Spend:
     """The clock file of a run: `active_seconds` and `overhead_seconds`, summed over its processes."""
-    return Spend.model_validate(migrated("clock", read_json(path))) if path.exists() else Spend()
+    if not path.exists():
+        return Spend()
+    with reading(path, "remove it, and the time is counted from now"):
+        return Spend.model_validate(migrated("clock", read_json(path)))
 
 
 class Clock:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ...errors import InputError, TrexError, explain
+from ...errors import InputError, TrexError, reading
 from ...evaluation.task import Task
 from ...files import FileLocksMissing, read_json, try_lock, write_json
 from ...landlock import NOT_CONFINED
@@ -20,6 +20,7 @@ from ..report.integrity import confinement_of
 from .migration import migrated
 from .settings import SCHEMA_VERSION, Settings
 
+_CLOSED = "the run cannot be opened"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "langgraph", "duckdb")
 
 
@@ -124,13 +125,8 @@ class RunDirectory:
 
     def info(self) -> dict[str, Any]:
         """run.json. Raises InputError if it was written by another version or is damaged."""
-        try:
-            info: dict[str, Any] = read_json(self.run_file)
-        except (ValueError, OSError) as error:
-            raise InputError(f"{self.run_file} cannot be read ({error}): the run cannot be opened") from error
-        if not isinstance(info, dict):
-            raise InputError(f"{self.run_file} is damaged: it holds no JSON object")
-        info = migrated("run", info)
+        with reading(self.run_file, _CLOSED):
+            info = migrated("run", read_json(self.run_file))
         if info.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
                 f"{self.run_file} has schema version {info.get('schema_version')}, this TREX reads "
@@ -140,36 +136,27 @@ class RunDirectory:
 
     def settings(self) -> Settings:
         """The frozen settings; the directory may have been moved since."""
-        try:
-            return Settings.model_validate(self.info()["settings"] | {"directory": str(self.path)})
-        except ValidationError as error:
-            raise InputError(f"{self.run_file} is damaged: {explain(error)}") from error
-        except KeyError as error:
-            raise InputError(f"{self.run_file} is damaged: it has no {error}") from error
+        with reading(self.run_file, _CLOSED):
+            return Settings.model_validate(self.info().get("settings", {}) | {"directory": str(self.path)})
 
     def task(self) -> Task:
         """The task as it was when the run began. Raises InputError if its file is damaged."""
-        try:
+        with reading(self.task_file, _CLOSED):
             return Task.model_validate(read_json(self.task_file))
-        except (ValueError, OSError) as error:
-            reason = explain(error) if isinstance(error, ValidationError) else str(error)
-            raise InputError(f"{self.task_file} is damaged ({reason}): the run cannot be opened") from error
 
     def run_info(self) -> RunInfo:
         """Settings, task and versions, for summaries and reports."""
-        info = self.info()
-        return RunInfo(
-            settings=self.settings(),
-            task=self.task(),
-            created=info["created"],
-            python=info["python"],
-            versions=info["versions"],
-            confinement=confinement_of(self.trials),
-        )
+        facts: dict[str, Any] = {name: self.info().get(name) for name in ("created", "python", "versions")}
+        settings, task = self.settings(), self.task()
+        with reading(self.run_file, _CLOSED):
+            return RunInfo(settings=settings, task=task, confinement=confinement_of(self.trials), **facts)
 
     def read_failure(self) -> str | None:
         """Why the last process ended, None if it did not fail."""
-        return str(read_json(self.failure)["message"]) if self.failure.exists() else None
+        if not self.failure.exists():
+            return None
+        with reading(self.failure, "remove it, it only says why the last process ended"):
+            return str(read_json(self.failure)["message"])
 
     def record_failure(self, error: Exception) -> None:
         """Write why the last process ended, if the directory can be written."""

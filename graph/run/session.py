@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -142,21 +143,31 @@ def _refusal(error: BaseException | None) -> OSError | None:
 
 def connect(directory: RunDirectory) -> sqlite3.Connection:
     """Open the checkpoint database. Raises TrexError if it is none."""
-    connection = sqlite3.connect(directory.checkpoints, check_same_thread=False, timeout=30)
+    path = directory.checkpoints
+    if path.exists() and not path.is_file():
+        raise TrexError(f"{path} cannot be opened: it is no regular file")
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        return _opened(path)
     except sqlite3.DatabaseError as error:
-        connection.close()
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR):
-            raise FileLocksMissing(directory.checkpoints, str(error)) from error
+            raise FileLocksMissing(path, str(error)) from error
         raise TrexError(
-            f"{directory.checkpoints} cannot be opened ({error}): if it is damaged, begin the run anew with "
+            f"{path} cannot be opened ({error}): if it is damaged, begin the run anew with "
             "another --out; trials that are finished are not trained again"
         ) from error
-    # Nothing that was committed is lost when a process is killed. A power cut may cost the last steps, which
-    # are then done again; a sync at every step would cost more than all of TREX's own work.
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA wal_autocheckpoint=8000")  # pages: folding the log in waits for the disk
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        # Nothing that was committed is lost when a process is killed. A power cut may cost the last steps, which
+        # are then done again; a sync at every step would cost more than all of TREX's own work.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint=8000")  # pages: folding the log in waits for the disk
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
     return connection
 
 

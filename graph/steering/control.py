@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ...errors import InputError, TrexError, explain
+from ...errors import InputError, explain, reading
 from ...files import append_line, is_locked, lock, read_json, read_lines, write_json
 
 HINTS, PAUSE, STOP = "hints.jsonl", "pause.json", "stop.json"
@@ -70,9 +70,11 @@ class Control:
     def hints(self) -> list[Hint]:
         """Every hint, in the order in which they were given; a line torn by a crash is left out."""
         found = []
-        for _, value in read_lines(self._run / HINTS):
-            with suppress(ValidationError):
-                found.append(Hint.model_validate(value))
+        path = self._run / HINTS
+        with reading(path, "remove it, and hints are lost"):
+            for _, value in read_lines(path):
+                with suppress(ValidationError):
+                    found.append(Hint.model_validate(value))
         return found
 
     def unread(self, used: int) -> list[Hint]:
@@ -90,10 +92,8 @@ class Control:
         """Whether the run should end, and how soon."""
         if not self._stop.exists():
             return None
-        try:
+        with reading(self._stop, "remove it, or ask again with `trex stop`"):
             return Stop.model_validate(read_json(self._stop)).extent
-        except ValueError as error:
-            raise TrexError(f"{self._stop} is damaged: remove it, or ask again with `trex stop`") from error
 
     def stops_now(self) -> bool:
         """Whether running trials should stop too."""
@@ -116,7 +116,8 @@ class Control:
 
 def is_held(run: Path) -> bool:
     """Whether a process is running the run in this directory."""
-    return is_locked(run / "lock")
+    with reading(run / "lock", "remove it, if no process runs this run"):
+        return is_locked(run / "lock")
 
 
 class RequestPoller:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -38,6 +39,7 @@ from .tables import (
 )
 
 RETRY_EVERY_S = 0.05
+_DAMAGED = ("not a valid DuckDB", "Corrupt", "could not read enough bytes", "version number")
 LOG = logging.getLogger(__name__)
 
 
@@ -94,8 +96,8 @@ class Projector:
     ) -> None:
         """Write the file from nothing. Raises TrexError if another process has it open for so long."""
         try:
-            with closing(_connect(self._path, patience_s)) as connection:
-                connection.execute("DROP TABLE IF EXISTS predictions")
+            _connect(self._path, patience_s).close()  # waits for others; a damaged file is removed
+            self._path.unlink()
             self._write(tree, spend, finish, patience_s)
         except duckdb.Error as error:
             raise TrexError(
@@ -133,7 +135,9 @@ def connect_readonly(path: Path, patience_s: float = 2.0) -> duckdb.DuckDBPyConn
     try:
         return _connect(path, patience_s, read_only=True)
     except duckdb.Error as error:
-        raise TrexError(f"{path} cannot be opened now ({_first_line(error)}): try again") from error
+        raise TrexError(
+            f"{path} cannot be opened now ({_first_line(error)}): try again, or `trex report` writes it anew"
+        ) from error
 
 
 def _first_line(error: duckdb.Error) -> str:
@@ -141,7 +145,9 @@ def _first_line(error: duckdb.Error) -> str:
 
 
 def _connect(path: Path, patience_s: float, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """Open the file, waiting while another process or connection holds it. Raises duckdb.Error."""
+    """Open the file, waiting while another process or connection holds it. Raises duckdb.Error and InputError."""
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f"{path} is no regular file: remove it, and `trex report` writes it again")
     config: dict[str, str | bool | int | float | list[str]] = {"threads": 1}
     if read_only:
         config |= {"enable_external_access": False, "lock_configuration": True}
@@ -149,12 +155,14 @@ def _connect(path: Path, patience_s: float, *, read_only: bool = False) -> duckd
     while True:
         try:
             return duckdb.connect(str(path), read_only=read_only, config=config)
-        except (duckdb.IOException, duckdb.ConnectionException) as error:
-            if "not a valid DuckDB" in str(error) and not read_only:
+        except duckdb.Error as error:
+            damaged = not isinstance(error, duckdb.IOException | duckdb.ConnectionException)
+            damaged |= any(sign in str(error) for sign in _DAMAGED)
+            if damaged and not read_only:
                 LOG.warning("%s is damaged and is replaced", path)
                 path.unlink()
                 path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
-            elif time.monotonic() >= until:
+            elif damaged or time.monotonic() >= until:
                 raise
             else:
                 time.sleep(RETRY_EVERY_S)

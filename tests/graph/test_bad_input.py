@@ -295,7 +295,7 @@ def test_resuming_what_a_server_runs(trex: Trex, begun: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("{", ["run.json", "cannot be read"]),
+        ("{", ["run.json", "is damaged"]),
         ("[]", ["run.json"]),
         ('{"schema_version": 1}', ["run.json", "damaged"]),
         ('{"schema_version": 1, "settings": {"task": 7}}', ["run.json", "damaged"]),

@@ -11,7 +11,7 @@ import math
 import shutil
 from pathlib import Path
 
-from ...files import lock, try_lock, write_atomic
+from ...files import lock, read_regular, try_lock, write_atomic
 from ...sealed_folder import create, is_sealed
 from .checkpoints import remove_before
 from .job import Job, JobFailed, JobResult
@@ -58,7 +58,7 @@ class JobStore:
         place = self._place(job)
         if place is None or not is_sealed(place, trial=job.trial.id):
             return None
-        result = JobResult.model_validate_json((place / "result.json").read_bytes())
+        result = JobResult.model_validate_json(read_regular(place / "result.json"))
         folder = TrialFolder(job.folder)
         held = try_lock(folder.lock_file)
         if held is None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ...errors import IntegrityError
-from ...files import hash_folder, is_locked, read_json, write_atomic
+from ...files import hash_folder, is_locked, read_json, read_regular, write_atomic
 from ..causes import Cause
 from .job import Job, JobResult, JobStatus, Trial
 
@@ -165,6 +165,6 @@ def _of_rung(path: Path, rung: int) -> Failure | None:
 def _read(path: Path, model: type[_Model]) -> _Model | None:
     """A model from a file; None if the file is missing or, after a power failure, incomplete."""
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(read_regular(path))
     except (FileNotFoundError, ValidationError):
         return None
