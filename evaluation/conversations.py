@@ -94,7 +94,7 @@ def _parts(cell: Any, role: str | None) -> Sequence[Any]:
     if isinstance(found, Mapping):
         inner = next((found[name] for name in ("messages", "conversations") if name in found), None)
         found = [found] if inner is None else inner
-    if isinstance(found, list | tuple) and all(isinstance(part, Mapping) for part in found):
+    if isinstance(found, list | tuple) and _are_turns(found):
         return found
     text = as_text(cell)
     if not text.strip():
@@ -103,6 +103,12 @@ def _parts(cell: Any, role: str | None) -> Sequence[Any]:
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         raise BadConversation("no conversation", f"{shown!r} is no list of turns")
     return [{"role": role, "content": text}]
+
+
+def _are_turns(parts: Sequence[Any]) -> bool:
+    if not all(isinstance(part, Mapping) for part in parts):
+        return False
+    return not parts or any(part.keys() & {"role", "from"} for part in parts)
 
 
 def _json(text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +59,31 @@ class RowRendering:
         }
 
 
-def check_rendering(task: Task) -> None:
-    """Raise InputError for a base model that cannot be had, and for items of dev that its chat template refuses."""
-    items = dev_items(task)
-    refused = RowRendering(task).measure([item.row for item in items]).refused
-    if refused:
-        raise InputError(f"{task.dev}: {refusal(task, refused, len(items))}")
+def check_rendering(task: Task) -> list[str]:
+    """What its author should know of how the task is rendered, a sentence each, as dev shows it.
+
+    Raises InputError for a base model that cannot be had, and for items of dev that its chat template refuses.
+    """
+    rows, rendering = [item.row for item in dev_items(task)], RowRendering(task)
+    tokens = rendering.measure(rows)
+    if tokens.refused:
+        raise InputError(f"{task.dev}: {refusal(task, tokens.refused, len(rows))}")
+    return [*rendering.notes, *_limit_notes(task, tokens)]
+
+
+def _limit_notes(task: Task, tokens: RowLengths) -> Iterator[str]:
+    limits = task.generation
+    if cut := sum(length > limits.max_prompt_tokens for length in tokens.prompts):
+        yield (
+            f"{cut} of {len(tokens.prompts)} prompts of dev lose their middle: generation.max_prompt_tokens is "
+            f"{limits.max_prompt_tokens}, the longest prompt has {max(tokens.prompts)} tokens"
+        )
+    long = sum(length > limits.max_new_tokens for length in tokens.answers)
+    if long and not task.choices:
+        yield (
+            f"{long} of {len(tokens.answers)} answers of dev cannot be generated: generation.max_new_tokens is "
+            f"{limits.max_new_tokens}, the longest answer has {max(tokens.answers)} tokens"
+        )
 
 
 def refusal(task: Task, refused: Sequence[str], of: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,10 +230,10 @@ def prepare_run(
     *,
     out: str | Path | None = None,
     smoke: bool = False,
-    announce: Callable[[Task, Settings], None] | None = None,
+    announce: Callable[[Task, Settings, Sequence[str]], None] | None = None,
     **asked: object,
 ) -> PreparedRun:
-    """Settle a new run and make its directory; `announce` is called before anything is written.
+    """Settle a new run and make its directory; `announce` is called before anything is written, with notes on the task.
 
     `asked` are fields of `Settings`. Raises InputError.
     """
@@ -242,9 +242,9 @@ def prepare_run(
     settings = choose_settings(name_task(task, path), path, smoke=smoke, **asked)
     check_settings(settings)
     RunDirectory.refuse_existing(path)
-    check_rendering(resolved)
+    notes = check_rendering(resolved)
     if announce:
-        announce(resolved, settings)
+        announce(resolved, settings, notes)
     return PreparedRun(RunDirectory.create(settings, resolved), settings)
 
 

@@ -18,12 +18,14 @@ from ..task_file import task_from_fields, write_rows
 from .answer_kinds import AnswerKind, kind_of_answer
 from .column_choice import choose_answer, choose_questions, explain_unused
 from .column_profiles import Table
+from .conversation_columns import answers, conversation_columns, usable_rows
 
 _ROLES = {
     "test": re.compile(r"(.*[_\W])?(test|holdout|heldout)([_\W].*)?", re.IGNORECASE),
     "dev": re.compile(r"(.*[_\W])?(dev|valid|validation|val|eval)([_\W].*)?", re.IGNORECASE),
 }
 _SHOWN_CHOICES = 400  # characters of choices that the prompt lists
+_REQUIREMENT = "what you want, in a sentence or two: the Researcher reads it, so say more than this"
 _GROUP = re.compile(
     r"(.*[_\W])?(user|customer|client|patient|author|account|session|thread|conversation|document|doc|group|company)"
     r"([_\W]?(id|name|number|no))?",
@@ -80,36 +82,65 @@ def propose(parts: Mapping[str, list[str]], wanted: Wanted) -> Proposal:
             table.add(row)
     if not table.rows:
         raise InputError(f"{', '.join(parts['data'])}: no row that can be read")
-    answer = choose_answer(table, wanted.answer, wanted.question)
-    questions = choose_questions(table, answer.column, wanted.question)
-    kind = kind_of_answer(table.columns[answer.column], table.sample)
     result = Proposal()
-    name = str(wanted.fields.get("name") or _task_name(parts))
-    result.add("name", name)
-    result.add(
-        "requirement",
-        f"Answer with the {_words(answer.column)} of a row, given its {' and '.join(map(_words, questions.columns))}.",
-        "what you want, in a sentence or two: the Researcher reads it, so say more than this",
-    )
-    _add_data(result, parts, table)
-    _add_prompt(result, answer.column, questions.columns, kind)
-    result.reasons["prompt"] = f"{answer.reason}; {questions.reason}"
-    result.add("answer_column", answer.column)
-    if kind.choices:
-        result.add("choices", list(kind.choices), kind.choices_reason)
-    result.add("metric", kind.metric, kind.metric_reason)
+    result.add("name", str(wanted.fields.get("name") or _task_name(parts)))
+    talks = () if wanted.answer or wanted.question else conversation_columns(table)
+    if talks:
+        _add_conversations(result, parts, table, talks)
+    else:
+        _add_columns(result, parts, table, wanted)
     result.add(
         "base_model",
         EMBEDDED_MODEL,
         "comes with TREX, 135 million parameters, trains on a laptop; or a directory, or a hub id such as "
         "Qwen/Qwen2.5-0.5B-Instruct",
     )
-    result.notes = [*kind.notes, *explain_unused(table, answer.column, questions.columns)]
     for field_name, value in wanted.fields.items():
         result.add(field_name, value, "as you said")
-    if not kind.choices and "generation" not in wanted.fields:
+    if "choices" not in result.fields and "generation" not in wanted.fields:
         _add_generation(result, table.sample)
     return result
+
+
+def _add_columns(result: Proposal, parts: Mapping[str, list[str]], table: Table, wanted: Wanted) -> None:
+    """Rows with columns of a question and an answer."""
+    answer = choose_answer(table, wanted.answer, wanted.question)
+    questions = choose_questions(table, answer.column, wanted.question)
+    kind = kind_of_answer(table.columns[answer.column], table.sample)
+    result.add(
+        "requirement",
+        f"Answer with the {_words(answer.column)} of a row, given its {' and '.join(map(_words, questions.columns))}.",
+        _REQUIREMENT,
+    )
+    _add_data(result, parts, table)
+    _add_prompt(result, answer.column, questions.columns, kind)
+    result.reasons["prompt"] = f"{answer.reason}; {questions.reason}"
+    result.add("answer_column", answer.column)
+    _add_scoring(result, kind)
+    result.notes = [*kind.notes, *explain_unused(table, answer.column, questions.columns)]
+
+
+def _add_conversations(
+    result: Proposal, parts: Mapping[str, list[str]], table: Table, columns: Sequence[str]
+) -> None:
+    """Rows with whole conversations."""
+    fields: dict[str, Any] = {"messages": columns[0] if len(columns) == 1 else list(columns)}
+    if "tools" in table.columns:
+        fields["tools"] = "tools"
+    result.add("requirement", "Answer as the assistant of these conversations does.", _REQUIREMENT)
+    _add_data(result, parts, table)
+    held = f"{columns[0]} holds turns" if len(columns) == 1 else f"{' and '.join(columns)} hold turns"
+    reason = f"{held}; the assistant's last one is the answer"
+    result.add("prompt", fields, f"{reason}; loss_on: all trains on all of its turns")
+    kind = kind_of_answer(answers(table, Prompt.model_validate(fields)), [])
+    _add_scoring(result, kind)
+    result.notes = list(kind.notes)
+
+
+def _add_scoring(result: Proposal, kind: AnswerKind) -> None:
+    if kind.choices:
+        result.add("choices", list(kind.choices), kind.choices_reason)
+    result.add("metric", kind.metric, kind.metric_reason)
 
 
 def _add_data(result: Proposal, parts: Mapping[str, list[str]], table: Table) -> None:
@@ -162,17 +193,22 @@ def _add_generation(result: Proposal, sample: Iterable[Row]) -> None:
         return
     prompt = Prompt.model_validate(result.fields["prompt"])
     rows = [row for row in sample if prompt.fields <= row.keys()][:1_000]
+    rows = usable_rows(rows, prompt) if prompt.messages else rows
     if not rows:
         return
     limits = {}
     for name, texts, least, most in (
         ("max_new_tokens", [prompt.reference(row) for row in rows], 8, 1024),
-        ("max_prompt_tokens", [prompt.turns(row)[-1]["content"] for row in rows], 512, 2048),
+        ("max_prompt_tokens", [_asked(prompt, row) for row in rows], 512, 2048),
     ):
         lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         needed = int(np.percentile(lengths, 99.5) * 1.1) + 8
         limits[name] = min(most, max(least, 8 * -(-needed // 8)))
     result.add("generation", limits, "in tokens: 99.5 % of the answers and prompts are shorter")
+
+
+def _asked(prompt: Prompt, row: Row) -> str:
+    return "\n".join(turn["content"] for turn in prompt.turns(row))
 
 
 def parts_by_name(given: Iterable[str | Path]) -> dict[str, list[str]]:
@@ -229,7 +265,7 @@ def _data_paths(given: Iterable[str | Path]) -> list[str]:
         if entry.startswith(HUB):
             found.append(entry)
             continue
-        path = Path(entry).expanduser()
+        path = Path(entry).expanduser().absolute()
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
         inside = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,8 +17,8 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def announce(task: Task, settings: Settings) -> None:
-    """Print the expected time and disk use before a run starts."""
+def announce(task: Task, settings: Settings, notes: Sequence[str]) -> None:
+    """Print the expected time and disk use, and notes on the task, before a run starts."""
     from ..run.estimate import estimate_run, model_limits
 
     expected = estimate_run(task, settings)
@@ -32,6 +33,8 @@ def announce(task: Task, settings: Settings) -> None:
     out.print(f"expected time: {took}; disk: {expected.disk_mb} MB{limit}; directory: {settings.directory}")
     if limits := model_limits(settings):
         out.print(limits, markup=False)
+    for note in notes:
+        out.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
 
 
 def run_in_foreground(prepared: PreparedRun) -> None:

@@ -46,16 +46,8 @@ def init_task(out: Console, data: list[str], wanted: Wanted, path: Path, ask: bo
 
 def _asked(parts: dict[str, list[str]], wanted: Wanted, proposal: Proposal) -> Proposal:
     """The proposal after the user's answers; Enter takes what is proposed."""
-    prompt = proposal.task(Path.cwd()).prompt
-    answer = typer.prompt("Column of the answer", default=proposal.fields["answer_column"])
-    if answer != proposal.fields["answer_column"]:
-        wanted = replace(wanted, answer=answer)
-        proposal = propose(parts, wanted)
-        prompt = proposal.task(Path.cwd()).prompt
-    shown = ", ".join(sorted(prompt.question_fields))
-    question = typer.prompt("Columns of the question, with commas", default=shown)
-    if question != shown:
-        wanted = replace(wanted, question=[name.strip() for name in question.split(",") if name.strip()])
+    if "answer_column" in proposal.fields:
+        wanted = _asked_columns(parts, wanted, proposal)
     said = {
         name: typer.prompt(text, default=proposal.fields[name])
         for name, text in _ASKED.items()
@@ -63,3 +55,15 @@ def _asked(parts: dict[str, list[str]], wanted: Wanted, proposal: Proposal) -> P
     }
     changed = {name: value for name, value in said.items() if value != proposal.fields[name]}
     return propose(parts, replace(wanted, fields={**wanted.fields, **changed}))
+
+
+def _asked_columns(parts: dict[str, list[str]], wanted: Wanted, proposal: Proposal) -> Wanted:
+    answer = typer.prompt("Column of the answer", default=proposal.fields["answer_column"])
+    if answer != proposal.fields["answer_column"]:
+        wanted = replace(wanted, answer=answer)
+        proposal = propose(parts, wanted)
+    shown = ", ".join(sorted(proposal.task(Path.cwd()).prompt.question_fields))
+    question = typer.prompt("Columns of the question, with commas", default=shown)
+    if question != shown:
+        wanted = replace(wanted, question=[name.strip() for name in question.split(",") if name.strip()])
+    return wanted

@@ -271,3 +271,53 @@ def test_a_latin_csv_with_semicolons(tmp_path: Path) -> None:
     proposal = propose(parts_by_name([path]), Wanted(answer="Abteilung", fields={"base_model": "tiny"}))
     assert proposal.fields["choices"] == ["Büro", "Technik"]
     assert proposal.fields["name"] == "r-ckfragen-2024"
+
+
+def _chats(n: int) -> list[list[dict[str, str]]]:
+    said = "The parcel of order {} left our house on day {} and comes by post within three more days at most"
+    return [
+        [
+            {"role": "user", "content": f"Where is order {number}?"},
+            {"role": "assistant", "content": said.format(number, number % 28)},
+        ]
+        for number in range(n)
+    ]
+
+
+def _shared(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    names = {"user": "human", "assistant": "gpt"}
+    return [{"from": names[turn["role"]], "value": turn["content"]} for turn in turns]
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        (lambda chat: {"id": chat[0]["content"][-3:], "messages": chat}, "messages"),
+        (lambda chat: {"source": "web", "conversations": _shared(chat)}, "conversations"),
+        (lambda chat: {"talk": json.dumps(chat)}, "talk"),
+        (lambda chat: {"prompt": chat[:1], "completion": chat[1:]}, ["prompt", "completion"]),
+    ],
+)
+def test_columns_of_conversations_are_found(
+    tmp_path: Path, row: Callable[[Any], dict[str, Any]], messages: Any
+) -> None:
+    rows = [row(chat) for chat in _chats(60)]
+    broken = {name: [{"role": "narrator", "content": "x"}] for name in rows[0]}
+    proposal = _proposed(tmp_path, [*rows, broken], base_model="tiny")
+    assert proposal.fields["prompt"] == {"messages": messages}
+    assert proposal.fields["metric"] == "rouge" and "choices" not in proposal.fields
+    task = proposal.task(tmp_path)
+    report = inspect_task(task)
+    assert report.usable and sum(entry.kept for entry in report.files) == 60
+    assert report.examples[0]["answer"].startswith("The parcel of order")
+
+
+def test_data_may_stand_in_another_folder_than_the_task_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "chats.jsonl", [{"messages": chat} for chat in _chats(40)])
+    monkeypatch.chdir(tmp_path)
+    proposal = propose(parts_by_name(["data/chats.jsonl"]), Wanted(fields={"base_model": "tiny"}))
+    assert inspect_task(proposal.task(tmp_path / "data")).usable
+    assert "data: chats.jsonl" in task_yaml(proposal, tmp_path / "data")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from ....evaluation.rendering_check import RowRendering
+from ....evaluation.rendering_check import check_rendering
 from ....evaluation.splits import search_items
 from ....evaluation.task import Task
 from ....tools.excerpt import cell
@@ -32,7 +32,7 @@ def look_at_sources(task: Task) -> ResearchNotes:
     """Notes on all sources of the task and on its chat template. Raises InputError for what cannot be read."""
     items = [_text(task, item) for item in search_items(task)]
     described = [_source_notes(task, source.name, items) for source in task.sources]
-    rendering = [Note(text=text, source="chat template") for text in RowRendering(task).notes]
+    rendering = [Note(text=text, source="rendering") for text in check_rendering(task)]
     return ResearchNotes(notes=[*(_note(task, notes) for notes in described), *rendering], sources=described)
 
 
