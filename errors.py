@@ -21,6 +21,10 @@ class InputError(TrexError):
     exit_code = 2
 
 
+class Interrupted(Exception):
+    """The run was asked to stop: nothing is recorded, so that it can be resumed."""
+
+
 class PlanError(TrexError):
     """A plan or a recipe cannot be executed. The message says what to change."""
 

@@ -52,7 +52,8 @@ def print_summary(console: Console, summary: RunSummary) -> None:
     console.print(f"\nwall time: {spend.active_seconds:.0f} s; process time: {', '.join(parts)}")
     if summary.llm != BUILT_IN:
         used = f"{model_usage(spend.usage)}, {duration(spend.model_seconds)} of waiting"
-        console.print(f"model: {escape(summary.llm)}: {used}", soft_wrap=True)
+        planned = f"{summary.plans_by_model} of {summary.plans} plans by the model"
+        console.print(f"model: {escape(summary.llm)}: {planned}; {used}", soft_wrap=True)
     ended = f" ({summary.reason})" if summary.reason else ""
     console.print(f"{summary.status}{ended}: {escape(summary.directory)}", soft_wrap=True)
     if summary.message:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ...errors import IntegrityError, PlanError
+from ...errors import IntegrityError, Interrupted, PlanError
 from ...evaluation.results import Evaluation
 from ...training.causes import Cause, Problem
 from ...training.data.build import BuiltDataset
@@ -25,10 +25,6 @@ from .recipe_repair import repair_recipe
 from .repair_rules import MAX_REPAIRS, TrainingRepair, repair_training
 
 CURVE_POINTS = 24
-
-
-class Interrupted(Exception):
-    """The run was asked to stop: nothing is recorded, so that it can be resumed."""
 
 
 # Checks a data set and a training plan before training; returns the problems that it would have.

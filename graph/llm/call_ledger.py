@@ -84,6 +84,11 @@ class CallLedger:
         with self._lock:
             return self._spent
 
+    @property
+    def answered(self) -> bool:
+        """Whether any call of the run was answered."""
+        return bool(self._answers)
+
     def replay(self, key: str) -> RecordedAnswer | None:
         """The recorded answer to an equal request of this or an earlier process, None if there is none."""
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,14 +13,16 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.utils import convert_to_openai_messages
 from langchain_core.tools import BaseTool
 
+from ...errors import Interrupted
 from ...keys import redact
 from .call_ledger import CallLedger, CallRequest, request_key
+from .call_limits import CallLimits
 from .call_spellings import ANSWER, canonical
 from .context_window import ContextWindow, json_bytes, max_request_tokens
 from .model_settings import ModelSettings
 from .output_modes import MODES, ModelInput, first_mode
 from .output_request import OutputRequest
-from .protocol import Answer, ModelError, ModelTurn, Role, ToolRequest
+from .protocol import Answer, ModelError, ModelRefused, ModelTurn, Role, ToolRequest
 from .providers import OpenedModel, open_model
 from .responses import TRUNCATED, answer_bytes, message_fields, normalise, reported_usage
 from .retries import CallFailed, CallFault, classify_error, numbers_in, with_retries
@@ -48,14 +49,16 @@ def open_chat(
     settings: ModelSettings,
     ledger: CallLedger,
     *,
+    limits: CallLimits | None = None,
     transport: httpx.BaseTransport | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] | None = None,
 ) -> LLMChat:
     """The model of a role; its calls are booked in the run's ledger. Raises InputError.
 
-    `transport` replaces the network in tests, `sleep` waits between attempts.
+    `limits` end its calls early. `transport` replaces the network in tests, `sleep` waits between attempts.
     """
-    return LLMChat(role, settings, ledger, open_model(settings, role, transport), sleep)
+    model = open_model(settings, role, transport)
+    return LLMChat(role, settings, ledger, model, limits or CallLimits(sleep=sleep))
 
 
 @dataclass
@@ -78,10 +81,10 @@ class LLMChat:
         settings: ModelSettings,
         ledger: CallLedger,
         model: OpenedModel,
-        sleep: Callable[[float], None] = time.sleep,
+        limits: CallLimits,
     ) -> None:
         self.role: Role = role
-        self._settings, self._ledger, self._model, self._sleep = settings, ledger, model, sleep
+        self._settings, self._ledger, self._model, self._limits = settings, ledger, model, limits
         self._window = ContextWindow(settings.context_tokens, settings.max_tokens)
         known = ledger.profile(role)
         first = first_mode(settings.output, dict(model.client.profile or {}))
@@ -146,8 +149,7 @@ class LLMChat:
         refused: list[int] = []  # lengths of the requests that were too long
         while True:
             try:
-                attempt = partial(self._attempt, call, profile)
-                turn = with_retries(attempt, self._settings.attempts, self._sleep)
+                turn = self._tried(call, profile)
             except CallFailed as failed:
                 fault, why = failed.fault, str(failed.fault)
                 named = without_named(profile, fault, self._settings.max_tokens)
@@ -166,16 +168,33 @@ class LLMChat:
                     self._change_profile(profile, why)
                 return turn
 
+    def _tried(self, call: _PendingCall[Answer], profile: ServerProfile) -> ModelTurn[Answer]:
+        """The turn after at most `attempts` attempts; of a server that failed the task before, after one."""
+        name, limits = self._model.name, self._limits
+        tries = 1 if name in limits.failing else self._settings.attempts
+        try:
+            turn = with_retries(partial(self._attempt, call, profile), tries, limits.wait, limits.allows)
+        except CallFailed as failed:
+            if failed.fault.retryable or failed.fault.unreadable:
+                limits.failing.add(name)
+            raise
+        limits.failing.discard(name)
+        return turn
+
     def _is_long(self, failed: CallFailed) -> bool:
         """Whether a request that was refused without a reason is longer than all that were accepted."""
         long = failed.length > max(_LONG_REQUEST, self._window.accepted)
         return long and failed.fault.unexplained and not failed.fault.format_refused
 
     def _given_up(self, call: _PendingCall[Any], fault: CallFault) -> ModelError:
-        return ModelError(f"{call.purpose}: {self._model.name}: {_advice(fault)}")
+        kind = (
+            ModelError if self._ledger.answered or fault.status not in (400, 401, 403, 404) else ModelRefused
+        )
+        return kind(f"{call.purpose}: {self._model.name}: {_advice(fault)}")
 
     def _attempt(self, call: _PendingCall[Answer], profile: ServerProfile) -> ModelTurn[Answer]:
         """Reserve, make and settle one call. Raises CallFailed, ModelError, ModelBudgetSpent."""
+        self._limits.check()
         name, request = profile.mode, call.request
         mode = MODES[name]
 
@@ -195,10 +214,10 @@ class LLMChat:
         )
         call.new = []  # the next attempt does not record them again
         try:
-            raw = self._invoke(model_input, profile)
+            raw = self._limits.run(partial(self._invoke, model_input, profile), self._settings.timeout_s)
         except BaseException as error:
             # An interrupted call may be billed, like one that has timed out.
-            ordinary = isinstance(error, Exception)
+            ordinary = isinstance(error, Exception) and not isinstance(error, ModelError | Interrupted)
             fault = classify_error(error, redact) if ordinary else CallFault("interrupted")
             no_answer = {"text": "", "tools": [], "problem": str(fault)}
             if fault.billed:
@@ -328,6 +347,8 @@ def _advice(fault: CallFault) -> str:
     """The fault, and what the user can do about it."""
     if fault.status in (401, 403):
         return f"{fault}: check the key in the environment or .env"
+    if fault.status == 404 and not fault.format_refused:
+        return f"{fault}: check the model's name and base_url"
     if fault.format_refused:
         return f"{fault}: choose another output mode (auto, json_schema or text)"
     return str(fault)

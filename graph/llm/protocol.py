@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
-from ...errors import TrexError
+from ...errors import InputError, TrexError
 from .usage import Usage
 
 Role = Literal["researcher", "executor"]
@@ -19,6 +19,10 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 class ModelError(TrexError):
     """A model gave no usable answer; the message says why in one line. The run continues without it."""
+
+
+class ModelRefused(ModelError, InputError):
+    """The first call of a run was refused: name, key, address or settings of the model are wrong."""
 
 
 class ModelBudgetSpent(ModelError):

@@ -187,11 +187,12 @@ def with_retries(
     call: Callable[[], Result],
     tries: int,
     sleep: Callable[[float], None] = time.sleep,
+    may_wait: Callable[[float], bool] = lambda seconds: True,
 ) -> Result:
     """The result of `call`, with at most `tries` attempts while the fault is retryable.
 
-    Waits as long as the server asks, or with exponential back-off and jitter from 1 second. Raises the last
-    CallFailed.
+    Waits as long as the server asks, or with exponential back-off and jitter from 1 second. A wait that `may_wait`
+    refuses ends the attempts. Raises the last CallFailed.
     """
     back_off = wait_random_exponential(max=30.0)
 
@@ -200,7 +201,9 @@ def with_retries(
         return asked if asked is not None else float(back_off(state))
 
     return Retrying(
-        stop=lambda state: state.attempt_number >= min(tries, _fault(state).tries),
+        stop=lambda state: (
+            state.attempt_number >= min(tries, _fault(state).tries) or not may_wait(state.upcoming_sleep)
+        ),
         wait=wait,
         retry=retry_if_exception(lambda error: isinstance(error, CallFailed) and error.fault.retryable),
         sleep=sleep,

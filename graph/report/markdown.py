@@ -227,7 +227,8 @@ def _account(report: Report) -> Iterator[str]:
     if report.calls:
         sums = totals(report.calls)
         took = formatting.model_usage(sums)
-        yield f"- Chat models ({escape(summary.llm)}): {escape(took)}, {duration(sums.seconds)} of waiting"
+        planned = f"{summary.plans_by_model} of {summary.plans} plans by the model"
+        yield f"- Chat models ({escape(summary.llm)}): {planned}, {escape(took)}, {duration(sums.seconds)} of waiting"
     yield f"- Base model: {escape(summary.base_model)}"
     versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
     yield f"- Software: Python {summary.python}, {escape(versions)}"

@@ -121,6 +121,8 @@ class RunSummary(BaseModel):
     base_model: str
     policy: str
     llm: str = Field(default=BUILT_IN, description="The built-in policy, or the chat models")
+    plans: int = Field(default=0, description="Plans made")
+    plans_by_model: int = Field(default=0, description="Of these by the chat model, not in its place")
     memory: bool = True
     diagnosis: bool = True
     seed: int
@@ -146,6 +148,7 @@ def summarise(run: Verified, spend: Spend, *, alive: bool = False, failure: str 
     """
     info, tree, finish = run.info, run.tree, run.finish
     settings, task = info.settings, info.task
+    plans = [experiment.plan for experiment in tree if experiment.plan is not None]
     return RunSummary(
         status=_status(finish, alive, failure),
         reason=finish.reason if finish else None,
@@ -156,6 +159,8 @@ def summarise(run: Verified, spend: Spend, *, alive: bool = False, failure: str 
         base_model=task.base_model,
         policy=settings.policy,
         llm=model_names(settings),
+        plans=len(plans),
+        plans_by_model=sum(not plan.fallback for plan in plans) if settings.llm else 0,
         memory=settings.memory,
         diagnosis=settings.diagnosis,
         seed=settings.seed,

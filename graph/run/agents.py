@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..llm.model_settings import ModelSettings
 from ..researcher import RESEARCHERS
 from ..researcher.context import ResearcherContext
 from ..researcher.protocol import Researcher
+from ..steering.control import Control
 from .directory import RunDirectory
 from .events import emit
 from .settings import Settings
@@ -25,22 +27,31 @@ class Agents:
 
     researcher: Researcher
     repair_agent: RepairAgent | None = None
+    interrupt: Callable[[], None] = lambda: None
+    """Ends the calls of chat models that are waiting."""
 
 
-def open_agents(settings: Settings, task: Task, directory: RunDirectory) -> Agents:
-    """The agents that the settings of a run name. Raises InputError where a model cannot be called."""
+def open_agents(
+    settings: Settings, task: Task, directory: RunDirectory, deadline: Callable[[], float | None]
+) -> Agents:
+    """The agents that the settings of a run name. Raises InputError where a model cannot be called.
+
+    Calls of chat models end at the `deadline` (Unix time), and when a person asks for the end at once.
+    """
     open_researcher = RESEARCHERS.load(settings.researcher)
     if settings.llm is None:
         return Agents(open_researcher(ResearcherContext(settings, task, directory)))
     # A run without a model needs none of these libraries.
     from ..executor.agent.repair_agent import open_repair_agent
+    from ..llm.call_limits import CallLimits
     from ..llm.chat import open_chat
 
     ledger = _open_ledger(settings.llm, directory)
-    chat = open_chat("researcher", settings.llm, ledger)
+    limits = CallLimits(deadline, Control(directory.path).stops_now)
+    chat = open_chat("researcher", settings.llm, ledger, limits=limits)
     researcher = open_researcher(ResearcherContext(settings, task, directory, chat))
-    repair_agent = open_repair_agent(open_chat("executor", settings.llm, ledger), settings, task, directory)
-    return Agents(researcher, repair_agent)
+    executor = open_chat("executor", settings.llm, ledger, limits=limits)
+    return Agents(researcher, open_repair_agent(executor, settings, task, directory), limits.interrupt)
 
 
 def _open_ledger(llm: ModelSettings, directory: RunDirectory) -> CallLedger:

@@ -68,6 +68,8 @@ class Runtime:
     retrain: Retrain
     watch: RequestPoller | None = None
     """Cancels what trains when a person asks for the end at once."""
+    interrupt_calls: Callable[[], None] = lambda: None
+    """Ends the calls of chat models that are waiting."""
     held: IO[str] | None = None
     """The run's lock, where no session holds it."""
 
@@ -98,6 +100,7 @@ class Runtime:
 
     def interrupt(self) -> None:
         """Stop what runs, so that the run can be resumed: jobs keep their checkpoints."""
+        self.interrupt_calls()
         self.runner.cancel()
         self.grader.close()
 
@@ -173,7 +176,7 @@ def assemble(
         on_progress=_emit_progress,
     )
     store = _store("datasets") if settings.reuse else None
-    agents = open_agents(settings, task, directory)
+    agents = open_agents(settings, task, directory, budget.deadline)
     executor = Executor(
         prepare_data=DataBuilder(task, directory.datasets, store, grader).prepare,
         train=training.train,
@@ -201,6 +204,7 @@ def assemble(
         reader=TreeReader(),
         retrain=retrain,
         watch=RequestPoller(Control(directory.path).stops_now, runner.cancel),
+        interrupt_calls=agents.interrupt,
     )
 
 

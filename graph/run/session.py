@@ -19,10 +19,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command, StreamMode
 
-from ...errors import InputError, TrexError
+from ...errors import InputError, Interrupted, TrexError
 from ...files import FileLocksMissing
 from ..app import build_graph
-from ..executor.executor import Interrupted
 from ..nodes import Nodes
 from ..planning import MOST_REVISIONS
 from ..state import RunInput

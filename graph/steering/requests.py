@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...errors import InputError
-from ..executor.executor import Interrupted
+from ...errors import InputError, Interrupted
 from ..run.runtime import Runtime
 from ..tree.experiment import TrialRecord
 from ..tree.policies.protocol import refinable

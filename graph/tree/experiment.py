@@ -48,6 +48,9 @@ class ExperimentPlan(BaseModel, frozen=True, extra="forbid"):
         min_length=1, max_length=MOST_RECIPES, description="Data recipes by name; stages name them"
     )
     trials: list[TrialPlan] = Field(min_length=1, max_length=8)
+    fallback: str = Field(
+        default="", description="Why the built-in policy made this plan in place of the chat model"
+    )
 
     @model_validator(mode="after")
     def _recipes_are_those_of_the_trials(self) -> ExperimentPlan:

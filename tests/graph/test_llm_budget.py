@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from support.llm_model import Reply, answer_by_schema, call_with
 from support.llm_wire import Fault, Kind, Wire
 from trex.graph.llm.call_ledger import CallLedger, CallRequest, read_calls
+from trex.graph.llm.call_limits import CallLimits
 from trex.graph.llm.chat import LLMChat
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.prices import Price
@@ -56,7 +57,13 @@ CLIENT = open_model(SETTINGS, "researcher", EXCHANGE).client
 def a_chat(wire: Wire, ledger: CallLedger, mode: str = "auto", price: Price | None = None) -> LLMChat:
     EXCHANGE.wire = wire
     model = OpenedModel("openai:test", CLIENT, price, True)
-    return LLMChat("researcher", SETTINGS.model_copy(update={"output": mode}), ledger, model, lambda s: None)
+    return LLMChat(
+        "researcher",
+        SETTINGS.model_copy(update={"output": mode}),
+        ledger,
+        model,
+        CallLimits(sleep=lambda s: None),
+    )
 
 
 def talk(chat: LLMChat, questions: int, length: int = 40) -> list[str | None]:

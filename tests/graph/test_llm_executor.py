@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from support.chat import Call, FakeChat, Replies, down
 from support.plans import training_plan
 from support.recipes import reviews, task_in
-from trex.errors import IntegrityError, PlanError
+from trex.errors import IntegrityError, Interrupted, PlanError
 from trex.evaluation.grader.client import Grader
 from trex.evaluation.results import ContaminationReport, Evaluation
 from trex.evaluation.task import Task
@@ -25,7 +25,7 @@ from trex.graph.executor.agent.executor_tools import MOST_PROBES
 from trex.graph.executor.agent.recipe_differences import differences
 from trex.graph.executor.agent.repair_agent import ExecutorAgent, open_repair_agent
 from trex.graph.executor.data_builder import DataBuilder
-from trex.graph.executor.executor import Executor, Interrupted
+from trex.graph.executor.executor import Executor
 from trex.graph.executor.preparation import Preparation
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.output_request import OutputRequest

@@ -6,11 +6,13 @@ import json
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 from support import llm_runs
 from support.kill import family, launch
 from support.llm_model import Reply, loop_of_tools, talk
@@ -18,7 +20,9 @@ from support.llm_runs import begin, open_runtime, planning_model, settings_for
 from support.llm_server import LLMServer
 from support.llm_wire import Fault
 from trex import Run, load_run
+from trex.errors import InputError
 from trex.graph.api import reopen
+from trex.graph.cli.outcome import print_summary
 from trex.graph.llm import retries
 from trex.graph.llm.call_ledger import read_calls
 from trex.graph.llm.protocol import CallRecord
@@ -163,6 +167,16 @@ def test_a_server_that_dies_half_way(tmp_path: Path, undisturbed: Undisturbed) -
         run = begin(tmp_path / "run", settings_for(server.url, attempts=2))
     check_done(run)
     assert seen and says_fallback(run) == [False, True]
+    assert (run.summary.plans_by_model, run.summary.plans) == (1, 2)
+    terminal = Console(record=True, width=200, file=StringIO())
+    print_summary(terminal, run.summary)
+    pages = [(run.directory / name).read_text() for name in ("report.md", "report.html")]
+    assert all("1 of 2 plans by the model" in said for said in (terminal.export_text(), *pages))
+    purposes = [call.purpose for call in calls_of(run) if call.status == "failed"]
+    assert purposes.count("diagnose e001") == 2, "the first task after the fault makes all its attempts"
+    assert max(purposes.count(each) for each in set(purposes) - {"diagnose e001"}) == 1, (
+        "each later one probes"
+    )
     first, second = [e for e in run.tree if e.plan is not None]
     assert plans_of(run)[0] == plans_of(load_run(undisturbed.path))[0]
     assert "the server answered 503" in second.plan.hypothesis  # type: ignore[union-attr]
@@ -173,6 +187,20 @@ def test_a_server_that_dies_half_way(tmp_path: Path, undisturbed: Undisturbed) -
         sum(u.tokens_in for u in server.used),
         sum(u.tokens_out for u in server.used),
     )
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_model_that_cannot_be_called_ends_the_run_before_the_baseline(status: int, tmp_path: Path) -> None:
+    with LLMServer(planning_model, [Fault("error", status=status)] * 9) as server:
+        with pytest.raises(InputError, match=f"the server answered {status}") as refused:
+            begin(tmp_path / "run", settings_for(server.url))
+        assert refused.value.exit_code == 2 and "\n" not in str(refused.value)
+        assert len(server.requests) == 1
+        assert not list(load_run(tmp_path / "run").tree)
+        # With the mistake mended it goes on.
+        server.wire.faults.clear()
+        run = reopen(tmp_path / "run").go(runtimes=RuntimeRegistry(open_runtime))
+        assert run.summary.plans_by_model == run.summary.plans == 2
 
 
 def test_a_budget_that_ends_half_way(tmp_path: Path, undisturbed: Undisturbed) -> None:

@@ -25,7 +25,7 @@ from ....tools.untrusted import defanged, quoted
 from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
 from ...llm.model_settings import ModelSettings
 from ...llm.prompt_files import first_messages
-from ...llm.protocol import Chat, ModelError
+from ...llm.protocol import Chat, ModelError, ModelRefused
 from ...memory.memory_context import condense
 from ...tree.experiment import Diagnosis, Experiment, ExperimentPlan
 from ..builtin.diagnosis import verdict_only
@@ -73,13 +73,18 @@ class ResearcherAgent:
     diagnosis: bool = True
 
     def analyze(self, task: Task) -> Analysis:
-        """The fields of the task, and what the model adds to goal and constraints. It cannot remove any."""
+        """The fields of the task, and what the model adds to goal and constraints. It cannot remove any.
+
+        Raises ModelRefused if the first call of the run is refused: all others would be, too.
+        """
         given = self.builtin.analyze(task)
         asked = task.prompt.user or f"conversations of the columns {', '.join(task.prompt.messages)}"
         prompt = "\n".join(filter(None, [task.prompt.system, asked]))
         messages = _messages("analyze", task=task, analysis=given, prompt=prompt)
         try:
             answer = self._send(messages, AnalysisAnswer, "analyze", turns=3)
+        except ModelRefused:
+            raise
         except ModelError:
             return given
         constraints = [*dict.fromkeys([*given.constraints, *answer.constraints])]
@@ -117,7 +122,9 @@ class ResearcherAgent:
         except ModelError as error:
             plan = self.builtin.plan(request)
             note = f"The chat model gave no plan ({_reason(error)}): this is the built-in policy's plan."
-            return plan.model_copy(update={"hypothesis": f"{note} {plan.hypothesis}"})
+            return plan.model_copy(
+                update={"hypothesis": f"{note} {plan.hypothesis}", "fallback": _reason(error)}
+            )
 
     def _model_plan(self, request: PlanningRequest) -> ExperimentPlan:
         purpose, node, task = f"plan e{request.round:03d}", request.context.node, request.task
