@@ -68,10 +68,11 @@ def check_rendering(task: Task) -> list[str]:
     tokens = rendering.measure(rows)
     if tokens.refused:
         raise InputError(f"{task.dev}: {refusal(task, tokens.refused, len(rows))}")
-    return [*rendering.notes, *_limit_notes(task, tokens)]
+    return [*rendering.notes, *limit_notes(task, tokens)]
 
 
-def _limit_notes(task: Task, tokens: RowLengths) -> Iterator[str]:
+def limit_notes(task: Task, tokens: RowLengths) -> Iterator[str]:
+    """What of the rows is longer than the task's limits, a sentence each."""
     limits = task.generation
     if cut := sum(length > limits.max_prompt_tokens for length in tokens.prompts):
         yield (

@@ -21,7 +21,8 @@ from .data_files import HUB, Row, printable, read_hub_lines, read_lines
 from .decontamination.normal_form import key
 from .decontamination.prompt_repeats import prompt_repeats
 from .grader.metric_trial import check_metric
-from .rendering_check import RowRendering, refusal
+from .rendering_check import RowRendering, limit_notes, refusal
+from .splits import FEWEST_DEV, content_id
 from .task import Task
 from .usable_rows import Dropped, RowCounts, right_answer, usable
 
@@ -69,16 +70,13 @@ class TaskCheck(BaseModel):
     )
     smallest_gain: dict[str, float] = Field(description="Smallest gain that dev, its parts, or test can show")
     notes: list[str]
+    refused: list[str] = Field(description="Why a run would not start, beside what the files say")
 
     @property
     def refusals(self) -> list[str]:
         """Why a run would not start, a line each."""
-        return [*(entry.refused for entry in self.files if entry.refused), *self.prompt_repeats]
-
-    @property
-    def usable(self) -> bool:
-        """Whether a run would start."""
-        return not self.refusals
+        refused = [entry.refused for entry in self.files if entry.refused]
+        return [*refused, *self.prompt_repeats, *self.refused]
 
 
 @dataclass
@@ -88,6 +86,7 @@ class _Reading:
     counts: RowCounts
     answers: Counter[str] = field(default_factory=Counter)
     questions: set[int] = field(default_factory=set)
+    items: set[str] = field(default_factory=set)  # ids of dev and test
     repeated: int = 0
     sample: list[Row] = field(default_factory=list)
     longest: list[tuple[int, int, Row]] = field(default_factory=list)
@@ -134,8 +133,22 @@ def inspect_task(task: Task) -> TaskCheck:
         ),
         examples=[rendering.example(row) for row in complete],
         smallest_gain=_smallest_gain(task, readings),
-        notes=[*rendering.notes, *_not_rendered(files)],
+        notes=[
+            *rendering.notes,
+            *limit_notes(task, rendering.measure(readings["dev"].sample)),
+            *_not_rendered(files),
+        ],
+        refused=list(_refused(task, readings)),
     )
+
+
+def _refused(task: Task, readings: dict[str, _Reading]) -> Iterator[str]:
+    """What is wrong with dev and test together."""
+    dev, test = readings["dev"], readings["test"]
+    if 0 < dev.counts.kept < FEWEST_DEV:
+        yield f"{task.dev}: dev has one item and is cut into two parts, 'search' and 'confirm'; add items"
+    if both := len(dev.items & test.items):
+        yield f"{both} test items of task {task.name!r} are also in dev; remove them from dev"
 
 
 def _read(task: Task, path: str, complete: bool) -> _Reading:
@@ -143,6 +156,8 @@ def _read(task: Task, path: str, complete: bool) -> _Reading:
     keep = complete and task.rows.unanswered == "keep"
     lines = read_hub_lines(path) if path.startswith(HUB) else read_lines(Path(path).expanduser())
     for row in usable(lines, task, reading.counts, complete, keep):
+        if complete:
+            reading.items.add(content_id(row))
         if task.prompt.question_fields <= row.keys():
             reading.add(row, task)
     return reading

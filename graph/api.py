@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ import duckdb
 from langchain_core.runnables import RunnableConfig
 
 from ..errors import InputError, reading
-from ..evaluation.rendering_check import check_rendering
 from ..evaluation.task import Task
+from ..evaluation.task_check import TaskCheck
 from ..files import read_json
 from .app import build_graph
 from .finish.finish_record import FinishRecord
@@ -31,7 +31,14 @@ from .run.migration import migrated
 from .run.runtime import RuntimeRegistry
 from .run.session import Approve, Session, connect, saver
 from .run.settings import Settings, parse_duration
-from .run.setup import check_settings, choose_settings, default_directory, name_task, resolve_task
+from .run.setup import (
+    check_data,
+    check_settings,
+    choose_settings,
+    default_directory,
+    name_task,
+    resolve_task,
+)
 from .steering.control import is_held
 from .store.projection import Projector, connect_readonly
 from .tree.tree import Tree, TreeReader
@@ -230,10 +237,10 @@ def prepare_run(
     *,
     out: str | Path | None = None,
     smoke: bool = False,
-    announce: Callable[[Task, Settings, Sequence[str]], None] | None = None,
+    announce: Callable[[Task, TaskCheck, Settings], None] | None = None,
     **asked: object,
 ) -> PreparedRun:
-    """Settle a new run and make its directory; `announce` is called before anything is written, with notes on the task.
+    """Settle a new run and make its directory; `announce` is called before anything is written.
 
     `asked` are fields of `Settings`. Raises InputError.
     """
@@ -242,10 +249,10 @@ def prepare_run(
     settings = choose_settings(name_task(task, path), path, smoke=smoke, **asked)
     check_settings(settings)
     RunDirectory.refuse_existing(path)
-    notes = check_rendering(resolved)
+    check = check_data(resolved)
     if announce:
-        announce(resolved, settings, notes)
-    return PreparedRun(RunDirectory.create(settings, resolved), settings)
+        announce(resolved, check, settings)
+    return PreparedRun(RunDirectory.create(settings, resolved, check), settings)
 
 
 def reopen(directory: str | Path) -> PreparedRun:

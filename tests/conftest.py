@@ -19,6 +19,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return finished_run(tmp_path_factory.mktemp("finished"))
 
 
+@pytest.fixture(autouse=True)
+def data_checked_in_this_process(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Runs check their data here, where the libraries are loaded, unless a test is about the process for it."""
+    if "real_check" in request.keywords:
+        return
+    from trex.evaluation.task_check import inspect_task
+    from trex.graph.run import setup
+
+    monkeypatch.setattr(setup, "check_files", inspect_task)
+
+
 @pytest.fixture
 def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A TREX_HOME of the test's own: nothing is reused from earlier runs."""

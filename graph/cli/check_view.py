@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...evaluation.data_files import printable
-from ...evaluation.task_check import FileCheck, TaskCheck
+from ...evaluation.task_check import TaskCheck
 
 _ANSWERS = 8
 _WIDTH = 400
@@ -24,8 +24,7 @@ def print_check(out: Console, check: TaskCheck) -> None:
         limits = (f"{count} of {entry.measured}" for count in (entry.cut_prompts, entry.long_answers))
         table.add_row(escape(entry.name), *map(str, counts), tokens, *limits)
     out.print(table)
-    for entry in check.files:
-        _print_dropped(out, entry)
+    print_dropped(out, check)
     for entry in check.files:
         if entry.answers:
             out.print(f"answers of {entry.name}: {escape(_answers(entry.answers))}", soft_wrap=True)
@@ -41,15 +40,17 @@ def print_check(out: Console, check: TaskCheck) -> None:
     out.print(f"smallest gain that can be seen: {gains}", soft_wrap=True)
     for line in check.refusals:
         out.print(f"[red]{escape(line)}[/red]", soft_wrap=True)
-    if check.usable:
+    if not check.refusals:
         out.print("[green]the task can run[/green]", soft_wrap=True)
 
 
-def _print_dropped(out: Console, entry: FileCheck) -> None:
-    for dropped in entry.dropped:
-        examples = "; ".join(printable(example, _WIDTH) for example in dropped.examples)
-        lost = f"[yellow]{entry.name}: {dropped.rows} left out, {dropped.reason}[/yellow]"
-        out.print(f"{lost} ({escape(examples)})", soft_wrap=True)
+def print_dropped(out: Console, check: TaskCheck) -> None:
+    """Print which rows are left out of which file, and why."""
+    for entry in check.files:
+        for dropped in entry.dropped:
+            examples = "; ".join(printable(example, _WIDTH) for example in dropped.examples)
+            lost = f"[yellow]{entry.name}: {dropped.rows} of {entry.read} rows left out, {dropped.reason}[/yellow]"
+            out.print(f"{lost} ({escape(examples)})", soft_wrap=True)
 
 
 def _answers(answers: dict[str, int]) -> str:

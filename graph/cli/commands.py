@@ -155,17 +155,17 @@ def check(
     smoke: Annotated[bool, typer.Option("--smoke", help="With the tiny model")] = False,
 ) -> None:
     """Read every row of a task's files: what is kept, left out and why; lengths, duplicates, noise."""
-    from ...evaluation.task_check import inspect_task
+    from ...evaluation.check_process import check_files
     from ..run.task_lookup import read_task
 
-    report = inspect_task(read_task(task, smoke))
+    report = check_files(read_task(task, smoke))
     if as_json:
         sys.stdout.write(report.model_dump_json(indent=2) + "\n")
     else:
         from .check_view import print_check
 
         print_check(out, report)
-    if not report.usable:
+    if report.refusals:
         raise typer.Exit(2)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from ...evaluation.task import Task
+    from ...evaluation.task_check import TaskCheck
     from ..api import PreparedRun, Run
     from ..run.settings import Settings
 
@@ -17,9 +17,10 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def announce(task: Task, settings: Settings, notes: Sequence[str]) -> None:
-    """Print the expected time and disk use, and notes on the task, before a run starts."""
+def announce(task: Task, check: TaskCheck, settings: Settings) -> None:
+    """Print what is left out of the data, and the expected time and disk use, before a run starts."""
     from ..run.estimate import estimate_run, model_limits
+    from .check_view import print_dropped
 
     expected = estimate_run(task, settings)
     if expected.seconds is None:
@@ -31,9 +32,10 @@ def announce(task: Task, settings: Settings, notes: Sequence[str]) -> None:
     trials = f"{settings.rounds} rounds of {settings.trials} trials"
     out.print(f"[bold]{task.name}[/bold]: {trials} on {task.base_model}")
     out.print(f"expected time: {took}; disk: {expected.disk_mb} MB{limit}; directory: {settings.directory}")
+    print_dropped(out, check)
     if limits := model_limits(settings):
         out.print(limits, markup=False)
-    for note in notes:
+    for note in check.notes:
         out.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
 
 

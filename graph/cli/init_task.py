@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from ...errors import InputError
+from ...evaluation.check_process import check_files
 from ...evaluation.data_files import printable
 from ...evaluation.proposal import Proposal, Wanted, parts_by_name, propose, task_yaml
-from ...evaluation.task_check import inspect_task
 from .check_view import print_check
 
 _ASKED = {"requirement": "What should the model do", "base_model": "Base model"}
@@ -34,7 +34,7 @@ def init_task(out: Console, data: list[str], wanted: Wanted, path: Path, ask: bo
     for note in proposal.notes:
         out.print(f"[yellow]{escape(note)}[/yellow]", soft_wrap=True)
     folder = path.absolute().parent
-    report = inspect_task(proposal.task(folder))  # a task that cannot be is told before its file is there
+    report = check_files(proposal.task(folder))  # a task that cannot be is told before its file is there
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(task_yaml(proposal, folder), encoding="utf-8")
     out.print()

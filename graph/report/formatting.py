@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ...evaluation.task_check import TaskCheck
 from ..llm.usage import Usage
 from ..tree.experiment import Experiment
 from .integrity import Integrity
@@ -19,6 +20,7 @@ _UNFIT = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
+ANSWERS_SHOWN = 8
 ENDINGS = {
     "rounds": "all rounds are done",
     "budget": "the budget is used up",
@@ -236,3 +238,20 @@ def _tree_line(experiment: ExperimentSummary, best: str | None) -> str:
     if experiment.status == "running":
         return f"{name}  … running"
     return f"{name}  {interval(experiment.score)}{'  ★' if experiment.id == best else ''}"
+
+
+def data_remarks(check: TaskCheck) -> list[str]:
+    """What the check of a task's data found, a line each: rows left out, answers, shared questions, notes."""
+    lines = [
+        f"{entry.name}: {dropped.rows} of {entry.read} rows left out, {dropped.reason} ({'; '.join(dropped.examples)})"
+        for entry in check.files
+        for dropped in entry.dropped
+    ]
+    for entry in check.files:
+        if entry.answers:
+            counts = ", ".join(f"{text} {rows}" for text, rows in list(entry.answers.items())[:ANSWERS_SHOWN])
+            more = len(entry.answers) - ANSWERS_SHOWN
+            lines.append(f"answers of {entry.name}: {counts}{f' and {more} more' if more > 0 else ''}")
+    lines += [f"{count} questions of {pair} are the same" for pair, count in check.shared.items()]
+    gains = ", ".join(f"{name} {gain:.3f}" for name, gain in check.smallest_gain.items())
+    return [*lines, *check.variants, *check.notes, f"smallest gain that can be seen: {gains}"]

@@ -44,6 +44,7 @@ def html(report: Report) -> str:
             verdict=formatting.compare_with_baseline(summary),
             score_notes=formatting.score_notes(best) if best else [],
             endings=formatting.ENDINGS,
+            data_remarks=formatting.data_remarks(report.check) if report.check else [],
             flat={experiment.id: experiment for experiment in summary.experiments},
             series=SERIES,
             outcome=formatting.outcome,

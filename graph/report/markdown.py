@@ -21,7 +21,7 @@ _BARE_LINK = re.compile(r"(?<=\w)(?=://)|(?<=\bmailto)(?=:)|(?<=\bwww)(?=\.)|(?<
 
 def markdown(report: Report) -> str:
     """The whole report as GitHub-flavoured Markdown."""
-    parts = [_headline(report), _tree(report), _experiments(report), _cases(report)]
+    parts = [_headline(report), _data(report), _tree(report), _experiments(report), _cases(report)]
     parts += [_integrity(report), _account(report)]
     return formatting.clean("\n".join(line for part in parts for line in part).rstrip() + "\n")
 
@@ -58,6 +58,23 @@ def _headline(report: Report) -> Iterator[str]:
             yield ""
     ending = f", {formatting.ENDINGS[summary.reason]}" if summary.reason else ""
     yield f"Status: {summary.status}{ending}. {escape(summary.message)}".rstrip()
+    yield ""
+
+
+def _data(report: Report) -> Iterator[str]:
+    if report.check is None:
+        return
+    yield "## Data"
+    yield ""
+    yield "| file | rows | kept | repeated questions | tokens of a prompt: median, 95 %, longest | prompts cut |"
+    yield "|---|---|---|---|---|---|"
+    for entry in report.check.files:
+        tokens = ", ".join(str(entry.prompt_tokens[name]) for name in ("p50", "p95", "max"))
+        counts = f"{entry.read} | {entry.kept} | {entry.repeated}"
+        yield f"| {escape(entry.name)} | {counts} | {tokens} | {entry.cut_prompts} of {entry.measured} |"
+    yield ""
+    for line in formatting.data_remarks(report.check):
+        yield f"- {escape(line)}"
     yield ""
 
 

@@ -12,6 +12,7 @@ from ...errors import TrexError, reading
 from ...evaluation.failures.analysis import Failures
 from ...evaluation.results import FailureCase
 from ...evaluation.task import Task
+from ...evaluation.task_check import TaskCheck
 from ...files import read_json
 from ..memory.insights import Insight, distil
 from ..researcher.protocol import Candidate, Note, ResearchNotes
@@ -26,7 +27,7 @@ from .verification import Verified
 if TYPE_CHECKING:
     from ..llm.protocol import CallRecord
 
-RESEARCH, CALLS = "research.json", "calls.jsonl"
+RESEARCH, CALLS, CHECK = "research.json", "calls.jsonl", "check.json"
 CASES_SHOWN = 12
 
 
@@ -50,6 +51,7 @@ class Report:
     insights: Sequence[Insight] = ()
     hints: Sequence[str] = ()
     integrity: Integrity | None = None
+    check: TaskCheck | None = None  # of the data, before the run
 
     @property
     def winner(self) -> Experiment | None:
@@ -81,6 +83,7 @@ def collect_report(run: Verified, summary: RunSummary) -> Report:
         insights=distil(run.tree),
         hints=[_hint_text(hint) for hint in Control(directory).hints()],
         integrity=run.integrity,
+        check=_check(directory / CHECK),
     )
 
 
@@ -99,6 +102,13 @@ def _research(path: Path) -> ResearchNotes:
         return ResearchNotes()
     with reading(path, "remove it, and the report is written without notes"):
         return ResearchNotes.model_validate(read_json(path))
+
+
+def _check(path: Path) -> TaskCheck | None:
+    if not path.exists():
+        return None
+    with reading(path, "remove it, and the report is written without the data"):
+        return TaskCheck.model_validate(read_json(path))
 
 
 def _hint_text(hint: Hint) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import InputError, TrexError, reading
 from ...evaluation.task import Task
+from ...evaluation.task_check import TaskCheck
 from ...files import FileLocksMissing, read_json, try_lock, write_json
 from ...landlock import NOT_CONFINED
 from ..report.integrity import confinement_of
@@ -50,6 +51,7 @@ class RunDirectory:
         self.experiments = path / "experiments.duckdb"
         self.datasets = path / "datasets"
         self.trials = path / "trials"
+        self.check = path / "check.json"
         self.analysis = path / "analysis.json"
         self.research = path / "research.json"
         self.earlier_insights = path / "offered.json"
@@ -62,7 +64,7 @@ class RunDirectory:
         self.lock_file = path / "lock"
 
     @classmethod
-    def create(cls, settings: Settings, task: Task) -> RunDirectory:
+    def create(cls, settings: Settings, task: Task, check: TaskCheck | None = None) -> RunDirectory:
         """Make the directory of a new run. Raises InputError if it holds one, cannot be written or locked."""
         directory = cls(settings.path)
         cls.refuse_existing(directory.path)
@@ -75,6 +77,8 @@ class RunDirectory:
             if held is None:
                 raise directory._in_use()
             write_json(directory.task_file, task.model_dump(mode="json"))
+            if check is not None:
+                write_json(directory.check, check.model_dump(mode="json"))
             write_json(
                 directory.run_file,
                 {
@@ -99,7 +103,7 @@ class RunDirectory:
     def _undo(self, missing: list[Path]) -> None:
         """Undo a failed creation: remove only what it made."""
         with suppress(OSError):
-            for file in (self.run_file, self.task_file, self.lock_file):
+            for file in (self.run_file, self.task_file, self.check, self.lock_file):
                 file.unlink(missing_ok=True)
             for folder in (self.trials, self.datasets, *missing):
                 if folder.is_dir():

@@ -10,9 +10,10 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import TypeAdapter, ValidationError
 
 from ...errors import InputError, explain
+from ...evaluation.check_process import check_files, refuse_unusable
 from ...evaluation.engines import ENGINES
-from ...evaluation.rendering_check import check_rendering
 from ...evaluation.task import Task
+from ...evaluation.task_check import TaskCheck
 from ...evaluation.task_file import check_task
 from ...training.data.sources import check_sources
 from ...training.runners import LAUNCHERS
@@ -81,6 +82,13 @@ def resolve_task(task: str | Path | Task, smoke: bool) -> Task:
     return find_task(str(task), smoke)
 
 
+def check_data(task: Task) -> TaskCheck:
+    """What the task's files hold. Raises InputError if a run cannot use them, or the base model."""
+    check = check_files(task)
+    refuse_unusable(check)
+    return check
+
+
 def default_directory(task: Task) -> Path:
     """A new directory for a run, under ./runs."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -115,8 +123,7 @@ def served_settings(state: RunState, config: RunnableConfig) -> Settings:
         name, path, smoke=form["smoke"], thread_id=thread, checkpoint="server", **asked
     )
     check_settings(settings)
-    check_rendering(task)
-    RunDirectory.create(settings, task)
+    RunDirectory.create(settings, task, check_data(task))
     return settings
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.own_task import fields, write_parquet, write_task
-from trex.errors import InputError
 from trex.evaluation.conversations import BadConversation, read_conversation
 from trex.evaluation.decontamination.gate import ContaminationGate
-from trex.evaluation.rendering_check import check_rendering
 from trex.evaluation.splits import load_items
 from trex.evaluation.task import Prompt, Task
 from trex.evaluation.task_check import inspect_task
@@ -158,7 +157,7 @@ def test_bad_conversations_are_counted_by_reason_and_the_others_are_taught(tmp_p
     task = read_task_file(conversation_task(tmp_path, rows))
     report = inspect_task(task)
     train, dev, _ = report.files
-    assert (train.read, train.kept) == (45, 40) and dev.kept == 20 and report.usable
+    assert (train.read, train.kept) == (45, 40) and dev.kept == 20 and not report.refusals
     assert {entry.reason: entry.rows for entry in train.dropped} == {reason: 1 for reason, _ in BAD}
     assert train.dropped[0].examples[0].startswith("train.jsonl:41: ")
     assert "You answer for a shop." in report.examples[0]["prompt"]
@@ -264,11 +263,9 @@ def test_a_template_without_tool_calls_refuses_them_in_one_line(tmp_path: Path) 
     rows = [{"talk": talk} for talk in [*talks(30), called]]
     task = read_task_file(conversation_task(tmp_path, rows))
     report = inspect_task(task)
-    assert report.usable and report.files[0].not_rendered == 1
+    assert not report.refusals and report.files[0].not_rendered == 1
     assert any("train: 1 of 31 rows cannot be rendered" in note for note in report.notes)
-    check_rendering(task)
     write_jsonl(tmp_path / "dev.jsonl", [{"talk": talk} for talk in [*talks(20, 500), called]])
     task = Task.model_validate(task.model_dump())
-    with pytest.raises(InputError, match=r"1 of 21 rows cannot be rendered for tiny .*writes no tool calls"):
-        check_rendering(task)
-    assert not inspect_task(task).usable
+    [refusal] = inspect_task(task).refusals
+    assert re.search(r"1 of 21 rows cannot be rendered for tiny .*writes no tool calls", refusal)

@@ -137,7 +137,7 @@ def test_columns_and_metric_follow_from_the_rows(
     assert (task.answer_column, task.prompt.question_fields) == (answer, shown)
     assert (proposal.fields["metric"], task.choices) == (metric, choices)
     report = inspect_task(task)
-    assert report.usable
+    assert not report.refusals
     assert sum(entry.kept for entry in report.files) == 120
 
 
@@ -199,7 +199,7 @@ def test_files_are_used_as_their_names_say(tmp_path: Path, names: list[str], fie
         write_jsonl(tmp_path / f"{name}.jsonl", rows[place * 70 : (place + 1) * 70])
     proposal = propose(parts_by_name([tmp_path]), Wanted(fields={"base_model": "tiny"}))
     assert {"data", "sources", "dev", "test"} & proposal.fields.keys() == fields
-    assert inspect_task(proposal.task(tmp_path)).usable
+    assert not inspect_task(proposal.task(tmp_path)).refusals
 
 
 @pytest.mark.parametrize("make", [_tickets, _tags, _prices, _pairs, _objects])
@@ -231,7 +231,7 @@ def test_a_task_from_python_data(tmp_path: Path, form: str) -> None:
         "team",
         ["accounts", "billing", "network"],
     )
-    assert inspect_task(task).usable
+    assert not inspect_task(task).refusals
 
 
 def test_columns_are_taken_as_given() -> None:

@@ -40,7 +40,7 @@ def test_every_row_is_counted_by_what_becomes_of_it(task_path: Path) -> None:
     }
     assert train.answers == {"billing": 32, "network": 31, "accounts": 30}
     assert train.cut_prompts == 1 and train.prompt_tokens["max"] > 512 > train.prompt_tokens["p95"]
-    assert report.usable and dev.kept == dev.read
+    assert not report.refusals and dev.kept == dev.read
     assert 0 < report.smallest_gain["dev"] < report.smallest_gain["confirm"]
     assert (test.read, test.kept) == (31, 30)
 
@@ -67,7 +67,7 @@ def test_a_file_with_too_many_faults_is_refused_in_one_line(task_path: Path, tmp
         tmp_path / "train.jsonl", [{"text": f"{n}", "team": None if n % 3 else "network"} for n in range(30)]
     )
     report = inspect_task(read_task_file(task_path))
-    assert not report.usable
+    assert report.refusals
     refused = report.files[0].refused
     assert refused is not None and "20 of 30 rows cannot be used: 20 no answer (e.g. train.jsonl:2" in refused
 

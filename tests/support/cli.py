@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from langgraph.pregel._runner import FuturesDict
 from trex.graph.cli.commands import main
-from trex.graph.run import session
+from trex.graph.run import session, setup
 from trex.graph.run.runtime import RuntimeRegistry
 
 from support import torch_free
@@ -72,6 +72,7 @@ def on_the_torch_free_runtime(monkeypatch: pytest.MonkeyPatch, step_seconds: flo
     """From here on runs of this process train and grade without torch."""
     monkeypatch.setattr(torch_free, "STEP_SECONDS", str(step_seconds))
     monkeypatch.setattr(session, "RuntimeRegistry", lambda: RuntimeRegistry(torch_free.open_runtime))
+    monkeypatch.setattr(setup, "check_files", torch_free.check_files)
 
 
 def with_late_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from trex.evaluation.engines import Completion
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.grader.messages import GraderSetup
 from trex.evaluation.grader.process import serve
-from trex.evaluation.task import GenerationSettings, Message
+from trex.evaluation.task import GenerationSettings, Message, Task
+from trex.evaluation.task_check import TaskCheck
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import Run, prepare_run, reopen
 from trex.graph.run.directory import RunDirectory
@@ -117,6 +118,21 @@ def grader_command() -> list[str]:
 def worker_command() -> tuple[str, ...]:
     program = str(HERE / "fake_worker.py")
     return (sys.executable, program, "--step-seconds", STEP_SECONDS, *WORKER_OPTIONS)
+
+
+def check_files(task: Task) -> TaskCheck:
+    """A check that finds nothing: the real one loads a tokenizer."""
+    return TaskCheck(
+        task=task.name,
+        files=[],
+        shared={},
+        prompt_repeats=[],
+        variants=[],
+        examples=[],
+        smallest_gain={},
+        notes=[],
+        refused=[],
+    )
 
 
 def open_runtime(settings: Settings) -> Runtime:
