@@ -26,6 +26,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 def resolve_model(name: str) -> Path:
@@ -45,6 +46,8 @@ def resolve_model(name: str) -> Path:
         return _checked(folder.absolute())
     if HUB_ID.fullmatch(name):
         return _checked(_from_hub(name))
+    if folder.exists() or name.startswith((".", "/", "~")):
+        raise InputError(f"base model {name!r}: there is no such directory")
     raise InputError(
         f"base model {name!r} is neither a directory nor a hub id like 'owner/name'; "
         f"built in are {TINY_MODEL!r} and {EMBEDDED_MODEL!r}"
@@ -91,10 +94,24 @@ def _file_hashes(paths: list[Path]) -> dict[str, str]:
 
 
 def _checked(folder: Path) -> Path:
-    if not (folder / "config.json").exists() or not _files(folder, ("*.safetensors",)):
-        raise InputError(f"{folder} is no model directory: config.json and *.safetensors are needed")
-    if not _files(folder, TOKENIZER_FILES):
-        raise InputError(f"{folder} has no tokenizer; save one there with tokenizer.save_pretrained")
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(
+                f"{folder} is an adapter: merge it into its base model (PEFT's merge_and_unload)"
+            )
+        raise InputError(f"{folder} is no model directory: it has no config.json")
+    if not _files(folder, ("*.safetensors",)):
+        other = next(iter(_files(folder, ("*.bin", "*.gguf", "*.pt", "*.pth", "*.h5"))), None)
+        found = f"it has {other.name}, which is not read" if other else "it has no weights"
+        raise InputError(f"{folder}: {found}: save the model as safetensors with model.save_pretrained")
+    index = folder / "model.safetensors.index.json"
+    named = read_json(index).get("weight_map", {}).values() if index.exists() else ()
+    if missing := sorted(name for name in set(named) if not (folder / name).is_file()):
+        raise InputError(
+            f"{folder} lacks {len(missing)} files of its weights, e.g. {missing[0]}: fetch it again"
+        )
+    if not _files(folder, _VOCABULARIES):
+        raise InputError(f"{folder} has no tokenizer: save one there with tokenizer.save_pretrained")
     return folder
 
 

@@ -44,6 +44,11 @@ class ModelShapes:
     vocabulary: int
     positions: int | None
 
+    @property
+    def weights_mb(self) -> int:
+        """Memory of the weights in float32, as they are trained, in MiB."""
+        return self.parameters * 4 >> 20
+
 
 def model_class(config: Any) -> Any:
     """The auto class of a configuration: a causal model, else a vision-language one, whose text part is used.

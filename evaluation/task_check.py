@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from ..errors import InputError
+from .base_model_check import check_base_model
 from .data_files import HUB, Row, printable, read_hub_lines, read_lines
 from .decontamination.normal_form import key
 from .decontamination.prompt_repeats import prompt_repeats
@@ -112,6 +113,7 @@ def inspect_task(task: Task) -> TaskCheck:
 
     Raises InputError for a file or a base model that cannot be read at all, and for a metric that cannot be used.
     """
+    check_base_model(task)
     readings = {source.name: _read(task, source.path, complete=False) for source in task.sources}
     readings |= {name: _read(task, str(getattr(task, name)), complete=True) for name in ("dev", "test")}
     rendering = RowRendering(task)

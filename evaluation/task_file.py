@@ -28,7 +28,7 @@ from .decontamination.prompt_repeats import check_prompt
 from .grader.metric_trial import check_metric
 from .metric_name import located_metric
 from .splits import dev_items
-from .task import Task
+from .task import EMBEDDED_MODEL, TINY_MODEL, Task
 
 
 def load_task(path: Path) -> Task:
@@ -129,6 +129,8 @@ def write_rows(rows: Iterable[Mapping[str, Any]]) -> Path:
 
 def _model(name: str, folder: Path) -> str:
     """A base model's name; one that is a folder beside the task file or begins with ~ as a full path."""
+    if name in (TINY_MODEL, EMBEDDED_MODEL):
+        return name
     beside = folder / Path(name).expanduser()
     return str(beside) if beside.is_dir() else name
 

@@ -13,6 +13,7 @@ import duckdb
 from langchain_core.runnables import RunnableConfig
 
 from ..errors import InputError, reading
+from ..evaluation.base_model_check import check_base_model
 from ..evaluation.task import Task
 from ..evaluation.task_check import TaskCheck
 from ..files import read_json
@@ -246,9 +247,12 @@ def prepare_run(
     """
     resolved = resolve_task(task, smoke)
     path = Path(out) if out is not None else default_directory(resolved)
-    settings = choose_settings(name_task(task, path), path, smoke=smoke, **asked)
-    check_settings(settings)
     RunDirectory.refuse_existing(path)
+    name = name_task(task, path)
+    # Options first: a model may have to be fetched.
+    check_settings(choose_settings(name, path, smoke=smoke, model=None, **asked))
+    model = check_base_model(resolved)
+    settings = choose_settings(name, path, smoke=smoke, model=model, **asked)
     check = check_data(resolved)
     if announce:
         announce(resolved, check, settings)

@@ -31,7 +31,8 @@ def announce(task: Task, check: TaskCheck, settings: Settings) -> None:
     limit = f"; budget: {settings.budget_seconds / 60:.3g} min" if settings.budget_seconds else ""
     trials = f"{settings.rounds} rounds of {settings.trials} trials"
     out.print(f"[bold]{task.name}[/bold]: {trials} on {task.base_model}")
-    out.print(f"expected time: {took}; disk: {expected.disk_mb} MB{limit}; directory: {settings.directory}")
+    needs = f"disk: {expected.disk_mb} MB; memory: {expected.job_memory_mb / 1024:.1f} GiB a trial"
+    out.print(f"expected time: {took}; {needs}{limit}; directory: {settings.directory}")
     print_dropped(out, check)
     if limits := model_limits(settings):
         out.print(limits, markup=False)

@@ -6,13 +6,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...evaluation.base_models import resolve_model
+from ...evaluation.causal_models import shapes_of
 from ...evaluation.task import EMBEDDED_MODEL, TINY_MODEL, Task
 from ...files import read_json, write_json
 from ...home import home
 from ...training.methods import method_of
+from ...training.weights import weights_of
+from ...training.weights.lora import LoraWeights
 from ..report.formatting import dollars
 from ..report.summary import model_names
 from ..tree.tree import Tree
+from .machine import job_memory_mb
 from .settings import Settings
 
 
@@ -32,17 +37,20 @@ _TYPICAL = {
     EMBEDDED_MODEL: Rates(examples_per_second=3.0, items_per_second=12.0),
     TINY_MODEL: Rates(examples_per_second=60.0, items_per_second=100.0, load_seconds=0.5),
 }
-_JOB_DISK_MB = 40
+# The weights that a job of the first plan trains.
+_WEIGHTS = LoraWeights(targets="all-linear", layers="upper_half")
+_SMALL_JOB_DISK_MB = 40  # on the built-in models
 _BASE_DISK_MB = 20
 
 
 class RunEstimate(BaseModel):
-    """Expected wall time in seconds, None if nothing is known of the model's speed, and disk in MB."""
+    """Expected wall time in seconds, None if the model's speed is unknown; disk, and memory of a job, in MB."""
 
     model_config = ConfigDict(frozen=True)
 
     seconds: float | None
     disk_mb: int
+    job_memory_mb: int
     measured: bool = False
 
 
@@ -55,17 +63,27 @@ def estimate_run(task: Task, settings: Settings) -> RunEstimate:
         examples += going * (fraction - done) * settings.trial_examples
         items += going * (settings.rung_items if fraction < 1 else _search_items(task))
         going, done = -(-going // settings.reduction), fraction
-    disk = _BASE_DISK_MB + int(settings.rounds * jobs * _JOB_DISK_MB / 4)
+    job_disk, weights = _sizes(task)
+    disk, memory = _BASE_DISK_MB + int(settings.rounds * jobs * job_disk / 4), job_memory_mb(weights)
     rates = _rates(task, settings)
     if rates is None:
-        return RunEstimate(seconds=None, disk_mb=disk)
+        return RunEstimate(seconds=None, disk_mb=disk, job_memory_mb=memory)
     dev = _lines(task.dev)
     ends = _search_items(task) + settings.finalists * (dev - _search_items(task)) + 3 * _lines(task.test)
     seconds = settings.rounds * (
         (examples / rates.examples_per_second + jobs * rates.load_seconds) / settings.slots
         + items / rates.items_per_second
     )
-    return RunEstimate(seconds=seconds + ends / rates.items_per_second, disk_mb=disk, measured=rates.measured)
+    seconds += ends / rates.items_per_second
+    return RunEstimate(seconds=seconds, disk_mb=disk, job_memory_mb=memory, measured=rates.measured)
+
+
+def _sizes(task: Task) -> tuple[int, int]:
+    """Disk of one job's checkpoints, and memory of the base model's weights, in MB."""
+    if task.base_model in _TYPICAL:
+        return _SMALL_JOB_DISK_MB, 0
+    folder = resolve_model(task.base_model)
+    return weights_of(_WEIGHTS).disk_bytes(_WEIGHTS, folder) >> 20, shapes_of(folder).weights_mb
 
 
 def model_limits(settings: Settings) -> str | None:

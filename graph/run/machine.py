@@ -9,9 +9,12 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel
 
+from ...errors import InputError
 from .cgroup import cpu_limit, memory_limit
 
 _LEAST_MB = 1024  # of memory for one job
+_LIBRARIES_MB = 800  # of memory of a job before it loads a model
+_ACTIVATIONS = 1.25  # in units of the weights: what a job needs beside them
 
 
 class Machine(BaseModel):
@@ -32,10 +35,20 @@ class Machine(BaseModel):
             memory_mb=min(memory, memory_limit() or memory) >> 20,
         )
 
-    def share(self, trials: int) -> dict[str, int | str]:
-        """How a round of `trials` trials uses the machine, as fields of `Settings`."""
+    def share(self, trials: int, weights_mb: int = 0) -> dict[str, int | str]:
+        """How a round of `trials` trials uses the machine, as fields of `Settings`.
+
+        `weights_mb` is the memory of the base model's weights, 0 for a small one. Raises InputError if they do not
+        fit.
+        """
+        if weights_mb > self.memory_mb and not self.gpus:
+            raise InputError(
+                f"the base model's weights take {weights_mb / 1024:.1f} GiB in float32, {self.memory_mb / 1024:.1f} "
+                "GiB of memory are there: choose a smaller base model, or a machine with more memory"
+            )
         memory = int(self.memory_mb * 0.8)
-        slots = self.gpus or max(1, min(trials, self.cores, memory // _LEAST_MB))
+        needed = job_memory_mb(weights_mb)
+        slots = self.gpus or max(1, min(trials, self.cores, memory // needed))
         return {
             "slots": slots,
             "threads": max(1, self.cores // slots),
@@ -43,6 +56,11 @@ class Machine(BaseModel):
             "memory_limit_mb": max(_LEAST_MB, memory // slots),
             "device": "cuda" if self.gpus else "cpu",
         }
+
+
+def job_memory_mb(weights_mb: int) -> int:
+    """Expected memory of one training job, from that of the base model's weights."""
+    return max(_LEAST_MB, _LIBRARIES_MB + int(_ACTIVATIONS * weights_mb))
 
 
 def _cuda_devices() -> int:

@@ -10,6 +10,8 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import TypeAdapter, ValidationError
 
 from ...errors import InputError, explain
+from ...evaluation.base_model_check import check_base_model
+from ...evaluation.causal_models import ModelShapes
 from ...evaluation.check_process import check_files, refuse_unusable
 from ...evaluation.engines import ENGINES
 from ...evaluation.task import Task
@@ -38,14 +40,18 @@ def name_task(task: str | Path | Task, directory: Path) -> str:
     return str(Path(task).absolute()) if is_file(str(task)) else str(task)
 
 
-def choose_settings(task: str, directory: Path, *, smoke: bool = False, **asked: object) -> Settings:
+def choose_settings(
+    task: str, directory: Path, *, smoke: bool = False, model: ModelShapes | None = None, **asked: object
+) -> Settings:
     """Frozen settings for this machine; `asked` are fields of `Settings` with the user's values.
 
-    Raises InputError for a value out of its bounds.
+    Raises InputError for a value out of its bounds, and for a base model larger than the machine's memory.
     """
     given = {name: value for name, value in asked.items() if value is not None}
     trials = given.get("trials", DEFAULT_TRIALS)
-    share = Machine.here().share(trials if isinstance(trials, int) and trials > 0 else 1)
+    share = Machine.here().share(
+        trials if isinstance(trials, int) and trials > 0 else 1, model.weights_mb if model else 0
+    )
     defaults = {
         "task": task,
         "directory": str(directory.absolute()),
@@ -119,10 +125,10 @@ def served_settings(state: RunState, config: RunnableConfig) -> Settings:
     task = find_task(form["task"], form["smoke"])
     asked = {name: value for name, value in form.items() if name not in ("task", "smoke", "hint")}
     name = name_task(form["task"], path)
-    settings = choose_settings(
-        name, path, smoke=form["smoke"], thread_id=thread, checkpoint="server", **asked
-    )
-    check_settings(settings)
+    asked |= {"thread_id": thread, "checkpoint": "server"}
+    check_settings(choose_settings(name, path, smoke=form["smoke"], model=None, **asked))
+    model = check_base_model(task)
+    settings = choose_settings(name, path, smoke=form["smoke"], model=model, **asked)
     RunDirectory.create(settings, task, check_data(task))
     return settings
 

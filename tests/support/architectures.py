@@ -76,7 +76,7 @@ def configuration(name: str, vocabulary: int, **changes: Any) -> Any:
     return AutoConfig.for_model(name, **fields)
 
 
-def write_model(name: str, tiny: Path, folder: Path, **changes: Any) -> Path:
+def write_model(name: str, tiny: Path, folder: Path, vocabulary: int | None = None, **changes: Any) -> Path:
     """A random model of an architecture in `folder`, with the tokenizer of the tiny model."""
     import torch
     from transformers import AutoTokenizer
@@ -85,7 +85,7 @@ def write_model(name: str, tiny: Path, folder: Path, **changes: Any) -> Path:
     shutil.copytree(tiny, folder)
     for weights in folder.glob("*.safetensors"):
         weights.unlink()
-    vocabulary = len(AutoTokenizer.from_pretrained(tiny))
+    vocabulary = vocabulary or len(AutoTokenizer.from_pretrained(tiny))
     config = configuration(name, vocabulary, **changes)
     torch.manual_seed(0)
     model = model_class(config).from_config(config)

@@ -35,9 +35,6 @@ _CURVE_POINTS = 200
 _LAST_STEPS = 10
 _SHORT = 512  # tokens; beyond, the whole attention matrix costs more than the fused kernel's backward pass
 
-# Configuration fields by which an architecture changes its logits after the output layer.
-_LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-
 
 class CompletionTrainer(trl.SFTTrainer):
     """`SFTTrainer` with fixed order of rows, sealed checkpoints and, on a CPU, logits only where the loss is.
@@ -50,9 +47,9 @@ class CompletionTrainer(trl.SFTTrainer):
         super().__init__(**arguments)
         self._settings = trial.plan.weights
         self._autocast = trial.dtype == AUTOCAST
-        causal = causal_model(self.model)
-        plain = not any(getattr(causal.config, name, None) for name in _LOGIT_TRANSFORMS)
-        self._selects_logits = trial.device == "cpu" and plain and not self.aux_loss_enabled
+        self._selects_logits = (
+            trial.device == "cpu" and not self.aux_loss_enabled and has_plain_head(causal_model(self.model))
+        )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # `ordered` has already put the rows in their order for the whole schedule.
@@ -90,6 +87,25 @@ class CompletionTrainer(trl.SFTTrainer):
         folder, step = Path(self.args.output_dir), self.state.global_step
         seal(checkpoint_folder(folder, step))
         remove_before(folder, step)
+
+
+def has_plain_head(causal: Any) -> bool:
+    """Whether the output layer turns the hidden states into the logits, with nothing else: tried on a few tokens.
+
+    Architectures scale or cap logits in many ways (Gemma 2, Cohere, Granite, Falcon-H1).
+    """
+    was_training = causal.training
+    causal.eval()
+    try:
+        ids = torch.arange(8).view(1, -1)
+        with torch.no_grad():
+            hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            logits = causal.get_output_embeddings()(hidden)
+            return torch.allclose(logits, causal(input_ids=ids, use_cache=False).logits, rtol=1e-3, atol=1e-4)
+    except (TypeError, ValueError, AttributeError, RuntimeError, IndexError):
+        return False
+    finally:
+        causal.train(was_training)
 
 
 class Progress(TrainerCallback):
