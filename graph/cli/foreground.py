@@ -63,4 +63,7 @@ def run_in_foreground(prepared: PreparedRun) -> None:
     except KeyboardInterrupt:
         err.print(f"interrupted: continue with `trex resume {prepared.directory.path}`", soft_wrap=True)
         raise SystemExit(130) from None
-    print_summary(out, done.summary)
+    summary = done.summary
+    print_summary(out, summary)
+    if summary.status == "failed":
+        raise SystemExit(1)

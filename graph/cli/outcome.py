@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..report.formatting import duration, model_usage, score_notes
+from ..report.formatting import ENDINGS, duration, model_usage, score_notes
 from ..report.spend import MODEL
 from ..report.summary import BUILT_IN, Interval, RunSummary
 
@@ -54,11 +54,11 @@ def print_summary(console: Console, summary: RunSummary) -> None:
         used = f"{model_usage(spend.usage)}, {duration(spend.model_seconds)} of waiting"
         planned = f"{summary.plans_by_model} of {summary.plans} plans by the model"
         console.print(f"model: {escape(summary.llm)}: {planned}; {used}", soft_wrap=True)
-    ended = f" ({summary.reason})" if summary.reason else ""
+    ended = f" ({ENDINGS[summary.reason]})" if summary.reason else ""
     console.print(f"{summary.status}{ended}: {escape(summary.directory)}", soft_wrap=True)
     if summary.message:
         console.print(escape(summary.message))
-    if summary.status == "done":
+    if summary.reason is not None:
         console.print(f"report: {escape(summary.directory)}/report.html", soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from ...files import write_json
 from ..memory.insight_store import InsightStore
 from ..memory.insights import distil
 from ..report.call_totals import read_run_calls
-from ..report.spend import Spend, spend_of_run
+from ..report.spend import spend_of_run
 from ..report.summary import summarise
 from ..report.verification import Stated, verify
 from ..report.write_report import write_report
@@ -75,7 +75,9 @@ def record_round(runtime: Runtime, tree: Tree, closed: Experiment) -> None:
 def finish(runtime: Runtime, tree: Tree, stored: RawTree) -> FinishRecord:
     """The end of the run, whose state stores its tree so. After a crash it may be called again: nothing is scored
     twice."""
-    reason = reason_to_end(runtime, tree) or "stopped"
+    reason = reason_to_end(runtime, tree)
+    if reason is not None and tree.failed:
+        return _end_without_result(runtime, tree, stored)
     winner = choose_winner(runtime, tree)
     runtime.grader.seal(winner.adapter)
     test, baseline = runtime.grader.score_test()
@@ -83,7 +85,7 @@ def finish(runtime: Runtime, tree: Tree, stored: RawTree) -> FinishRecord:
     checks = runtime.grader.check_regressions(compared) if compared else []
     clock = runtime.budget.clock.read()
     record = FinishRecord(
-        reason=reason,
+        reason=reason or "stopped",
         winner_trial=winner.trial.id if winner.trial else None,
         winner_experiment=winner.experiment.id,
         dev=winner.experiment.evaluation,
@@ -101,20 +103,32 @@ def finish(runtime: Runtime, tree: Tree, stored: RawTree) -> FinishRecord:
     )
     remember_rates(runtime.task, runtime.settings, tree)
     export_best(runtime, winner.experiment, winner.trial, record)
-    InsightStore(smoke=runtime.settings.smoke).keep(runtime.task, runtime.directory.path, distil(tree))
-    spend = spend_of_run(tree, clock, record, calls=read_run_calls(runtime.directory.calls))
-    runtime.projector.project(tree, spend, record, last=True)
-    _conclude(runtime, tree, stored if runtime.settings.checkpoint != "server" else None, record, spend)
+    _conclude(runtime, tree, stored, record)
     return record
 
 
-def _conclude(
-    runtime: Runtime, tree: Tree, stored: RawTree | None, record: FinishRecord, spend: Spend
-) -> None:
-    """Enter the end of the run into the trail, and write the report and finish.json."""
+def _end_without_result(runtime: Runtime, tree: Tree, stored: RawTree) -> FinishRecord:
+    """The end of a run in which every experiment failed: there is nothing that the test split could tell."""
+    clock = runtime.budget.clock.read()
+    record = FinishRecord(
+        reason="failed",
+        test_seen=saw_test_split(runtime.directory.path),
+        active_seconds=clock.active_seconds,
+        overhead_seconds=clock.overhead_seconds,
+    )
+    _conclude(runtime, tree, stored, record)
+    return record
+
+
+def _conclude(runtime: Runtime, tree: Tree, stored: RawTree, record: FinishRecord) -> None:
+    """Keep what was learned, enter the end of the run into the trail, and write the report and finish.json."""
     directory, written = runtime.directory, record.model_dump(mode="json")
-    record_end(directory.path, written, stored)
-    verified = verify(directory.run_info(), Stated(tree, record, stored, written, done=True))
+    InsightStore(smoke=runtime.settings.smoke).keep(runtime.task, directory.path, distil(tree))
+    spend = spend_of_run(tree, runtime.budget.clock.read(), record, calls=read_run_calls(directory.calls))
+    runtime.projector.project(tree, spend, record, last=True)
+    kept_here = stored if runtime.settings.checkpoint != "server" else None
+    record_end(directory.path, written, kept_here)
+    verified = verify(directory.run_info(), Stated(tree, record, kept_here, written, done=True))
     write_report(verified, summarise(verified, spend))
     # Written last: a run is done when everything it leaves is there.
     write_json(directory.finish, written)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...evaluation.results import Evaluation, RegressionCheck, Score
 
-Ending = Literal["rounds", "budget", "stopped"]
+Ending = Literal["rounds", "budget", "stopped", "failed"]
+"""`failed`: every experiment failed, and the test split was not opened."""
 
 
 class SelectionBias(BaseModel):
@@ -28,7 +29,9 @@ class FinishRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     reason: Ending | None = Field(default="rounds", description="None: withheld")
-    winner_trial: str | None = Field(default=None, description="None: nothing beat the base model")
+    winner_trial: str | None = Field(
+        default=None, description="None: nothing beat the base model, or all failed"
+    )
     winner_experiment: str | None = None
     dev: Evaluation | None = Field(default=None, description="The winner on `search`")
     confirm: Evaluation | None = None
@@ -52,3 +55,16 @@ class FinishRecord(BaseModel):
     best_path: str | None = Field(
         default=None, description="The winner's folder, relative to the run directory"
     )
+
+    @property
+    def states_scores(self) -> bool:
+        """Whether it names a winner, or a score."""
+        stated = (
+            self.winner_experiment,
+            self.winner_trial,
+            self.dev,
+            self.confirm,
+            self.test,
+            self.baseline_test,
+        )
+        return any(part is not None for part in (*stated, self.test_gain, self.seeds, self.selection_bias))

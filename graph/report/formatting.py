@@ -25,6 +25,7 @@ ENDINGS = {
     "rounds": "all rounds are done",
     "budget": "the budget is used up",
     "stopped": "stopped by a person",
+    "failed": "every experiment failed, so the test split was not opened",
 }
 
 

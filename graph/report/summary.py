@@ -5,6 +5,7 @@ One flattening for the terminal, `trex show --json`, the report and the rows of 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -152,7 +153,7 @@ def summarise(run: Verified, spend: Spend, *, alive: bool = False, failure: str 
     return RunSummary(
         status=_status(finish, alive, failure),
         reason=finish.reason if finish else None,
-        message="" if finish else failure or "",
+        message=_message(tree, finish, failure),
         task=task.name,
         metric=task.metric,
         requirement=task.requirement,
@@ -182,10 +183,18 @@ def summarise(run: Verified, spend: Spend, *, alive: bool = False, failure: str 
 
 def _status(finish: FinishRecord | None, alive: bool, failure: str | None) -> RunStatus:
     if finish is not None:
-        return "done"
+        return "failed" if finish.reason == "failed" else "done"
     if alive:
         return "running"
     return "failed" if failure else "interrupted"
+
+
+def _message(tree: Tree, finish: FinishRecord | None, failure: str | None) -> str:
+    """Why the run failed, if it did."""
+    if finish is None:
+        return failure or ""
+    failures = Counter(e.failure for e in tree if e.failure) if finish.reason == "failed" else Counter()
+    return "; ".join(f"{n} experiments: {text}" if n > 1 else text for text, n in failures.most_common(3))
 
 
 def model_names(settings: Settings) -> str:

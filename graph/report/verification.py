@@ -125,6 +125,8 @@ def _checked_finish(
     """The end of the run without what is not confirmed."""
     sealed = records.last(ledger.SEAL)
     winner = str(sealed.get("winner")) if sealed else None
+    if winner is None and finish.reason == "failed" and not finish.states_scores:
+        return finish, []
     if winner is None or not _is_winner(finish, tree, records, winner):
         nothing = finish.model_copy(
             update={

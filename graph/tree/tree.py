@@ -179,6 +179,12 @@ class Tree:
         """Experiments that are done and have a score, by (round, id)."""
         return tuple(e for e in self._nodes.values() if e.status == "done" and e.score is not None)
 
+    @property
+    def failed(self) -> bool:
+        """Whether there are experiments besides the baseline, and all of them failed."""
+        tried = [experiment for experiment in self if experiment.round > 0]
+        return bool(tried) and all(experiment.status == "failed" for experiment in tried)
+
     # Values
 
     @cached_property

@@ -98,7 +98,7 @@ def test_answers_that_cannot_be_generated_are_named_before_the_run(tmp_path: Pat
     path = write_task(tmp_path, base_model="tiny", choices=None)
     write_jsonl(tmp_path / "dev.jsonl", [*long_answers(8), *tickets(4)])
     said: list[str] = []
-    prepare_run(path, out=tmp_path / "run", announce=lambda _, __, notes: said.extend(notes))
+    prepare_run(path, out=tmp_path / "run", announce=lambda _, check, __: said.extend(check.notes))
     [note] = said
     assert note.startswith("8 of 12 answers of dev cannot be generated: generation.max_new_tokens is 32")
     longer = write_task(tmp_path, base_model="tiny", choices=None, generation={"max_new_tokens": 1024})

@@ -455,10 +455,18 @@ def test_a_trial_that_takes_too_much_memory(
     monkeypatch.setattr(torch_free_runtime, "MEMORY_LIMIT_MB", 200)
     out = tmp_path / "run"
     said = trex("run", "sentiment", "--rounds", "1", "--trials", "1", "--smoke", "--out", out)
-    assert said.code == 0 and said.err == "", said
+    assert said.code == 1 and said.err == "", said
+    assert "every experiment failed, so the test split was not opened" in said.out
+    assert "the limit is 200 MB" in said.out
     experiment = load_run(out).tree["e001"]
     [trial] = experiment.trials
     assert (experiment.status, trial.status, trial.cause) == ("failed", "failed", "out_of_memory")
     assert len(trial.repairs) == 3 and "out of memory" in trial.repairs[0]
     assert experiment.failure is not None and "the limit is 200 MB" in experiment.failure
     assert not (out / "best").exists()
+    assert "open_test" not in (out / "audit.jsonl").read_text()
+    assert trex("show", out).code == 0
+    summary = load_run(out).summary
+    assert (summary.status, summary.reason, summary.best, summary.faults) == ("failed", "failed", None, [])
+    report = (out / "report.md").read_text()
+    assert "Status: failed, every experiment failed" in report

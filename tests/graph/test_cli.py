@@ -83,7 +83,7 @@ def test_a_run_from_first_to_last(trex: Trex, tmp_path: Path, undisturbed: Run) 
     words = ("run", "sentiment", "--smoke", "--rounds", "2", "--trials", "2", "--out", tmp_path / "run")
     said = trex(*words)
     assert said.code == 0 and said.err == "", said
-    for words in ("2 rounds of 2 trials", "expected time", "disk", "promoted", "test", "done (rounds)"):
+    for words in ("2 rounds of 2 trials", "expected time", "disk", "promoted", "test", "all rounds are done"):
         assert words in said.out
     assert tree_of(tmp_path / "run") == tree_of(undisturbed.directory), "one seed, one tree"
     assert trex("resume", tmp_path / "run").code == 0
