@@ -43,7 +43,7 @@ row = st.fixed_dictionaries(
         "text": st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join),
         "label": st.sampled_from(LABELS),
     }
-)
+).map(lambda made: complete(made))
 row_lists = st.lists(row, min_size=1, max_size=40)
 quick = settings(max_examples=12, deadline=None)
 
@@ -52,9 +52,16 @@ def counted(rows: Any) -> Counter[str]:
     return Counter(json.dumps(row, sort_keys=True) for row in rows)
 
 
+def complete(made: dict[str, Any]) -> dict[str, Any]:
+    """A row with the columns that the examples of operators may use."""
+    turns = [("user", made["text"]), ("assistant", made["label"]), ("user", "And?"), ("assistant", "No.")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return {**made, "parts": made["text"].split(), "messages": messages}
+
+
 def empty() -> Any:
     """A table with the usual columns and no rows."""
-    return dataset([{"id": 1, "rating": 1.0, "text": "good", "label": "a"}]).select([])
+    return dataset([complete({"id": 1, "rating": 1.0, "text": "good", "label": "a"})]).select([])
 
 
 @each_operator
@@ -149,6 +156,7 @@ def test_the_estimate_is_near_what_is_left(step: Operator, seed: int) -> None:
         }
         for number in range(300)
     ]
+    rows = [complete(row) for row in rows]
     facts = Facts(rows)
     flow = Flow(300.0, facts.distinct, tuple(n / 300 for n in facts.labels.values()), facts)
     expected, found = step.estimate(flow).rows, len(apply(step, dataset(rows)))
@@ -160,7 +168,7 @@ def test_the_estimate_is_near_what_is_left(step: Operator, seed: int) -> None:
     filters_labels = (
         step.op == "filter" and getattr(step, "column", "") == "label"
     )  # nothing is known of labels
-    if not filters_labels:
+    if not filters_labels and step.kind != "expands":  # nothing is known of lists
         assert abs(expected - found) <= 45
 
 

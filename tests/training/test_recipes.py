@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.recipes import LABEL, WORDS, Rows, apply, dataset, reviews
 from trex.errors import PlanError
-from trex.training.data.mix import apportion, mix
+from trex.training.data.mix import mix
 from trex.training.data.operators.balance import Balance
 from trex.training.data.operators.dedup import Dedup
 from trex.training.data.operators.filter import Filter
@@ -24,7 +24,7 @@ from trex.training.data.operators.shuffle import Shuffle
 from trex.training.data.operators.threshold import Threshold
 from trex.training.data.recipe import DataRecipe, Step, Stream
 from trex.training.data.recipe_file import recipe_from_yaml, recipe_to_yaml
-from trex.training.data.row_table import STREAM
+from trex.training.data.row_table import STREAM, apportion
 
 row_lists = st.lists(
     st.fixed_dictionaries(

@@ -261,7 +261,8 @@ def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount], 
         rows, counted = _run(stream.steps, rows, stream.source, f"{where}.")
         streams.append(rows)
         counts += counted
-    mixed = mix(streams, [stream.weight for stream in recipe.streams], recipe.rows)
+    weights, caps = zip(*((stream.weight, stream.max_rows) for stream in recipe.streams), strict=True)
+    mixed = mix(streams, weights, recipe.rows, caps, recipe.temperature)
     if len(mixed) == 0:
         raise _empty(counts)
     counts.append(StepCount(stream="mix", where="mix", op="mix", rows=len(mixed)))

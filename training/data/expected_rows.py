@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .mix import tempered
 from .operators.protocol import Flow, SourceFacts
 from .recipe import DataRecipe, Stream
 
@@ -18,10 +19,10 @@ class Notes(Protocol):
 def expected_rows(recipe: DataRecipe, notes: Notes) -> int:
     """The estimated number of rows of a recipe; steps are assumed to be independent."""
     flows = [stream_flow(stream, notes.source(stream.source)) for stream in recipe.streams]
-    rows = [flow.rows for flow in flows]
+    rows = [min(flow.rows, s.max_rows or flow.rows) for flow, s in zip(flows, recipe.streams, strict=True)]
     if recipe.rows is not None:
-        total = sum(stream.weight for stream in recipe.streams)
-        rows = [min(n, recipe.rows * s.weight / total) for n, s in zip(rows, recipe.streams, strict=True)]
+        weights = tempered([stream.weight for stream in recipe.streams], rows, recipe.temperature)
+        rows = [min(n, recipe.rows * w / sum(weights)) for n, w in zip(rows, weights, strict=True)]
     mixed = Flow(
         rows=sum(rows),
         distinct=sum(rows),

@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import PlanError
-from .row_table import arrow, as_dataset, choose
+from .row_table import apportion, arrow, as_dataset, choose
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
 
-def mix(streams: Sequence[Dataset], weights: Sequence[float], rows: int | None) -> Dataset:
+def mix(
+    streams: Sequence[Dataset],
+    weights: Sequence[float],
+    rows: int | None,
+    caps: Sequence[int | None] = (),
+    temperature: float | None = None,
+) -> Dataset:
     """The streams concatenated: all rows, or from each stream its share of `rows`, selected by hash.
 
     Shares follow the Sainte-Laguë method, in which no share shrinks when `rows` grows: a larger mix contains a
-    smaller one. From a stream with fewer rows than its share all rows are used.
+    smaller one. From a stream with fewer rows than its share all rows are used, and of none more than its cap. With a
+    `temperature`, a weight is multiplied by the stream's rows to the power 1 / temperature (`tempered`).
     """
+    if caps:
+        streams = [
+            stream if cap is None else choose(stream, cap, "mix")
+            for stream, cap in zip(streams, caps, strict=True)
+        ]
     if rows is not None:
+        weights = tempered(weights, [len(stream) for stream in streams], temperature)
         shares = apportion(rows, weights)
         streams = [choose(stream, share, "mix") for stream, share in zip(streams, shares, strict=True)]
     return _concatenate(streams)
 
 
-def apportion(seats: int, weights: Sequence[float]) -> list[int]:
-    """Integer shares of `seats` in proportion to weights, by Sainte-Laguë's divisors 1, 3, 5, …"""
-    shares = [0] * len(weights)
-    queue = [(-weight, index) for index, weight in enumerate(weights)]
-    heapq.heapify(queue)
-    for _ in range(seats):
-        _, index = queue[0]
-        shares[index] += 1
-        heapq.heapreplace(queue, (-weights[index] / (2 * shares[index] + 1), index))
-    return shares
+def tempered(weights: Sequence[float], sizes: Sequence[float], temperature: float | None) -> list[float]:
+    """Weights times size^(1/T), as in multilingual pre-training (Conneau et al. 2020); None: the weights alone.
+
+    T = 1 draws in proportion to size, a larger T more evenly.
+    """
+    if temperature is None:
+        return list(weights)
+    return [weight * max(size, 1) ** (1 / temperature) for weight, size in zip(weights, sizes, strict=True)]
 
 
 def _concatenate(streams: Sequence[Dataset]) -> Dataset:

@@ -27,15 +27,23 @@ class Stream(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     weight: float = Field(
         default=1.0, gt=0, le=1000, description="Share in the mix, relative, if `rows` is set"
     )
+    max_rows: int | None = Field(default=None, ge=1, description="Rows of this stream in the mix at most")
 
 
 class DataRecipe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Loads streams, mixes them, applies the common steps, and renders the rows with the task's prompt.
 
     With `rows`, the mix has at most `rows` rows, selected from the streams in proportion to their weights (from a
-    stream with fewer rows than its share all are used). Without it, all rows are concatenated.
+    stream with fewer rows than its share all are used). Without it, all rows are concatenated. `temperature` makes
+    the weights depend on the streams' sizes.
     """
 
     streams: tuple[Stream, ...] = Field(min_length=1)
     rows: int | None = Field(default=None, ge=1, le=50_000)
+    temperature: float | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="With `rows`: weights count times rows^(1/temperature); 1: by size, larger: more evenly",
+    )
     steps: tuple[Step, ...] = ()

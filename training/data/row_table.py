@@ -129,9 +129,21 @@ def ranks(rows: Dataset, salt: str) -> list[int]:
     return [digest(key, salt) for key in column(rows, KEY)]
 
 
-def lowest(indices: Sequence[int], rank: Sequence[int], n: int) -> list[int]:
+def lowest(indices: Sequence[int], rank: Sequence[float], n: int) -> list[int]:
     """The `n` indices of lowest rank; of equal rank, the first."""
     return heapq.nsmallest(n, indices, key=lambda index: (rank[index], index))
+
+
+def apportion(seats: int, weights: Sequence[float]) -> list[int]:
+    """Integer shares of `seats` in proportion to weights, by Sainte-Laguë's divisors 1, 3, 5, …"""
+    shares = [0] * len(weights)
+    queue = [(-weight, index) for index, weight in enumerate(weights)]
+    heapq.heapify(queue)
+    for _ in range(seats):
+        _, index = queue[0]
+        shares[index] += 1
+        heapq.heapreplace(queue, (-weights[index] / (2 * shares[index] + 1), index))
+    return shares
 
 
 def digest(content: str, salt: str) -> int:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ....errors import PlanError
 from ....evaluation.data_files import as_text
 from ..row_table import Scalar, column, numbers, take, texts
 from .protocol import Column, Flow, Operator, OperatorContext
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+_OF_TEXT = ("min_words", "max_words", "min_chars", "max_chars", "matches")
 
 
 class Filter(Operator):
@@ -27,6 +31,14 @@ class Filter(Operator):
     at_most: float | None = Field(default=None, description="The number is this or lower")
     min_words: int | None = Field(default=None, ge=0, description="The text has so many words or more")
     max_words: int | None = Field(default=None, ge=1, description="The text has so many words or fewer")
+    min_chars: int | None = Field(default=None, ge=0, description="The text has so many characters or more")
+    max_chars: int | None = Field(default=None, ge=1, description="The text has so many characters or fewer")
+    matches: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="A regular expression (RE2) matches in the text",
+    )
 
     examples: ClassVar = (
         {"op": "filter", "column": "rating", "at_least": 0},
@@ -45,9 +57,10 @@ class Filter(Operator):
     @model_validator(mode="after")
     def _has_a_condition(self) -> Filter:
         if not self.model_dump(exclude={"op", "column"}, exclude_none=True):
-            raise ValueError("give at least one of equals, one_of, at_least, at_most, min_words, max_words")
-        if self._is_numeric and self._is_by_words:
-            raise ValueError("at_least and at_most are for numbers, min_words and max_words for text")
+            conditions = ", ".join(name for name in type(self).model_fields if name not in ("op", "column"))
+            raise ValueError(f"give at least one of {conditions}")
+        if self._is_numeric and self._is_of_text:
+            raise ValueError(f"at_least and at_most are for numbers, {' and '.join(_OF_TEXT)} for text")
         return self
 
     @property
@@ -55,16 +68,23 @@ class Filter(Operator):
         return self.at_least is not None or self.at_most is not None
 
     @property
-    def _is_by_words(self) -> bool:
-        return self.min_words is not None or self.max_words is not None
+    def _is_of_text(self) -> bool:
+        return any(getattr(self, name) is not None for name in _OF_TEXT)
 
     def run(self, rows: Dataset, context: OperatorContext) -> Dataset:
         values: Sequence[Any] = column(rows, self.column)
         if self._is_numeric:
             values = numbers(rows, self.column)
-        elif self._is_by_words:
+        elif self._is_of_text:
             values = texts(rows, self.column)
-        return take(rows, [i for i, value in enumerate(values) if value is not None and self._holds(value)])
+        kept = [i for i, value in enumerate(values) if value is not None and self._holds(value)]
+        if self.matches is not None:
+            kept = [
+                i
+                for i, found in zip(kept, _matching([values[i] for i in kept], self.matches), strict=True)
+                if found
+            ]
+        return take(rows, kept)
 
     def estimate(self, flow: Flow) -> Flow:
         """Conditions on words and on the rating count; others are taken to hold."""
@@ -77,7 +97,7 @@ class Filter(Operator):
         return flow
 
     def cleans(self) -> bool:
-        """By words alone."""
+        """By the text alone."""
         return all(bound is None for bound in (self.equals, self.one_of, self.at_least, self.at_most))
 
     def replaces(self, other: Operator) -> bool:
@@ -93,7 +113,23 @@ class Filter(Operator):
             and (self.at_most is None or value <= self.at_most)
             and (self.min_words is None or words >= self.min_words)
             and (self.max_words is None or words <= self.max_words)
+            and (self.min_chars is None or len(value) >= self.min_chars)
+            and (self.max_chars is None or len(value) <= self.max_chars)
         )
+
+
+def _matching(texts: Sequence[str], pattern: str) -> list[bool]:
+    """Whether a regular expression matches in each text, in linear time. Raises PlanError for an invalid one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        found: list[bool] = pc.match_substring_regex(
+            pa.array(texts, pa.string()), pattern=pattern
+        ).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise PlanError(f"matches: {str(error).splitlines()[0]}") from None
+    return found
 
 
 def _equal(value: Any, wanted: Scalar) -> bool:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import sys
 
+from .. import text_quality
 from ..expressions.row_functions import OWN, row_function
+from ..text_quality import RULES
 from . import OPERATORS, operators
 from .protocol import Operator
+from .quality import RULE_SETS
 
 _HEAD = """\
 # Operators of data recipes
@@ -24,6 +27,12 @@ several.
 
 | operator | kind | what it does | settings (default) |
 |---|---|---|---|
+"""
+_RULES = """
+## Rules of `quality`
+
+| set | rules |
+|---|---|
 """
 _FUNCTIONS = """
 ## Functions of the row language
@@ -42,7 +51,10 @@ def page() -> str:
     rows = "".join(f"{_row(name, kind)}\n" for name, kind in own.items())
     functions = (row_function(name) for name in OWN)
     table = "".join(f"| `{function.signature}` | {function.summary} |\n" for function in functions)
-    return _HEAD + rows + _FUNCTIONS + table
+    sets = ((each, [name for name in RULES if name.startswith(f"{each}.")]) for each in RULE_SETS)
+    rules = "".join(f"| `{each}` | {', '.join(f'`{name}`' for name in names)} |\n" for each, names in sets)
+    sources = " ".join((text_quality.__doc__ or "").split("\n\n", 1)[1].split())
+    return f"{_HEAD}{rows}{_RULES}{rules}\n{sources}\n{_FUNCTIONS}{table}"
 
 
 def _row(name: str, kind: type[Operator]) -> str:

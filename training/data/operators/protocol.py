@@ -131,8 +131,8 @@ class Operator(BaseModel):
     op: str
 
     examples: ClassVar[tuple[Mapping[str, Any], ...]]
-    """Valid settings for rows with the columns `text`, `rating` (a number or None) and `label`. The conformance
-    tests run them."""
+    """Valid settings for rows with the columns `text`, `rating` (a number or None), `label`, `parts` (a list of texts)
+    and `messages` (a conversation of two exchanges). The conformance tests run them."""
     kind: ClassVar[Kind]
     position: ClassVar[int] = 20
     """Where the step usually stands: a step that is added goes before the first one of a higher position."""
