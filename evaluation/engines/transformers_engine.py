@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,8 @@ from .choice_search import ChoiceSearch, most_likely_of_all
 from .protocol import Completion, Sampling
 from .seeded_draws import GumbelNoise, draw_seed
 from .token_tree import NoTree, supports_trees
+
+T = TypeVar("T")
 
 # An answer that is one of the choices is no longer than the longest of them; a few tokens more show that it is not.
 TOKENS_BEYOND_CHOICES = 4
@@ -86,7 +88,17 @@ class TransformersEngine:
         adapter: Path | None = None,
     ) -> list[Completion]:
         """See `InferenceEngine.choose`, and `Renderer.choices` for the tokens that are compared."""
-        self.load()
+        return self._answered(
+            conversations, lambda kept: self._choose(kept, choices, settings, adapter), Completion("")
+        )
+
+    def _choose(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        choices: Sequence[str],
+        settings: GenerationSettings,
+        adapter: Path | None,
+    ) -> list[Completion]:
         prompts = self._renderer.choices(conversations, choices, settings.max_prompt_tokens)
         chosen = [0] * len(prompts)
         with self._running(adapter) as model:
@@ -139,7 +151,17 @@ class TransformersEngine:
         choices: Sequence[str] | None = None,
     ) -> list[Completion]:
         """See `InferenceEngine.generate`."""
-        self.load()
+        return self._answered(
+            conversations, lambda kept: self._generate(kept, settings, adapter, choices), Completion("")
+        )
+
+    def _generate(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        settings: GenerationSettings,
+        adapter: Path | None,
+        choices: Sequence[str] | None,
+    ) -> list[Completion]:
         prompts = self._renderer.prompts(conversations, settings.max_prompt_tokens)
         limit = settings.max_new_tokens
         if choices:
@@ -159,7 +181,33 @@ class TransformersEngine:
         adapter: Path | None = None,
     ) -> list[list[Completion]]:
         """See `InferenceEngine.sample`."""
+        return self._answered(
+            conversations,
+            lambda kept: self._sample(kept, settings, sampling, adapter),
+            [Completion("")] * sampling.n,
+        )
+
+    def _answered(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        answer: Callable[[Sequence[Sequence[Message]]], list[T]],
+        refused: T,
+    ) -> list[T]:
+        """Answers to the conversations that the chat template takes, `refused` for the others if it takes any."""
         self.load()
+        fit = self._renderer.accepts(conversations)
+        if not any(fit):
+            return answer(conversations)
+        found = iter(answer([turns for turns, taken in zip(conversations, fit, strict=True) if taken]))
+        return [next(found) if taken else refused for taken in fit]
+
+    def _sample(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        settings: GenerationSettings,
+        sampling: Sampling,
+        adapter: Path | None,
+    ) -> list[list[Completion]]:
         prompts, n = self._renderer.prompts(conversations, settings.max_prompt_tokens), sampling.n
         draws = [
             (prompt, draw_seed(sampling.seed, prompt, number)) for prompt in prompts for number in range(n)

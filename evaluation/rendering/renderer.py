@@ -117,6 +117,18 @@ class Renderer:
         prompts = self._prompts([self._as_text(turns) for turns in conversations], limit)
         return [prompt.shortened(prompt.ids, prompt.kept) for prompt in prompts]
 
+    def accepts(self, conversations: Sequence[Sequence[Message]]) -> list[bool]:
+        """Whether each conversation, up to its answer, can be rendered."""
+        found = []
+        for turns in conversations:
+            try:
+                self._template.frame(turns)
+            except InputError:
+                found.append(False)
+            else:
+                found.append(True)
+        return found
+
     def rows(self, conversations: Sequence[Sequence[Message]]) -> list[TokenRow]:
         """Conversations whose last turn is the answer; with `loss_on` 'all' every assistant turn is one."""
         turns = [self._as_text(conversation) for conversation in conversations]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.chat_templates import FAMILIES, TOKENIZERS, Family, each, tokenizer_of
+from support.chat_templates import FAMILIES, TOKENIZERS, Family, chatml, each, tokenizer_of
 from trex.errors import InputError
 from trex.evaluation.rendering import Renderer
 from trex.evaluation.task import RenderingOptions
@@ -204,14 +204,16 @@ def test_consecutive_turns_of_a_role_are_joined_where_a_template_wants_them_to_a
     assert f"{ASKED[0]['content']}\n\nAnswer." in tokenizer.decode(prompt)
 
 
+TOOLS = (
+    "{% if tools %}{{ '<|im_start|>system\n' + tools|tojson + '<|im_end|>\n' }}{% endif %}{% for m in messages %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + (m['content'] or '') }}{% for c in m['tool_calls'] or [] %}"
+    "{{ '[CALL]' + c['function']['name'] }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
 def test_tool_calls_are_written_by_the_template() -> None:
-    template = (
-        "{% if tools %}{{ '<|im_start|>system\n' + tools|tojson + '<|im_end|>\n' }}{% endif %}{% for m in messages %}"
-        "{{ '<|im_start|>' + m['role'] + '\n' + (m['content'] or '') }}{% for c in m['tool_calls'] or [] %}"
-        "{{ '[CALL]' + c['function']['name'] }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-    )
-    tokenizer = tokenizer_of("byte-level", template)
+    tokenizer = tokenizer_of("byte-level", TOOLS)
     call = {"type": "function", "function": {"name": "look_up", "arguments": {"place": "x"}}}
     turns = [
         {**ASKED[0], "tools": [{"type": "function", "function": {"name": "look_up"}}]},
@@ -223,6 +225,35 @@ def test_tool_calls_are_written_by_the_template() -> None:
     [prompt] = Renderer(tokenizer).prompts([turns])
     text = tokenizer.decode(prompt)
     assert "[CALL]look_up" in text and "tool\n42" in text and '"name": "look_up"' in text
+
+
+def test_the_loss_on_all_turns_includes_tool_calls() -> None:
+    tokenizer = tokenizer_of("byte-level", TOOLS)
+    call = {"type": "function", "function": {"name": "look_up", "arguments": {}}}
+    turns = [
+        *ASKED,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "billing 42"},
+        {"role": "assistant", "content": "positive"},
+    ]
+    [row] = Renderer(tokenizer, RenderingOptions(loss_on="all")).rows([turns])
+    taught = tokenizer.decode([t for t, is_answer in zip(row.ids, row.answer, strict=True) if is_answer])
+    assert taught.startswith("[CALL]look_up<|im_end|>positive<|im_end|>") and "billing" not in taught
+    [last] = Renderer(tokenizer).rows([turns])
+    assert last.ids == row.ids and last.last == row.last == last.prompt > row.prompt
+
+
+def test_templates_that_leave_tools_out_are_found() -> None:
+    """A call or a result that the model would never see is an error, not a shorter conversation."""
+    call = {"type": "function", "function": {"name": "look_up", "arguments": {}}}
+    called = [*ASKED, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    for template in (chatml(), TOOLS.replace("{{ '[CALL]' + c['function']['name'] }}", "")):
+        renderer = Renderer(tokenizer_of("byte-level", template))
+        with pytest.raises(InputError, match="writes no tool calls"):
+            renderer.rows([called])
+        good, bad = renderer.rows_or_errors([answered("yes"), called])
+        assert isinstance(bad, InputError) and good == renderer.rows([answered("yes")])[0]
+        assert renderer.accepts([ASKED, [*called, {"role": "tool", "content": "7"}]]) == [True, False]
 
 
 # -- refused -------------------------------------------------------------------------------------------------

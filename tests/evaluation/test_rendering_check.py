@@ -11,10 +11,12 @@ import pytest
 from support.own_task import tickets, write_task
 from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
+from trex.evaluation.engines.protocol import Completion, Sampling
 from trex.evaluation.engines.transformers_engine import TransformersEngine
 from trex.evaluation.rendering import TokenRow, open_renderer
 from trex.evaluation.rendering_check import check_rendering
 from trex.evaluation.splits import dev_items
+from trex.evaluation.task import GenerationSettings
 from trex.evaluation.task_file import read_task_file
 from trex.evaluation.usable_rows import answered
 from trex.files import write_jsonl
@@ -142,3 +144,23 @@ def test_what_cannot_be_rendered_is_refused_before_there_is_a_run_directory(
         prepare_run(path, out=tmp_path / "run")
     assert says in str(refused.value) and "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_item_that_the_template_refuses_has_an_empty_answer(tmp_path: Path) -> None:
+    """`trex check` names such items of test; at the end of a run they cost their points, not the score of all."""
+    picky = "{% if 'odd' in messages[-1]['content'] %}{{ raise_exception('odd') }}{% endif %}" + TURN + OPENED
+    base = model(tmp_path / "model", picky.replace("messages[-1]", "messages[0]"))
+    engine = TransformersEngine(base, 1)
+    usual = [[{"role": "user", "content": f"film {n}"}] for n in range(5)]
+    mixed = [*usual[:2], [{"role": "user", "content": "an odd film"}], *usual[2:]]
+    settings = GenerationSettings(max_new_tokens=4)
+    for answer in (
+        lambda asked: engine.choose(asked, ["positive", "negative"], settings),
+        lambda asked: engine.generate(asked, settings),
+    ):
+        good = answer(usual)
+        assert answer(mixed) == [*good[:2], Completion(""), *good[2:]]
+    drawn = engine.sample(usual, settings, Sampling(n=2))
+    assert engine.sample(mixed, settings, Sampling(n=2)) == [*drawn[:2], [Completion("")] * 2, *drawn[2:]]
+    with pytest.raises(InputError, match="odd"):
+        engine.generate(mixed[2:3], settings)
