@@ -234,15 +234,26 @@ def replay(directory: Directory) -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Check this machine: versions, cores, memory, disk, GPU, assets."""
-    from ..run.doctor import check_machine
+def doctor(
+    llm: Annotated[
+        str | None, typer.Option(metavar="PROVIDER:MODEL", help="Also probe a chat model: a few small calls")
+    ] = None,
+    llm_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Another setting of the chat model; repeatable"),
+    ] = None,
+) -> None:
+    """Check this machine: versions, cores, memory, disk, GPU, assets; with --llm what a model's server accepts."""
+    from ..llm.model_settings import parse_model_settings
+    from ..run.doctor import check_machine, check_model
 
-    checks = check_machine()
+    models = parse_model_settings(llm, more=llm_set or ())
+    checks = check_model(models) if models else check_machine()
     for check in checks:
         mark = "[green]ok[/green]    " if check.ok else "[red]failed[/red]"
-        out.print(f"{mark} {check.what:<12} {check.detail}")
-    if not all(check.ok for check in checks):
+        out.print(f"{mark} {check.what:<12} {escape(check.detail)}")
+    needed = checks[-1:] if models else checks  # one output mode is enough
+    if not all(check.ok for check in needed):
         raise typer.Exit(1)
 
 

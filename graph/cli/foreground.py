@@ -19,7 +19,7 @@ err = Console(stderr=True, highlight=False)
 
 def announce(task: Task, check: TaskCheck, settings: Settings) -> None:
     """Print what is left out of the data, and the expected time and disk use, before a run starts."""
-    from ..run.estimate import estimate_run, model_limits
+    from ..run.estimate import budget_notes, estimate_run, model_limits
     from .check_view import print_dropped
 
     expected = estimate_run(task, settings)
@@ -36,7 +36,7 @@ def announce(task: Task, check: TaskCheck, settings: Settings) -> None:
     print_dropped(out, check)
     if limits := model_limits(settings):
         out.print(limits, markup=False)
-    for note in check.notes:
+    for note in [*check.notes, *budget_notes(settings)]:
         out.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
 
 

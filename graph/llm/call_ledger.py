@@ -105,10 +105,10 @@ class CallLedger:
             self._profiles[role] = dict(profile)
             self._write({"event": "mode", "role": role, **profile, "why": why})
 
-    def reserve(self, request: CallRequest, most: Usage) -> Reservation:
-        """Reserve `most` for a call. Raises ModelBudgetSpent if less than that is left."""
+    def reserve(self, request: CallRequest, most: Usage, kept: Usage | None = None) -> Reservation:
+        """Reserve `most` for a call. Raises ModelBudgetSpent if that, and `kept` besides, is not left."""
         with self._lock:
-            self._check(most)
+            self._check(most, kept or Usage())
             self._calls += 1
             reservation = Reservation(f"c{self._calls:05d}", request, most, time.monotonic())
             line = {"event": "reserved", "id": reservation.id, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
@@ -140,17 +140,20 @@ class CallLedger:
             self._on_call(record)
         return record
 
-    def _check(self, most: Usage) -> None:
+    def _check(self, most: Usage, kept: Usage) -> None:
         taken = sum((each.most for each in self._open.values()), self._spent)
-        if self._token_budget is not None and taken.tokens + most.tokens > self._token_budget:
+        needed = taken + most + kept
+        if self._token_budget is not None and needed.tokens > self._token_budget:
+            plan = f", and {kept.tokens:,} are kept for a plan" if kept.tokens else ""
             raise ModelBudgetSpent(
                 f"{taken.tokens:,} of {self._token_budget:,} tokens are spent or reserved, and the next call may "
-                f"take {most.tokens:,}: it was not made"
+                f"take {most.tokens:,}{plan}: it was not made"
             )
-        if self._cost_budget_usd is not None and taken.cost_usd + most.cost_usd > self._cost_budget_usd:
+        if self._cost_budget_usd is not None and needed.cost_usd > self._cost_budget_usd:
+            plan = f", and ${kept.cost_usd:.4f} are kept for a plan" if kept.cost_usd else ""
             raise ModelBudgetSpent(
                 f"${taken.cost_usd:.4f} of ${self._cost_budget_usd:.4f} are spent or reserved, and the next call "
-                f"may cost ${most.cost_usd:.4f}: it was not made"
+                f"may cost ${most.cost_usd:.4f}{plan}: it was not made"
             )
 
     def _write(self, line: Mapping[str, Any]) -> None:

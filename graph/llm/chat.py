@@ -19,7 +19,7 @@ from .call_ledger import CallLedger, CallRequest, request_key
 from .call_limits import CallLimits
 from .call_spellings import ANSWER, canonical
 from .context_window import ContextWindow, json_bytes, max_request_tokens
-from .model_settings import ModelSettings
+from .model_settings import ModelSettings, plan_tokens
 from .output_modes import MODES, ModelInput, first_mode
 from .output_request import OutputRequest
 from .protocol import Answer, ModelError, ModelRefused, ModelTurn, Role, ToolRequest
@@ -34,6 +34,9 @@ MAX_RECORDED_CHARACTERS = 40_000
 
 MAX_SHRINKS = 3
 """Times that one request is shortened after the server refused it as too long."""
+
+BEFORE_PLANS = ("analyze", "research")
+"""Purposes whose calls leave enough of the budget for one plan."""
 
 _LONG_REQUEST = 8000
 """Bytes. A shorter request is not refused for its length."""
@@ -209,9 +212,9 @@ class LLMChat:
         most = self._max_usage(model_input, size, name)
         if self._model.pace is not None:
             self._model.pace.acquire()
-        reservation = self._ledger.reserve(
-            CallRequest(call.key, self.role, call.purpose, self._model.name, name, tuple(call.new)), most
-        )
+        first = CallRequest(call.key, self.role, call.purpose, self._model.name, name, tuple(call.new))
+        kept = self._usage(*plan_tokens(self._settings)) if call.purpose in BEFORE_PLANS else None
+        reservation = self._ledger.reserve(first, most, kept)
         call.new = []  # the next attempt does not record them again
         try:
             raw = self._limits.run(partial(self._invoke, model_input, profile), self._settings.timeout_s)

@@ -14,6 +14,8 @@ from ...errors import InputError, explain
 _TOKENS = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)(?:\s*tokens)?")
 _DOLLARS = re.compile(r"\$\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*(?:usd|USD)")
 
+_PROMPT_TOKENS, _ANSWER_TOKENS = 4000, 500  # of a planning prompt without memory; of a direction
+
 OutputMode = Literal["auto", "tools", "json_schema", "text"]
 
 
@@ -44,6 +46,11 @@ class ModelSettings(BaseModel, frozen=True, extra="forbid"):
     reading_turns: int = Field(default=8, ge=1, le=40, description="Turns of open-domain research")
     planning_turns: int = Field(default=6, ge=1, le=40, description="Turns of one plan, corrections included")
     executor_turns: int = Field(default=6, ge=1, le=40, description="Turns of one preparation")
+
+
+def plan_tokens(settings: ModelSettings) -> tuple[int, int]:
+    """Tokens read and written that one plan needs: two calls, and the whole reservation of the second answer."""
+    return 2 * (settings.memory_tokens + _PROMPT_TOKENS), settings.max_tokens + _ANSWER_TOKENS
 
 
 def parse_model_settings(

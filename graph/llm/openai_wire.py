@@ -15,6 +15,7 @@ from langchain_core.messages.tool import ToolCall, invalid_tool_call
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_openai import ChatOpenAI
 
+from .call_spellings import too_deep
 from .parsing import THOUGHT_FIELDS, repair_json
 from .server_profile import LIMITS, ServerProfile
 
@@ -115,7 +116,7 @@ def _message(fields: dict[str, Any]) -> AIMessage:
         name, id = str(function.get("name") or ""), call.get("id")
         arguments = function.get("arguments", function.get("parameters", function.get("input")))
         read = _arguments(arguments)
-        if read is None:
+        if read is None or too_deep(read):
             message.invalid_tool_calls.append(invalid_tool_call(name=name, args=str(arguments), id=id))
         else:
             message.tool_calls.append(ToolCall(name=name, args=read, id=id, type="tool_call"))

@@ -12,6 +12,7 @@ from ... import landlock
 from ...assets import status
 from ...home import home
 from ...training.jobs.confinement import is_required
+from ..llm.model_settings import ModelSettings
 from .directory import PACKAGES
 from .machine import Machine
 
@@ -48,6 +49,19 @@ def check_machine() -> list[MachineCheck]:
         )
         checks.append(MachineCheck(asset.name, asset.ready, detail))
     return checks
+
+
+def check_model(settings: ModelSettings) -> list[MachineCheck]:
+    """What a chat model's server accepts in each output mode; one mode that works is enough. Raises InputError."""
+    from ..llm.server_probe import probe  # other checks need none of its libraries
+
+    results = list(probe(settings))
+    works = any(result.ok for result in results)
+    return [MachineCheck(each.mode, each.ok, each.detail) for each in results] + [
+        MachineCheck(
+            "chat model", works, f"{settings.researcher}: {'can be used' if works else 'no mode works'}"
+        )
+    ]
 
 
 def _confinement() -> MachineCheck:

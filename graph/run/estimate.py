@@ -14,6 +14,8 @@ from ...home import home
 from ...training.methods import method_of
 from ...training.weights import weights_of
 from ...training.weights.lora import LoraWeights
+from ..llm.model_settings import plan_tokens
+from ..llm.prices import price_of
 from ..report.formatting import dollars
 from ..report.summary import model_names
 from ..tree.tree import Tree
@@ -98,6 +100,26 @@ def model_limits(settings: Settings) -> str | None:
         limits.append(dollars(models.cost_budget_usd))
     bound = f"at most {' and '.join(limits)}" if limits else "without a limit (--llm-budget sets one)"
     return f"not included: calls of {model_names(settings)}, {bound}"
+
+
+def budget_notes(settings: Settings) -> list[str]:
+    """A note if the budget of chat models cannot pay for one plan."""
+    models = settings.llm
+    if models is None:
+        return []
+    read, written = plan_tokens(models)
+    price = price_of(models.researcher, models.base_url)
+    cost, tokens = price.of(read, written) if price else 0.0, read + written
+    notes = []
+    if models.token_budget is not None and models.token_budget < tokens:
+        notes.append(
+            f"the budget of {models.token_budget:,} tokens may not pay for one plan (about {tokens:,})"
+        )
+    if models.cost_budget_usd is not None and models.cost_budget_usd < cost:
+        notes.append(
+            f"the budget of {dollars(models.cost_budget_usd)} may not pay for one plan (about {dollars(cost)})"
+        )
+    return [f"{note}: the built-in policy plans what it cannot pay" for note in notes]
 
 
 def remember_rates(task: Task, settings: Settings, tree: Tree) -> None:

@@ -15,6 +15,8 @@ import psutil
 import pytest
 from support.cli import Trex, caller, launch, on_the_torch_free_runtime
 from support.kill import processes_of, tree_of
+from support.llm_server import LLMServer
+from support.llm_wire import Fault
 from trex import Run, load_run, resume, run
 from trex.evaluation.metrics import METRICS
 from trex.files import read_json
@@ -70,6 +72,16 @@ def test_metrics_are_listed_with_an_example_each(trex: Trex) -> None:
     assert one.code == 0 and "relative_tolerance" in one.out and "tolerance: 0.01" in one.out
     unknown = trex("metrics", "acuracy")
     assert unknown.code == 2 and "no metric 'acuracy'; there are: accuracy" in unknown.err
+
+
+def test_doctor_probes_a_model(trex: Trex) -> None:
+    with LLMServer() as server:
+        asked = "doctor", "--llm", "openai:test", "--llm-set", f"base_url={server.url}"
+        said = trex(*asked)
+        assert said.code == 0 and said.out.count("ok ") == 4, said
+        server.wire.faults.extend([Fault("refused")] * 9)
+        said = trex(*asked)
+        assert said.code == 1 and said.out.count("check the key") == 3 and "no mode works" in said.out
 
 
 def test_doctor_looks_at_the_machine(trex: Trex) -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 from support.llm_model import Reply, answer_by_schema, call_with
-from support.llm_wire import Fault, Kind, Wire
+from support.llm_wire import Fault, Kind, Sent, Wire
 from trex.graph.llm.call_ledger import CallLedger, CallRequest, read_calls
 from trex.graph.llm.call_limits import CallLimits
 from trex.graph.llm.chat import LLMChat
-from trex.graph.llm.model_settings import ModelSettings
+from trex.graph.llm.model_settings import ModelSettings, plan_tokens
 from trex.graph.llm.prices import Price
 from trex.graph.llm.protocol import CallRecord, ModelBudgetSpent, ModelError, ModelTurn
 from trex.graph.llm.providers import OpenedModel, open_model
@@ -188,6 +188,46 @@ def test_a_call_that_does_not_fit_is_not_made(tmp_path: Path) -> None:
     ):
         chat.turn([HumanMessage("go")], Word, purpose="plan e001")
     assert wire.requests == [] and read_calls(path) == []
+
+
+def test_research_leaves_enough_for_a_plan(tmp_path: Path) -> None:
+    wire = Wire()
+    budget = sum(plan_tokens(SETTINGS)) + 1000
+    chat = a_chat(wire, CallLedger(tmp_path / "calls.jsonl", token_budget=budget))
+    asked = [HumanMessage("x" * 1500)]
+    with pytest.raises(ModelBudgetSpent, match="are kept for a plan"):
+        chat.turn(asked, Word, purpose="research")
+    assert wire.requests == []
+    assert chat.turn(asked, Word, purpose="plan e001").answer is not None
+
+
+def test_a_reservation_follows_the_counts_of_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    talk(a_chat(Wire(), CallLedger(path), "tools"), 3, 2000)
+    reserved = [json.loads(line) for line in path.read_text().splitlines() if '"reserved"' in line]
+    counted = [record.tokens_in for record in read_calls(path)]
+    first, second, third = (line["tokens_in"] / count for line, count in zip(reserved, counted, strict=True))
+    assert first > 3.5, "one token a byte before the first count"
+    assert 1 < second < 1.6 and 1 < third < 1.6
+
+
+@pytest.mark.parametrize("reported", [10**12, 10**6])
+def test_a_count_that_the_bytes_cannot_bear_is_bounded(reported: int, tmp_path: Path) -> None:
+    class Counts(Wire):
+        def answer(self, request: dict[str, Any]) -> Any:
+            body = json.loads(super().answer(request).body)
+            body["usage"] = {"prompt_tokens": reported, "completion_tokens": reported}
+            return Sent(json.dumps(body).encode())
+
+    ledger = CallLedger(tmp_path / "calls.jsonl", token_budget=20_000)
+    assert talk(a_chat(Counts(), ledger), 2) == ["an example of a text"] * 2
+    assert ledger.spent.tokens < 10_000
+
+
+def test_what_cannot_be_read_is_asked_for_once_more(tmp_path: Path) -> None:
+    wire = Wire(faults=[Fault("no_json")] * 9)
+    assert talk(a_chat(wire, CallLedger(tmp_path / "calls.jsonl")), 1) == [None]
+    assert len(wire.requests) == 2
 
 
 def test_money_ends_too(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task
 from trex.graph.llm.call_ledger import CallLedger
 from trex.graph.llm.chat import LLMChat, open_chat
 from trex.graph.llm.model_settings import ModelSettings
+from trex.graph.run.doctor import check_model
 
 AGENT = build_agent("tested")
 OPENING = [SystemMessage("You plan."), HumanMessage("Plan.")]
@@ -54,6 +55,30 @@ def server() -> Iterator[LLMServer]:
     """One server for all dialects: opening a client for a new address takes a tenth of a second."""
     with LLMServer() as serving:
         yield serving
+
+
+@pytest.mark.parametrize(
+    ("name", "works", "said"),
+    [
+        ("openai", [True, True, True], ""),
+        ("no limit at all", [True, True, True], "no limit of the answer accepted"),
+        ("no system role", [True, True, True], "no system role"),
+        ("no forced call", [True, True, True], "calls cannot be forced"),
+        ("tools unknown", [False, True, True], "choose another output mode"),
+        ("temperature refused", [True, True, True], "temperature refused"),
+    ],
+)
+def test_doctor_says_what_a_server_accepts(
+    name: str, works: list[bool], said: str, server: LLMServer
+) -> None:
+    dialect = next(each for each in DIALECTS if each.name == name)
+    wire = server.wire = DialectWire(dialect, ("colour", {}), {"colour": "blue"})
+    checks = check_model(ModelSettings(researcher="openai:m", base_url=server.url, temperature=0.5))
+    assert [check.ok for check in checks] == [*works, True]
+    assert said in checks[0].detail
+    assert len(wire.used) == 2 * sum(works) and all(
+        "2 calls" in c.detail for c in checks[:3] if c.ok and not said
+    )
 
 
 @pytest.mark.parametrize("mode", ["tools", "json_schema", "text"])

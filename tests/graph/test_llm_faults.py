@@ -296,6 +296,25 @@ def test_a_cut_off_answer_is_no_answer(mode: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_nested_answer_costs_one_call(mode: str, closed: bool, tmp_path: Path) -> None:
+    nested = '{"number": 1, "reasons": [' + '{"steps":[' * 300 + ("]}" * 300 + "]}") * closed
+
+    def deep(request: dict[str, Any]) -> Reply:
+        if len(server.requests) > 1:
+            return answer_by_schema(request)
+        return Reply(tools=[("answer", nested)]) if mode == "tools" else Reply(f'{{"answer": {nested}}}')
+
+    with LLMServer(deep) as server:
+        desk = Desk(server, tmp_path, output=mode, max_tokens=2000)
+        assert desk.run().number == 1
+        assert desk.statuses == ["answered", "answered"]
+        assert "\n" not in desk.records[0].answer["problem"]
+        known = desk.ledger.spent.tokens
+        assert known == sum(used.tokens_in + used.tokens_out for used in server.used)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_old_results_make_room(mode: str, tmp_path: Path) -> None:
     @tool
     def read(page: int = 0) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from trex.errors import InputError
-from trex.graph.llm.model_settings import parse_model_budget, parse_model_settings
+from trex.graph.llm.model_settings import ModelSettings, parse_model_budget, parse_model_settings
+from trex.graph.run.estimate import budget_notes
 from trex.graph.run.settings import Settings
+from trex.graph.run.setup import choose_settings
 
 
 def test_without_a_model_there_are_no_settings() -> None:
@@ -77,3 +80,21 @@ def test_a_model_may_be_named_in_one_word() -> None:
     assert named.llm is not None and named.llm.researcher == "openai:x"
     assert Settings.model_validate_json(named.model_dump_json()) == named
     assert Settings(**fields, llm="").llm is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        ({"token_budget": 5000}, "the budget of 5,000 tokens may not pay for one plan"),
+        ({"token_budget": 200_000}, None),
+        ({"cost_budget_usd": 0.001}, "may not pay for one plan"),
+        ({"cost_budget_usd": 2.0}, None),
+        ({}, None),
+    ],
+)
+def test_a_budget_too_small_for_a_plan_is_noted(
+    budget: dict[str, float], told: str | None, tmp_path: Path
+) -> None:
+    llm = ModelSettings(researcher="openai:gpt-4.1", **budget)  # type: ignore[arg-type]
+    notes = budget_notes(choose_settings("sentiment", tmp_path, llm=llm))
+    assert len(notes) == (told is not None) and all(str(told) in note for note in notes)

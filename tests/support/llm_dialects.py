@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from support.llm_model import Reply, talk
+from support.llm_model import Reply
 from support.llm_wire import CHARACTERS_PER_TOKEN, Sent, ServerUsage, Wire
 
 ROW, ANSWER = {"row": 7}, {"number": 1, "reasons": ["because"]}
@@ -62,17 +62,23 @@ class Dialect:
 
 
 class DialectWire(Wire):
-    """Replies in a dialect; counts what it has answered."""
+    """Replies in a dialect; counts what it has answered. `call` comes first, then `final`."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        call: tuple[str, dict[str, Any]] = ("look", ROW),
+        final: dict[str, Any] = ANSWER,
+    ) -> None:
         super().__init__(lambda request: Reply())
-        self.dialect = dialect
+        self.dialect, self.call, self.final = dialect, call, final
 
     def answer(self, request: dict[str, Any]) -> Sent:
         self.requests.append(request)
         if refused := self.dialect.refuse(request, len(self.requests)):
             return refused
-        name, arguments = ("answer", ANSWER) if "is blue" in talk(request) else ("look", ROW)
+        last = str(request["messages"][-1]["content"])
+        name, arguments = ("answer", self.final) if "is blue" in last else self.call
         if request.get("tools"):
             message = self.dialect.spell(name, arguments)
         else:
