@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from ...errors import TrexError
 from ..task import Item
+from .columns import column_text
 from .measure import mean
 from .metric_example import MetricExample
 
@@ -57,7 +58,7 @@ class Accuracy:
         if not items:
             raise TrexError("accuracy of no items is not defined")
         return [
-            float(_is_right(str(item["reference"]), answer))
+            float(_is_right(column_text(item, "reference", self.name), answer))
             for item, answer in zip(items, predictions, strict=True)
         ]
 

@@ -28,13 +28,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...errors import InputError
 from ..task import Item
+from .columns import column, column_text, one_of, row_name
 from .measure import mean
 from .metric_example import MetricExample
 from .protocol import UPSTREAM, Counts
@@ -87,7 +87,7 @@ class CsBench:
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """A scorer of one sub-task or of all. Raises InputError for an unknown one."""
-        self._subtask = None if subtask is None else _known(subtask, "csbench")
+        self._subtask = None if subtask is None else one_of(subtask, SUBTASKS, "csbench")
         self._upstream = upstream
 
     @property
@@ -155,52 +155,46 @@ class CsBench:
 
     def _format(self, item: Item) -> str:
         """The row's sub-task. Raises InputError where it has none, or another than the scorer's."""
-        kind = (
-            _known(_column(item, "Format"), f"row {item.get('id', '?')}")
-            if "Format" in item
-            else self._subtask
-        )
-        if kind is None:
-            _column(item, "Format")
-        elif self._subtask in (None, kind):
-            return kind
-        raise InputError(
-            f"row {item.get('id', '?')} is of format {kind!r}, the metric scores {self._subtask!r}"
-        )
+        if self._subtask is not None and "Format" not in item:
+            return self._subtask
+        kind = one_of(column(item, "Format", "csbench"), SUBTASKS, row_name(item))
+        if self._subtask not in (None, kind):
+            raise InputError(f"{row_name(item)} is of format {kind!r}, the metric scores {self._subtask!r}")
+        return kind
 
 
 def upstream_value(item: Item, kind: str, answer: str) -> float:
     """What the official code makes of an answer, in 0…1. 0 for a judged row without the judge's reply."""
-    gold = str(_column(item, "Answer")).upper()
+    gold = column_text(item, "Answer", "csbench").upper()
     if kind == CHOICE:
         letters = re.findall(r"\b[ABCD]\b", answer, re.IGNORECASE)
         return float(bool(letters) and letters[0].upper() == gold)
     if kind == ASSERTION or JUDGE not in item:
         return 0.0
     pattern, scale = (r"\b(0|1)\b", 1) if kind == BLANK else (r"\b([1-9]|10)\b", 10)
-    marks = re.findall(pattern, str(item[JUDGE]))
+    marks = re.findall(pattern, column_text(item, JUDGE, "csbench"))
     return int(marks[-1]) / scale if marks else 0.0
 
 
 def value(item: Item, kind: str, answer: str) -> float:
     """What an answer is worth by the corrected rules, in 0…1."""
-    gold = _column(item, "Answer")
     if kind == CHOICE:
         letter = gold_letter(item)
         return float(letter != "" and _option(item, answer) == letter)
+    gold = column_text(item, "Answer", "csbench")
     if kind == ASSERTION:
-        right = gold if isinstance(gold, bool) else verdict(str(gold))
+        right = verdict(gold)
         return float(right is not None and verdict(answer) == right)
     if JUDGE in item:
-        return judged(str(item[JUDGE]), full=1 if kind == BLANK else 10)
+        return judged(column_text(item, JUDGE, "csbench"), full=1 if kind == BLANK else 10)
     if kind == BLANK:
-        return float(blank(answer) in alternatives(str(gold)))
-    return word_f1(answer, str(gold))
+        return float(blank(answer) in alternatives(gold))
+    return word_f1(answer, gold)
 
 
 def gold_letter(item: Item) -> str:
     """The gold option of a row; '' where a translator lost it."""
-    return option(str(_column(item, "Answer")), LETTERS)
+    return option(column_text(item, "Answer", "csbench"), LETTERS)
 
 
 def verdict(answer: str) -> bool | None:
@@ -258,25 +252,11 @@ def comparable(text: str) -> str:
 
 
 def _option(item: Item, answer: str) -> str:
-    texts = {letter: str(item[letter]) for letter in LETTERS if item.get(letter) is not None}
+    texts = {
+        letter: column_text(item, letter, "csbench") for letter in LETTERS if item.get(letter) is not None
+    }
     return option(answer, LETTERS, texts)
 
 
 def _tables(item: Item) -> list[str]:
-    return [str(item[column]) for column in ("Tag", "Domain") if column in item]
-
-
-def _column(item: Mapping[str, Any], column: str) -> Any:
-    if column not in item:
-        raise InputError(
-            f"row {item.get('id', '?')} has no column {column!r}, which the csbench metric needs"
-        )
-    return item[column]
-
-
-def _known(subtask: str, where: str) -> str:
-    """A sub-task by its name in any case. Raises InputError, naming where it was asked for."""
-    for known in SUBTASKS:
-        if str(subtask).casefold() == known.casefold():
-            return known
-    raise InputError(f"{where}: unknown sub-task {subtask!r}; known are {', '.join(SUBTASKS)}")
+    return [column_text(item, name, "csbench") for name in ("Tag", "Domain") if name in item]

@@ -13,6 +13,7 @@ from pydantic import Field
 from ...errors import InputError
 from ..task import Item
 from .accuracy import after_thoughts, normalise
+from .columns import column_text, row_name, shown
 from .measure import mean
 from .metric_example import MetricExample
 
@@ -88,10 +89,10 @@ class JsonMatch:
         return [self._fields_right(item, answer) for item, answer in zip(items, predictions, strict=True)]
 
     def _fields_right(self, item: Item, answer: str) -> dict[str, bool]:
-        where = f"row {item.get('id', '?')}"
-        reference = json_in(str(item["reference"]))
+        where, text = row_name(item), column_text(item, "reference", self.name)
+        reference = json_in(text)
         if isinstance(reference, _Absent):
-            raise InputError(f"{where}: the reference {str(item['reference'])[:80]!r} is no JSON")
+            raise InputError(f"{where}: the reference {shown(text)} is no JSON")
         wanted, found = _flat(reference), _flat(json_in(answer))
         names = list(self._fields or (wanted | found if self._strict else wanted))
         missing = [name for name in names if self._fields and name not in wanted]

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from ..task import Item
 from .accuracy import after_thoughts, first_line, normalise
+from .columns import column_text
 from .measure import mean
 from .metric_example import MetricExample
 from .protocol import Counts
@@ -80,7 +81,7 @@ class _LabelF1:
         return sorted(frozenset().union(*(self._wanted(item) for item in items)))
 
     def _wanted(self, item: Item) -> frozenset[str]:
-        return self.read(str(item["reference"]))
+        return self.read(column_text(item, "reference", self.name))
 
     def _tallies(self, items: Sequence[Item], predictions: Sequence[str]) -> Counts:
         """Zeros and ones of shape (items, 3, labels + 1): hit, extra, missed."""

@@ -31,6 +31,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..task import Item
+from .columns import column, column_text, row_name, shown
 from .measure import mean
 from .metric_example import MetricExample
 from .protocol import UPSTREAM, Counts
@@ -130,8 +131,8 @@ class HallmarksMacroF1:
         tallies = np.zeros((len(items), 3, len(LABELS)))
         for row, item, answer in zip(tallies, items, predictions, strict=True):
             gold, found = gold_labels(item), self._read(answer)
-            for column, label in enumerate(LABELS):
-                row[:, column] = (
+            for place, label in enumerate(LABELS):
+                row[:, place] = (
                     label in gold & found,
                     label in found - gold,
                     label in gold - found,
@@ -141,13 +142,12 @@ class HallmarksMacroF1:
 
 def gold_labels(item: Item) -> frozenset[str]:
     """The labels of a row. Raises InputError for a row without them, or with one that is no hallmark."""
-    if "labels" not in item:
-        raise InputError(f"row {item.get('id', '?')} has no column 'labels', which the hoc metric needs")
-    named = {_plain(part).strip() for part in str(item["labels"] or "").split(";")} - {""}
+    given = column_text(item, "labels", "hoc") if column(item, "labels", "hoc") else ""
+    named = {_plain(part).strip() for part in given.split(";")} - {""}
     unknown = sorted(named.difference(LABELS))
     if unknown:
         raise InputError(
-            f"row {item.get('id', '?')}: {unknown[0]!r} is no hallmark; those are {', '.join(LABELS)}"
+            f"{row_name(item)}: {shown(unknown[0])} is no hallmark; those are {', '.join(LABELS)}"
         )
     return frozenset(named)
 

@@ -14,8 +14,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...errors import TrexError
+from ...errors import InputError
 from ..task import Item
+from .columns import column, row_name, shown
 from .measure import mean
 from .metric_example import MetricExample
 from .smiles import ATOMS, GROUPS, atom_counts, canonical, group_counts, nci_collection, parse
@@ -46,7 +47,7 @@ class MoleculeSuccess:
         return "success"
 
     def score_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
-        """1.0 or 0.0 per item. Raises TrexError if an item states its target wrongly."""
+        """1.0 or 0.0 per item. Raises InputError if an item states its target wrongly."""
         scores = []
         for item, answer in zip(items, predictions, strict=True):
             kind, target = _target(item)
@@ -80,7 +81,7 @@ def _from_object(braced: str) -> str:
     text = braced.replace('""', '"')
     try:
         value = json.loads(text)["molecule"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, RecursionError):
         return text.partition(":")[2].strip("} \n").strip('" ')
     return value if isinstance(value, str) else ""
 
@@ -92,17 +93,17 @@ def counts(molecule: Any, kind: str) -> dict[str, int]:
 
 
 def _target(item: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
-    """The kind and the counts an item asks for, zeros left out."""
-    where = f"item {item.get('id', '?')}"
-    try:
-        kind, target = str(item["kind"]), json.loads(item["target"])
-    except KeyError as error:
-        raise TrexError(f"{where} has no column {error} that the molecules metric needs") from error
-    except (TypeError, ValueError) as error:
-        raise TrexError(f"{where}: `target` must be a JSON object of counts ({error})") from error
+    """The kind and the counts an item asks for, zeros left out. Raises InputError for a row that states no counts."""
+    where, kind = row_name(item), column(item, "kind", "molecules")
     if kind not in KINDS:
-        raise TrexError(f"{where}: `kind` must be one of {', '.join(KINDS)}, not {kind!r}")
+        raise InputError(f"{where}: `kind` must be one of {', '.join(KINDS)}, not {shown(kind)}")
     known = ATOMS if kind == "atoms" else GROUPS
-    if not isinstance(target, dict) or not target.keys() <= known.keys():
-        raise TrexError(f"{where}: `target` must name counts among {', '.join(known)}")
-    return kind, {name: int(number) for name, number in target.items() if number}
+    try:
+        target = json.loads(column(item, "target", "molecules"))
+        if not target.keys() <= known.keys():
+            raise InputError(f"{where}: `target` must name counts among {', '.join(known)}")
+        return kind, {name: int(number) for name, number in target.items() if number}
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"{where}: `target` must be a JSON object of counts, not {shown(item['target'])}"
+        ) from error

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from ...errors import InputError
 from ..task import Item
+from .columns import column_text, row_name, shown
 from .measure import mean
 from .metric_example import MetricExample
 from .variants import final
@@ -70,11 +71,10 @@ class Numeric:
         return {"read": sum(last_number(answer) is not None for answer in predictions) / len(predictions)}
 
     def _right(self, item: Item, answer: str) -> bool:
-        wanted = last_number(str(item["reference"]))
+        reference = column_text(item, "reference", self.name)
+        wanted = last_number(reference)
         if wanted is None:
-            raise InputError(
-                f"row {item.get('id', '?')}: the reference {item['reference']!r} holds no number"
-            )
+            raise InputError(f"{row_name(item)}: the reference {shown(reference)} holds no number")
         found = last_number(answer)
         return found is not None and math.isclose(
             found, wanted, abs_tol=max(self._tolerance, self._relative_tolerance * abs(wanted)), rel_tol=1e-9

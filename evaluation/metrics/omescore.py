@@ -46,6 +46,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..task import Item
+from .columns import row_name
 from .measure import mean
 from .metric_example import MetricExample
 from .smiles import canonical, parse
@@ -229,15 +230,16 @@ def _corrected_figures(item: Item, answer: str) -> Figures:
 def _mechanism(item: Item) -> list[Any]:
     mechanism = item.get("mechanism")
     if not isinstance(mechanism, list):
-        where = f"row {item.get('id', item.get('reaction_id', '?'))}"
-        raise InputError(f"{where} has no column 'mechanism' with a list of steps, which oMeScore needs")
+        raise InputError(
+            f"{row_name(item)} has no column 'mechanism' with a list of steps, which oMeScore needs"
+        )
     return mechanism
 
 
 def _gold(item: Item) -> list[MechanismStep]:
     steps = []
     for number, step in enumerate(_mechanism(item), start=1):
-        where = f"row {item.get('id', item.get('reaction_id', '?'))}, column 'mechanism', step {number}"
+        where = f"{row_name(item)}, column 'mechanism', step {number}"
         try:
             steps.append(
                 MechanismStep(

@@ -24,10 +24,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ...errors import InputError
 from ..task import Item
+from .columns import column, column_text, one_of, row_name
 from .measure import mean
 from .metric_example import MetricExample
 from .protocol import UPSTREAM
@@ -70,7 +70,7 @@ class OpenFinData:
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """A scorer of one set or of all. Raises InputError for an unknown one."""
-        self._subtask = None if subtask is None else _known(subtask, "openfindata")
+        self._subtask = None if subtask is None else one_of(subtask, SUBTASKS, "openfindata")
         self._upstream = upstream
 
     @property
@@ -110,25 +110,23 @@ class OpenFinData:
         """The row's set. Raises InputError where it has none, or another than the scorer's."""
         if self._subtask is not None and "subtask" not in item:
             return self._subtask
-        own = _known(_column(item, "subtask"), f"row {item.get('id', '?')}")
+        own = one_of(column(item, "subtask", "openfindata"), SUBTASKS, row_name(item))
         if self._subtask not in (None, own):
-            raise InputError(
-                f"row {item.get('id', '?')} is of the set {own!r}, the metric scores {self._subtask!r}"
-            )
+            raise InputError(f"{row_name(item)} is of the set {own!r}, the metric scores {self._subtask!r}")
         return own
 
 
 def upstream_value(item: Item, subtask: str, answer: str) -> float:
     """1.0 or 0.0, as the official code judges."""
-    gold = _column(item, "answer")
+    gold = column_text(item, "answer", "openfindata")
     if subtask == ENTITIES:
-        return float(isinstance(gold, str) and all(name in answer for name in gold.split(_JOINT)))
-    return float(next((mark for mark in reversed(answer) if mark.isupper()), "") == str(gold))
+        return float(isinstance(item["answer"], str) and all(name in answer for name in gold.split(_JOINT)))
+    return float(next((mark for mark in reversed(answer) if mark.isupper()), "") == gold)
 
 
 def value(item: Item, subtask: str, answer: str) -> float:
     """What an answer is worth by the corrected rules, in 0…1."""
-    gold = str(_column(item, "answer"))
+    gold = column_text(item, "answer", "openfindata")
     if subtask != ENTITIES:
         letter = option(gold, LETTERS[subtask])
         return float(letter != "" and _letter(item, subtask, answer) == letter)
@@ -164,21 +162,7 @@ def _plain(name: str) -> str:
 
 def _letter(item: Item, subtask: str, answer: str) -> str:
     letters = LETTERS[subtask]
-    texts = {letter: str(item[letter]) for letter in letters if item.get(letter) is not None}
+    texts = {
+        letter: column_text(item, letter, "openfindata") for letter in letters if item.get(letter) is not None
+    }
     return option(answer, letters, texts)
-
-
-def _column(item: Item, column: str) -> Any:
-    if column not in item:
-        raise InputError(
-            f"row {item.get('id', '?')} has no column {column!r}, which the openfindata metric needs"
-        )
-    return item[column]
-
-
-def _known(subtask: object, where: str) -> str:
-    """A set by its name in any case. Raises InputError, naming where it was asked for."""
-    name = str(subtask).casefold()
-    if name not in SUBTASKS:
-        raise InputError(f"{where}: unknown set {subtask!r}; known are {', '.join(SUBTASKS)}")
-    return name

@@ -32,8 +32,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import TypeVar
 
-from ...errors import InputError
 from ..task import Item
+from .columns import column_text
 from .measure import mean
 from .metric_example import MetricExample
 
@@ -104,9 +104,7 @@ class OrderingAccuracy:
 
 def gold_order(item: Item) -> Order:
     """The order of a row; () if its `Answer` is no permutation. Raises InputError without that column."""
-    if "Answer" not in item:
-        raise InputError(f"row {item.get('id', '?')} has no column 'Answer', which the ordering metric needs")
-    return _permutation(re.findall("[ABCD]", str(item["Answer"]).upper()))
+    return _permutation(re.findall("[ABCD]", column_text(item, "Answer", "econlogicqa").upper()))
 
 
 def order(answer: str) -> Order:

@@ -12,6 +12,7 @@ from pydantic import Field
 from ...errors import InputError
 from ..task import Item
 from .accuracy import after_thoughts, normalise
+from .columns import column_text, row_name, shown
 from .measure import mean
 from .metric_example import MetricExample
 
@@ -74,14 +75,14 @@ class Regex:
         if not isinstance(found, str):
             return False
         has_group = self._pattern is not None and self._pattern.groups > 0
-        return not has_group or normalise(found) == normalise(str(item["reference"]))
+        return not has_group or normalise(found) == normalise(column_text(item, "reference", self.name))
 
     def _found(self, item: Item, answer: str) -> str | TimeoutError | None:
-        pattern = self._pattern or self._compiled(str(item["reference"]), f"row {item.get('id', '?')}")
+        pattern = self._pattern or self._compiled(column_text(item, "reference", self.name), row_name(item))
         return _last_match(pattern, after_thoughts(answer))
 
     def _compiled(self, pattern: str, where: str) -> regex.Pattern[str]:
         try:
             return regex.compile(pattern, self._flags)
         except (regex.error, RecursionError, OverflowError) as error:
-            raise InputError(f"{where}: {pattern!r} is no regular expression ({error})") from error
+            raise InputError(f"{where}: {shown(pattern)} is no regular expression ({error})") from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from ...errors import InputError
 from ..task import Item
 from .accuracy import after_thoughts
+from .columns import as_text, column, column_text
 from .measure import mean
 
 Alternatives = Annotated[
@@ -18,21 +18,17 @@ Alternatives = Annotated[
 ]
 
 
-def references(item: Item, alternatives: str | None = None) -> list[str]:
+def references(item: Item, metric: str, alternatives: str | None = None) -> list[str]:
     """The right answers to an item: its reference, and those in the column `alternatives`.
 
-    Raises InputError for a row without that column.
+    Raises InputError for a row without one of these columns, and for a value that is too large or too nested.
     """
+    first = column_text(item, "reference", metric)
     if alternatives is None:
-        return [str(item["reference"])]
-    if alternatives not in item:
-        raise InputError(
-            f"row {item.get('id', '?')} has no column {alternatives!r}, which the metric's option "
-            "`alternatives` names"
-        )
-    further: Any = item[alternatives]
+        return [first]
+    further = column(item, alternatives, f"{metric} (option `alternatives`)")
     texts = further if isinstance(further, list | tuple) else [] if further is None else [further]
-    return [str(item["reference"]), *map(str, texts)]
+    return [first, *(as_text(text, item, alternatives) for text in texts)]
 
 
 class ReferenceMetric(ABC):
@@ -56,7 +52,7 @@ class ReferenceMetric(ABC):
         return [
             max(
                 float(self.compare(after_thoughts(reference), after_thoughts(answer)))
-                for reference in references(item, self._alternatives)
+                for reference in references(item, self.name, self._alternatives)
             )
             for item, answer in zip(items, predictions, strict=True)
         ]

@@ -32,6 +32,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..task import Item
+from .columns import column_text, one_of
 from .measure import mean
 from .metric_example import MetricExample
 
@@ -98,9 +99,7 @@ class Rouge1:
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """Raises InputError for a subtask that is no division, and without the library rouge-score."""
-        if subtask is not None and subtask not in DIVISIONS:
-            raise InputError(f"rouge1 has no subtask {subtask!r}: it has {', '.join(DIVISIONS)}")
-        self._division = subtask
+        self._division = None if subtask is None else one_of(subtask, DIVISIONS, "rouge1")
         self._upstream = upstream
         _scorer()
 
@@ -206,9 +205,7 @@ def _heading(heading: str) -> str:
 
 
 def _note(item: Item) -> str:
-    if "note" not in item:
-        raise InputError(f"row {item.get('id', '?')} has no column 'note', which ROUGE-1 needs")
-    return str(item["note"])
+    return column_text(item, "note", "rouge1")
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ theirs. RDKit is imported at the first call; without it every function raises In
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,18 @@ BONDS = ("single", "double", "triple", "rotatable", "aromatic")
 PROPERTIES = {"LogP": "MolLogP", "MR": "MolMR", "QED": "qed"}
 """RDKit's descriptor of each."""
 
+LONGEST = 5000
+"""Characters of the longest SMILES that is read: RDKit's recursion ends the process for a chain of 16 000 atoms."""
+
 _RADIUS, _BITS = 2, 2048
 
 
 def parse(smiles: Any) -> Any:
-    """The RDKit molecule of a SMILES; None for what is none, blank or no text. Text after a space is a name."""
-    if not isinstance(smiles, str) or not smiles.strip():
+    """The RDKit molecule of a SMILES; None for what is none, blank, too long or no text.
+
+    Text after a space is a name, as in RDKit.
+    """
+    if not isinstance(smiles, str) or not smiles.strip() or len(smiles) > LONGEST:
         return None
     chem, blocked = _rdkit()
     with blocked():
@@ -108,8 +115,14 @@ def group_count(molecule: Any, name: str) -> int:
 
 
 def property_value(molecule: Any, name: str) -> float:
-    """LogP and MR after Wildman and Crippen, QED after Bickerton. Raises KeyError for any other name."""
-    return float(getattr(_descriptors(), PROPERTIES[name])(molecule))
+    """LogP and MR after Wildman and Crippen, QED after Bickerton. Raises KeyError for any other name.
+
+    NaN where RDKit cannot compute it: QED of thousands of atoms.
+    """
+    try:
+        return float(getattr(_descriptors(), PROPERTIES[name])(molecule))
+    except OverflowError:
+        return math.nan
 
 
 def similarity(one: Any, other: Any) -> float:

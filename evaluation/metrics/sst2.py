@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from ...errors import InputError
 from ..task import Item
 from .accuracy import first_line
+from .columns import column_text, row_name, shown
 from .measure import mean
 from .metric_example import MetricExample
 from .protocol import UPSTREAM
@@ -74,11 +75,9 @@ class Sst2:
 
 def gold_label(item: Item) -> int:
     """The label of a row. Raises InputError where there is none."""
-    if "label" not in item:
-        raise InputError(f"row {item.get('id', '?')} has no column 'label', which the sst2 metric needs")
-    named = str(item["label"])
+    named = column_text(item, "label", "sst2")
     if named not in ("0", "1"):
-        raise InputError(f"row {item.get('id', '?')}: `label` must be 0 or 1, not {named!r}")
+        raise InputError(f"{row_name(item)}: `label` must be 0 or 1, not {shown(named)}")
     return int(named)
 
 

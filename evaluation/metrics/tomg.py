@@ -16,7 +16,7 @@ The task's score is the mean of its sub-tasks' (the README's average). `tomg_ans
 `tomg/upstream` is what TOMG-Bench's two programs give, `correct.py` and then `evaluate.py`, with the files of
 comma-separated values between them: an empty text is read back as a missing value, so that `{"molecule": ""}` is
 invalid. What breaks a whole run there scores 0 for its row: a molecule that is white space alone, a carriage return,
-and a row whose own molecule is none. It is not the program of the successor, https://github.com/phenixace/S2-TOMG-Bench
+a SMILES that RDKit does not survive, and a row whose own molecule is none. It is not the program of the successor, https://github.com/phenixace/S2-TOMG-Bench
 (`evaluate.py --correct` at df70b90), which counts alike but reads answers in another way: predictions in JSON that are
 empty, white space or a lone arrow are valid there, and JSON without the key `molecule` is invalid.
 
@@ -44,6 +44,7 @@ import numpy as np
 from ...errors import InputError
 from ..task import Item
 from . import smiles, tomg_answer
+from .columns import column, column_text, one_of, row_name, shown
 from .measure import mean
 from .metric_example import MetricExample
 from .protocol import UPSTREAM, Counts
@@ -164,9 +165,7 @@ class TomgSuccess:
     )
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
-        if subtask is not None:
-            _known(subtask, "metric tomg")
-        self._subtask = subtask
+        self._subtask = None if subtask is None else one_of(subtask, SUBTASKS, "tomg")
         self._upstream = upstream
 
     @property
@@ -251,29 +250,25 @@ def read_request(
     row: Mapping[str, Any], subtask: str | None = None, upstream: bool = False
 ) -> MoleculeRequest:
     """What a row asks for; `subtask` defaults to its own column. Raises InputError as `TomgSuccess` does."""
-    where = f"item {row.get('id', row.get('index', '?'))}"
-    task = subtask or _known(str(_column(row, "subtask", where)), where)
+    task = subtask or one_of(column(row, "subtask", "tomg"), SUBTASKS, row_name(row))
     if task == "AtomNum":
-        return MoleculeRequest(task, tuple((name, _number(row, name, where)) for name in ATOMS))
+        return MoleculeRequest(task, tuple((name, _number(row, name)) for name in ATOMS))
     if task == "BondNum":
-        wanted = [(name, _number(row, name, where)) for name in BONDS]
+        wanted = [(name, _number(row, name)) for name in BONDS]
         return MoleculeRequest(task, tuple((name, number) for name, number in wanted if number))
     if task == "FunctionalGroup":
-        column = BENZENE_COLUMN
+        benzene = BENZENE_COLUMN
         if not upstream:
-            column = next((name for name in BENZENE_ALIASES if name in row), column)
-        columns = {BENZENE: column}
-        return MoleculeRequest(
-            task, tuple((name, _number(row, columns.get(name, name), where)) for name in GROUPS)
-        )
-    start = _column(row, "molecule", where)
-    source = smiles.parse(start)
+            benzene = next((name for name in BENZENE_ALIASES if name in row), benzene)
+        columns = {BENZENE: benzene}
+        return MoleculeRequest(task, tuple((name, _number(row, columns.get(name, name))) for name in GROUPS))
+    source = smiles.parse(column(row, "molecule", "tomg"))
     if task in PROPERTIES:
-        instruction = str(_column(row, "Instruction", where))
+        instruction = column_text(row, "Instruction", "tomg")
         wording = instruction if upstream else instruction.casefold()
         lower = "lower" in wording or "decrease" in wording
         return MoleculeRequest(task, source=source, lower=lower, margin=0.0 if upstream else ROUNDING)
-    changes = [(_group(row, column, where), change) for column, change in EDITS[task]]
+    changes = [(_group(row, name), change) for name, change in EDITS[task]]
     if source is None:
         return MoleculeRequest(task)
     return MoleculeRequest(
@@ -281,33 +276,24 @@ def read_request(
     )
 
 
-def _known(subtask: str, where: str) -> str:
-    if subtask not in SUBTASKS:
-        raise InputError(f"{where}: unknown sub-task {subtask!r}; TOMG-Bench has {', '.join(SUBTASKS)}")
-    return subtask
-
-
-def _column(row: Mapping[str, Any], name: str, where: str) -> Any:
-    if name not in row:
-        raise InputError(f"{where} has no column {name!r}, which the tomg metric needs")
-    return row[name]
-
-
-def _number(row: Mapping[str, Any], name: str, where: str) -> int:
-    value = _column(row, name, where)
+def _number(row: Mapping[str, Any], name: str) -> int:
+    value = column(row, name, "tomg")
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{where}: column {name!r} must hold a whole number, not {value!r}") from error
+        raise InputError(
+            f"{row_name(row)}: column {name!r} must hold a whole number, not {shown(value)}"
+        ) from error
 
 
-def _group(row: Mapping[str, Any], column: str, where: str) -> str:
+def _group(row: Mapping[str, Any], name: str) -> str:
     """The group a row names; 'benzene_ring' is written for 'benzene ring', as upstream's own rows do."""
-    value = _column(row, column, where)
-    name = BENZENE if value == "benzene_ring" else value
-    if name not in GROUPS and name not in UNCHECKED_GROUPS:
-        raise InputError(f"{where}: column {column!r} names no group that can be counted: {value!r}")
-    return str(name)
+    group = column_text(row, name, "tomg").replace("benzene_ring", BENZENE)
+    if group not in GROUPS and group not in UNCHECKED_GROUPS:
+        raise InputError(
+            f"{row_name(row)}: column {name!r} names no group that can be counted: {shown(group)}"
+        )
+    return group
 
 
 def _share(part: float, whole: int) -> float:

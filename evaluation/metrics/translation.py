@@ -53,7 +53,7 @@ class _SacrebleuMetric:
         }
 
     def _statistics(self, scorer: Any, items: Sequence[Item], predictions: Sequence[str]) -> list[list[int]]:
-        wanted = [references(item, self._alternatives) for item in items]
+        wanted = [references(item, self.name, self._alternatives) for item in items]
         most = max(map(len, wanted))
         # One column a reference; sacrebleu takes None for one that a sentence does not have.
         columns = [[texts[n] if n < len(texts) else None for texts in wanted] for n in range(most)]

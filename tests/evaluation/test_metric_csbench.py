@@ -227,7 +227,7 @@ def test_overlap_of_words() -> None:
     [
         ({"id": "7", "Answer": "A"}, "row 7 has no column 'Format'"),
         ({"id": "7", "Format": "Assertion"}, "row 7 has no column 'Answer'"),
-        ({"id": "7", "Format": "Essay", "Answer": ""}, "row 7: unknown sub-task 'Essay'"),
+        ({"id": "7", "Format": "Essay", "Answer": ""}, "row 7: unknown subtask 'Essay'"),
     ],
 )
 def test_errors_name_the_row(row: dict[str, Any], message: str) -> None:

@@ -347,9 +347,9 @@ def test_a_row_that_cannot_be_scored_is_named(given_row: dict[str, Any], message
 
 
 def test_unknown_subtasks_and_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="LawBench has no sub-task '4-1'; it has 1-1, 1-2"):
+    with pytest.raises(InputError, match="lawbench: unknown subtask '4-1'; known are 1-1, 1-2"):
         LawBench("4-1")
-    with pytest.raises(InputError, match="row r: LawBench has no sub-task '9'"):
+    with pytest.raises(InputError, match="row r: unknown subtask '9'"):
         LawBench().score_items([row("1-2", id="r", subtask="9")], [""])
     with pytest.raises(InputError, match="row r has no column 'subtask'"):
         LawBench().score_items([row("1-2", id="r")], [""])

@@ -128,7 +128,7 @@ def test_figures_beside_the_score() -> None:
     [
         ({"id": "7", "answer": "A"}, "row 7 has no column 'subtask'"),
         ({"id": "7", "subtask": "financial_facts"}, "row 7 has no column 'answer'"),
-        ({"id": "7", "subtask": "poetry", "answer": "A"}, "row 7: unknown set 'poetry'"),
+        ({"id": "7", "subtask": "poetry", "answer": "A"}, "row 7: unknown subtask 'poetry'"),
     ],
 )
 def test_errors_name_the_row(row: dict[str, Any], message: str) -> None:

@@ -324,11 +324,11 @@ def test_further_figures() -> None:
 
 
 def test_wrong_rows_are_one_clear_error() -> None:
-    with pytest.raises(InputError, match="unknown sub-task 'Atoms'"):
+    with pytest.raises(InputError, match="unknown subtask 'Atoms'"):
         metric("tomg:Atoms")
-    with pytest.raises(InputError, match="item 7 has no column 'subtask'"):
+    with pytest.raises(InputError, match="row 7 has no column 'subtask'"):
         TomgSuccess().score_items([{"id": "7"}], ["C"])
-    with pytest.raises(InputError, match="item 7: unknown sub-task 'Bonds'"):
+    with pytest.raises(InputError, match="row 7: unknown subtask 'Bonds'"):
         TomgSuccess().score_items([{"id": "7", "subtask": "Bonds"}], ["C"])
     for subtask, row, column in [
         ("AtomNum", atoms(), "selenium"),
@@ -341,7 +341,7 @@ def test_wrong_rows_are_one_clear_error() -> None:
     ]:
         del row[column]
         for upstream in (True, False):
-            with pytest.raises(InputError, match=f"item 7 has no column '{column}'"):
+            with pytest.raises(InputError, match=f"row 7 has no column '{column}'"):
                 TomgSuccess(subtask, upstream).score_items([{**row, "id": "7"}], ["C"])
     with pytest.raises(InputError, match="'carbon' must hold a whole number, not 'two'"):
         TomgSuccess("AtomNum").score_items([{**atoms(), "carbon": "two"}], ["C"])

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....errors import InputError
+from ..columns import row_name, shown
 from .react import Argument, Tool
 
 
@@ -34,11 +35,11 @@ class GoldSteps:
 
 def gold_steps(row: Mapping[str, Any], index: int) -> GoldSteps:
     """What a row is judged by. Raises InputError, naming the row and the column, for one that doesn't fit."""
-    label = f"row {row.get('id', index)}"
+    label = row_name({"index": index, **row})
     needed = ("dialogs", "gt_answer", *(("tools",) if "step" in row else ()))
     missing = [name for name in needed if name not in row]
     if missing:
-        raise InputError(f"{label} has no column {missing[0]!r}, which GTA's scorer needs")
+        raise InputError(f"{label} has no column {missing[0]!r}, which the metric gta needs")
     dialogs, reference = row["dialogs"], row["gt_answer"]
     if isinstance(dialogs, str):
         dialogs = _parsed(label, "dialogs", dialogs)
@@ -52,7 +53,7 @@ def gold_steps(row: Mapping[str, Any], index: int) -> GoldSteps:
     place = row["step"]
     if not isinstance(place, int) or not 0 <= place < len(steps):
         raise InputError(
-            f"{label}: `step` must be one of its {len(steps)} assistant turns, from 0, not {place!r}"
+            f"{label}: `step` must be one of its {len(steps)} assistant turns, from 0, not {shown(place)}"
         )
     # The query's answer is judged once, at its last step.
     return GoldSteps(

@@ -39,6 +39,7 @@ import numpy as np
 
 from ....errors import InputError
 from ...task import Item
+from ..columns import one_of
 from ..measure import mean
 from ..metric_example import MetricExample
 from ..protocol import Counts
@@ -89,9 +90,7 @@ class ToolUseMetric:
     def __init__(
         self, subtask: str | None = None, upstream: bool = False, similarity: Similarity | None = None
     ) -> None:
-        if subtask is not None and subtask not in SUBTASKS:
-            raise InputError(f"GTA has no figure {subtask!r}: known are {', '.join(SUBTASKS)}")
-        self._figure = subtask or WHOLE
+        self._figure = WHOLE if subtask is None else one_of(subtask, SUBTASKS, "gta")
         self._upstream = upstream
         self._similarity = similarity
         self._cosine: Similarity = similarity or SentenceCosine()

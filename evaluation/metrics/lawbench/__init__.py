@@ -24,6 +24,7 @@ import numpy as np
 
 from ....errors import InputError
 from ...task import Item
+from ..columns import column, one_of, row_name
 from ..measure import mean
 from ..metric_example import MetricExample
 from ..protocol import Counts
@@ -95,9 +96,7 @@ class LawBench:
 
     def __init__(self, subtask: str | None = None, upstream: bool = False) -> None:
         """Raises InputError for an unknown sub-task."""
-        if subtask is not None and subtask not in RULES:
-            raise _unknown(subtask)
-        self.subtask = subtask
+        self.subtask = None if subtask is None else one_of(subtask, SUBTASKS, "lawbench")
         self.upstream = upstream
 
     @property
@@ -168,7 +167,7 @@ class LawBench:
         """Per item its sub-task and its outcome."""
         found = []
         for item, prediction in zip(items, predictions, strict=True):
-            subtask = self.subtask or _named(item)
+            subtask = self.subtask or one_of(column(item, "subtask", "lawbench"), SUBTASKS, row_name(item))
             found.append((subtask, _scored(subtask, self.upstream, case(item, prediction))))
         return found
 
@@ -185,18 +184,3 @@ def _scored(subtask: str, upstream: bool, given: Case) -> Outcome:
         raise
     except Exception:  # what the official code crashes on
         return Outcome()
-
-
-def _named(item: Item) -> str:
-    """The sub-task an item of a mixture names. Raises InputError if it names none."""
-    if "subtask" not in item:
-        raise InputError(
-            f"row {item.get('id', '?')} has no column 'subtask': name it, or score one alone as lawbench:3-1"
-        )
-    if item["subtask"] not in RULES:
-        raise _unknown(item["subtask"], f"row {item.get('id', '?')}: ")
-    return str(item["subtask"])
-
-
-def _unknown(subtask: object, where: str = "") -> InputError:
-    return InputError(f"{where}LawBench has no sub-task {subtask!r}; it has {', '.join(SUBTASKS)}")

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....errors import InputError
+from ..columns import column, row_name, shown
 
 
 @dataclass(frozen=True)
 class Case:
     """One answer to score: the prompt the model saw, the published answer, and what it wrote."""
 
-    id: str
+    where: str
     prompt: str
     reference: str
     prediction: str
@@ -39,8 +40,8 @@ def case(item: Mapping[str, Any], prediction: str) -> Case:
 
     Raises InputError naming the row and the column it lacks.
     """
-    where = f"row {item.get('id', '?')}"
-    reference = item["refr"] if "refr" in item else _text(item, "answer", where)
+    where = row_name(item)
+    reference = item["refr"] if "refr" in item else _text(item, "answer")
     if "origin_prompt" in item:
         prompt = _prompt(item["origin_prompt"], where)
     elif "refr" in item and "instruction" not in item and "question" not in item:
@@ -48,18 +49,17 @@ def case(item: Mapping[str, Any], prediction: str) -> Case:
             f"{where} has no column 'origin_prompt', which LawBench's scorer reads beside 'refr'"
         )
     else:
-        prompt = f"{_text(item, 'instruction', where)}\n{_text(item, 'question', where)}"
+        prompt = f"{_text(item, 'instruction')}\n{_text(item, 'question')}"
     if not isinstance(reference, str):
         raise InputError(f"{where}: the answer must be text, not {type(reference).__name__}")
-    return Case(str(item.get("id", "?")), prompt, reference, prediction)
+    return Case(where, prompt, reference, prediction)
 
 
-def _text(item: Mapping[str, Any], column: str, where: str) -> str:
-    if column not in item:
-        raise InputError(f"{where} has no column {column!r}, which LawBench's scorer needs")
-    if not isinstance(item[column], str):
-        raise InputError(f"{where}: column {column!r} must be text, not {type(item[column]).__name__}")
-    return str(item[column])
+def _text(item: Mapping[str, Any], name: str) -> str:
+    value = column(item, name, "lawbench")
+    if not isinstance(value, str):
+        raise InputError(f"{row_name(item)}: column {name!r} must be text, not {type(value).__name__}")
+    return value
 
 
 def _prompt(value: Any, where: str) -> str:
@@ -73,4 +73,4 @@ def _prompt(value: Any, where: str) -> str:
 
 def malformed(case: Case, expected: str) -> InputError:
     """The error for a published answer that isn't what the sub-task's answers look like."""
-    return InputError(f"row {case.id}: its answer must be {expected}, not {case.reference[:60]!r}")
+    return InputError(f"{case.where}: its answer must be {expected}, not {shown(case.reference)}")
