@@ -85,7 +85,12 @@ def _read(lines: Iterable[Mapping[str, Any]]) -> tuple[list[Item], list[str]]:
         if not isinstance(line["row"], Mapping):
             raise InputError(f"line {number}: 'row' must be the published row, an object")
         items.append({**line["row"], "id": str(line.get("id", number))})
-        predictions.append(_text(line["prediction"]))
+        try:
+            predictions.append(_text(line["prediction"]))
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"line {number} (id {items[-1]['id']}): 'prediction' holds a value too large or too nested to be scored"
+            ) from error
     if not items:
         raise InputError("there is no prediction to score")
     return items, predictions

@@ -35,6 +35,7 @@ class _LabelF1:
     """
 
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
+    name: str
     average: Average
 
     @abstractmethod

@@ -46,7 +46,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..task import Item
-from .columns import row_name
+from .columns import row_name, shown
 from .measure import mean
 from .metric_example import MetricExample
 from .smiles import canonical, parse
@@ -251,7 +251,7 @@ def _gold(item: Item) -> list[MechanismStep]:
         except KeyError as error:
             raise InputError(f"{where} has no {error}, which oMeScore needs") from error
         except (AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{where} is malformed: {error}") from error
+            raise InputError(f"{where} is malformed: {shown(str(error))}") from error
     return steps
 
 

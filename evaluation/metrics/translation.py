@@ -24,6 +24,7 @@ class _SacrebleuMetric:
     The statistics of a sentence and the score of summed statistics are methods of sacrebleu's metrics since version 2.
     """
 
+    name: str
     aggregate = staticmethod(mean)  # of values; the score is pooled from counts
 
     def __init__(self, corpus: Any, sentence: Any, alternatives: str | None) -> None:

@@ -426,7 +426,7 @@ def test_bad_rows_are_named(row: Row, message: str) -> None:
 
 
 def test_unknown_figures_are_refused() -> None:
-    with pytest.raises(InputError, match="no figure 'AnsAcc'"):
+    with pytest.raises(InputError, match="unknown subtask 'AnsAcc'"):
         metric("gta:AnsAcc")
 
 

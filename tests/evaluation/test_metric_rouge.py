@@ -134,7 +134,7 @@ def test_figures_beside_the_score() -> None:
 def test_bad_input() -> None:
     with pytest.raises(InputError, match=r"row n3 .*'note'"):
         Rouge1().score_items([{"id": "n3", "dialogue": "hi"}], ["x"])
-    with pytest.raises(InputError, match="no subtask 'plan'"):
+    with pytest.raises(InputError, match="unknown subtask 'plan'"):
         metric("rouge1:plan")
     with pytest.raises(TrexError, match="no items"):
         Rouge1().aggregate([])

@@ -72,7 +72,10 @@ def read_tools(label: str, tools: Any) -> tuple[Tool, ...]:
     """The tools of a row, with their arguments if it states them. Raises InputError for other shapes."""
     try:
         return tuple(
-            Tool(tool["name"], None if tool.get("inputs") is None else tuple(map(_argument, tool["inputs"])))
+            Tool(
+                _text(tool["name"]),
+                None if tool.get("inputs") is None else tuple(map(_argument, tool["inputs"])),
+            )
             for tool in tools
         )
     except (TypeError, KeyError, AttributeError) as error:
@@ -82,7 +85,13 @@ def read_tools(label: str, tools: Any) -> tuple[Tool, ...]:
 
 
 def _argument(stated: dict[str, Any]) -> Argument:
-    return Argument(stated["name"], not stated.get("optional"), stated.get("type") or "text")
+    return Argument(_text(stated["name"]), not stated.get("optional"), _text(stated.get("type") or "text"))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} is no text")
+    return value
 
 
 def recorded_gold(prediction: Any) -> list[dict[str, Any]] | None:
