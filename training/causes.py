@@ -15,7 +15,7 @@ Cause = Literal[
     "cancelled",
     "crash",
     "disk_full",
-    "no_layers",
+    "base_model",
 ]
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import PlanError
+from ..evaluation.causal_models import shapes_of
 from .causes import Problem
 from .methods import method_of
 from .plan import TrainingPlan
@@ -15,16 +16,22 @@ _FIXED_BYTES = 20 * 2**20  # configuration, random states, log, predictions
 
 
 def preflight(dataset: Path, plan: TrainingPlan, base_model: Path) -> list[Problem]:
-    """The problems that a training would have on a built data set: those of its rows, weights that the base model
-    has no layers for, and too little disk space.
+    """The problems that a training would have on a built data set: weights that the base model has no layers for,
+    rows that are longer than it reads, those of the method, and too little disk space.
 
     Raises InputError if the base model cannot render the rows.
     """
     try:
         needed = weights_of(plan.weights).disk_bytes(plan.weights, base_model) + _FIXED_BYTES
     except PlanError as error:
-        return [Problem(cause="no_layers", message=str(error))]
-    problems = [*method_of(plan.stage).measure(plan.stage, dataset, base_model).problems]
+        return [Problem(cause="base_model", message=str(error))]
+    rows = method_of(plan.stage).measure(plan.stage, dataset, base_model)
+    positions = shapes_of(base_model).positions
+    if positions is not None and rows.longest > positions:
+        longest = f"the longest row has {rows.longest} tokens"
+        message = f"{longest}, the base model reads at most {positions}: filter long rows out"
+        return [Problem(cause="base_model", message=message)]
+    problems = [*rows.problems]
     free = shutil.disk_usage(dataset).free
     if needed > free:
         message = (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.architectures import write_model
 from support.plans import training_plan
 from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
@@ -123,6 +124,28 @@ def test_too_little_disk_is_a_problem(tiny: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(preflight_module.shutil, "disk_usage", lambda _: usage._replace(free=2**20))
     problems = preflight(folder, PLAN, tiny)
     assert causes(problems) == ["disk_full"] and "1 MiB are free" in problems[0].message
+
+
+def test_layers_that_the_model_has_not_are_a_problem(tiny: Path, tmp_path: Path) -> None:
+    folder, model = data(tmp_path / "d", ["good", "fine"]), write_model("gpt2", tiny, tmp_path / "gpt2")
+    for targets, says in (
+        ("all-linear", None),
+        (("c_attn",), None),
+        (("q_proj",), "its linear layers are c_attn"),
+    ):
+        problems = preflight(folder, PLAN.with_weights(targets=targets), model)
+        assert causes(problems) == ([] if says is None else ["base_model"])
+        assert says is None or says in problems[0].message
+
+
+def test_rows_beyond_an_embedding_of_positions_are_a_problem(tiny: Path, tmp_path: Path) -> None:
+    """Rotary positions have no end, so that only `max_length` limits a Llama."""
+    folder = data(tmp_path / "d", ["good film " * 40, "good film"])
+    gpt2 = write_model("gpt2", tiny, tmp_path / "gpt2", n_positions=64)
+    llama = write_model("llama", tiny, tmp_path / "llama", max_position_embeddings=64)
+    [problem] = preflight(folder, PLAN, gpt2)
+    assert problem.cause == "base_model" and "the base model reads at most 64: filter long" in problem.message
+    assert preflight(folder, PLAN, llama) == []
 
 
 def test_more_adapted_weights_need_more_disk(tiny: Path) -> None:
