@@ -16,7 +16,13 @@ from .data_files import Line, Row, as_text, printable
 from .task import Task
 
 Reason = (
-    Literal["unreadable", "no answer", "answer not among the choices", "far longer than the others"]
+    Literal[
+        "unreadable",
+        "no answer",
+        "no worse answer",
+        "answer not among the choices",
+        "far longer than the others",
+    ]
     | TurnFault
 )
 EXAMPLES = 2

@@ -6,6 +6,7 @@ directory. Nothing that a node calls repeats finished work.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from .state import RungTask, RunState
 from .steering.approval import EDITED, Review, edited_plan, question
 from .steering.control import Control
 from .steering.requests import STOPPED, chosen_by_person, stopped, unless_stopped
-from .tree.experiment import DatasetCard, Experiment, TrialRecord
+from .tree.experiment import DatasetCard, Experiment, TrialRecord, trial_dataset
 from .tree.tree import Tree, fold_tree
 
 
@@ -208,7 +209,7 @@ class Nodes:
                 RungTask(
                     settings=state["settings"],
                     reserve_seconds=state["reserve_seconds"],
-                    dataset=datasets[TrialRecord.model_validate(trial).recipe],
+                    dataset=_dataset(datasets, trial),
                     trial=trial,
                     rung=state["rung"],
                     experiment=state["current"],
@@ -295,3 +296,11 @@ def _emit_planned(experiment: Experiment, hint: str = "") -> None:
 
 def _dump(trials: list[TrialRecord]) -> list[dict[str, Any]]:
     return [trial.model_dump(mode="json") for trial in trials]
+
+
+def _dataset(cards: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The data sets of a trial's stages, as JSON."""
+    known = {name: DatasetCard.model_validate(card) for name, card in cards.items()}
+    dataset = trial_dataset(known, TrialRecord.model_validate(trial).training)
+    assert dataset is not None  # a trial with a recipe that failed does not go on
+    return dataset.model_dump(mode="json")

@@ -50,7 +50,8 @@ def training_guide() -> str:
     kinds = [f"kind={kind}: {_settings(WEIGHTS.load(kind).settings)}" for kind in WEIGHTS.names()]
     methods = [f"method={name}: {_settings(METHODS.load(name).stage)}" for name in METHODS.names()]
     return (
-        'An object {"weights": {…}, "stages": [{…}]} with one stage, which names the recipe it trains on. '
+        'An object {"weights": {…}, "stages": [{…}]} with 1 to 4 stages; each goes on from the weights of the '
+        "one before, and names the recipe it trains on. "
         f"weights, {' | '.join(kinds)}. A stage, {' | '.join(methods)}"
     )
 

@@ -103,9 +103,12 @@ def plan_problems(
             faults.append(f"{_named(name, recipes)} cannot be carried out: {error}")
             continue
         for number, training in enumerate(trainings, start=1):
-            if (stage := training.stage).recipe == name:
-                found = method_of(stage).plan_faults(stage, contents, examples)
-                problems += [f"trial {number}: {fault}" for fault in found]
+            for place, stage in enumerate(training.stages, start=1):
+                if stage.recipe != name:
+                    continue
+                found = method_of(stage).plan_faults(stage, contents, examples // len(training.stages))
+                where = f"trial {number}" + (f", stage {place}" if len(training.stages) > 1 else "")
+                problems += [f"{where}: {fault}" for fault in found]
     return [*faults, *problems]
 
 
@@ -115,11 +118,13 @@ def _named(name: str, recipes: Recipes) -> str:
 
 def _unknown(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> Iterator[str]:
     """Recipes that a stage names but the plan does not contain, and recipes that no stage names."""
-    names = [stage.recipe for training in trainings for stage in training.stages]
-    for number, name in enumerate(names, start=1):
+    names = [
+        (number, stage.recipe) for number, each in enumerate(trainings, start=1) for stage in each.stages
+    ]
+    for number, name in names:
         if name not in recipes:
             yield f"trial {number} trains on the recipe {name!r}, but the recipes are {', '.join(recipes)}"
-    for name in recipes.keys() - set(names):
+    for name in recipes.keys() - {name for _, name in names}:
         yield f"no trial trains on the recipe {name!r}: leave it out, or name it in a stage"
 
 
@@ -154,14 +159,16 @@ def _is_near(training: TrainingPlan, name: str, values: tuple[Any, Any]) -> bool
 
 def _may_be_zero(training: TrainingPlan, name: str) -> bool:
     """Whether a setting lies in [0, 1], zero included."""
-    settings = training.weights if name.startswith("weights.") else training.stage
-    bounds = type(settings).model_json_schema()["properties"].get(name.removeprefix("weights."), {})
+    settings, field = training.settings_of(name)
+    bounds = type(settings).model_json_schema()["properties"].get(field, {})
     return bool(bounds.get("minimum") == 0 and bounds.get("maximum", 2) <= 1)
 
 
 def _repeated(recipes: Recipes, trainings: Sequence[TrainingPlan], tried: Sequence[Tried]) -> Iterator[str]:
     known = [(past.experiment, past.recipe, _settings(past.training)) for past in tried]
     for number, training in enumerate(trainings, start=1):
+        if len(training.stages) > 1:
+            continue  # what was tried is known with one recipe only
         recipe, settings = recipes.get(training.stage.recipe), _settings(training)
         earlier = [experiment for experiment, *past in known if past == [recipe, settings]]
         if earlier:

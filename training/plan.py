@@ -48,6 +48,9 @@ AnyStage = Annotated[SerializeAsAny[Stage], _Stage, _Object]
 AnyWeights = Annotated[SerializeAsAny[WeightsSettings], _Weights, _Object]
 
 
+MOST_STAGES = 4
+
+
 class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     """The training of one trial: its starting point, its weights and its stages."""
 
@@ -60,33 +63,43 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     @field_validator("stages", mode="after")
     @classmethod
     def _number_of_stages(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-        if len(stages) != 1:
-            raise ValueError(f"a plan has exactly one stage, not {len(stages)}")
+        if not 1 <= len(stages) <= MOST_STAGES:
+            raise ValueError(f"a plan has 1 to {MOST_STAGES} stages, not {len(stages)}")
         return stages
 
     @property
     def stage(self) -> Stage:
-        """The only stage."""
-        (stage,) = self.stages
-        return stage
+        """The first stage."""
+        return self.stages[0]
 
     def with_stage(self, **changes: Any) -> TrainingPlan:
-        """The plan with other settings of its only stage, not validated again."""
-        return self.model_copy(update={"stages": (self.stage.model_copy(update=changes),)})
+        """The plan with other settings of its first stage, not validated again."""
+        first, *later = self.stages
+        return self.model_copy(update={"stages": (first.model_copy(update=changes), *later)})
 
     def with_weights(self, **changes: Any) -> TrainingPlan:
         """The plan with other settings of its weights, not validated again."""
         return self.model_copy(update={"weights": self.weights.model_copy(update=changes)})
 
     def total_steps(self, rows: int) -> int:
-        """Optimiser steps of the full schedule on a data set of that many rows."""
-        return method_of(self.stage).total_steps(self.stage, rows)
+        """Optimiser steps of the full schedule if the data set of each stage has that many rows."""
+        return sum(method_of(stage).total_steps(stage, rows) for stage in self.stages)
 
     def effective(self) -> dict[str, Any]:
-        """The settings that have an effect: those of the stage, and those of the weights as 'weights.rank'."""
+        """The settings that have an effect: 'epochs' of the first stage, 'stage 2.epochs', 'weights.rank'."""
         weights = weights_of(self.weights).effective(self.weights)
-        stage: dict[str, Any] = method_of(self.stage).effective(self.stage)
-        return stage | {f"weights.{name}": value for name, value in weights.items()}
+        found = {f"weights.{name}": value for name, value in weights.items()}
+        for number, stage in enumerate(self.stages, start=1):
+            start = f"stage {number}." if number > 1 else ""
+            found |= {f"{start}{name}": value for name, value in method_of(stage).effective(stage).items()}
+        return found
+
+    def settings_of(self, name: str) -> tuple[BaseModel, str]:
+        """Which settings a name of `effective` belongs to, and its name there."""
+        part, _, rest = name.rpartition(".")
+        if part == "weights":
+            return self.weights, rest
+        return self.stages[int(part.removeprefix("stage ")) - 1 if part else 0], rest
 
 
 def rung_steps(total_steps: int, fractions: Sequence[float]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,21 +46,21 @@ class TrainingContext:
     deadline: Callable[[], float | None]
     on_progress: OnProgress
 
-    def job(self, plan: TrainingPlan, dataset: BuiltDataset, rung: int) -> Job:
-        """The job that trains this plan on this data set to the end of a rung."""
+    def job(self, plan: TrainingPlan, datasets: Sequence[BuiltDataset], rung: int) -> Job:
+        """The job that trains this plan on the data set of each stage to the end of a rung."""
         trial = make_trial(
-            plan, self.model, self.model_hash, dataset, self.seed, self.threads, device=self.device
+            plan, self.model, self.model_hash, datasets, self.seed, self.threads, device=self.device
         )
         ends = rung_steps(trial.total_steps, self.rungs)
         rung = min(rung, len(ends) - 1)
         return Job(trial=trial, rung=rung, stop_step=ends[rung], folder=self.trials / trial.id)
 
-    def train(self, plan: TrainingPlan, dataset: str, rung: int) -> TrainingOutcome:
-        """Train to the end of a rung; `dataset` is the fingerprint of a data set of the run.
+    def train(self, plan: TrainingPlan, datasets: Sequence[str], rung: int) -> TrainingOutcome:
+        """Train to the end of a rung; `datasets` are fingerprints of the run's data sets, one a stage.
 
         Blocks until the job is done. A failed training is an outcome, not an exception.
         """
-        job = self.job(plan, BuiltDataset.open(self.datasets / dataset), rung)
+        job = self.job(plan, [BuiltDataset.open(self.datasets / name) for name in datasets], rung)
         known = TrainingOutcome(
             trial=job.trial.id,
             total_steps=job.trial.total_steps,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -27,14 +27,14 @@ from .repair_rules import MAX_REPAIRS, TrainingRepair, repair_training
 CURVE_POINTS = 24
 
 
-# Checks a data set and a training plan before training; returns the problems that it would have.
+# Checks a data set and a training plan of one stage before training; returns the problems that it would have.
 Preflight = Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]]
 
 # Builds a recipe's data set and checks it against dev and test. Raises PlanError.
 PrepareData = Callable[[DataRecipe], PreparedData]
 
-# Trains a plan on the data set with that fingerprint to the end of a rung.
-Train = Callable[[TrainingPlan, str, int], TrainingOutcome]
+# Trains a plan on the data sets of its stages, by their fingerprints, to the end of a rung.
+Train = Callable[[TrainingPlan, Sequence[str], int], TrainingOutcome]
 
 # Scores weights (None: the base model) on the first so many items of `search` (None: all).
 Evaluate = Callable[[Path | None, int | None], Evaluation]
@@ -97,14 +97,14 @@ class Executor:
         if len(failures) == len(built):
             failure = "; ".join(f"recipe {n!r}: {why}" if several else why for n, why in failures.items())
         else:
-            trials = [self._checked(trial, built[trial.recipe]) for trial in trials]
+            trials = [self._checked(trial, built) for trial in trials]
         return Preparation(trials, cards, tuple(repairs), failure, changed if changed != plan else None)
 
     def _probe(self, trial: TrialRecord, dataset: DatasetCard) -> TrialRecord:
         """See `protocol.Probe`. Raises PlanError once the budget has ended, Interrupted as `run_rung` does."""
         if not self.budget.allows(0):
             raise PlanError("the budget has ended: no more training")
-        outcome = self.train(trial.training, dataset.fingerprint, 0)
+        outcome = self.train(trial.training, dataset.stage_fingerprints, 0)
         trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
         failure = outcome.failure
         if failure is None:
@@ -121,7 +121,7 @@ class Executor:
         Raises Interrupted if the run was asked to stop, OSError if the disk is full.
         """
         for _ in range(MAX_REPAIRS + 1):
-            outcome = self.train(trial.training, dataset.fingerprint, rung)
+            outcome = self.train(trial.training, dataset.stage_fingerprints, rung)
             trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
             if outcome.failure is None:
                 return self._score(trial, outcome)
@@ -148,17 +148,19 @@ class Executor:
                 recipe = repair.recipe
         return BuiltRecipe(recipe, tuple(repairs), prepared, failure=prepared.contamination.refusal)
 
-    def _checked(self, trial: TrialRecord, built: BuiltRecipe) -> TrialRecord:
-        """The trial with its plan repaired until the preflight passes; failed if that or its recipe fails."""
-        if built.failure is not None:
-            return _failed(trial, built.cause, f"its recipe failed: {built.failure}")
-        assert built.prepared is not None
-        while problems := self.preflight(built.prepared.dataset, trial.training):
-            problem = problems[0]
-            repair = repair_training(trial.training, problem.cause)
-            if repair is None or len(trial.repairs) == MAX_REPAIRS:
-                return _failed(trial, problem.cause, problem.message)
-            trial = trial.repaired(repair.plan, repair.report)
+    def _checked(self, trial: TrialRecord, built: Mapping[str, BuiltRecipe]) -> TrialRecord:
+        """The trial with its plan repaired until the preflight passes; failed if that or a recipe of it fails."""
+        for place, recipe in enumerate(stage.recipe for stage in trial.training.stages):
+            made = built[recipe]
+            if made.failure is not None:
+                return _failed(trial, made.cause, f"its recipe failed: {made.failure}")
+            assert made.prepared is not None
+            while problems := self.preflight(made.prepared.dataset, _only(trial.training, place)):
+                problem = problems[0]
+                repair = repair_training(trial.training, problem.cause, place)
+                if repair is None or len(trial.repairs) == MAX_REPAIRS:
+                    return _failed(trial, problem.cause, problem.message)
+                trial = trial.repaired(repair.plan, repair.report)
         return trial
 
     def _after(self, trial: TrialRecord, failure: JobFailed, experiment: str) -> TrialRecord:
@@ -207,6 +209,11 @@ class Executor:
                 "eval_seconds": trial.eval_seconds + evaluation.seconds,
             }
         )
+
+
+def _only(plan: TrainingPlan, place: int) -> TrainingPlan:
+    """The plan with one of its stages alone."""
+    return plan.model_copy(update={"stages": (plan.stages[place],)})
 
 
 def _failed(

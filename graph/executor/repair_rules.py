@@ -23,10 +23,13 @@ class TrainingRepair:
     report: str
 
 
-def repair_training(plan: TrainingPlan, cause: Cause) -> TrainingRepair | None:
-    """The changed plan after that failure; None without a rule or if the rule cannot change it further."""
+def repair_training(plan: TrainingPlan, cause: Cause, only: int | None = None) -> TrainingRepair | None:
+    """The changed plan after that failure; None without a rule or if the rule cannot change it further.
+
+    `only`: the stage that failed, from 0; without it the first one with a rule is changed.
+    """
     for place, stage in enumerate(plan.stages):
-        if repair := method_of(stage).repair(stage, cause):
+        if only in (None, place) and (repair := method_of(stage).repair(stage, cause)):
             stages = (*plan.stages[:place], repair.stage, *plan.stages[place + 1 :])
             return TrainingRepair(plan.model_copy(update={"stages": stages}), repair.report)
     return None

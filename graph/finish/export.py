@@ -6,6 +6,7 @@ The folder is sealed: its manifest has the hash of every file.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +24,7 @@ from ...training.jobs.job import Trial
 from ...training.jobs.trial_folder import TrialFolder
 from ...training.plan import TrainingPlan
 from ..run.runtime import Runtime
-from ..tree.experiment import Experiment, TrialRecord
+from ..tree.experiment import Experiment, TrialRecord, trial_dataset
 from .finish_record import FinishRecord
 from .model_card import write_model_card
 
@@ -40,6 +41,7 @@ class Origin(BaseModel):
     dataset: str = Field(
         description="Fingerprint: recipe, sources, prompt and the code that builds data sets"
     )
+    later_datasets: tuple[str, ...] = Field(default=(), description="Those of later stages")
     arithmetic: str = Field(description="Data type of the matrix products")
     environment: str = Field(description="Hash of the training code, library versions and the processor")
 
@@ -50,6 +52,7 @@ class Origin(BaseModel):
             sources=sources,
             base_model=trial.base_model_hash,
             dataset=trial.dataset_fingerprint,
+            later_datasets=tuple(each.fingerprint for each in trial.later_stages),
             arithmetic=trial.dtype,
             environment=trial.environment,
         )
@@ -77,7 +80,7 @@ def export_best(
 ) -> None:
     """Write best/; without a winning trial the folder is removed, because the base model is the best."""
     best = runtime.directory.best
-    dataset = experiment.datasets.get(trial.recipe) if trial is not None else None
+    dataset = trial_dataset(experiment.datasets, trial.training) if trial is not None else None
     if trial is None or dataset is None or trial.evaluation is None:
         shutil.rmtree(best, ignore_errors=True)
         return
@@ -87,7 +90,8 @@ def export_best(
     shutil.copytree(
         runtime.directory.trials / trial.id / "rungs" / str(trial.rung) / "adapter", partial / "adapter"
     )
-    shutil.copyfile(runtime.directory.datasets / dataset.fingerprint / RECIPE, partial / RECIPE)
+    for name, fingerprint in zip(recipe_files(trial.training), dataset.stage_fingerprints, strict=True):
+        shutil.copyfile(runtime.directory.datasets / fingerprint / RECIPE, partial / name)
     shutil.copyfile(runtime.directory.path / IDENTITY, partial / IDENTITY)
     plan = WinnerPlan(
         trial=trial.id,
@@ -99,7 +103,7 @@ def export_best(
         step=trial.step,
         training=trial.training,
         dev=trial.evaluation.score,
-        origin=_origin(runtime, trial, partial / RECIPE),
+        origin=_origin(runtime, trial, [partial / name for name in recipe_files(trial.training)]),
     )
     write_yaml(partial / PLAN, plan.model_dump(mode="json"))
     write_json(partial / TASK, runtime.task.model_dump(mode="json"))
@@ -109,8 +113,14 @@ def export_best(
     partial.replace(best)
 
 
-def _origin(runtime: Runtime, trial: TrialRecord, recipe: Path) -> Origin:
-    streams = DataRecipe.model_validate(read_yaml(recipe)).streams
+def recipe_files(training: TrainingPlan) -> list[str]:
+    """The file in best/ with the recipe of each stage: recipe.yaml, and others where later stages have others."""
+    first = training.stage.recipe
+    return [RECIPE if each.recipe == first else f"recipe.{each.recipe}.yaml" for each in training.stages]
+
+
+def _origin(runtime: Runtime, trial: TrialRecord, recipes: Sequence[Path]) -> Origin:
+    streams = [each for path in recipes for each in DataRecipe.model_validate(read_yaml(path)).streams]
     known = ledger.source_hashes(audit.read(runtime.directory.path))
     sources = {stream.source: known[stream.source] for stream in streams}
     return Origin.of(TrialFolder(runtime.directory.trials / trial.id).read_plan(), sources)

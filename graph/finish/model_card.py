@@ -113,7 +113,8 @@ def _front_matter(task: Task, trial: TrialRecord) -> Iterator[str]:
     fields: dict[str, object] = {"library_name": library, "pipeline_tag": "text-generation"}
     if _is_hub_id(task.base_model) and not Path(task.base_model).exists():
         fields["base_model"] = task.base_model
-    fields["tags"] = [trial.training.weights.kind, trial.training.stage.method, "trex", task.name]
+    methods = dict.fromkeys(stage.method for stage in trial.training.stages)
+    fields["tags"] = [trial.training.weights.kind, *methods, "trex", task.name]
     fields["metrics"] = [task.metric]
     yield "---"
     yield yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).rstrip()
@@ -195,11 +196,12 @@ def _training(experiment: Experiment, trial: TrialRecord) -> Iterator[str]:
     if experiment.tried_plan is not None:
         yield f"Hypothesis: {escape(experiment.tried_plan.hypothesis)}"
         yield ""
-    weights, stage = trial.training.weights, trial.training.stage
+    weights, stages = trial.training.weights, trial.training.stages
     yield f"{escape(weights_of(weights).describe(weights))}."
-    yield f"Method `{stage.method}`, {trial.step} of {trial.total_steps} steps."
+    methods = ", then ".join(f"`{stage.method}`" for stage in stages)
+    yield f"Method {methods}, {trial.step} of {trial.total_steps} steps."
     yield ""
-    for settings in (weights, stage):
+    for settings in (weights, *stages):
         for name, value in settings.model_dump(mode="json").items():
             if value is not None:
                 yield f"- `{name}`: {escape(', '.join(value) if isinstance(value, list) else str(value))}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,7 +30,7 @@ from ..executor.data_builder import DataBuilder
 from ..run.machine import Machine
 from ..run.migration import migrated
 from ..run.settings import Settings
-from .export import PLAN, TASK, Origin, WinnerPlan
+from .export import PLAN, TASK, Origin, WinnerPlan, recipe_files
 
 _INPUTS = (RECIPE, PLAN, TASK, IDENTITY, MANIFEST)
 
@@ -56,7 +56,7 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     The data set passes the contamination gate and the preflight, as in a run. Raises InputError if best/ is
     incomplete, PlanError and IntegrityError like the preparation of a run, TrexError if the training fails.
     """
-    plan, recipe, task = _read(best)
+    plan, recipes, task = _read(best)
     check_task(task)
     check_sources(task)
     model = resolve_model(task.base_model)
@@ -69,15 +69,19 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
     grader = GraderClient(task, workspace, model, threads=plan.grader_threads, engine=plan.engine)
     try:
-        prepared = DataBuilder(task, workspace / "datasets", None, grader).prepare(recipe)
-        if prepared.contamination.refusal is not None:
-            raise IntegrityError(f"the replay of {best} stops: {prepared.contamination.refusal}")
+        builder = DataBuilder(task, workspace / "datasets", None, grader)
+        known = {name: builder.prepare(recipe) for name, recipe in recipes.items()}
+        for each in known.values():
+            if each.contamination.refusal is not None:
+                raise IntegrityError(f"the replay of {best} stops: {each.contamination.refusal}")
+        built = [known[name].dataset for name in recipe_files(plan.training)]
         trial = make_trial(
-            plan.training, model, model_hash(model), prepared.dataset, plan.seed, plan.threads, plan.device
+            plan.training, model, model_hash(model), built, plan.seed, plan.threads, plan.device
         )
-        sources = {stream.source: content_hash(task, stream.source) for stream in recipe.streams}
+        streams = [stream for recipe in recipes.values() for stream in recipe.streams]
+        sources = {stream.source: content_hash(task, stream.source) for stream in streams}
         differences = [*_differences(best, plan, trial, sources), *_scoring(best, workspace)]
-        _check(plan, model, prepared.dataset, trial, differences)
+        _check(plan, model, built, trial, differences)
         folder = workspace / "trials" / trial.id
         job = Job(trial=trial, rung=0, stop_step=plan.step, folder=folder)
         runner.run(job, None, on_progress)
@@ -92,19 +96,23 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
         replayed_trial=trial.id,
         dev=plan.dev,
         replayed_dev=evaluation.score,
-        repeats_removed=prepared.contamination.removed,
+        repeats_removed=sum(each.contamination.removed for each in known.values()),
         differences=differences,
     )
 
 
 def _check(
-    plan: WinnerPlan, model: Path, dataset: BuiltDataset, trial: Trial, differences: list[str]
+    plan: WinnerPlan, model: Path, datasets: Sequence[BuiltDataset], trial: Trial, differences: list[str]
 ) -> None:
     """Raise TrexError for a training that would fail, or that ends before the step where the run's ended."""
-    problems = [problem.message for problem in preflight(dataset.folder, plan.training, model)]
+    problems = [
+        problem.message
+        for stage, dataset in zip(plan.training.stages, datasets, strict=True)
+        for problem in preflight(dataset.folder, plan.training.model_copy(update={"stages": (stage,)}), model)
+    ]
     if trial.total_steps < plan.step:
         problems.append(
-            f"{dataset.rows} rows give {trial.total_steps} training steps, but the run's training ended at "
+            f"{datasets[0].rows} rows give {trial.total_steps} training steps, but the run's training ended at "
             f"step {plan.step}"
         )
     if problems:
@@ -113,7 +121,8 @@ def _check(
 
 def _differences(best: Path, plan: WinnerPlan, trial: Trial, sources: dict[str, str]) -> Iterator[str]:
     """What determines the weights and is not as in the run."""
-    edited = [name for name in changed_files(best) if name in _INPUTS] if (best / MANIFEST).exists() else []
+    inputs = {*_INPUTS, *recipe_files(plan.training)}
+    edited = [name for name in changed_files(best) if name in inputs] if (best / MANIFEST).exists() else []
     yield from (f"{name} differs from the run's" for name in edited)
     if plan.origin is None:
         if trial.id != plan.trial:
@@ -124,7 +133,8 @@ def _differences(best: Path, plan: WinnerPlan, trial: Trial, sources: dict[str, 
     yield from (f"source '{name}' differs from the run's" for name in changed)
     if now.base_model != known.base_model:
         yield "the base model differs from the run's"
-    if now.dataset != known.dataset and not edited and not changed:
+    built = (now.dataset, now.later_datasets) == (known.dataset, known.later_datasets)
+    if not built and not edited and not changed:
         yield "the code that builds data sets differs from the run's"
     if now.arithmetic != known.arithmetic or now.environment != known.environment:
         yield "the environment (training code, libraries or processor) differs from the run's"
@@ -144,15 +154,23 @@ def _scoring(best: Path, workspace: Path) -> Iterator[str]:
         yield f"scored otherwise than in the run: {', '.join(changed)} differ"
 
 
-def _read(best: Path) -> tuple[WinnerPlan, DataRecipe, Task]:
-    for name in (PLAN, RECIPE, TASK):
-        if not (best / name).exists():
-            raise InputError(
-                f"{best} is incomplete ({best / name} is missing): a run without a winner has no such folder"
-            )
+def _read(best: Path) -> tuple[WinnerPlan, dict[str, DataRecipe], Task]:
+    """The plan, the recipes by file, and the task."""
+    _require(best, PLAN)
     with reading(best / PLAN, _CLOSED):
         plan = WinnerPlan.model_validate(migrated("winner", read_yaml(best / PLAN)))
-    with reading(best / RECIPE, _CLOSED):
-        recipe = DataRecipe.model_validate(read_yaml(best / RECIPE))
+    recipes = {}
+    for name in dict.fromkeys(recipe_files(plan.training)):
+        _require(best, name)
+        with reading(best / name, _CLOSED):
+            recipes[name] = DataRecipe.model_validate(read_yaml(best / name))
+    _require(best, TASK)
     with reading(best / TASK, _CLOSED):
-        return plan, recipe, Task.model_validate(read_json(best / TASK))
+        return plan, recipes, Task.model_validate(read_json(best / TASK))
+
+
+def _require(best: Path, name: str) -> None:
+    if not (best / name).exists():
+        raise InputError(
+            f"{best} is incomplete ({best / name} is missing): a run without a winner has no such folder"
+        )

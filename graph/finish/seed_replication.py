@@ -15,7 +15,7 @@ from ...evaluation.metrics import metric
 from ...evaluation.results import Evaluation, Score
 from ...evaluation.statistics.seeds import seeds_and_items_measured
 from ..run.runtime import Runtime
-from ..tree.experiment import Experiment, TrialRecord
+from ..tree.experiment import Experiment, TrialRecord, trial_dataset
 
 _SEED_STRIDE = 1_000_003
 """Distance between seeds: no run with a seed close to this run's has used them."""
@@ -49,10 +49,10 @@ def replicate_seeds(
     ]
 
     def evaluate(seed: int) -> Evaluation | None:
-        dataset = experiment.datasets.get(trial.recipe)
+        dataset = trial_dataset(experiment.datasets, trial.training)
         if dataset is None or not runtime.budget.allows(trial.train_seconds + trial.load_seconds):
             return None
-        adapter = runtime.retrain(trial.training, dataset.fingerprint, seed)
+        adapter = runtime.retrain(trial.training, dataset.stage_fingerprints, seed)
         if adapter is None:
             return None
         evaluation = runtime.grader.evaluate(adapter, "confirm")

@@ -128,6 +128,9 @@ def remember_rates(task: Task, settings: Settings, tree: Tree) -> None:
     root = tree.root.evaluation
     if not trained or root is None or root.seconds <= 0:
         return
+    trained = [t for t in trained if len(t.training.stages) == 1]
+    if not trained:
+        return
     examples = sum(t.step * method_of(t.training.stage).rows_per_step(t.training.stage) for t in trained)
     rates = Rates(
         examples_per_second=examples / sum(t.train_seconds for t in trained),

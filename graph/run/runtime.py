@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -46,8 +46,8 @@ from .settings import Settings
 
 _INSIGHTS = TypeAdapter(tuple[Insight, ...])
 
-# Trains a plan on a data set to its end with another seed; the adapter, None if it has failed.
-Retrain = Callable[[TrainingPlan, str, int], Path | None]
+# Trains a plan on the data sets of its stages to its end with another seed; the weights, None if it has failed.
+Retrain = Callable[[TrainingPlan, Sequence[str], int], Path | None]
 
 
 @dataclass
@@ -187,8 +187,8 @@ def assemble(
         repair_agent=agents.repair_agent,
     )
 
-    def retrain(plan: TrainingPlan, dataset: str, seed: int) -> Path | None:
-        return replace(training, seed=seed).train(plan, dataset, LAST_RUNG).adapter
+    def retrain(plan: TrainingPlan, datasets: Sequence[str], seed: int) -> Path | None:
+        return replace(training, seed=seed).train(plan, datasets, LAST_RUNG).adapter
 
     return Runtime(
         settings=settings,

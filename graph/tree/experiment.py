@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -63,7 +64,7 @@ class ExperimentPlan(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def recipe_of(self, training: TrainingPlan) -> DataRecipe:
-        """The recipe that a training plan of this experiment trains on."""
+        """The recipe that the first stage of a training plan of this experiment trains on."""
         return self.recipes[training.stage.recipe]
 
     def with_recipe(self, name: str, recipe: DataRecipe) -> ExperimentPlan:
@@ -106,7 +107,7 @@ class TrialRecord(BaseModel, frozen=True):
 
     @property
     def recipe(self) -> str:
-        """The name of the recipe that it trains on."""
+        """The name of the recipe that its first stage trains on."""
         return self.training.stage.recipe
 
     @property
@@ -123,6 +124,24 @@ class DatasetCard(BaseModel, frozen=True):
     summary: str = ""
     steps: list[str] = Field(default_factory=list, description="Rows after each step of the recipe")
     contamination: ContaminationReport | None = None
+    later_stages: tuple[str, ...] = Field(
+        default=(),
+        description="Of a trial with several stages: fingerprints of the data sets of the later ones",
+    )
+
+    @property
+    def stage_fingerprints(self) -> tuple[str, ...]:
+        """The data set of each stage."""
+        return (self.fingerprint, *self.later_stages)
+
+
+def trial_dataset(cards: Mapping[str, DatasetCard], training: TrainingPlan) -> DatasetCard | None:
+    """The data sets that a training plan uses, by the names of their recipes; None if one is missing."""
+    names = [stage.recipe for stage in training.stages]
+    if any(name not in cards for name in names):
+        return None
+    later = tuple(cards[name].fingerprint for name in names[1:])
+    return cards[names[0]].model_copy(update={"later_stages": later})
 
 
 class Claim(BaseModel, frozen=True, extra="forbid"):

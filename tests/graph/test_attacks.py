@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -581,7 +582,8 @@ def test_code_that_comes_with_a_base_model(plain: tuple[Path, Path], tmp_path: P
     from trex.evaluation.engines.transformers_engine import TransformersEngine
     from trex.evaluation.rendering import open_renderer
     from trex.evaluation.task import RenderingOptions
-    from trex.training.methods.sft_trainer import load_model
+    from trex.training.jobs.stage_run import StageRun
+    from trex.training.methods.stage_trainer import load_model
 
     model, ran = tmp_path / "model", tmp_path / "ran"
     shutil.copytree(plain[0], model)
@@ -598,7 +600,9 @@ def test_code_that_comes_with_a_base_model(plain: tuple[Path, Path], tmp_path: P
         TransformersEngine(model, 1).load()
     job = job_in(tmp_path)
     with pytest.raises(ValueError, match="trust_remote_code"):
-        load_model(job.trial.model_copy(update={"base_model": str(model)}))
+        trial = job.trial.model_copy(update={"base_model": str(model)})
+        session: Any = SimpleNamespace(job=SimpleNamespace(trial=trial))
+        load_model(StageRun(session, trial.plan.stage, trial.stage_data[0], tmp_path, 1), 256)
     with pytest.raises(InputError, match="trust_remote_code"):
         open_renderer(model, RenderingOptions())
     assert not ran.exists()

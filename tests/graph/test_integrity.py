@@ -125,7 +125,7 @@ def test_the_executor_cannot_name_a_split(scene: Scene) -> None:
 def test_a_training_cannot_read_a_held_out_folder(scene: Scene) -> None:
     held_out = os.path.relpath(scene.task.test.parent, scene.runtime.directory.datasets)
     with pytest.raises(IntegrityError, match="no intact data set"):
-        scene.runtime.executor.train(TrainingPlan(), held_out, 0)
+        scene.runtime.executor.train(TrainingPlan(), [held_out], 0)
 
 
 def test_the_grader_gives_no_test_score_when_asked(scene: Scene) -> None:

@@ -21,6 +21,7 @@ from trex.training.data.build import preview
 from trex.training.data.operators.operator_reference import page as operator_page
 from trex.training.data.recipe_file import recipe_from_yaml
 from trex.training.methods.sft import SftStage
+from trex.training.plan import TrainingPlan
 from trex.training.weights.lora import LoraWeights
 
 DOCS = REPOSITORY / "docs"
@@ -57,9 +58,13 @@ def test_the_graph_is_drawn_as_it_is() -> None:
 
 
 def test_the_example_of_a_plan_is_valid() -> None:
-    [text] = blocks(page("plans"), "yaml")
+    text, pairs = blocks(page("plans"), "yaml")
     plan = ExperimentPlan.model_validate(yaml.safe_load(text))
     assert [trial.training.stage.recipe for trial in plan.trials] == ["main", "mixed"]
+    made = preview(recipe_from_yaml(pairs), load(smoke=True)).report.contents
+    assert made.pairs == made.rows > 0
+    [staged] = blocks(page("plans"), "json")
+    assert [stage.method for stage in TrainingPlan.model_validate_json(staged).stages] == ["sft", "dpo"]
 
 
 def test_the_page_on_methods_is_made_from_the_code() -> None:

@@ -115,19 +115,16 @@ NUMBER = Number()
 '''
 TRAINER = """
 from trex.sealed_folder import seal
-from trex.training.jobs.checkpoints import checkpoint_folder
 from trex.training.weights import weights_of
 
 
-def train(session):
-    job = session.job
-    session.update(state="training", step=0)
-    checkpoint = checkpoint_folder(session.folder.path, job.stop_step)
-    checkpoint.mkdir()
-    weights = weights_of(job.trial.plan.weights)
-    weights.save(weights.make(job.trial.plan.weights, None, job.trial.seed), checkpoint)
-    seal(checkpoint)
-    return {"curve": [(1, 1.0), (job.stop_step, 0.5)], "train_loss": 0.5}
+def train(run):
+    run.update(state="training", step=0)
+    run.checkpoint.mkdir()
+    weights = weights_of(run.trial.plan.weights)
+    weights.save(weights.make(run.trial.plan.weights, None, run.trial.seed), run.checkpoint)
+    seal(run.checkpoint)
+    return {"curve": [(1, 1.0), (run.stop_step, 0.5)], "train_loss": 0.5}
 """
 ENTRY_POINTS = """[trex.methods]
 count = toy_trex.methods:COUNT

@@ -31,6 +31,15 @@ def make_rows(count: int) -> list[dict[str, object]]:
     return rows
 
 
+def pair_rows(count: int) -> list[dict[str, object]]:
+    """Rows whose worse answer is the other one, and longer."""
+    rows = make_rows(count)
+    for place, row in enumerate(rows):
+        worse = "negative" if place % 2 else "positive of the film"
+        row["rejected"] = [{"role": "assistant", "content": worse}]
+    return rows
+
+
 def write_rows(folder: Path, rows: list[dict[str, object]]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -44,4 +53,4 @@ def built(folder: Path, rows: int) -> BuiltDataset:
 
 
 def trial_of(model: Path, dataset: Path, plan: TrainingPlan, rows: int = 40, seed: int = 3) -> Trial:
-    return make_trial(plan, model, "model-hash", built(dataset, rows), seed, threads=1)
+    return make_trial(plan, model, "model-hash", [built(dataset, rows)] * len(plan.stages), seed, threads=1)

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 from support.toy_package import write_toy_package
-from support.worker import make_rows, trial_of, write_rows
+from support.worker import make_rows, pair_rows, trial_of, write_rows
 from trex.errors import InputError, PlanError
 from trex.evaluation.base_models import resolve_model
 from trex.files import canonical_json
@@ -56,7 +56,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def contents(rows: int) -> Contents:
     words = Lengths(p50=5, p95=9, max=12)
-    return Contents(rows=rows, streams={"a": rows}, answers={}, distinct_answers=2, words=words, repeated=0)
+    return Contents(
+        rows=rows, streams={"a": rows}, answers={}, distinct_answers=2, words=words, repeated=0, pairs=rows
+    )
 
 
 def test_a_stage_is_a_bounded_model_that_explains_itself(method: Method[Any]) -> None:
@@ -82,7 +84,7 @@ def test_steps_and_tokens_grow_with_the_rows(method: Method[Any]) -> None:
 
 
 def test_rows_are_measured_for_the_preflight(method: Method[Any], tiny: Path, tmp_path: Path) -> None:
-    dataset = write_rows(tmp_path / "d", make_rows(20))
+    dataset = write_rows(tmp_path / "d", pair_rows(20))
     measured = method.measure(method.stage(), dataset, tiny)
     assert measured.measured_rows == 20 and measured.longest > 0
     assert all(0 <= count <= 20 for count in measured.unfit.values())
@@ -90,7 +92,7 @@ def test_rows_are_measured_for_the_preflight(method: Method[Any], tiny: Path, tm
 
 
 def test_faults_of_a_plan_are_sentences(method: Method[Any]) -> None:
-    assert method.plan_faults(method.stage(), contents(400), 400) == []
+    assert method.plan_faults(method.stage(), contents(400), 4000) == []
     faults = method.plan_faults(method.stage(), contents(400), 10)
     assert faults and all(isinstance(fault, str) and fault for fault in faults)
 
@@ -146,10 +148,10 @@ def test_the_trainer_is_a_function(method: Method[Any]) -> None:
 
 
 def test_an_unknown_method_is_named(place: Path) -> None:
-    with pytest.raises(ValidationError, match="no training method 'dpo'; there are: sft, count"):
-        TrainingPlan.model_validate({"stages": [{"method": "dpo"}]})
-    with pytest.raises(InputError, match="no training method 'dpo'"):
-        METHODS.load("dpo")
+    with pytest.raises(ValidationError, match="no training method 'magic'; there are: sft, dpo, count"):
+        TrainingPlan.model_validate({"stages": [{"method": "magic"}]})
+    with pytest.raises(InputError, match="no training method 'magic'"):
+        METHODS.load("magic")
 
 
 def test_installed_code_is_part_of_a_trials_identity(place: Path) -> None:

@@ -29,6 +29,7 @@ from trex.sealed_folder import seal
 from trex.training.jobs.checkpoints import newest_sealed, remove_unsealed
 from trex.training.jobs.identity import AUTOCAST, FLOAT32, environment_hash
 from trex.training.jobs.job import Job, JobFailed, JobResult, Trial
+from trex.training.jobs.stage_run import StageRun
 from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.methods.row_order import training_order
 from trex.training.runners.job_runner import JobRunner
@@ -253,10 +254,9 @@ def test_the_selected_loss_is_trls_own(model: Path, dataset: Path, tmp_path: Pat
 
     plan = training_plan(max_steps=2, batch_size=6, max_length=128)
     trial = trial_of(model, dataset, plan).model_copy(update={"dtype": dtype})
-    session: Any = SimpleNamespace(
-        job=SimpleNamespace(trial=trial, stop_step=2), folder=SimpleNamespace(path=tmp_path)
-    )
-    trainer, _ = module._build(session)
+    session: Any = SimpleNamespace(job=SimpleNamespace(trial=trial))
+    run = StageRun(session, plan.stage, trial.stage_data[0], tmp_path, 2)
+    trainer: Any = module.prepare(run).trainer
     batch = next(iter(trainer.get_train_dataloader()))
     tolerance = 1e-5 if dtype == FLOAT32 else 2e-2
     for items in (None, torch.tensor(100)):

@@ -157,7 +157,7 @@ def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | Non
 def preview(recipe: DataRecipe, task: Task) -> Preview:
     """The rows that `build` would write. Raises the same errors; writes nothing."""
     mixed, steps, unusable = _execute(recipe, task)
-    rendered = render(mixed, task)
+    rendered = render(mixed, task, recipe.output == "pairs")
     report = BuildReport(
         steps=steps,
         duplicates_dropped=_dropped(steps),
@@ -184,7 +184,8 @@ def without_rows(dataset: BuiltDataset, removed: Collection[int]) -> BuiltDatase
             }
         )
         write_jsonl(building / TRAIN, rows)
-        write_atomic(building / RECIPE, (dataset.folder / RECIPE).read_text(encoding="utf-8"))
+        for name in (RECIPE, RENDERING):
+            write_atomic(building / name, (dataset.folder / name).read_text(encoding="utf-8"))
         write_json(building / REPORT, report.model_dump(mode="json"))
 
     with _locked(folder.parent):

@@ -6,7 +6,7 @@ code.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, Union
 
 from pydantic import BaseModel, Field
 
@@ -45,5 +45,9 @@ class DataRecipe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         ge=1,
         le=100,
         description="With `rows`: weights count times rows^(1/temperature); 1: by size, larger: more evenly",
+    )
+    output: Literal["answers", "pairs"] = Field(
+        default="answers",
+        description="pairs: each row also has a worse answer, from its column `rejected`, for preference training",
     )
     steps: tuple[Step, ...] = ()

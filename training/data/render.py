@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from ...errors import PlanError
+from ...evaluation.data_files import as_text
 from ...evaluation.task import Task
 from ...evaluation.usable_rows import Dropped, RowCounts, answered, judge
 from .operators import remedy
 from .operators.protocol import Fault
-from .row_table import STREAM, SYNTHETIC, arrow, visible
+from .row_table import REJECTED, STREAM, SYNTHETIC, arrow, require, visible
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,6 +44,7 @@ class Contents(BaseModel, frozen=True):
     words: Lengths
     repeated: int = Field(description="Rows that repeat another row's prompt and answer")
     synthetic: int = Field(default=0, description="Rows that a step of the recipe made")
+    pairs: int = Field(default=0, description="Rows that also have a worse answer")
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,16 @@ class Rendered:
     dropped: list[Dropped]
 
 
-def render(rows: Dataset, task: Task) -> Rendered:
+def render(rows: Dataset, task: Task, pairs: bool = False) -> Rendered:
     """Rows in TRL's conversational prompt/completion format, with their columns and the name of their stream.
 
     Rows without a question or an answer, with an answer that is none of the choices, or far longer than the others
-    are left out. Raises PlanError for a column of the prompt that is missing and if too many rows are left out.
+    are left out; with `pairs` also rows whose column `rejected` is empty or the right answer. Raises PlanError for
+    a column that is missing and if too many rows are left out.
     """
     _require_columns(rows, task)
+    if pairs:
+        require(rows, REJECTED)
     counts, rendered = RowCounts("the data set"), list[Row]()
     for batch in arrow(rows).to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
@@ -67,10 +72,17 @@ def render(rows: Dataset, task: Task) -> Rendered:
             source, fault = judge({name: row[name] for name in visible(list(row))}, task)
             if fault is not None:
                 counts.drop(fault[0], f"{row[STREAM]}: {fault[1]}")
-            else:
-                rendered.append(_conversation(source, row[STREAM], task))
-                if row.get(SYNTHETIC):
-                    rendered[-1]["synthetic"] = True
+                continue
+            conversation = _conversation(source, row[STREAM], task)
+            if pairs:
+                worse = as_text(row[REJECTED]).strip()
+                if not worse or worse == answer(conversation):
+                    counts.drop("no worse answer", f"{row[STREAM]}: {worse!r:.80}")
+                    continue
+                conversation[REJECTED] = [{"role": "assistant", "content": worse}]
+            if row.get(SYNTHETIC):
+                conversation["synthetic"] = True
+            rendered.append(conversation)
     rendered = _without_outliers(rendered, task.rows.longest, counts)
     if counts.kept < counts.read * (1 - task.rows.max_dropped):
         raise PlanError(
@@ -118,6 +130,7 @@ def describe(rows: Sequence[Row]) -> Contents:
         words=Lengths(p50=percentile(words, 50), p95=percentile(words, 95), max=words[-1]),
         repeated=len(rows) - len(set(conversations)),
         synthetic=sum(row.get("synthetic", False) for row in rows),
+        pairs=sum(REJECTED in row for row in rows),
     )
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
+REJECTED = "rejected"
+"""The column with a worse answer, for preference training."""
+
 Scalar: TypeAlias = str | int | float | bool
 
 RESERVED = "__"

@@ -5,6 +5,7 @@ Without its optimiser or random state a checkpoint could be resumed without an e
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -27,14 +28,22 @@ def newest_sealed(trial: Path, at_most: int) -> int | None:
 
 
 def remove_unsealed(trial: Path) -> None:
-    """Delete incomplete checkpoints of a killed worker."""
-    for _, checkpoint in _all(trial):
-        if not is_sealed(checkpoint):
-            shutil.rmtree(checkpoint)
+    """Delete incomplete checkpoints of a killed worker, of every stage."""
+    for folder in (trial, *trial.glob("stage-*")):
+        for _, checkpoint in _all(folder):
+            if not is_sealed(checkpoint):
+                shutil.rmtree(checkpoint)
+
+
+def remove_all(trial: Path) -> None:
+    """Delete all checkpoints, and what stages after the first left."""
+    remove_before(trial, math.inf)
+    for stage in trial.glob("stage-*"):
+        shutil.rmtree(stage)
 
 
 def remove_before(trial: Path, step: float) -> None:
-    """Delete the checkpoints of earlier steps; with `inf` all of them."""
+    """Delete the checkpoints of earlier steps."""
     for earlier, checkpoint in _all(trial):
         if earlier < step:
             remove(checkpoint)

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ..data.build import BuiltDataset
 from ..methods import method_of
 from ..plan import TrainingPlan
 from ..weights import weights_of
-from .job import Trial
+from .job import StageData, Trial
 
 FLOAT32 = "float32"
 AUTOCAST = "bfloat16-autocast"
@@ -31,20 +32,33 @@ def make_trial(
     plan: TrainingPlan,
     base_model: Path,
     base_model_hash: str,
-    dataset: BuiltDataset,
+    datasets: Sequence[BuiltDataset],
     seed: int,
     threads: int,
     device: str = "cpu",
 ) -> Trial:
-    """The trial of a plan on a data set, as this machine would train it. `device` is 'cpu' or 'cuda'."""
+    """The trial of a plan on the data set of each stage, as this machine would train it.
+
+    `device` is 'cpu' or 'cuda'.
+    """
+    first, *later = (
+        StageData(
+            dataset=str(each.folder),
+            fingerprint=each.fingerprint,
+            rows=each.rows,
+            total_steps=method_of(stage).total_steps(stage, each.rows),
+        )
+        for stage, each in zip(plan.stages, datasets, strict=True)
+    )
     return Trial(
         plan=plan,
         base_model=str(base_model),
         base_model_hash=base_model_hash,
-        dataset=str(dataset.folder),
-        dataset_fingerprint=dataset.fingerprint,
-        rows=dataset.rows,
-        total_steps=plan.total_steps(dataset.rows),
+        dataset=first.dataset,
+        dataset_fingerprint=first.fingerprint,
+        rows=first.rows,
+        total_steps=sum(each.total_steps for each in (first, *later)),
+        later_stages=tuple(later),
         seed=seed,
         threads=threads,
         device=device,

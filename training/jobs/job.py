@@ -10,6 +10,7 @@ A job is (trial, rung): train from the trial's last sealed checkpoint to the run
     trials/<trial id>/cause.json                why the runner killed it, written before the kill
     trials/<trial id>/attempts.json             starts of a worker, by rung
     trials/<trial id>/checkpoint-<step>/        resumable state, sealed by a manifest written last
+    trials/<trial id>/stage-<n>/                the same of the stages after the first, which is number 0
     trials/<trial id>/rungs/<rung>/adapter/     safetensors
     trials/<trial id>/rungs/<rung>/failure.json why the rung has no result
     trials/<trial id>/rungs/<rung>/result.json  written last: its existence means the job is done
@@ -19,7 +20,7 @@ A job is (trial, rung): train from the trial's last sealed checkpoint to the run
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -29,8 +30,17 @@ from ..causes import Cause
 from ..plan import TrainingPlan
 
 
+class StageData(BaseModel, frozen=True):
+    """The data set of one stage, and the stage's steps on it."""
+
+    dataset: str = Field(description="Directory of the built data set")
+    fingerprint: str
+    rows: int
+    total_steps: int
+
+
 class Trial(BaseModel, frozen=True):
-    """Everything that determines the trained weights."""
+    """Everything that determines the trained weights. `dataset` and `rows` are those of the first stage."""
 
     plan: TrainingPlan
     base_model: str = Field(description="Directory of the base model")
@@ -38,7 +48,8 @@ class Trial(BaseModel, frozen=True):
     dataset: str = Field(description="Directory of the built data set")
     dataset_fingerprint: str
     rows: int
-    total_steps: int
+    total_steps: int = Field(description="Of all stages")
+    later_stages: tuple[StageData, ...] = Field(default=(), description="Data of the stages after the first")
     seed: int
     threads: int
     device: str = "cpu"
@@ -48,10 +59,22 @@ class Trial(BaseModel, frozen=True):
     @property
     def id(self) -> str:
         """A hash of the whole trial. Left out: where things lie, and the names of recipes, which change no weights."""
+        places: dict[str, Any] = {
+            "base_model": True,
+            "dataset": True,
+            "later_stages": {"__all__": {"dataset"}},
+        }
         names = {"stages": {"__all__": {"recipe"}}}
-        return fingerprint(
-            self.model_dump(mode="json", exclude={"base_model": True, "dataset": True, "plan": names})
+        return fingerprint(self.model_dump(mode="json", exclude={**places, "plan": names}))
+
+    @property
+    def stage_data(self) -> tuple[StageData, ...]:
+        """The data of each stage."""
+        steps = self.total_steps - sum(each.total_steps for each in self.later_stages)
+        first = StageData(
+            dataset=self.dataset, fingerprint=self.dataset_fingerprint, rows=self.rows, total_steps=steps
         )
+        return (first, *self.later_stages)
 
 
 class Job(BaseModel, frozen=True):
@@ -96,6 +119,10 @@ class JobResult(BaseModel, frozen=True):
     curve: list[tuple[int, float]] = Field(description="(step, training loss) since step 0")
     train_loss: float
     tokens: int = 0
+    figures: dict[str, float] = Field(
+        default_factory=dict,
+        description="What the last stage's method logged, e.g. 'kl': means of its last steps",
+    )
     rows_without_loss: int = 0
     peak_memory_mb: float = 0.0
     load_seconds: float = 0.0

@@ -7,13 +7,12 @@ trial that continues after a reused rung is trained from its first step, which g
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 
 from ...files import lock, read_regular, try_lock, write_atomic
 from ...sealed_folder import create, is_sealed
-from .checkpoints import remove_before
+from .checkpoints import remove_all
 from .job import Job, JobFailed, JobResult
 from .trial_folder import TrialFolder
 from .worker_session import point_to_adapter
@@ -77,7 +76,7 @@ class JobStore:
 
         A pruned rung that is submitted again is taken from the shared store, or trained again.
         """
-        remove_before(folder, math.inf)
+        remove_all(folder)
         if keep_adapter:
             return
         (folder / "adapter").unlink(missing_ok=True)

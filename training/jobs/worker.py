@@ -9,12 +9,14 @@ import os
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 from ..methods import method_of
 from ..weights import weights_of
-from .checkpoints import checkpoint_folder, remove_unsealed
+from .checkpoints import remove_unsealed
 from .identity import environment_hash
 from .job import JobFailed
+from .stage_run import StageRun, joined, stage_runs
 from .worker_session import WorkerSession, work
 
 
@@ -32,18 +34,28 @@ def _train(session: WorkerSession) -> None:
             "and would give other weights than its id says: start a new run",
         )
     remove_unsealed(folder)
-    train = resolve_name(method_of(trial.plan.stage).trainer)
+    runs = list(stage_runs(session))
     try:
-        outcome = train(session)
+        outcomes = [_train_stage(run) for run in runs]
     except BaseException:
         remove_unsealed(folder)  # on a full disk this frees the room in which the failure is written
         raise
     session.update(state="saving")
-    checkpoint = checkpoint_folder(folder, session.job.stop_step)
     weights, exported = weights_of(trial.plan.weights), session.folder.rung(session.job.rung) / ".adapter"
-    weights.export(checkpoint, exported, Path(trial.base_model))
+    weights.export(runs[-1].checkpoint, exported, Path(trial.base_model))
     weights.verify(exported)
-    session.finish(exported, **outcome)
+    session.finish(exported, **joined(runs, outcomes))
+
+
+def _train_stage(run: StageRun) -> dict[str, Any]:
+    """The stage's outcome: an earlier job's, if it ended the stage."""
+    outcome = run.outcome()
+    if outcome is None:
+        run.folder.mkdir(exist_ok=True)
+        train = resolve_name(method_of(run.stage).trainer)
+        outcome = train(run)
+        run.keep(outcome)
+    return outcome
 
 
 if __name__ == "__main__":

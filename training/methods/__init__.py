@@ -11,7 +11,9 @@ from typing import Any
 from ...registry import Registry
 from .protocol import Method, Stage
 
-METHODS = Registry[Method[Any]]("training method", "trex.methods", {"sft": f"{__name__}.sft:SFT"})
+METHODS = Registry[Method[Any]](
+    "training method", "trex.methods", {"sft": f"{__name__}.sft:SFT", "dpo": f"{__name__}.dpo:DPO"}
+)
 
 
 def method_of(stage: Stage) -> Method[Any]:

@@ -36,15 +36,19 @@ def measure_rows(dataset: str, base_model: str) -> tuple[int, list[RowTokens]]:
     none of them. A row that it cannot render has no token.
     """
     rows = list(read_jsonl(Path(dataset) / TRAIN))
-    measured = rows
-    if len(rows) > MAX_MEASURED:
-        wanted = MAX_MEASURED - _LONGEST
-        sample = {place * len(rows) // wanted for place in range(wanted)}
-        others = [place for place in range(len(rows)) if place not in sample]
-        others.sort(key=lambda place: -_characters(rows[place]))
-        measured = [rows[place] for place in [*sample, *others[:_LONGEST]]]
-    rendered = rendered_rows(Path(dataset), Path(base_model), measured)
+    rendered = rendered_rows(Path(dataset), Path(base_model), sampled_rows(rows))
     return len(rows), [RowTokens(len(row.ids), row.prompt) if row else RowTokens(0, 0) for row in rendered]
+
+
+def sampled_rows(rows: list[Row]) -> list[Row]:
+    """The rows that are measured: all, or of a large data set every n-th and the longest of the others."""
+    if len(rows) <= MAX_MEASURED:
+        return rows
+    wanted = MAX_MEASURED - _LONGEST
+    sample = {place * len(rows) // wanted for place in range(wanted)}
+    others = [place for place in range(len(rows)) if place not in sample]
+    others.sort(key=lambda place: -_characters(rows[place]))
+    return [rows[place] for place in [*sample, *others[:_LONGEST]]]
 
 
 def rendered_rows(dataset: Path, base_model: Path, rows: Sequence[Row]) -> list[TokenRow | None]:

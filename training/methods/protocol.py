@@ -22,8 +22,9 @@ MAIN = "main"
 
 RecipeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
-RowSchema = Literal["prompt_completion"]
-"""What a row of the training set holds: a conversational prompt and its completion."""
+RowSchema = Literal["prompt_completion", "preference_pair", "prompt_and_item"]
+"""What a row of the training set holds: a conversational prompt and its completion, also a rejected completion, or a
+prompt and the columns that the task's metric reads."""
 
 
 class Stage(BaseModel):
@@ -69,9 +70,9 @@ class Method(Protocol[S]):
     """The settings: a pydantic model whose fields have bounds and descriptions."""
     row_schema: RowSchema
     trainer: str
-    """'module:function'. Only the worker imports it. The function takes a `WorkerSession`, trains up to the job's
-    stop step, leaves a sealed checkpoint there, and returns fields of `JobResult`: `curve`, `train_loss`, and what
-    else it knows of `tokens`, `rows_without_loss`, `load_seconds`, `train_seconds` and `peak_memory_mb`."""
+    """'module:function'. Only the worker imports it. The function takes a `StageRun`, trains up to its stop
+    step, leaves a sealed checkpoint there, and returns fields of `JobResult`: `curve`, `train_loss`, and what else it
+    knows of `figures`, `tokens`, `rows_without_loss`, `load_seconds`, `train_seconds` and `peak_memory_mb`."""
     search_space: Mapping[str, tuple[float, float]]
     """Lowest and highest value of the settings that the built-in Researcher may vary."""
     repairable: Mapping[str, Literal["up", "down"]]

@@ -84,7 +84,10 @@ class Lora:
 
     def save(self, model: Any, folder: Path, state_dict: dict[str, Any] | None = None) -> None:
         """The adapter alone; see `protocol.Weights`."""
-        model.save_pretrained(str(folder), state_dict=state_dict, save_embedding_layers=False)
+        trained = ["default"]  # not the frozen copy that preference training compares with
+        model.save_pretrained(
+            str(folder), state_dict=state_dict, save_embedding_layers=False, selected_adapters=trained
+        )
 
     def export(self, checkpoint: Path, target: Path, base_model: Path) -> None:
         """See `protocol.Weights`."""

@@ -17,7 +17,7 @@ from ....tools.preview import RecipeArgument
 from ....tools.untrusted import defanged, quoted
 from ....training.data.build import TRAIN
 from ....training.methods.protocol import MAIN, RecipeName
-from ...tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
+from ...tree.experiment import DatasetCard, ExperimentPlan, TrialRecord, trial_dataset
 from ..preparation import Preparation
 from ..protocol import Attempt, Probe
 
@@ -123,7 +123,9 @@ class TrainingProbe:
         if len(self._trained) == MOST_PROBES:
             raise PlanError(f"only {MOST_PROBES} trials may be trained before the plan is executed")
         trial = trials[number - 1]
-        return trial, self._preparation.datasets[trial.recipe]
+        dataset = trial_dataset(self._preparation.datasets, trial.training)
+        assert dataset is not None  # a trial with a recipe that failed is not planned
+        return trial, dataset
 
 
 def _result(trial: TrialRecord) -> str:

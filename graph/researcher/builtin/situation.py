@@ -220,7 +220,8 @@ def _best(experiment: Experiment) -> TrialRecord | None:
 
 
 def _can_vary(training: TrainingPlan) -> bool:
-    return isinstance(training.stage, SftStage) and isinstance(training.weights, LoraWeights)
+    alone = len(training.stages) == 1 and isinstance(training.stage, SftStage)
+    return alone and isinstance(training.weights, LoraWeights)
 
 
 def _symptoms(request: PlanningRequest) -> frozenset[Symptom]:

@@ -37,6 +37,7 @@ OPERATORS = Registry[type[Operator]](
         "near_dedup": f"{__name__}.near_dedup:NearDedup",
         "rename": f"{__name__}.rename:Rename",
         "hash_split": f"{__name__}.hash_split:HashSplit",
+        "reject": f"{__name__}.reject:Reject",
         "shuffle": f"{__name__}.shuffle:Shuffle",
     },
 )

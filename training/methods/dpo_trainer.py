@@ -1,0 +1,82 @@
+"""Direct preference optimisation by `trl.DPOTrainer`. Importing this loads torch and TRL."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import datasets
+import trl
+
+from ..causes import Cause
+from ..jobs.job import JobFailed
+from ..jobs.stage_run import StageRun
+from .dpo import DpoStage
+from .preference_pairs import pair_tokens
+from .stage_trainer import (
+    Prepared,
+    Progress,
+    StageTrainer,
+    arguments,
+    in_order,
+    load_model,
+    load_tokenizer,
+    read_rows,
+    train_stage,
+)
+
+
+class PairTrainer(StageTrainer, trl.DPOTrainer):
+    """`DPOTrainer` on rows that are tokens already. Its reference is the model as the stage begins."""
+
+    def _prepare_dataset(self, dataset: Any, *given: Any, **named: Any) -> Any:
+        return dataset
+
+
+def train(run: StageRun) -> dict[str, Any]:
+    """See `protocol.Method.trainer`."""
+    return train_stage(run, prepare)
+
+
+def prepare(run: StageRun) -> Prepared:
+    """The trainer with its pairs in order. Rows without a pair, or longer than `max_length`, are dropped."""
+    stage = run.stage
+    assert isinstance(stage, DpoStage)
+    rows = read_rows(run)
+    tokens = pair_tokens(Path(run.data.dataset), Path(run.trial.base_model), rows)
+    pairs = [pair for pair in tokens if pair is not None and pair.longest <= stage.max_length]
+    if not pairs:
+        cause: Cause = "too_long" if any(tokens) else "empty"
+        raise JobFailed(
+            cause, f"no row has two different answers within max_length={stage.max_length} tokens"
+        )
+    model = load_model(run, stage.max_length)
+    # An adapter is copied by TRL into a second, frozen one.
+    reference = None if hasattr(model, "peft_config") else copy.deepcopy(model)
+    ordered = in_order(
+        run,
+        datasets.Dataset.from_list(
+            [
+                {"prompt_ids": each.prompt, "chosen_ids": each.chosen, "rejected_ids": each.rejected}
+                for each in pairs
+            ]
+        ),
+        [pair.longest for pair in pairs],
+    )
+    trainer = PairTrainer(
+        model=model,
+        ref_model=reference,
+        args=trl.DPOConfig(
+            **arguments(run),
+            max_length=stage.max_length,
+            beta=stage.beta,
+            label_smoothing=stage.label_smoothing,
+            loss_type=[stage.loss, *(["sft"] if stage.sft_weight else [])],
+            loss_weights=[1.0, *([stage.sft_weight] if stage.sft_weight else [])],
+        ),
+        processing_class=load_tokenizer(run),
+        train_dataset=ordered,
+        callbacks=[Progress(run)],
+    )
+    return Prepared(trainer, len(rows) - len(pairs))
