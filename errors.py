@@ -55,6 +55,13 @@ def explain(error: ValidationError) -> str:
     """One line for a failed validation: the fields and messages of the first errors."""
     # Unknown fields first: one is often the misspelt name of a field that is reported as missing.
     mistakes = sorted(error.errors(include_url=False), key=lambda m: m["type"] != "extra_forbidden")
-    shown = [f"{'.'.join(map(str, m['loc'])) or 'value'}: {m['msg']}" for m in mistakes[:3]]
+    shown = [
+        ": ".join(filter(None, (".".join(map(str, m["loc"])), _message(m["msg"])))) for m in mistakes[:3]
+    ]
     more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
     return "; ".join(shown) + more
+
+
+def _message(text: str) -> str:
+    """A message of ours without pydantic's prefix."""
+    return text.removeprefix("Value error, ")
