@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, TrexError
 from ..files import fingerprint, hash_file, lock, read_json, write_json
 from ..home import home
 from .task import EMBEDDED_MODEL, TINY_MODEL
@@ -33,8 +34,19 @@ def resolve_model(name: str) -> Path:
     """The directory of a base model.
 
     `name` is 'tiny' (made on the fly, kept in TREX_HOME), the embedded model's name, a local directory, or a
-    hub id, 'owner/name' or 'owner/name@revision'. Raises InputError if it can't be had, saying why.
+    hub id, 'owner/name' or 'owner/name@revision'. Raises InputError if it can't be had, saying why, and TrexError for a
+    full disk.
     """
+    try:
+        return _resolve(name)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = error.filename or home()
+            raise TrexError(f"the disk of {place} is full: free some space for {name!r}") from error
+        raise
+
+
+def _resolve(name: str) -> Path:
     if name == TINY_MODEL:
         return tiny_model()
     if name == EMBEDDED_MODEL:

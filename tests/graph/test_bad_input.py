@@ -19,6 +19,7 @@ from support import torch_free as torch_free_runtime
 from support.cli import Said, Trex, caller, everything, on_the_torch_free_runtime
 from support.own_task import tickets, write_task
 from trex import load_run
+from trex.evaluation.base_models import resolve_model
 from trex.evaluation.splits import dev_items
 from trex.evaluation.task_file import load_task
 from trex.files import read_json, write_json, write_jsonl
@@ -242,8 +243,17 @@ def test_a_disk_that_fills_while_the_run_is_created(
         real(handle)
 
     trex("run", "sentiment", "--smoke", "--rounds", "-1")  # the task's files are made now
+    resolve_model("tiny")
     monkeypatch.setattr(os, "fsync", fsync)
-    refused(trex, tmp_path / "run", "sentiment").complains(1, "is full")
+    refused(trex, tmp_path / "run", "sentiment").complains(1, "is full", "another --out")
+
+
+def test_a_disk_that_fills_while_the_base_model_is_made(
+    trex: Trex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = write_task(tmp_path, base_model="tiny")
+    monkeypatch.setattr(os, "fsync", _full)
+    refused(trex, tmp_path / "run", task).complains(1, "is full", "free some space for 'tiny'")
 
 
 def test_an_out_directory_with_other_files_is_left_as_it_is(
@@ -252,7 +262,8 @@ def test_an_out_directory_with_other_files_is_left_as_it_is(
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    task = write_task(tmp_path)
+    task = write_task(tmp_path, base_model="tiny")
+    resolve_model("tiny")
     monkeypatch.setattr(os, "fsync", _full)
     trex("run", task, "--out", out).complains(1, "is full")
     assert everything(out) == {"thesis.txt": b"mine"}
