@@ -22,8 +22,9 @@ MAX_DEPTH = 64
 
 _TAGS = r"(?:[\w:]*think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis)"
 _THOUGHTS = re.compile(
+    r"<\|begin_of_thought\|>.*?<\|end_of_thought\|>|<\|START_THINKING\|>.*?<\|END_THINKING\|>|◁think▷.*?◁/think▷|"
     rf"<(?P<tag>{_TAGS})>.*?</(?P=tag)>|\[(?P<mark>{_TAGS})\].*?\[/(?P=mark)\]"
-    rf"|<\|channel\|>analysis.*?(?=<\|start\|>|<\|channel\|>(?!analysis)|\Z)"
+    rf"|<\|?channel\|?>(?:analysis|thought).*?(?=<\|start\|>|<\|channel\|>(?!analysis)|\Z)"
     rf"|\A(?:(?!<{_TAGS}>|\[{_TAGS}\]).)*(?:</{_TAGS}>|\[/{_TAGS}\])"  # the opening tag is in the prompt
     rf"|(?:<{_TAGS}>|\[{_TAGS}\]).*\Z",  # cut off
     re.DOTALL | re.IGNORECASE,
@@ -34,12 +35,15 @@ _WRAPPERS = ("step", "function_call", "function", "tool_call", "action")
 _LISTS = ("tool_calls", "tool_uses", "calls", "actions")
 _ANSWERS = (ANSWER, "final_answer")
 # What may stand between a tool's name and the JSON object of its arguments.
-_BETWEEN = r"""(?::\d+)?["'`]?(?:\s|<[^<>{}]*>|\[[A-Z_]+\]|```\w*|json\b|Action Input|Arguments|Parameters|[:=>(])*"""
+_BETWEEN = (
+    r"""(?::\d+)?["'`]?(?:\s|<[^<>{}]*>|\[[A-Z_]+\]|```\w*|json\b|code\b|(?:Action |Tool )?Input\b|Arg(?:ument)?s\b"""
+    r"""|Param(?:eter)?s\b|[:=>(✿-])*"""
+)
 _PREFIX = r"(?:functions?\.|default_api\.|api\.|tools?\.)?"
-_PARAMETER = re.compile(
-    r"""<(?:[^<>\s=]*parameter(?:=|\s+name=)["']?([\w.-]+)["']?[^>]*|arg_key>\s*([\w.-]+)\s*</arg_key>\s*<arg_value"""
-    r"""|([\w-]+))>(.*?)</(?:[^<>\s=]*parameter|arg_value|\3)>""",
-    re.DOTALL,
+_PARAMETER = (
+    r"""<(?:[^<>\s=/]*(?:param|parameter|arg|argument)(?:=|\s+name=)["']?([\w.-]+)["']?[^>]*"""
+    r"""|arg_key>\s*([\w.-]+)\s*</arg_key>\s*<arg_value|(%s))>(.*?)</(?:[^<>\s=]*(?:param|parameter|arg|argument)"""
+    r"""|arg_value|\3)>"""
 )
 _MAX_FAILURES, _MAX_OBJECTS, _MAX_PYTHON = 20, 200, 5000
 
@@ -62,7 +66,7 @@ def without_thoughts(text: str) -> tuple[str, str]:
 
 def written_steps(text: str, schemas: Mapping[str, Mapping[str, Any]]) -> list[Step]:
     """The steps in a text, in their order. `schemas` are those of the arguments, by the names of the tools."""
-    names = "|".join(re.escape(name) for name in sorted(schemas, key=len, reverse=True))
+    names = _any_of(schemas)
     found = [*_json_steps(text, names, schemas), *_xml_calls(text, names, schemas)]
     found += _python_calls(text, names, schemas)
     steps, at = [], 0
@@ -71,6 +75,10 @@ def written_steps(text: str, schemas: Mapping[str, Mapping[str, Any]]) -> list[S
             steps += read
             at = end
     return steps
+
+
+def _any_of(names: Collection[str]) -> str:
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)"
 
 
 def steps_of(value: Any, names: Collection[str]) -> list[Step]:
@@ -152,7 +160,7 @@ def _json_steps(text: str, names: str, schemas: Mapping[str, Any]) -> Iterator[_
 def _xml_calls(text: str, names: str, schemas: Mapping[str, Any]) -> Iterator[_Found]:
     opening = re.compile(
         rf"<(?P<kind>[^<>\s=/]+[ =](?:name=)?[\"']?)?{_PREFIX}(?P<name>{names})[\"']?\s*>"
-        rf"|<(?:tool_call|function_call)>\s*(?P<bare>{names})\s*(?=<|\Z)"
+        rf"|<(?:tool_call|function_call|tool_name|function|name|tool)>\s*(?P<bare>{names})\s*(?=<|\Z)"
     )
     places = list(opening.finditer(text))
     for number, place in enumerate(places):
@@ -162,8 +170,8 @@ def _xml_calls(text: str, names: str, schemas: Mapping[str, Any]) -> Iterator[_F
         properties = schemas[name].get("properties", {})
         arguments = {
             key: _typed(found[4], properties.get(key, {}))
-            for found in _PARAMETER.finditer(body)
-            if (key := found[1] or found[2] or found[3]) and (not found[3] or key in properties)
+            for found in re.finditer(_PARAMETER % _any_of(properties), body, re.DOTALL)
+            if (key := found[1] or found[2] or found[3])
         }
         empty = bool(place["kind"] or place["bare"]) and not body.split("<")[0].strip()
         if arguments or (empty and "{" not in body):

@@ -92,7 +92,7 @@ class LLMChat:
         known = ledger.profile(role)
         first = first_mode(settings.output, dict(model.client.profile or {}))
         self._profile = ServerProfile.read(known) if known else ServerProfile(first, model.limits)
-        self._without_call = 0
+        self._without_call = self._failures = 0
         self._recorded: dict[str, list[str]] = {}
 
     @property
@@ -148,18 +148,20 @@ class LLMChat:
 
     def _ask(self, call: _PendingCall[Answer], profile: ServerProfile) -> ModelTurn[Answer]:
         """Call until there is an answer. What the server refuses is left out, and stays out if that helped."""
-        room, why = self._window.room, ""
-        refused: list[int] = []  # lengths of the requests that were too long
+        room, why, fault = self._window.room, "", CallFault("")
+        refused: list[int] = []  # sizes of the requests that were too long
         while True:
             try:
                 turn = self._tried(call, profile)
             except CallFailed as failed:
                 fault, why = failed.fault, str(failed.fault)
                 named = without_named(profile, fault, self._settings.max_tokens)
-                shorter = len(refused) < MAX_SHRINKS and (not refused or failed.length < refused[-1])
+                size = failed.length + (profile.max_tokens or self._settings.max_tokens)
+                shorter = len(refused) < MAX_SHRINKS and (not refused or size < refused[-1])
                 if shorter and (fault.context_exceeded or (named is None and self._is_long(failed))):
-                    refused.append(failed.length)
-                    self._window.shrink(failed.length, numbers_in(fault.words))
+                    if refused or not fault.names_limit:  # first a shorter answer, then a shorter request
+                        self._window.shrink(failed.length, numbers_in(fault.words))
+                    refused.append(size)
                     profile = with_shorter_answer(profile, fault, self._settings.max_tokens)
                 elif after := named or asked_otherwise(profile, fault, self._settings.output):
                     profile = after
@@ -167,9 +169,15 @@ class LLMChat:
                     self._window.room = room
                     raise self._given_up(call, fault) from failed
             else:
-                if why and profile != self._profile:
+                if why and profile != self._profile and not self._passing(fault):
                     self._change_profile(profile, why)
                 return turn
+
+    def _passing(self, fault: CallFault) -> bool:
+        """Whether what failed may work again: a server error, or unreadable output, the first time that it lasts."""
+        passing = (fault.status or 0) >= 500 or fault.badly_generated
+        self._failures += passing
+        return passing and self._failures == 1
 
     def _tried(self, call: _PendingCall[Answer], profile: ServerProfile) -> ModelTurn[Answer]:
         """The turn after at most `attempts` attempts; of a server that failed the task before, after one."""

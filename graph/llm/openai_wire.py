@@ -20,6 +20,7 @@ from .parsing import THOUGHT_FIELDS, repair_json
 from .server_profile import LIMITS, ServerProfile
 
 _OWN = ("role", "content", "tool_calls", "function_call", "refusal", "audio", "annotations", "parsed")
+_CALL_FIELDS = ("id", "type", "index", "function", "name", "arguments", "parameters", "input")
 _READ, _WRITTEN = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 
 
@@ -64,15 +65,14 @@ def _shaped(
     if profile.thoughts:
         for message, fields in zip(messages, sent["messages"], strict=True):
             extras = message.additional_kwargs
-            thoughts = {
-                name: extras[name] for name in extras if name in (*THOUGHT_FIELDS, "reasoning_details")
-            }
+            thoughts = {name: value for name, value in extras.items() if name not in ("calls", "refusal")}
             if isinstance(message, AIMessage):
                 text = next((each for each in thoughts.values() if isinstance(each, str)), "")
                 fields |= {profile.thoughts: text or "-"} if profile.thoughts in THOUGHT_FIELDS else {}
                 fields |= thoughts
                 for call, own in zip(fields.get("tool_calls", ()), message.tool_calls, strict=False):
-                    call |= extras.get("calls", {}).get(own["id"], {})
+                    more = extras.get("calls", {}).get(own["id"], {})
+                    call |= {**more, "function": call["function"] | more.get("function", {})}
     return sent
 
 
@@ -120,10 +120,18 @@ def _message(fields: dict[str, Any]) -> AIMessage:
             message.invalid_tool_calls.append(invalid_tool_call(name=name, args=str(arguments), id=id))
         else:
             message.tool_calls.append(ToolCall(name=name, args=read, id=id, type="tool_call"))
-        if id and (more := {k: v for k, v in call.items() if k == "extra_content"}):
-            extras.setdefault("calls", {})[id] = more  # such as a signature of thoughts
-            message.additional_kwargs = extras
+        if id and (more := _unknown_fields(call)):
+            message.additional_kwargs.setdefault("calls", {})[id] = more
     return message
+
+
+def _unknown_fields(call: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a call beside OpenAI's, such as a signature of thoughts, as they must be sent back."""
+    more = {name: value for name, value in call.items() if name not in _CALL_FIELDS and value is not None}
+    function = call.get("function")
+    if isinstance(function, dict) and (inner := set(function) - set(_CALL_FIELDS)):
+        more["function"] = {name: function[name] for name in inner}
+    return more
 
 
 def _content(content: Any) -> tuple[str, str]:

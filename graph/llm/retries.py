@@ -43,6 +43,12 @@ _FORMAT = re.compile(
     r"\btools?\b|tool[_ ](use|choice|call)|function[_ ]?call|response_format|json[_ ]?schema|structured|grammar",
     re.IGNORECASE,
 )
+_GENERATION = re.compile(
+    r"failed_generation|tool_use_failed|fail\w* to (call|parse|generate|produce)|error (while )?parsing|unexpected end"
+    r"|malformed|could not parse|cannot parse|(invalid|unparsable) (tool|function) call",
+    re.IGNORECASE,
+)
+"""The model wrote what the server could not read: another attempt may be better."""
 _ROLES = re.compile(r"\broles?\b", re.IGNORECASE)
 _MIN_LENGTH = 256
 """Smaller numbers of an error are no lengths of prompts."""
@@ -86,7 +92,14 @@ class CallFault:
             return False
         if self.context_exceeded or (self.wait is not None and self.wait > MAX_WAIT):
             return False
-        return self.status is None or self.status in TRANSIENT or (self.status >= 500 and self.status != 501)
+        if self.status is None or self.status in TRANSIENT or self.badly_generated:
+            return True
+        return self.status >= 500 and self.status != 501
+
+    @property
+    def badly_generated(self) -> bool:
+        """Whether it is the model's output that the server refuses."""
+        return self.status in (400, 422, 500, 502) and bool(_GENERATION.search(self.words))
 
     @property
     def tries(self) -> int:

@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field
 from support.llm_model import Reply, answer_by_schema, call_with, loop_of_tools, mode_of, talk
 from support.llm_server import LLMServer
-from support.llm_wire import Fault, ServerUsage
+from support.llm_wire import Fault, ServerUsage, Wire, error
 from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task
 from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import LLMChat, open_chat
@@ -335,6 +335,50 @@ def test_old_results_make_room(mode: str, tmp_path: Path) -> None:
         assert last.count("lorem") < 1500
         assert last.index("removed") < last.rindex("lorem")  # the newest is whole
         exact(desk, server.used)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (413, "Payload Too Large"),
+        (400, "Bad Request"),
+        (400, "Die Eingabe ist zu lang: 9000 Token, hier passen 4096"),
+        (400, "输入超出上限"),
+        (422, "inputs must have less than 4096 tokens"),
+        (400, "Requested 9500 positions but the KV cache of this model holds 4096 tokens"),
+        (400, "ContextWindowExceededError: reduce your prompt"),
+        (500, "the request exceeds the available context size: n_ctx 4096, n_tokens 9000"),
+        (400, "prompt and max_tokens together are more than the limit of 4096 tokens"),
+    ],
+)
+def test_too_long_in_any_words(status: int, words: str, tmp_path: Path) -> None:
+    @tool
+    def read(page: int = 0) -> str:
+        """Read a page."""
+        return f"page {page}: " + "lorem ipsum " * 400
+
+    pages = iter(range(100))
+
+    def reader(request: dict[str, Any]) -> Reply:
+        number = next(pages)
+        return call_with(request, "read", {"page": number}) if number < 3 else answer_by_schema(request)
+
+    class Narrow(Wire):
+        def answer(self, request: dict[str, Any]) -> Any:
+            if len(str(request["messages"])) > 12_000:
+                self.requests.append(request)
+                return error(status, words)
+            return super().answer(request)
+
+    with LLMServer() as server:
+        server.wire = Narrow(reader)
+        desk = Desk(server, tmp_path, context_tokens=32_000, timeout_s=5.0)
+        assert desk.run((read,), turns=5).number == 1
+        assert desk.chat.mode == "tools"
+        assert 1 <= desk.statuses.count("failed") <= 3 and "removed to make room" in talk(server.requests[-1])
+        again = desk.statuses.count("failed")
+        desk.chat.turn([*OPENING, HumanMessage("y " * 200)], Choice, purpose="plan e002")
+        assert desk.statuses.count("failed") == again
 
 
 def test_a_question_that_never_fits_is_not_asked(tmp_path: Path) -> None:

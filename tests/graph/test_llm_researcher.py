@@ -312,7 +312,8 @@ def test_when_turns_or_money_end_the_built_in_plan_is_taken_and_said(
     ]:
         plan = agent.plan(asked)
         assert plan.hypothesis.endswith(builtin.hypothesis) and why in plan.hypothesis
-        assert plan.model_copy(update={"hypothesis": builtin.hypothesis}) == builtin
+        assert why in plan.fallback
+        assert plan.model_copy(update={"hypothesis": builtin.hypothesis, "fallback": ""}) == builtin
     assert len(chat.of("plan")) == 1 + 4  # the direction at once, then what is left of five turns
 
 

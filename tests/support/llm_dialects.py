@@ -174,8 +174,8 @@ def _strict_results(request: dict[str, Any], number: int) -> Sent | None:
     return None
 
 
-def _first_500(words: str) -> Refuse:
-    return lambda request, number: refusal(500, words) if number == 1 else None
+def _first(status: int, words: str) -> Refuse:
+    return lambda request, number: refusal(status, words) if number == 1 else None
 
 
 def _no_unforced(request: dict[str, Any], number: int) -> Sent | None:
@@ -255,7 +255,8 @@ DIALECTS = [
     Dialect("format unknown", _refuses("response_format", "This response_format type is unavailable")),
     Dialect("format refused without a word", _silent_400("response_format")),
     Dialect("only text", _silent_400("response_format", "tools"), lacks=("tools",)),
-    Dialect("passing 500", _first_500("error parsing tool call: unexpected end of JSON input")),
+    Dialect("passing 500", _first(500, "error parsing tool call: unexpected end of JSON input")),
+    Dialect("passing 400", _first(400, "tool_use_failed: Failed to call a function. See failed_generation")),
     Dialect("passing 503 in a body", lambda r, n: OVERLOADED if n == 1 else None),
     Dialect("wants thoughts", _wants_thoughts, extras=(("reasoning_content", "I look first."),)),
     Dialect("wants signatures", _wants_signatures, lambda name, given: {
