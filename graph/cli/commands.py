@@ -259,9 +259,11 @@ def doctor(
 
 def main() -> None:
     """The command `trex`."""
+    from .recipe_commands import app as recipes
     from .steering_commands import app as steering
 
     app.add_typer(steering)
+    app.add_typer(recipes, name="recipe")
     for entry in entry_points(group="trex.commands"):
         app.add_typer(entry.load(), name=entry.name)
     debug = "--debug" in sys.argv

@@ -174,6 +174,8 @@ def _experiment(experiment: Experiment) -> Iterator[str]:
     for name, card in experiment.datasets.items():
         label = "Data" if len(experiment.datasets) == 1 else f"Data `{name}`"
         yield f"- {label}: {card.rows} rows, {escape(card.summary)} (`{escape(card.fingerprint)}`)"
+        if card.steps:
+            yield f"  Rows after each step: {escape('; '.join(card.steps))}"
     yield from (f"- Repair: {escape(repair)}" for repair in experiment.repairs)
     yield ""
     yield "| trial | what | score | steps | loss | time | status |"

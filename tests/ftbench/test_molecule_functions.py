@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 from support.recipes import apply, dataset
 from trex.errors import PlanError
+from trex.evaluation.metrics.molecules import MoleculeSuccess
+from trex.ftbench.tasks.molecules import load
+from trex.training.data.build import preview
 from trex.training.data.expressions.expression import parse
 from trex.training.data.expressions.row_functions import row_function
 from trex.training.data.expressions.row_values import RowError, Work
 from trex.training.data.operators.compute import Compute
+from trex.training.data.recipe_file import recipe_from_yaml
 
 
 @pytest.mark.parametrize(
@@ -53,3 +57,35 @@ def test_the_data_set_depends_on_the_version_of_rdkit(monkeypatch: pytest.Monkey
     monkeypatch.setattr(row_functions, "version", lambda name: "0")
     assert row_function("smiles_atoms").identity != before
     row_function.cache_clear()
+
+
+PROGRAM = """
+streams: [{source: nci_small}, {source: nci}, {source: assembled}]
+steps:
+  - op: where
+    test: kind == 'atoms'
+  - op: compute
+    columns:
+      _target: parse_json(target)
+      _halogens: "flatten([[sign for i in range(get(_target, name, 0))] for name, sign in
+        items({'fluorine': 'F', 'chlorine': 'Cl', 'bromine': 'Br', 'iodine': 'I'})])"
+      _others: "flatten([[sign for i in range(get(_target, name, 0))] for name, sign in
+        items({'oxygen': 'O', 'sulfur': 'S', 'nitrogen': 'N', 'phosphorus': 'P'})])"
+      _carbons: "['C' + ''.join([f'({h})' for h in _halogens[2 * i + 1:2 * i + 3]])
+        for i in range(get(_target, 'carbon', 0))]"
+      molecule: "''.join(_halogens[:1] + _carbons + _others)"
+  - op: where
+    test: smiles_atoms(molecule) == parse_json(target)
+  - {op: dedup, columns: [spec]}
+"""
+
+
+def test_a_recipe_writes_a_right_answer_for_each_specification() -> None:
+    found = preview(recipe_from_yaml(PROGRAM), load(smoke=True))
+    rows = [row["source"] for row in found.rows]
+    assert len(rows) > 100 and found.report.contents.synthetic == len(rows)
+    answers = [row["completion"][-1]["content"] for row in found.rows]
+    assert set(MoleculeSuccess().score_items(rows, answers)) == {1.0}
+    by_step = {step.where: step.rows for step in found.report.steps}
+    assert by_step["steps[2] where"] > 0.9 * by_step["steps[0] where"]
+    assert all("steps[1] compute" in line["steps"] for line in found.lineage)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,24 @@ from trex.evaluation.task import Prompt, Source
 from trex.files import read_json, read_jsonl
 from trex.sealed_folder import is_sealed
 from trex.training.data import build as build_module
-from trex.training.data.build import BuiltDataset, EmptyDataset, build, preview, recipe_fingerprint
+from trex.training.data import recipe_execution
+from trex.training.data.build import BuiltDataset, build, preview, recipe_fingerprint, without_rows
 from trex.training.data.operators.balance import Balance
+from trex.training.data.operators.clean import Clean
 from trex.training.data.operators.compute import Compute
 from trex.training.data.operators.dedup import Dedup
+from trex.training.data.operators.explode import Explode
 from trex.training.data.operators.filter import Filter
 from trex.training.data.operators.rename import Rename
 from trex.training.data.operators.sample import Sample
 from trex.training.data.operators.shuffle import Shuffle
 from trex.training.data.operators.threshold import Threshold
+from trex.training.data.operators.where import Where
 from trex.training.data.recipe import DataRecipe, Step, Stream
+from trex.training.data.recipe_execution import EmptyDataset
 from trex.training.data.recipe_file import recipe_from_yaml, recipe_to_yaml
+from trex.training.data.row_table import KEY
+from trex.training.data.sources import load
 
 
 @pytest.fixture
@@ -106,7 +114,7 @@ def test_an_empty_answer_and_too_many_rows_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="1 of 1 rows cannot be used: 1 no answer"):
         preview(recipe(), make_task(movies=[{"text": "x", "label": " "}]))
-    monkeypatch.setattr(build_module, "MAX_ROWS", 5)
+    monkeypatch.setattr(recipe_execution, "MAX_ROWS", 5)
     with pytest.raises(PlanError, match=r"keeps 6 rows, 5 are allowed: set `rows` or add a sample"):
         preview(recipe(), make_task(movies=[{"text": f"x{i}", "label": "good"} for i in range(6)]))
 
@@ -203,7 +211,7 @@ def test_a_built_data_set_is_taken_from_the_store(
 ) -> None:
     task, shared = make_task(movies=reviews(60)), tmp_path / "store"
     first = build(recipe(LABEL), task, tmp_path / "a", shared)
-    monkeypatch.setattr(build_module, "read_source", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(recipe_execution, "read_source", lambda *_: pytest.fail("built again"))
     again = build(recipe(LABEL), task, tmp_path / "a", shared)
     taken = build(recipe(LABEL), task, tmp_path / "b", shared)
     assert again == first and taken.report == first.report
@@ -336,7 +344,13 @@ def test_the_data_room_is_light() -> None:
 def test_the_manifest_is_written_last(make_task: MakeTask, tmp_path: Path) -> None:
     built = build(recipe(LABEL), make_task(movies=reviews(20)), tmp_path / "out")
     manifest = read_json(built.folder / "manifest.json")
-    assert sorted(manifest["files"]) == ["recipe.yaml", "rendering.json", "report.json", "train.jsonl"]
+    assert sorted(manifest["files"]) == [
+        "lineage.jsonl",
+        "recipe.yaml",
+        "rendering.json",
+        "report.json",
+        "train.jsonl",
+    ]
     written = {path.name: path.stat().st_mtime_ns for path in built.folder.iterdir()}
     assert max(written, key=written.__getitem__) == "manifest.json"
 
@@ -399,3 +413,68 @@ def test_the_source_of_a_function_determines_the_data_set(
     monkeypatch.setattr(Compute, "dependencies", lambda self: ["another version"])
     assert recipe_fingerprint(recipe(step), task) != before
     assert recipe_fingerprint(recipe(LABEL), task) == plain
+
+
+def test_every_row_knows_its_source_row_and_the_steps_that_changed_it(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    steps = (
+        Clean(columns=("text",)),
+        Compute(columns={"label": "'low' if rating < 0 else 'high'"}),
+        Explode(column="parts", into="part"),
+        Shuffle(),
+    )
+    rows = [
+        {"text": "one  space", "rating": 1.0, "parts": ["a", "b"]},
+        {"text": "clean", "rating": -1.0, "parts": ["c"]},
+        {"text": "none", "rating": 0.5, "parts": []},
+    ]
+    streams = (Stream(source="movies", steps=steps), Stream(source="shops"))
+    task = make_task(movies=rows, shops=[{"text": "a shop", "label": "high"}])
+    made = DataRecipe(
+        streams=streams, steps=(Where(test="label == 'high'"), Rename(columns={"part": "piece"}))
+    )
+    built = build(made, task, tmp_path / "out")
+    keys = {row["text"]: key for row, key in zip(rows, load(task, "movies")[KEY], strict=True)}
+    lineage = list(read_jsonl(built.folder / "lineage.jsonl"))
+    clean, compute, explode = (
+        f"streams[0].steps[{n}] {op}" for n, op in enumerate(("clean", "compute", "explode"))
+    )
+    rename = "steps[1] rename"
+    found = [(line["row"], line["steps"]) for line in lineage if line["stream"] == "movies"]
+    assert found == [(keys["one  space"], [clean, compute, explode, rename])] * 2
+    assert [line["steps"] for line in lineage if line["stream"] == "shops"] == [[rename]]
+    counts = {step.where: step.dropped for step in built.report.steps if step.dropped}
+    assert counts == {explode: {"no value": 1}, "steps[0] where": {"test is false": 1}}
+    assert "movies: explode → 3 (1 no value)" in built.steps
+    less = without_rows(built, [0])
+    assert list(read_jsonl(less.folder / "lineage.jsonl")) == lineage[1:]
+    assert less.report.steps[-1].dropped == {"remove repeats": 1}
+
+
+def test_rows_and_reasons_add_up_after_every_step(make_task: MakeTask) -> None:
+    rows = reviews(60)
+    steps = (
+        Filter(column="text", min_words=3, matches="good"),
+        LABEL,
+        Sample(n=20),
+        Dedup(columns=("text",)),
+    )
+    report = preview(recipe(*steps, rows=5), make_task(movies=[*rows, *rows])).report
+    for before, after in pairwise(report.steps):
+        assert before.rows - after.rows == sum(after.dropped.values()), after
+    assert report.steps[-1].rows == 5 and report.steps[-1].dropped["not in the mix"] > 0
+
+
+class Forgetful(Shuffle):
+    """Loses the builder's columns."""
+
+    def run(self, rows: Any, context: Any) -> Any:
+        return rows.select_columns(["text"])
+
+
+def test_a_step_that_loses_the_columns_of_the_builder_is_refused(make_task: MakeTask) -> None:
+    stream = Stream(source="movies", steps=(Shuffle(),)).model_copy(update={"steps": (Forgetful(),)})
+    made = DataRecipe(streams=(stream,))
+    with pytest.raises(PlanError, match=r"steps\[0\] shuffle: the operator does not keep the columns"):
+        preview(made, make_task(movies=reviews(3)))

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from ...errors import IntegrityError, PlanError, TrexError
+from ...errors import IntegrityError, TrexError
 from ...evaluation.task import RenderingOptions, Task
 from ...evaluation.usable_rows import Dropped
 from ...files import (
@@ -27,48 +26,18 @@ from ...files import (
     write_jsonl,
 )
 from ...sealed_folder import copy, create, is_sealed
-from ..causes import Cause
-from .answer_rules import refuse_written_answers
-from .mix import mix
 from .operators import operators, outside_sources
-from .operators.protocol import OperatorContext
-from .recipe import DataRecipe, Step
+from .recipe import DataRecipe
+from .recipe_execution import Execution, StepCount, Watch
 from .recipe_file import recipe_to_yaml
 from .render import Contents, Row, describe, render
-from .row_table import STREAM, with_column
-from .sources import content_hash, read_source
+from .sources import content_hash
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-MAX_ROWS = 50_000
 TRAIN = "train.jsonl"
 RECIPE = "recipe.yaml"
+LINEAGE = "lineage.jsonl"
 RENDERING = "rendering.json"
 REPORT = "report.json"
-
-
-class EmptyDataset(PlanError):
-    """A recipe that leaves no rows. `step` is the step that removed the last ones."""
-
-    cause: Cause = "empty"
-
-    def __init__(self, step: str, before: int) -> None:
-        super().__init__(f"empty after {step}: it removed all {before} rows; relax the step or remove it")
-        self.step = step
-
-
-class StepCount(BaseModel, frozen=True):
-    """The number of rows after one step."""
-
-    stream: str = Field(description="The source's name, or 'mix' for the mix and the common steps")
-    where: str = Field(description="The step's place in the recipe, e.g. 'streams[0].steps[1] threshold'")
-    op: str
-    rows: int
-    dropped: dict[str, int] = Field(
-        default={}, description="Rows dropped, by reason, where a step states them"
-    )
-    examples: dict[str, str] = Field(default={}, description="An example of each reason")
 
 
 class BuildReport(BaseModel, frozen=True):
@@ -81,6 +50,24 @@ class BuildReport(BaseModel, frozen=True):
     )
     repeats_removed: int = Field(default=0, description="Rows that repeated dev or test items")
     contents: Contents
+
+    @property
+    def summary(self) -> str:
+        """The data set in one line."""
+        contents = self.contents
+        sources = ", ".join(f"{name} {count}" for name, count in contents.streams.items())
+        answers = f"{contents.distinct_answers} different answers"
+        if contents.distinct_answers <= 6:
+            answers = ", ".join(f"'{text}' {count}" for text, count in contents.answers.items())
+        words = f"{contents.words.p50} words (95 %: {contents.words.p95}, longest: {contents.words.max})"
+        dropped = f"{self.duplicates_dropped} duplicates dropped"
+        if lost := sum(entry.rows for entry in self.dropped):
+            dropped += f", {lost} unusable rows left out"
+        if contents.synthetic:
+            sources += f"; {contents.synthetic} rows are computed"
+        if self.repeats_removed:
+            dropped += f", {self.repeats_removed} rows that repeat dev or test items removed"
+        return f"{contents.rows} rows from {sources}; {answers}; {words}; {dropped}"
 
 
 @dataclass(frozen=True)
@@ -97,26 +84,13 @@ class BuiltDataset:
 
     @property
     def steps(self) -> list[str]:
-        """The number of rows after each step, one line per step."""
-        return [f"{step.stream}: {step.op} → {step.rows}" for step in self.report.steps]
+        """The number of rows after each step and why others were dropped, one line per step."""
+        return [step.text for step in self.report.steps]
 
     @property
     def summary(self) -> str:
         """The data set in one line."""
-        contents = self.report.contents
-        sources = ", ".join(f"{name} {count}" for name, count in contents.streams.items())
-        answers = f"{contents.distinct_answers} different answers"
-        if contents.distinct_answers <= 6:
-            answers = ", ".join(f"'{text}' {count}" for text, count in contents.answers.items())
-        words = f"{contents.words.p50} words (95 %: {contents.words.p95}, longest: {contents.words.max})"
-        dropped = f"{self.report.duplicates_dropped} duplicates dropped"
-        if lost := sum(entry.rows for entry in self.report.dropped):
-            dropped += f", {lost} unusable rows left out"
-        if contents.synthetic:
-            sources += f"; {contents.synthetic} rows are computed"
-        if self.report.repeats_removed:
-            dropped += f", {self.report.repeats_removed} rows that repeat dev or test items removed"
-        return f"{contents.rows} rows from {sources}; {answers}; {words}; {dropped}"
+        return self.report.summary
 
     @classmethod
     def open(cls, folder: Path) -> BuiltDataset:
@@ -128,10 +102,11 @@ class BuiltDataset:
 
 @dataclass(frozen=True)
 class Preview:
-    """The rows of a data set, and the report on them."""
+    """The rows of a data set, the report on them, and where each row comes from."""
 
     rows: list[Row]
     report: BuildReport
+    lineage: list[Row]
 
 
 def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | None = None) -> BuiltDataset:
@@ -154,17 +129,21 @@ def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | Non
     return BuiltDataset.open(folder)
 
 
-def preview(recipe: DataRecipe, task: Task) -> Preview:
-    """The rows that `build` would write. Raises the same errors; writes nothing."""
-    mixed, steps, unusable = _execute(recipe, task)
-    rendered = render(mixed, task, recipe.output == "pairs")
+def preview(recipe: DataRecipe, task: Task, watch: Watch = lambda count, rows: None) -> Preview:
+    """The rows that `build` would write. Raises the same errors; writes nothing. `watch` sees the rows of each step."""
+    execution = Execution(task, watch)
+    rendered = render(execution.rows(recipe), task, recipe.output == "pairs")
     report = BuildReport(
-        steps=steps,
-        duplicates_dropped=_dropped(steps),
-        dropped=[*unusable, *rendered.dropped],
+        steps=execution.steps,
+        duplicates_dropped=_dropped(execution.steps),
+        dropped=[*execution.unusable, *rendered.dropped],
         contents=describe(rendered.rows),
     )
-    return Preview(rendered.rows, report)
+    lineage = [
+        {"row": key, "stream": row["stream"], "steps": [execution.steps[number].where for number in numbers]}
+        for row, (key, numbers) in zip(rendered.rows, rendered.origins, strict=True)
+    ]
+    return Preview(rendered.rows, report, lineage)
 
 
 def without_rows(dataset: BuiltDataset, removed: Collection[int]) -> BuiltDataset:
@@ -174,8 +153,17 @@ def without_rows(dataset: BuiltDataset, removed: Collection[int]) -> BuiltDatase
 
     def write(building: Path) -> None:
         left = set(removed)
-        rows = [row for index, row in enumerate(read_jsonl(dataset.folder / TRAIN)) if index not in left]
-        step = StepCount(stream="mix", where="contamination gate", op="remove repeats", rows=len(rows))
+        rows, lineage = (
+            [row for index, row in enumerate(read_jsonl(dataset.folder / name)) if index not in left]
+            for name in (TRAIN, LINEAGE)
+        )
+        step = StepCount(
+            stream="mix",
+            where="contamination gate",
+            op="remove repeats",
+            rows=len(rows),
+            dropped={"remove repeats": len(left)},
+        )
         report = dataset.report.model_copy(
             update={
                 "steps": [*dataset.report.steps, step],
@@ -184,6 +172,7 @@ def without_rows(dataset: BuiltDataset, removed: Collection[int]) -> BuiltDatase
             }
         )
         write_jsonl(building / TRAIN, rows)
+        write_jsonl(building / LINEAGE, lineage)
         for name in (RECIPE, RENDERING):
             write_atomic(building / name, (dataset.folder / name).read_text(encoding="utf-8"))
         write_json(building / REPORT, report.model_dump(mode="json"))
@@ -238,72 +227,10 @@ def _locked(root: Path) -> Iterator[None]:
 def _write(recipe: DataRecipe, task: Task, folder: Path) -> None:
     built = preview(recipe, task)
     write_jsonl(folder / TRAIN, built.rows)
+    write_jsonl(folder / LINEAGE, built.lineage)
     write_atomic(folder / RECIPE, recipe_to_yaml(recipe))
     write_json(folder / REPORT, built.report.model_dump(mode="json"))
     write_json(folder / RENDERING, task.rendering.model_dump(mode="json"))
-
-
-def _execute(recipe: DataRecipe, task: Task) -> tuple[Dataset, list[StepCount], list[Dropped]]:
-    """The mixed rows after the last step, the number of rows after each step, rows that no task could use."""
-    refuse_written_answers(recipe, task)
-    counts: list[StepCount] = []
-    unusable: list[Dropped] = []
-    streams = []
-    for place, stream in enumerate(recipe.streams):
-        where = f"streams[{place}]"
-        try:
-            source = read_source(task, stream.source)
-        except PlanError as error:
-            raise PlanError(f"{where}: {error}") from None
-        rows = source.rows
-        unusable += source.counts.dropped
-        counts.append(StepCount(stream=stream.source, where=where, op="load", rows=len(rows)))
-        rows = with_column(rows, STREAM, [stream.source] * len(rows))
-        rows, counted = _run(stream.steps, rows, stream.source, f"{where}.")
-        streams.append(rows)
-        counts += counted
-    weights, caps = zip(*((stream.weight, stream.max_rows) for stream in recipe.streams), strict=True)
-    mixed = mix(streams, weights, recipe.rows, caps, recipe.temperature)
-    if len(mixed) == 0:
-        raise _empty(counts)
-    counts.append(StepCount(stream="mix", where="mix", op="mix", rows=len(mixed)))
-    mixed, counted = _run(recipe.steps, mixed, "mix", "")
-    counts += counted
-    if len(mixed) == 0:
-        raise _empty(counts)
-    if len(mixed) > MAX_ROWS:
-        raise PlanError(
-            f"the recipe keeps {len(mixed)} rows, {MAX_ROWS} are allowed: set `rows` or add a sample"
-        )
-    return mixed, counts, unusable
-
-
-def _run(steps: Sequence[Step], rows: Dataset, stream: str, prefix: str) -> tuple[Dataset, list[StepCount]]:
-    counts = []
-    for place, step in enumerate(steps):
-        where = f"{prefix}steps[{place}] {step.op}"
-        context = OperatorContext("stream" if prefix else "mix")
-        try:
-            rows = step.run(rows, context)
-        except PlanError as error:
-            raise PlanError(f"{where}: {error}") from None
-        reasons, examples = dict(context.dropped.rows), context.dropped.examples
-        counts.append(
-            StepCount(
-                stream=stream, where=where, op=step.op, rows=len(rows), dropped=reasons, examples=examples
-            )
-        )
-    return rows, counts
-
-
-def _empty(counts: Sequence[StepCount]) -> EmptyDataset:
-    """The error that names the first step that removed all rows."""
-    before = 0
-    for step in counts:
-        if step.rows == 0 and step.op != "load" and before:
-            return EmptyDataset(step.where, before)
-        before = step.rows
-    raise AssertionError("no step removed the last rows")
 
 
 def _dropped(steps: Sequence[StepCount]) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import yaml
 from pydantic import ValidationError
 
 from ...errors import InputError, PlanError, explain
 from ...files import canonical_json, parse_yaml
-from .recipe import DataRecipe
+from .operators import operators
+from .recipe import DataRecipe, Stream
 
 MAX_CHARACTERS = 64 * 1024
 _BREAKS = ("\x85", "\u2028", "\u2029")
@@ -34,4 +37,18 @@ def recipe_from_yaml(text: str) -> DataRecipe:
     try:
         return DataRecipe.model_validate(fields)
     except ValidationError as error:
-        raise PlanError(f"recipe: {explain(error)}") from None
+        raise PlanError(f"recipe: {explain(error)}{_mend(error)}") from None
+
+
+def _mend(error: ValidationError) -> str:
+    """The likely correction of the first misspelt operator or setting; '' if there is none."""
+    for mistake in error.errors(include_url=False):
+        place, wrong, known = mistake["loc"], "", list[str]()
+        if mistake["type"] == "union_tag_invalid":
+            wrong, known = str(mistake["ctx"]["tag"]), list(operators())
+        elif mistake["type"] == "extra_forbidden":
+            owner = operators().get(str(place[-2])) if len(place) > 1 else DataRecipe
+            wrong, known = str(place[-1]), list((owner or Stream).model_fields)
+        if near := get_close_matches(wrong, known, n=1):
+            return f"; did you mean '{near[0]}' instead of '{wrong}'?"
+    return ""

@@ -16,7 +16,8 @@ from ...evaluation.task import Task
 from ...evaluation.usable_rows import Dropped, RowCounts, answered, judge
 from .operators import remedy
 from .operators.protocol import Fault
-from .row_table import REJECTED, STREAM, SYNTHETIC, arrow, require, visible
+from .row_lineage import STEPS
+from .row_table import KEY, REJECTED, STREAM, SYNTHETIC, arrow, require, visible
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,6 +54,8 @@ class Rendered:
 
     rows: list[Row]
     dropped: list[Dropped]
+    origins: list[tuple[str, list[int]]]
+    """Of each row, the hash of its source row and the numbers of the steps that changed it."""
 
 
 def render(rows: Dataset, task: Task, pairs: bool = False) -> Rendered:
@@ -66,6 +69,7 @@ def render(rows: Dataset, task: Task, pairs: bool = False) -> Rendered:
     if pairs:
         require(rows, REJECTED)
     counts, rendered = RowCounts("the data set"), list[Row]()
+    origins: list[tuple[str, list[int]]] = []
     for batch in arrow(rows).to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
             counts.read += 1
@@ -83,16 +87,17 @@ def render(rows: Dataset, task: Task, pairs: bool = False) -> Rendered:
             if row.get(SYNTHETIC):
                 conversation["synthetic"] = True
             rendered.append(conversation)
-    rendered = _without_outliers(rendered, task.rows.longest, counts)
+            origins.append((row[KEY].partition("/")[0], [int(n) for n in (row.get(STEPS) or "").split()]))
+    kept = _without_outliers(rendered, task.rows.longest, counts)
     if counts.kept < counts.read * (1 - task.rows.max_dropped):
         raise PlanError(
             f"{counts.read - counts.kept} of {counts.read} rows cannot be used: {counts.text}; {_mend(task, counts)}"
         )
-    return Rendered(rendered, counts.dropped)
+    return Rendered([rendered[i] for i in kept], counts.dropped, [origins[i] for i in kept])
 
 
-def _without_outliers(rows: list[Row], times: float, counts: RowCounts) -> list[Row]:
-    """The rows without those whose characters are more than `times` the 99.5th percentile of the lengths.
+def _without_outliers(rows: list[Row], times: float, counts: RowCounts) -> list[int]:
+    """The places of the rows without those whose characters are more than `times` the 99.5th percentile of the lengths.
 
     The percentile never counts the longest row, so that few rows are enough.
     """
@@ -102,7 +107,7 @@ def _without_outliers(rows: list[Row], times: float, counts: RowCounts) -> list[
     for row, length in zip(rows, lengths, strict=True):
         if length > limit:
             counts.drop("far longer than the others", f"{row['stream']}: {length} characters")
-    return [row for row, length in zip(rows, lengths, strict=True) if length <= limit]
+    return [place for place, length in enumerate(lengths) if length <= limit]
 
 
 def _mend(task: Task, counts: RowCounts) -> str:
