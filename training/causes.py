@@ -16,6 +16,10 @@ Cause = Literal[
     "crash",
     "disk_full",
     "base_model",
+    "no_reward",
+    "reward_collapse",
+    "length_explosion",
+    "kl_explosion",
 ]
 
 

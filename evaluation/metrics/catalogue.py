@@ -33,6 +33,9 @@ is computed from counts over all items where it is no mean (F1, BLEU, chrF). Eac
 `reference` is the answer of the task's prompt; other columns of its row are available to a metric too. `secondary`
 figures are reported beside the score, and the search does not use them.
 
+With the training method [`grpo`](methods.md) the value of an answer is also its reward, on training rows; where a
+metric gives partial credit instead, its section says so.
+
 Metrics of your own: `python` below for a function, [own_task.md](own_task.md#your-own-metric) for a class.
 
 This page is made from the code: `python -m trex.evaluation.metrics.catalogue > docs/metrics.md`.
@@ -52,6 +55,7 @@ class MetricPage:
     text: str
     options: list[MetricOption]
     examples: tuple[MetricExample, ...]
+    reward: str = ""
 
     @property
     def paragraphs(self) -> list[str]:
@@ -79,7 +83,14 @@ def page(name: str) -> MetricPage:
     """A registered metric. Raises InputError for an unknown one."""
     make = METRICS.load(name)
     options = [replace(each, help=each.help or _COMMON_HELP.get(each.name, "")) for each in options_of(make)]
-    return MetricPage(name, inspect.getdoc(make) or "", options, tuple(getattr(make, "examples", ())))
+    credit = inspect.getdoc(getattr(make, "reward_items", None)) or ""
+    return MetricPage(
+        name,
+        inspect.getdoc(make) or "",
+        options,
+        tuple(getattr(make, "examples", ())),
+        " ".join(credit.split()),
+    )
 
 
 def in_task_file(name: str, example: MetricExample) -> str:
@@ -115,6 +126,8 @@ def markdown() -> str:
 
 def _section(each: MetricPage) -> Iterator[str]:
     yield from (f"## {each.name}", "", each.text, "")
+    if each.reward:
+        yield from (f"As the reward of `grpo`: {each.reward}", "")
     if each.options:
         yield from ("| option | type | default | meaning |", "|---|---|---|---|")
         for option in each.options:

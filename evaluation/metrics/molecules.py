@@ -55,6 +55,27 @@ class MoleculeSuccess:
             scores.append(float(molecule is not None and counts(molecule, kind) == target))
         return scores
 
+    def reward_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+        """1 for a success; else half of the share of stated and found counts that agree, 0 if no molecule is written.
+
+        Of stated counts s and found counts f that share is 1 - Σ|s - f| / Σ(s + f). An answer of several molecules
+        (`C.C.C.O`) has the reward 0 unless the row's own answer has several, although its counts may be right.
+        """
+        rewards = []
+        for item, answer in zip(items, predictions, strict=True):
+            kind, target = _target(item)
+            smiles = extract(answer)
+            molecule = parse(smiles)
+            if molecule is None or ("." in smiles and "." not in str(item.get("reference") or "")):
+                rewards.append(0.0)
+                continue
+            found = counts(molecule, kind)
+            names = found.keys() | target.keys()
+            apart = sum(abs(found.get(name, 0) - target.get(name, 0)) for name in names)
+            total = sum(found.values()) + sum(target.values())
+            rewards.append(1.0 if not apart else 0.5 * (1 - apart / total))
+        return rewards
+
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """Validity, uniqueness, novelty, each in 0…1."""
         valid = [canonical(m) for m in map(parse, map(extract, predictions)) if m is not None]

@@ -60,6 +60,15 @@ class PooledMetric(Metric, Protocol):
 
 
 @runtime_checkable
+class RewardingMetric(Metric, Protocol):
+    """A metric with partial credit, for reinforcement learning on training rows. Scores never use it."""
+
+    def reward_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
+        """One value in 0…1 per item; 1.0 only where `score_items` gives 1.0. The docstring says for what."""
+        ...
+
+
+@runtime_checkable
 class SampledMetric(Metric, Protocol):
     """A metric of several sampled answers an item: its predictions are lists of texts."""
 

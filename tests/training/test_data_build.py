@@ -349,6 +349,7 @@ def test_the_manifest_is_written_last(make_task: MakeTask, tmp_path: Path) -> No
         "recipe.yaml",
         "rendering.json",
         "report.json",
+        "scoring.json",
         "train.jsonl",
     ]
     written = {path.name: path.stat().st_mtime_ns for path in built.folder.iterdir()}

@@ -16,7 +16,7 @@ from support.toy_package import write_toy_package
 from support.worker import make_rows, pair_rows, trial_of, write_rows
 from trex.errors import InputError, PlanError
 from trex.evaluation.base_models import resolve_model
-from trex.files import canonical_json
+from trex.files import canonical_json, write_json
 from trex.tools.guide import training_guide
 from trex.training.causes import Cause
 from trex.training.data.render import Contents, Lengths
@@ -85,6 +85,7 @@ def test_steps_and_tokens_grow_with_the_rows(method: Method[Any]) -> None:
 
 def test_rows_are_measured_for_the_preflight(method: Method[Any], tiny: Path, tmp_path: Path) -> None:
     dataset = write_rows(tmp_path / "d", pair_rows(20))
+    write_json(dataset / "scoring.json", {"metric": "accuracy"})
     measured = method.measure(method.stage(), dataset, tiny)
     assert measured.measured_rows == 20 and measured.longest > 0
     assert all(0 <= count <= 20 for count in measured.unfit.values())
@@ -148,7 +149,7 @@ def test_the_trainer_is_a_function(method: Method[Any]) -> None:
 
 
 def test_an_unknown_method_is_named(place: Path) -> None:
-    with pytest.raises(ValidationError, match="no training method 'magic'; there are: sft, dpo, count"):
+    with pytest.raises(ValidationError, match="no training method 'magic'; there are: sft, dpo, grpo, count"):
         TrainingPlan.model_validate({"stages": [{"method": "magic"}]})
     with pytest.raises(InputError, match="no training method 'magic'"):
         METHODS.load("magic")

@@ -37,6 +37,7 @@ TRAIN = "train.jsonl"
 RECIPE = "recipe.yaml"
 LINEAGE = "lineage.jsonl"
 RENDERING = "rendering.json"
+SCORING = "scoring.json"
 REPORT = "report.json"
 
 
@@ -173,7 +174,8 @@ def without_rows(dataset: BuiltDataset, removed: Collection[int]) -> BuiltDatase
         )
         write_jsonl(building / TRAIN, rows)
         write_jsonl(building / LINEAGE, lineage)
-        for name in (RECIPE, RENDERING):
+        # Data sets of earlier versions lack some.
+        for name in (name for name in (RECIPE, RENDERING, SCORING) if (dataset.folder / name).exists()):
             write_atomic(building / name, (dataset.folder / name).read_text(encoding="utf-8"))
         write_json(building / REPORT, report.model_dump(mode="json"))
 
@@ -199,6 +201,7 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
             "prompt": task.prompt.model_dump(mode="json"),
             "rendering": task.rendering.model_dump(mode="json"),
             "choices": task.choices,
+            "metric": task.metric,
             "rows": task.rows.model_dump(mode="json"),
             "code": code,
         }
@@ -231,6 +234,7 @@ def _write(recipe: DataRecipe, task: Task, folder: Path) -> None:
     write_atomic(folder / RECIPE, recipe_to_yaml(recipe))
     write_json(folder / REPORT, built.report.model_dump(mode="json"))
     write_json(folder / RENDERING, task.rendering.model_dump(mode="json"))
+    write_json(folder / SCORING, {"metric": task.metric})
 
 
 def _dropped(steps: Sequence[StepCount]) -> int:

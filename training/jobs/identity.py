@@ -98,10 +98,13 @@ def _own_hash(device: str) -> str:
 
 
 def _installed_sources(plan: TrainingPlan) -> list[str]:
-    """Hashes of the packages, other than ours, that bring a plan's method and weights: they determine weights too."""
+    """Hashes of what else determines a plan's weights: other packages that bring its method and weights, rewards."""
     used = [weights_of(plan.weights), *(method_of(stage) for stage in plan.stages)]
     ours, *packages = (module.partition(".")[0] for module in (__name__, *(type(u).__module__ for u in used)))
-    return [_package_hash(name) for name in sorted(set(packages) - {ours})]
+    found = [_package_hash(name) for name in sorted(set(packages) - {ours})]
+    if any(method_of(stage).row_schema == "prompt_and_item" for stage in plan.stages):
+        found.append(hash_folder(Path(__file__).parents[2] / "evaluation/metrics", "**/*.py"))
+    return found
 
 
 def _package_hash(name: str) -> str:

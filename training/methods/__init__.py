@@ -12,7 +12,13 @@ from ...registry import Registry
 from .protocol import Method, Stage
 
 METHODS = Registry[Method[Any]](
-    "training method", "trex.methods", {"sft": f"{__name__}.sft:SFT", "dpo": f"{__name__}.dpo:DPO"}
+    "training method",
+    "trex.methods",
+    {
+        "sft": f"{__name__}.sft:SFT",
+        "dpo": f"{__name__}.dpo:DPO",
+        "grpo": f"{__name__}.grpo:GRPO",
+    },
 )
 
 

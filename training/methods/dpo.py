@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -95,10 +95,6 @@ class Dpo(ScheduledMethod[DpoStage]):
                 f"{contents.rows - contents.pairs} of {contents.rows} rows have no worse answer: {_NO_PAIRS}"
             )
         return faults
-
-    def effective(self, stage: DpoStage) -> dict[str, Any]:
-        """See `protocol.Method`."""
-        return super().effective(stage)
 
 
 DPO = Dpo()
