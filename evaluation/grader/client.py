@@ -29,6 +29,8 @@ from .messages import Action, ErrorKind, Freeze, GraderRequest, GraderResponse, 
 T = TypeVar("T")
 
 TRIES = 3
+_NO_SPACE = 16_384
+"""With fewer bytes left a grader cannot write its log, and dies before it can answer."""
 ERRORS: dict[ErrorKind, type[TrexError]] = {
     "TrexError": TrexError,
     "InputError": InputError,
@@ -184,6 +186,8 @@ class GraderClient:
                 if answer is not None:
                     return _checked(answer)
             code = self._process.wait() if self._process else None
+        if shutil.disk_usage(self._log.parent).free < _NO_SPACE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._log.parent))
         raise TrexError(f"the grader died {TRIES} times in a row (exit code {code}); its log: {self._log}")
 
     def _exchange(self, request: GraderRequest) -> GraderResponse | None:

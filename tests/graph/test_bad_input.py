@@ -440,7 +440,7 @@ def test_a_metric_file_that_does_not_load(trex: Trex, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("torch_free")
-@pytest.mark.parametrize("size", ["140k", "220k", "420k"])
+@pytest.mark.parametrize("size", ["132k", "140k", "220k", "420k"])
 def test_a_disk_that_fills_while_the_run_goes_on(
     trex: Trex, mounted: Mount, tmp_path: Path, size: str
 ) -> None:
