@@ -38,15 +38,15 @@ def reading(path: Path, advice: str) -> Iterator[None]:
     """Raises InputError, with the path and the advice, for whatever comes of reading a damaged document."""
     try:
         yield
-    except TrexError:
-        raise
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
+    except (TrexError, OSError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
         reason = str(error)
+        if isinstance(error, TrexError) and str(path) in reason:
+            raise
         if isinstance(error, ValidationError):
             reason = explain(error)
         elif isinstance(error, OSError):
             reason = error.strerror or reason
-        elif not isinstance(error, ValueError):
+        elif not isinstance(error, ValueError | TrexError):
             reason = "its structure is wrong"
         raise InputError(f"{path} is damaged ({' '.join(reason.split())}): {advice}") from error
 

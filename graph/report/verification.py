@@ -78,6 +78,10 @@ def verify(info: RunInfo, stated: Stated) -> Verified:
             info = info.model_copy(update={"confinement": NOT_CONFINED})
     elif stated.done:
         faults.append(f"{directory / FINISH} is missing, although the run has ended: no result is shown")
+    if not len(stated.tree) and records.last(ledger.FINISHED) is not None:
+        faults.append(
+            f"{directory} has lost its tree ({TREE}, of a served run tree.json): nothing can be shown"
+        )
     return Verified(info, tree, finish, integrity.model_copy(update={"faults": [*integrity.faults, *faults]}))
 
 
@@ -196,7 +200,7 @@ def _changes(directory: Path, changed: Sequence[str] | None, finish: FinishRecor
         return [f"the audit trail has no entry for the end of the run ({why}): gains are withheld"] * derived
     lines = {
         FINISH: " is not what the run wrote at its end: gains, checks and the reason of the end are withheld",
-        TREE: ": its tree is not the one that the run ended with; scores were checked one by one",
+        TREE: ": its tree is not the one that the run ended with; scores were checked one by one, the rest was not",
         CONFINEMENT: ": results of workers state another confinement than at the end of the run",
         BEST: " is not what the run wrote at its end",
     }

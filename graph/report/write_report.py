@@ -20,9 +20,8 @@ def write_report(run: Verified, summary: RunSummary) -> Path:
     """
     directory = run.info.settings.path
     if not len(run.tree):
-        why = "has no result yet: wait until the base model is scored"
-        lost = "has lost its tree (checkpoints.sqlite, of a served run tree.json): there is nothing to report"
-        raise InputError(f"{directory} {why if run.finish is None else lost}")
+        early = f"{directory} has no result yet: wait until the base model is scored"
+        raise InputError(run.faults[-1] if run.faults else early)
     report = collect_report(run, summary)
     page = directory / "report.html"
     for path, text in ((page, html(report)), (page.with_suffix(".md"), markdown(report))):

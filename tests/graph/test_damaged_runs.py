@@ -26,6 +26,7 @@ from trex.errors import TrexError
 from trex.files import read_json, write_json
 from trex.graph.cli.outcome import print_summary
 from trex.graph.finish.replay import replay
+from trex.graph.store.projection import connect_readonly
 from trex.graph.tree.tree import Tree
 from trex.landlock import NOT_CONFINED
 from trex.training.runners.job_runner import JobRunner
@@ -181,9 +182,10 @@ def test_what_a_report_writes_anew_is_replaced(finished: Run, tmp_path: Path) ->
     content[12288 + 100 : 12288 + 200] = bytes(100)
     holding(bytes(content))(store)
     with pytest.raises(TrexError, match="`trex report` writes it"):
-        look(run)
-    report(run)
+        connect_readonly(store)
     look(run)
+    report(run)
+    connect_readonly(store).close()
 
 
 def test_a_result_that_is_no_file_confines_nothing(finished: Run, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from support.cli import Trex, caller
 from support.finished import copy_of
@@ -107,6 +109,17 @@ def edited_trail(run: Path) -> None:
     )
 
 
+def tables(run: Path) -> None:
+    with duckdb.connect(str(run / "experiments.duckdb")) as connection:
+        for table in ("experiments", "trials"):
+            connection.execute(f"UPDATE {table} SET score = {FORGED}")
+
+
+def trail_with_nan(run: Path) -> None:
+    trail = (run / "audit.jsonl").read_text()
+    (run / "audit.jsonl").write_text(re.sub(r'"items":\d+', '"items":NaN', trail, count=1))
+
+
 def in_tree(*path: str | int, to: Any = FORGED) -> Edit:
     """Set a value of the best experiment in the checkpoint."""
 
@@ -194,10 +207,13 @@ EDITS: dict[str, tuple[Edit, str, Held]] = {
     "a hint": (write("hints.jsonl", "{}"), "hints.jsonl: changed since", nothing),
     "trail without its last entry": (cut_trail, "no entry for the end of the run", no("test_gain")),
     "trail edited": (edited_trail, "no score is shown", no_best),
+    "trail with NaN": (trail_with_nan, "does not follow from the entry before it", no_best),
     "no trail": (remove("audit.jsonl"), "audit.jsonl is missing or empty: no score is shown", no_best),
     "score in the tree": (every_trial_score, "e001 trial 0, the score of e001 trial 1: not in", no_best),
     "score of the experiment": (
         in_tree("score", "value"), "the score of e001: not in", lambda s: s.experiments[1].score is None),
+    "reward in the tree": (
+        in_tree("reward"), "scores were checked one by one, the rest was not", nothing),
     "hypothesis in the tree": (
         in_tree("plan", "hypothesis", to="98765 rows."), "its tree is not the one that the run ended with", nothing),
 }  # fmt: skip
@@ -220,10 +236,10 @@ def test_an_edit_is_told_and_the_figure_withheld(
     assert held(summary)
     page, text, _ = load_run(run).write_report()
     said = trex("show", run)
-    shows_more = words.startswith(("run.json", "its tree"))  # these figures are no scores
+    shows_more = words.startswith(("run.json", "its tree", "scores were"))  # these figures are no scores
     assert said.code == 0 and told[0] in said.out
     for shown in (said.out, summary.model_dump_json(), page.read_text(), text.read_text()):
-        assert "0.988" not in shown and (shows_more or "98765" not in shown), shown
+        assert shows_more or ("0.988" not in shown and "98765" not in shown), shown
 
 
 def test_an_unedited_run_has_no_faults(finished: Run, tmp_path: Path, trex: Trex) -> None:
@@ -234,6 +250,28 @@ def test_an_unedited_run_has_no_faults(finished: Run, tmp_path: Path, trex: Trex
         assert best.test and best.baseline_test and best.test_gain and best.confirm and best.path == "best"
         assert best.selection_bias and best.regression_checks and summary.reason == "rounds"
         assert "withheld" not in trex("show", place).out
+
+
+def test_tables_of_a_finished_run_are_made_from_what_is_confirmed(finished: Run, tmp_path: Path) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    tables(run)
+    assert load_run(run).experiments.equals(finished.experiments)
+    assert load_run(run).trials.equals(finished.trials)
+    every_trial_score(run)
+    assert load_run(run).query("SELECT count(score) FROM trials").iat[0, 0] == 0
+
+
+def test_a_run_that_lost_its_tree_and_its_end(finished: Run, tmp_path: Path, trex: Trex) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    remove("finish.json", "checkpoints.sqlite")(run)
+    trex("report", run).complains(2, "has lost its tree")
+    assert "has lost its tree" in trex("show", run).out
+
+
+def test_a_tree_that_is_none(finished: Run, tmp_path: Path, trex: Trex) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    in_tree("parent_id", to=None)(run)
+    trex("show", run).complains(2, "checkpoints.sqlite is damaged (a tree has one root", "cannot be opened")
 
 
 def test_resume_of_an_edited_run_says_so(finished: Run, tmp_path: Path, trex: Trex) -> None:
