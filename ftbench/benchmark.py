@@ -8,7 +8,7 @@ told, and `gold`, the right answer as a model should write it ('' where the data
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -193,8 +193,12 @@ class Benchmark:
         if not parts["dev"] or not parts["test"]:
             raise InputError(f"{self.title}: dev or test has no rows")
         prompt = Prompt(system=self.system, user="{prompt}", answer="{gold}")
-        parts["dev"] = _without_repeats(parts["dev"], parts["test"], prompt)
-        parts["train"] = _without_repeats(parts["train"], [*parts["dev"], *parts["test"]], prompt)
+        parts["dev"] = _apart(parts["dev"], parts["test"], prompt)
+        if parts["train"]:
+            found = repeats(
+                ContaminationGate([*parts["dev"], *parts["test"]], prompt), parts["train"], prompt
+            )
+            parts["train"] = [row for row, is_item in zip(parts["train"], found, strict=True) if not is_item]
         return parts
 
     def _part(self, record: Record) -> str:
@@ -220,9 +224,37 @@ def _group(record: Record) -> str:
     return record.group or content_id(record.row)
 
 
-def _without_repeats(rows: list[Row], items: list[Row], prompt: Prompt) -> list[Row]:
-    gate = ContaminationGate(items, prompt)
-    return [row for row in rows if not gate.matches({**row, "messages": prompt.turns(row)})]
+def repeats(gate: ContaminationGate, rows: Iterable[Row], prompt: Prompt) -> list[bool]:
+    """Whether each row repeats an item, as the gate of a run finds it.
+
+    A row may lack the answer (a recipe derives it), so that only the question is rendered.
+    """
+    asked = [{**row, "messages": prompt.turns(row)} for row in rows]
+    return list(map(bool, gate.repeated_items(asked, every=False)))
+
+
+def across(dev: Sequence[Row], test: Sequence[Row], prompt: Prompt) -> list[tuple[int, int]]:
+    """The pairs of a dev row and a test row of which one's question repeats the other's.
+
+    One gate knows both parts, as that of a run does: what many of their questions share is wording.
+    """
+    asked = [{name: row.get(name) for name in prompt.fields} for row in (*dev, *test)]
+    found = ContaminationGate(asked, prompt).repeated_items(
+        [{"messages": prompt.turns(row)} for row in asked]
+    )
+    pairs = {(min(i, j), max(i, j) - len(dev)) for i, items in enumerate(found) for j in items}
+    return sorted((i, j) for i, j in pairs if i < len(dev) and j >= 0)
+
+
+def _apart(dev: list[Row], test: list[Row], prompt: Prompt) -> list[Row]:
+    """The dev rows that repeat no test row and are repeated by none.
+
+    Without them, fewer rows share a text, which may then identify one: so it is asked again.
+    """
+    while pairs := across(dev, test, prompt):
+        gone = {i for i, _ in pairs}
+        dev = [row for i, row in enumerate(dev) if i not in gone]
+    return dev
 
 
 def _flat(row: Row) -> Row:

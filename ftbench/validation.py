@@ -15,7 +15,7 @@ from ..evaluation.statistics.intervals import score_measured
 from ..evaluation.task import Item, Task
 from ..evaluation.task_file import check_task
 from ..files import read_jsonl
-from .benchmark import Benchmark
+from .benchmark import Benchmark, across, repeats
 
 NONSENSE = ("", "?", "I cannot say.")
 WORTHLESS = 0.2
@@ -65,14 +65,18 @@ def problems(task: Task) -> list[str]:
     dev = load_items(task.dev, task)
     test = load_items(task.test, task)
     found = [*_scoring(task, "dev", dev), *_scoring(task, "test", test)]
-    shared = _repeated(task, dev, task.test)
-    if shared:
-        found.append(f"{shared} test items repeat dev items")
-    for source in task.sources:
-        if not source.path.startswith("hub:"):
-            shared = _repeated(task, [*dev, *test], Path(source.path))
-            if shared:
-                found.append(f"{shared} rows of source {source.name!r} repeat dev or test items")
+    pairs = across([dict(item.row) for item in dev], [dict(item.row) for item in test], task.prompt)
+    if pairs:
+        found.append(f"{len({j for _, j in pairs})} test items repeat dev items, or are repeated by one")
+    local = [
+        source
+        for source in task.sources
+        if source.path.endswith(".jsonl") and not source.path.startswith("hub:")
+    ]
+    gate = ContaminationGate([*dev, *test] if local else [], task.prompt)
+    for source in local:
+        if shared := sum(repeats(gate, read_jsonl(Path(source.path)), task.prompt)):
+            found.append(f"{shared} rows of source {source.name!r} repeat dev or test items")
     return found
 
 
@@ -92,14 +96,3 @@ def _scoring(task: Task, split: str, items: Sequence[Item]) -> Iterator[str]:
     shuffled = measure(scorer, answered, [*gold[1:], gold[0]])
     if score_measured(scorer, shuffled).value >= score_measured(scorer, scored).value:
         yield f"{split}: another item's answer scores as well as an item's own"
-
-
-def _repeated(task: Task, items: Sequence[Item], path: Path) -> int:
-    """How many rows of a file repeat one of the items, as training rows would be checked.
-
-    Rows may lack the answer (a recipe derives it), so that only the question is rendered.
-    """
-    if path.suffix != ".jsonl":
-        return 0
-    rows = ({**row, "messages": task.prompt.turns(row)} for row in read_jsonl(path))
-    return ContaminationGate(items, task.prompt).check(rows).matches

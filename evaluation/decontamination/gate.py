@@ -38,29 +38,19 @@ IntegrityError. The report contains row numbers and no text.
 
 from __future__ import annotations
 
-import string
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...errors import IntegrityError
-from ..data_files import as_text
 from ..results import ContaminationReport
 from ..task import Item, Prompt
 from .conversation_items import as_texts
-from .near_index import Known, NearIndex
-from .normal_form import Units, fold, forms, key, letters_prevail, units, word_count
+from .item_texts import FIELD_WORDS, ItemTexts, leaves, strings, visible
+from .near_index import NearIndex
+from .normal_form import forms, key, units, word_count
 
-NEAR_WORDS = 10
-"""A text of at least so many words is found in part."""
-QUOTED_WORDS = 8
-"""A text of at least so many words is found where a longer text contains all of it."""
-FIELD_WORDS = 4
-"""A column of fewer words does not identify an item by itself: {count} = 2."""
 SHARED_BY = 5
 """A text that more items share is wording of the task."""
 SMALL_SHARE = 4
@@ -84,29 +74,12 @@ class ContaminationGate:
         items, prompt = as_texts(items, prompt)
         self._items = len(items)
         shared_by = min(SHARED_BY, max(1, len(items) // SMALL_SHARE))
-        columns = [_column_texts(item, prompt) for item in items]
-        counts = Counter(text_key for own in columns for text_key in {key(text) for text in own})
-        identifying = [
-            [text for text in own if counts[key(text)] <= shared_by and _is_identifying(text)]
-            for own in columns
-        ]
-        varying = _varying_columns(items, prompt, shared_by)
-        short = _only_column_keys(items, varying, prompt, shared_by)
-        questions = [_question_turn(item, prompt) for item in items]
-        self._exact = _items_by_key(
-            [*map(key, own), *(() if without_letters else (key(question),))]
-            for own, (question, without_letters) in zip(identifying, questions, strict=True)
-        )
-        self._without_letters = _items_by_key(
-            [_visible(question)] if without_letters else () for question, without_letters in questions
-        )
-        self._short = _items_by_key(
-            short.intersection(key(as_text(item.get(name))) for name in varying) for item in items
-        )
-        self._combined = _column_combinations(items, varying)
+        texts = ItemTexts(items, prompt, shared_by)
+        self._exact, self._without_letters = texts.whole()
+        self._short = texts.short_columns()
+        self._combined = texts.combinations()
         self._longest = max(map(len, self._exact), default=0)
-        known = list(_known_texts(items, identifying, prompt if len(varying) > 1 else None))
-        self._near = NearIndex(known, len(items), shared_by)
+        self._near = NearIndex(list(texts.known()), len(items), shared_by)
 
     def matches(self, row: Row) -> bool:
         """Whether the strings of a row, at any depth, repeat an item."""
@@ -143,7 +116,7 @@ class ContaminationGate:
         """For each row, the numbers of the items that it repeats; only one of them without `every`."""
         found, documents, undecided = list[set[int]](), [], []
         for row in rows:
-            texts = [text for text in _strings(row) if text not in ROLES]
+            texts = [text for text in strings(row) if text not in ROLES]
             normal = {text: forms(text) for text in texts}
             repeats = self._exact_repeats(row, texts, [normal[text][0] for text in texts])
             found.append(set(repeats if every else islice(repeats, 1)))
@@ -162,7 +135,7 @@ class ContaminationGate:
             yield from self._exact.get(own, ())
         if self._without_letters:
             for text in texts:
-                yield from self._without_letters.get(_visible(text), ())
+                yield from self._without_letters.get(visible(text), ())
         short = distinct & self._short.keys()
         if short:
             longer = [own for text, own in zip(texts, keys, strict=True) if word_count(text) >= FIELD_WORDS]
@@ -170,7 +143,7 @@ class ContaminationGate:
                 if all(value in own for own in longer):
                     yield from self._short[value]
         if self._combined:
-            distinct |= {key(str(value)) for value in _leaves(row) if isinstance(value, int | float)}
+            distinct |= {key(str(value)) for value in leaves(row) if isinstance(value, int | float)}
             for own in distinct:
                 yield from (item for others, item in self._combined.get(own, ()) if others <= distinct)
 
@@ -205,23 +178,6 @@ def training_rows(dataset: Path) -> Iterator[Row]:
         ) from error
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    """The values inside a nested value, at any depth and in order, without the names of columns."""
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, Mapping):
-            stack += reversed(list(value.values()))
-        elif isinstance(value, list | tuple):
-            stack += reversed(value)
-        else:
-            yield value
-
-
-def _strings(value: Any) -> list[str]:
-    return [leaf for leaf in _leaves(value) if isinstance(leaf, str)]
-
-
 def _without_quoted(texts: Sequence[str]) -> Iterator[str]:
     """The texts in order, without those that occur in another text, such as a column in the prompt made from it."""
     once = dict.fromkeys(text for text in texts if len(text) >= _QUOTED_FROM)
@@ -243,120 +199,3 @@ def _lines(text: str) -> Iterator[str]:
             yield line
         if rest and len(rest) <= _LONGEST_LINE and len(label) <= _LONGEST_LABEL:
             yield rest
-
-
-def _visible(text: str) -> str:
-    return "".join(fold(text).split())
-
-
-def _template_columns(template: str | None) -> list[str]:
-    return list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(template or "") if name))
-
-
-def _question_columns(prompt: Prompt) -> list[str]:
-    """Columns of the question, in order."""
-    return list(dict.fromkeys([*_template_columns(prompt.system), *_template_columns(prompt.user)]))
-
-
-def _answers(item: Item, prompt: Prompt) -> set[str]:
-    """The keys of an item's answer. It does not identify the item, since many items may share it."""
-    values = [item.get(name) for name in ("reference", *_template_columns(prompt.answer))]
-    return {key(text) for text in _strings(values)}
-
-
-def _column_texts(item: Item, prompt: Prompt) -> list[str]:
-    """The distinct strings of an item's columns, without its id and its answer."""
-    answers, asked = _answers(item, prompt), _question_columns(prompt)
-    hidden = {"id", "reference", *_template_columns(prompt.answer)} - set(asked)
-    columns = {name: value for name, value in item.items() if name not in hidden}
-    columns |= {
-        name: as_text(item.get(name))
-        for name in asked
-        if not isinstance(item.get(name), Mapping | list | tuple)
-    }
-    return [text for text in dict.fromkeys(_strings(columns)) if key(text) not in answers]
-
-
-def _is_identifying(text: str) -> bool:
-    return word_count(text) >= FIELD_WORDS and letters_prevail(text)
-
-
-def _question_turn(item: Item, prompt: Prompt) -> tuple[str, bool]:
-    """The turn that asks the question, and whether the item's columns in it contain no letter."""
-    user_columns = _template_columns(prompt.user)
-    role = "user" if user_columns else "system"
-    text = next((turn["content"] for turn in prompt.turns(item) if turn["role"] == role), "")
-    return text, not any(
-        forms(as_text(item.get(name)))[1] for name in user_columns or _question_columns(prompt)
-    )
-
-
-def _rare_keys(items: Sequence[Item], column: str, shared_by: int) -> set[str]:
-    """The keys of a column's values that at most `shared_by` items have."""
-    counts = Counter(key(as_text(item.get(column))) for item in items)
-    return {text_key for text_key, count in counts.items() if text_key and count <= shared_by}
-
-
-def _varying_columns(items: Sequence[Item], prompt: Prompt, shared_by: int) -> list[str]:
-    """The columns of the question that differ between items: not an instruction that all items share."""
-    return [name for name in _question_columns(prompt) if _rare_keys(items, name, shared_by)]
-
-
-def _only_column_keys(
-    items: Sequence[Item], varying: Sequence[str], prompt: Prompt, shared_by: int
-) -> set[str]:
-    """The keys of the only column that differs between items, without answers: even short ones identify an item."""
-    if len(varying) != 1:
-        return set()
-    answers = {answer for item in items for answer in _answers(item, prompt)}
-    return _rare_keys(items, varying[0], shared_by) - answers
-
-
-def _column_combinations(
-    items: Sequence[Item], varying: Sequence[str]
-) -> dict[str, list[tuple[frozenset[str], int]]]:
-    """For items of several columns: the keys of all columns, and the item's number, by the longest of them."""
-    combinations: dict[str, list[tuple[frozenset[str], int]]] = {}
-    for number, item in enumerate(items if len(varying) > 1 else ()):
-        texts = [as_text(item.get(name)) for name in varying]
-        keys = frozenset(map(key, texts)) - {""}
-        if len(keys) > 1 and sum(map(word_count, texts)) >= FIELD_WORDS:
-            combinations.setdefault(max(keys, key=len), []).append((keys, number))
-    return combinations
-
-
-def _items_by_key(keys: Iterable[Iterable[str]]) -> dict[str, list[int]]:
-    """The numbers of the items with a key, from the keys of each item."""
-    found: dict[str, list[int]] = {}
-    for number, own in enumerate(keys):
-        for text_key in set(own):
-            found.setdefault(text_key, []).append(number)
-    return found
-
-
-def _known_texts(
-    items: Sequence[Item], identifying: Sequence[Sequence[str]], prompt: Prompt | None
-) -> Iterator[Known]:
-    """Texts for the index: long columns and, given a prompt, whole questions."""
-    seen: set[str] = set()
-    for number, (item, texts) in enumerate(zip(items, identifying, strict=True)):
-        for text in texts:
-            letters, words = forms(text)[1], word_count(text)
-            if letters not in seen and words >= QUOTED_WORDS:
-                seen.add(letters)
-                yield Known(number, units(letters), in_full=words < NEAR_WORDS)
-        if prompt is not None:
-            yield from _known_question(number, item, prompt)
-
-
-def _known_question(number: int, item: Item, prompt: Prompt) -> Iterator[Known]:
-    """A question of ten words or more, with the units of the prompt's template marked as wording of the task."""
-    parts, wording, words = list[Units](), list[bool](), 0
-    for template in (prompt.system or "", prompt.user):
-        for literal, name, _, _ in string.Formatter().parse(template):
-            value = "" if name is None else as_text(item.get(name))
-            words += word_count(value)
-            parts += [units(forms(literal)[1]), units(forms(value)[1])]
-            wording += [True, False]
-    if words >= NEAR_WORDS:
-        yield Known(number, np.concatenate(parts), np.repeat(wording, [part.size for part in parts]))

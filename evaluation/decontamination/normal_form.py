@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from typing import cast
 
 import numpy as np
@@ -91,14 +91,16 @@ _LOOK_ALIKES = _LookAlikes()
 _LETTERS = _Letters()
 
 
+@lru_cache(maxsize=4)  # words are often counted next
 def fold(text: str) -> str:
     """The text without case, compatibility variants and look-alike letters."""
     if text.isascii():
         return text.lower()
     text = _BEFORE_FOLDING.sub(lambda match: _FOLDED_BEFORE[match[0]], text)
-    upper = unicodedata.normalize("NFKC", text.casefold()).upper()
-    latin = unicodedata.normalize("NFKC", upper.casefold()).translate(_LOOK_ALIKES)
-    return _MARKS_ON_LATIN.sub("", latin)
+    once = unicodedata.normalize("NFKC", text.casefold())
+    twice = once.upper().casefold()
+    folded = once if twice == once else unicodedata.normalize("NFKC", twice)
+    return _MARKS_ON_LATIN.sub("", folded.translate(_LOOK_ALIKES))
 
 
 def key(text: str) -> str:
@@ -120,27 +122,33 @@ def forms(text: str) -> tuple[str, str]:
 
 def word_count(text: str) -> int:
     """Words of a text. In scripts without spaces between words, five units count as a word."""
-    words = _WORD.findall(fold(text))
+    folded = fold(text)
     if text.isascii():
-        return len(words)
-    sizes = [(len(word), units(word).size) for word in words]
-    return sum(1 if size == characters else max(1, size // _WORD_UNITS) for characters, size in sizes)
+        return len(_WORD.findall(folded))
+    spans = np.array([word.span() for word in _WORD.finditer(folded)], dtype=np.int64).reshape(-1, 2)
+    before = np.concatenate(([0], np.cumsum(_widths()[_codes(folded)])))  # units before each letter
+    sizes, letters = before[spans[:, 1]] - before[spans[:, 0]], spans[:, 1] - spans[:, 0]
+    return int(np.where(sizes == letters, 1, np.maximum(1, sizes // _WORD_UNITS)).sum())
 
 
 def letters_prevail(text: str) -> bool:
     """Whether a text has more letters than digits, unlike dates, codes and numbers."""
-    return sum(c.isalpha() for c in text) > sum(c.isdigit() for c in text)
+    return sum(map(str.isalpha, text)) > sum(map(str.isdigit, text))
 
 
 def units(letters: str) -> Units:
     """The letters as numbers. A wide letter becomes several, so that a unit carries about the same information."""
-    codes = np.frombuffer(letters.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    codes = _codes(letters)
     if letters.isascii():
         return codes
     counts = _widths()[codes]
     ends = np.cumsum(counts)
     part = np.arange(ends[-1], dtype=np.uint32) - np.repeat(ends - counts, counts).astype(np.uint32)
     return np.asarray(np.repeat(codes, counts) + part * np.uint32(_CODES), dtype=np.uint32)
+
+
+def _codes(text: str) -> Units:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 def _look_alike(character: str) -> str:
@@ -211,6 +219,7 @@ def _hash_number(match: re.Match[str]) -> str:
     return _hashed(match[0].replace(",", ""), ATOM_UNITS)
 
 
+@lru_cache(maxsize=10_000)  # a few numbers are most of those in texts
 def _hashed(text: str, length: int) -> str:
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=2 * length).digest()
     first, *others = np.frombuffer(digest, dtype="<u2").tolist()

@@ -22,7 +22,8 @@ from ...errors import InputError
 from ..data_files import as_text, read_lines
 from ..task import SplitItem, Task
 from ..usable_rows import RowCounts, judge, readable, right_answer
-from .gate import QUOTED_WORDS, SHARED_BY, ContaminationGate
+from .gate import SHARED_BY, ContaminationGate
+from .item_texts import QUOTED_WORDS
 from .normal_form import fold, key, word_count
 
 APART = 2

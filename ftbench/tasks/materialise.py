@@ -9,12 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 from ...errors import InputError
-from ...evaluation.decontamination import gate, near_index, normal_form
+from ...evaluation.decontamination import gate, item_texts, near_index, normal_form
 from ...files import lock
 from ...home import home
 from ...sealed_folder import create, is_sealed
 
-_GATE = (gate, near_index, normal_form)
+_GATE = (gate, item_texts, near_index, normal_form)
 
 
 def materialise(

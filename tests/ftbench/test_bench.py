@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from trex import score_predictions
 from trex.errors import InputError
 from trex.evaluation.task import Prompt
 from trex.files import read_json, write_jsonl
-from trex.ftbench.benchmark import Benchmark, GoldTurn, Licence, Record
+from trex.ftbench.benchmark import Benchmark, GoldTurn, Licence, Record, Row, across
 from trex.ftbench.data_sources import GitHubHome, HubHome
 from trex.ftbench.suite import TEN, benchmark, subtask
 from trex.ftbench.table import TableRow, _interval
@@ -203,7 +204,7 @@ def made(read: list[Record], **changes: object) -> Benchmark:
     return Benchmark(**(fields | changes))  # type: ignore[arg-type]
 
 
-def row(number: int, text: str = "") -> dict[str, object]:
+def row(number: int, text: str = "") -> Row:
     words = " ".join(f"{text}{(number * 7919 + k * 104729) % 9973}" for k in range(12))
     return {"q": f"question {number}: {words}", "a": str(number % 2)}
 
@@ -241,6 +242,42 @@ def test_a_repeat_is_taken_from_the_weaker_part() -> None:
     assert [item["q"] for item in made(records).parts(records)["train"]] == [row(6)["q"]]
     records = [Record("dev", shouted), Record("dev", row(6)), Record("test", row(3))]
     assert [item["q"] for item in made(records).parts(records)["dev"]] == [row(6)["q"]]
+
+
+def spelt(number: int) -> str:
+    """A question of twelve words that no other number has."""
+    chance = random.Random(number)
+    return " ".join("".join(chance.choices("abcdefghij", k=5)) for _ in range(12))
+
+
+@pytest.mark.parametrize(
+    ("dev", "test"),
+    [
+        (spelt(3), f"{spelt(900)}, then {spelt(3)}, and {spelt(901)}"),
+        (f"{spelt(900)}, then {spelt(3)}, and {spelt(901)}", spelt(3)),
+        (spelt(3), spelt(3).replace(" ", " - ", 4)),
+        (spelt(3), f"which {spelt(3)[6:]}"),
+    ],
+    ids=["test has dev's", "dev has test's", "punctuation", "other words"],
+)
+def test_near_duplicates_are_on_one_side(dev: str, test: str) -> None:
+    texts = {"dev": [*map(spelt, range(50, 58)), dev], "test": [*map(spelt, range(60, 68)), test]}
+    rows: dict[Any, list[Row]] = {
+        part: [{"q": text, "a": "1"} for text in own] for part, own in texts.items()
+    }
+    assert across(rows["dev"], rows["test"], Prompt(user="{q}", answer="{a}")) == [(8, 8)]
+    records = [Record(part, each) for part, own in rows.items() for each in own]
+    parts = made(records).parts(records)
+    assert [item["q"] for item in parts["dev"]] == texts["dev"][:8]
+    assert [item["q"] for item in parts["test"]] == texts["test"]
+
+
+def test_a_topic_that_few_dev_rows_share_is_no_repeat() -> None:
+    """Such as CS-Bench's sub-domain, which has as many words as a question."""
+    topic = {"topic": "stacks, queues and other lists"}
+    records = [Record("dev" if n < 5 else "test", row(n) | topic) for n in range(40)]
+    parts = made(records).parts(records)
+    assert (len(parts["dev"]), len(parts["test"])) == (5, 35)
 
 
 def test_a_licence_that_forbids_training_is_enforced() -> None:
