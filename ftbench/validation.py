@@ -41,12 +41,12 @@ class Validity:
 def validate(benchmark: Benchmark, fetch: bool = False) -> Validity:
     """Prove a benchmark's scorer and splits on its published data if that is at hand, else on its samples.
 
-    With `fetch`, published data that is out of reach is an InputError.
+    Published data that is out of reach, or not as published, is a problem of that benchmark.
     """
-    published = fetch or all(home.present for home in benchmark.homes)
-    task = benchmark.load(smoke=not published)
-    count = sum(len(load_items(path)) for path in (task.dev, task.test))
+    published, count = fetch or all(home.present for home in benchmark.homes), 0
     try:
+        task = benchmark.load(smoke=not published)
+        count = sum(len(load_items(path)) for path in (task.dev, task.test))
         found = problems(task)
     except InputError as error:
         found = [str(error)]

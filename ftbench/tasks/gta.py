@@ -16,8 +16,9 @@ A query (made up here, `dialogs` cut short):
 
 Our unit is the step: a row is a query with `query` (its index) and `step` (which assistant turn, from 0), and tools
 with their entry in toolmeta.json. The model sees the history that people wrote up to there, no image, and writes
-one step in the ReAct format; no tool is run. This is GTA's step-by-step mode, 'every_with_gt': its end-to-end mode
-needs a tool server and images. At the last step it is asked to answer, as there.
+one step in the ReAct format; no tool is run. This is GTA's step-by-step mode, 'every_with_gt'. Its end-to-end mode is
+not scored: it needs a server that runs the fourteen tools, and images, which a text model cannot read. At the last
+step the model is asked to answer, as there.
 
     gold of step 0: 'Action: OCR\\nAction Input: {"image": "image/menu.jpg"}'
     gold of the last: 'Final Answer: Two soups cost 13.'
@@ -150,7 +151,7 @@ def gold_reply(turn: Row, reference: Any) -> str:
 
 BENCHMARK = Benchmark(
     name="gta",
-    title="GTA",
+    title="GTA, step by step",
     domain="tool use",
     requirement=(
         "Take the next step of an assistant that has tools: call the right one with the right arguments, or answer "

@@ -300,6 +300,18 @@ def test_data_out_of_reach_says_what_to_do(fresh_home: Path, monkeypatch: pytest
     assert not home.present and not list(fresh_home.rglob("x.json*"))
 
 
+def test_data_out_of_reach_costs_one_task_of_a_validation(
+    trex: Trex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    said = trex("bench", "validate", "aci", "csbench", "--fetch")
+    assert said.code == 1 and said.err == ""
+    assert said.out.count("TREX_DATA") == 2, "both were tried, and the mend is shown"
+
+
 def test_a_mirror_stands_in(fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TREX_DATA", str(tmp_path / "mirror"))
     folder = tmp_path / "mirror" / "owner" / "name"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.places import REPOSITORY
+from support.places import REPOSITORY, TESTS
 from trex import Task, build_graph
 from trex.evaluation.metrics.catalogue import markdown
 from trex.ftbench.tasks.sentiment import load
@@ -40,6 +40,23 @@ def rows(text: str) -> dict[str, list[str]]:
     """Table rows by what stands in backquotes first in their first cell."""
     cells = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
     return {row[0].split("`")[1]: [cell.strip() for cell in row[1:]] for row in cells}
+
+
+@pytest.mark.parametrize(("name", "fewest"), [("integrity", 50), ("benchmark", 20)])
+def test_claims_name_tests_that_exist(name: str, fewest: int) -> None:
+    files = {path.name: path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")}
+    text = page(name)
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named) >= fewest
+    assert [pair for pair in named if f"def {pair[1]}(" not in files.get(pair[0], "")] == []
+    assert [file for file in re.findall(r"`(?:[\w/]*/)?(test_\w+\.py)`", text) if file not in files] == []
+
+
+def test_every_attack_names_a_test() -> None:
+    attacks = (
+        page("integrity").split("| attack | defence | tried in |\n")[1].split("\n\n")[0].splitlines()[1:]
+    )
+    assert len(attacks) > 20 and [row for row in attacks if "::test_" not in row.split(" | ")[-1]] == []
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if blocks(p.read_text(), "python")], ids=lambda p: p.stem)
