@@ -221,6 +221,7 @@ def test_markdown_tells_the_story(run: SyntheticRun) -> None:
     text = markdown(report_of(run))
     assert "★" in text and "✗ failed" in text
     assert compare_with_baseline(summary_of(run)).sentence in text
+    assert "Rows after each step: movies: 7604 rows; threshold: 4210; sample: 600" in text
     assert f"trex replay {run.info.settings.directory}" in text
     best = summary_of(run).best
     lines = list(tree_lines(summary_of(run).experiments, best.experiment if best else None))
