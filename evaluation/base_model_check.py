@@ -15,6 +15,8 @@ from .rendering import open_renderer
 from .task import EMBEDDED_MODEL, TINY_MODEL, Task
 
 _OTHER = "choose another base model"
+_WITHOUT_MASKS = {"rwkv", "xlstm"}
+"""Architectures that read padding as text: answers would depend on the batch."""
 
 
 def check_base_model(task: Task) -> ModelShapes | None:
@@ -46,6 +48,10 @@ def _checked(folder: Path) -> ModelShapes:
         raise InputError(
             f"it can't be loaded ({type(error).__name__}: {reason:.300}); fetch or save it again, or {_OTHER}"
         ) from error
+    if model.base_model is model:
+        raise InputError(
+            f"{type(model).__name__} cannot be trained: its decoder has no name of its own; {_OTHER}"
+        )
     _check_weights(loading)
     if not shapes.linear:
         raise InputError(f"{type(model).__name__} has no linear layers that could get an adapter; {_OTHER}")
@@ -77,6 +83,8 @@ def _check_configuration(folder: Path) -> None:
     except Exception as error:  # each architecture checks its fields in its own way
         reason = " ".join(str(error).split())
         raise InputError(f"config.json is damaged: {reason:.300}; save the model again") from error
+    if kind in _WITHOUT_MASKS:
+        raise InputError(f"{kind} reads padding as text, so that answers depend on the batch; {_OTHER}")
     if config.is_encoder_decoder:
         raise InputError(f"{kind} is an encoder-decoder model; choose a causal language model")
     try:

@@ -105,13 +105,14 @@ def measure(model: Any) -> ModelShapes:
 def linear_layers(model: Any) -> tuple[LinearLayer, ...]:
     """The linear layers of the decoder layers of a model's text part, in the model's order.
 
-    Without the output projections of state-space mixers: fused kernels read their weights without calling them,
-    and PEFT refuses them.
+    Without routers, and without the output projections of state-space mixers: fused kernels read their weights
+    without calling them, and PEFT refuses them.
     """
     import torch
     from transformers.pytorch_utils import Conv1D
 
     prefix, layers = _decoder_layers(model)
+    converted = _converted(model)
     found = []
     for number, layer in enumerate(layers):
         for path, module in layer.named_modules():
@@ -121,13 +122,22 @@ def linear_layers(model: Any) -> tuple[LinearLayer, ...]:
                 inputs, outputs = module.weight.shape
             else:
                 continue
-            if _FUSED_OUTPUT.fullmatch(
-                f"{type(layer.get_submodule(path.rpartition('.')[0])).__name__}.{path}"
-            ):
+            parent, _, leaf = path.rpartition(".")
+            if leaf in converted or "Router" in type(module).__name__:
+                continue
+            if _FUSED_OUTPUT.fullmatch(f"{type(layer.get_submodule(parent)).__name__}.{path}"):
                 continue
             name = f"{prefix}.{number}.{path}"
             found.append(LinearLayer(name, inputs, outputs, number, _group(layer, path)))
     return tuple(found)
+
+
+def _converted(model: Any) -> frozenset[str]:
+    """Names that PEFT takes for the experts of a mixture, which are one tensor, wherever they stand in the model."""
+    from peft.utils import transformers_weight_conversion as conversion
+
+    kind = conversion._MODEL_TO_CONVERSION_PATTERN.get(model.config.model_type)
+    return frozenset(conversion._MOE_TARGET_MODULE_MAPPING.get(kind, ()))
 
 
 def _decoder_layers(model: Any) -> tuple[str, Any]:

@@ -111,6 +111,7 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "an impossible field": (configured(num_attention_heads=5), r"config\.json is damaged: .*multiple of the number"),
     "an encoder": (configured(model_type="bert"), "bert is an encoder, which writes no text"),
     "an encoder and a decoder": (configured(model_type="t5"), "t5 is an encoder-decoder model; choose"),
+    "a model that reads padding": (configured(model_type="rwkv"), "rwkv reads padding as text"),
     "a model of images": (configured(model_type="vit"), "vit is no language model; choose"),
     "quantised weights": (configured(quantization_config={"quant_method": "gptq", "bits": 4}), "are quantised"),
     "fewer weights than layers": (configured(num_hidden_layers=3), "9 of its weights are missing, e.g. model.layers.2"),
@@ -172,6 +173,14 @@ def test_every_architecture_that_trains_passes(
 ) -> None:
     shapes = check_base_model(task_of(models(name), tmp_path))
     assert shapes is not None and shapes.layers == 2 and shapes.linear
+
+
+def test_a_model_that_trl_cannot_train_is_refused(tiny: Path, tmp_path: Path) -> None:
+    model = write_model(
+        "llama4_text", tiny, tmp_path / "model", num_local_experts=2, intermediate_size_mlp=64, head_dim=8
+    )
+    with pytest.raises(InputError, match="Llama4ForCausalLM cannot be trained"):
+        check_base_model(task_of(model, tmp_path))
 
 
 def test_lengths_beyond_an_embedding_of_positions_are_refused(

@@ -44,6 +44,12 @@ ARCHITECTURES: dict[str, Fields] = {
     },
     "mixtral": _LLAMA | {"num_local_experts": 4},
     "qwen2_moe": _LLAMA | _MOE | {"num_experts": 4, "shared_expert_intermediate_size": 16},
+    "qwen3_next": _LLAMA | _MOE | {
+        "num_experts": 4, "shared_expert_intermediate_size": 16, "head_dim": 8, "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+        "layer_types": ["linear_attention", "full_attention"],
+    },
+    "granitemoe": _LLAMA | {"num_local_experts": 4},
     "cohere": _LLAMA,
     "granite": _LLAMA | {"logits_scaling": 4.0},
     "gemma3": {

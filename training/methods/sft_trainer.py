@@ -103,6 +103,8 @@ def prepare(run: StageRun) -> Prepared:
             max_length=stage.max_length,
             neftune_noise_alpha=stage.neftune_noise_alpha,
             packing=False,
+            # An adapter trains no router, so the loss that balances them has nothing to teach.
+            router_aux_loss_coef=0.0 if run.trial.plan.weights.kind == "lora" else None,
         ),
         processing_class=load_tokenizer(run),
         train_dataset=datasets.Dataset.from_list(

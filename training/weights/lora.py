@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ...errors import IntegrityError
+from ...errors import IntegrityError, PlanError
 from ...evaluation.causal_models import measure, shapes_of
 from ...files import read_json, write_json
 from .protocol import WeightsSettings
@@ -70,7 +70,13 @@ class Lora:
             lora_dropout=settings.dropout,
             target_modules=[layer.name for layer in chosen],
         )
-        return get_peft_model(base, config)
+        model = get_peft_model(base, config)
+        adapted = {
+            name for name, module in model.get_base_model().named_modules() if hasattr(module, "lora_A")
+        }
+        if adapted != {layer.name for layer in chosen}:
+            raise PlanError(f"PEFT adapts other layers of the base model than {settings.targets} names")
+        return model
 
     def load(self, model: Any, folder: Path) -> None:
         """See `protocol.Weights`."""
