@@ -203,6 +203,25 @@ def test_a_model_that_cannot_be_called_ends_the_run_before_the_baseline(status: 
         assert run.summary.plans_by_model == run.summary.plans == 2
 
 
+@pytest.mark.parametrize(
+    ("fault", "most"),
+    [
+        (Fault("rate_limit", wait="100"), 12),  # longer than the budget: no attempt is repeated
+        (Fault("timeout"), 16),
+        (Fault("error", status=503), 16),
+    ],
+    ids=["429", "time-out", "503"],
+)
+def test_a_fault_that_lasts_is_met_with_few_calls(fault: Fault, most: int, tmp_path: Path) -> None:
+    with LLMServer(planning_model, [fault] * 500) as server:
+        run = begin(tmp_path / "run", settings_for(server.url, timeout_s=0.3), budget_seconds=90.0)
+        assert run.summary.status == "done" and says_fallback(run)[:1] == [True]
+        assert run.summary.plans_by_model == 0
+        first = [call for call in calls_of(run) if call.purpose == "analyze"]
+        assert len(first) == (1 if fault.kind == "rate_limit" else 5)
+        assert len(server.requests) <= most
+
+
 def test_a_budget_that_ends_half_way(tmp_path: Path, undisturbed: Undisturbed) -> None:
     # Enough for the first round, and for any one call of the second, but not for all of them.
     known = calls_of(load_run(undisturbed.path))
@@ -244,7 +263,7 @@ def test_killed_with_calls_on_their_way(tmp_path: Path, home: Path, undisturbed:
     with LLMServer(killer) as server:
         for left, words in ((1, ["run", str(run), server.url]), (0, ["resume", str(run)])):
             process = killer.process = launch([program, *words], home, log)
-            process.wait(timeout=60)
+            process.wait(timeout=240)
             assert len(killer.at) == left and not (run / "finish.json").exists(), log.read_text()[-3000:]
         reopen(run).go(runtimes=RuntimeRegistry(open_runtime))
     again = load_run(run)
