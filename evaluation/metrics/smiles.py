@@ -65,7 +65,7 @@ PROPERTIES = {"LogP": "MolLogP", "MR": "MolMR", "QED": "qed"}
 """RDKit's descriptor of each."""
 
 LONGEST = 5000
-"""Characters of the longest SMILES that is read: RDKit's recursion ends the process for a chain of 16 000 atoms."""
+"""Characters of the longest SMILES that is read: RDKit's `MolToSmiles` ends the process for a chain of 20 000 atoms."""
 
 _RADIUS, _BITS = 2, 2048
 

@@ -190,7 +190,7 @@ def test_any_row_and_any_answer_give_a_value_in_range_or_one_error_that_names_th
 def test_answers_that_a_library_does_not_survive(
     name: str, item: dict[str, Any], text: str, value: float
 ) -> None:
-    """RDKit ends the process for a long chain, and cn2an takes minutes for a long number."""
+    """RDKit ends the process that writes a chain of 20 000 atoms, and cn2an takes minutes for a long number."""
     items, _ = known(name)
     assert made(name).score_items([{**items[0], **item}], [text]) == [value]
 
