@@ -121,6 +121,17 @@ def test_killed_in_a_stage_it_gives_the_same_bits(
     assert result.adapter_hash == undisturbed.adapter_hash and result.curve == undisturbed.curve
 
 
+def test_each_stage_reads_its_own_data_set(
+    runner: JobRunner, tiny: Path, dataset: Path, undisturbed: JobResult, tmp_path: Path
+) -> None:
+    """Under confinement too, which lets the worker read the data sets of its stages and nothing beside them."""
+    trial = trial_of(tiny, dataset, plan_of("lora", SFT, DPO))
+    other = write_rows(tmp_path / "other", pair_rows(40))
+    [later] = trial.later_stages
+    moved = trial.model_copy(update={"later_stages": (later.model_copy(update={"dataset": str(other)}),)})
+    assert run(runner, moved, tmp_path / "trials" / moved.id).adapter_hash == undisturbed.adapter_hash
+
+
 def test_whole_models_in_stages(runner: JobRunner, tiny: Path, dataset: Path, tmp_path: Path) -> None:
     trial = trial_of(tiny, dataset, plan_of("full", SFT, DPO | {"learning_rate": 1e-4}))
     whole, parts = run(runner, trial, tmp_path / "a"), run(runner, trial, tmp_path / "b", 4, 8)

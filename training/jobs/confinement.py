@@ -84,10 +84,11 @@ def _without(reason: str) -> str:
 
 
 def _readable(trial: Trial) -> Iterator[tuple[Path, int]]:
-    model, dataset = Path(trial.base_model).absolute(), Path(trial.dataset).absolute()
+    model = Path(trial.base_model).absolute()
+    datasets = [Path(each.dataset).absolute() for each in trial.stage_data]
     for path in (*map(Path, _PROGRAMS), *sorted(_installation())):
         yield path, landlock.RUN
-    for path in (*map(Path, _FACTS), *_own_code(), *landlock.with_targets(model), dataset):
+    for path in (*map(Path, _FACTS), *_own_code(), *landlock.with_targets(model), *datasets):
         yield path, landlock.READ
 
 
