@@ -89,11 +89,12 @@ def _require_columns(path: Path, task: Task) -> None:
         seen |= dict.fromkeys(line.row or ())
         if needed <= seen.keys():
             return
-    missing = ", ".join(repr(name) for name in sorted(needed - seen.keys()))
+    absent = sorted(needed - seen.keys())
+    missing = ", ".join(map(repr, absent))
     if seen:
         raise InputError(
             f"{path}: no column {missing}, which task {task.name!r} names in its prompt or answer_column; the rows "
-            f"have: {', '.join(sorted(map(printable, seen)))}"
+            f"have: {', '.join(sorted(map(printable, seen)))} (literal braces are written {{{{{absent[0]}}}}})"
         )
 
 

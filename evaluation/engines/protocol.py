@@ -30,6 +30,14 @@ class Sampling:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class AnswerLikelihood:
+    """The natural logarithm of an answer's probability, and its number of tokens. No tokens: it was not rendered."""
+
+    log_probability: float
+    tokens: int
+
+
 @runtime_checkable
 class InferenceEngine(Protocol):
     """A base model that answers conversations. `adapter` is a folder of trained weights, a LoRA adapter
@@ -84,6 +92,13 @@ class InferenceEngine(Protocol):
 
         The seed decides the draws, for each conversation and each of its answers independently of all others.
         """
+
+    def likelihoods(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        adapter: Path | None = None,
+    ) -> Sequence[AnswerLikelihood]:
+        """How likely the model holds the last turn of each conversation, the end of the turn included."""
 
 
 class OpenEngine(Protocol):

@@ -16,12 +16,12 @@ from ...errors import InputError, IntegrityError
 from ..causal_models import load_causal_model
 from ..conversations import Message
 from ..full_weights import full_weights
-from ..rendering import Renderer, open_renderer
+from ..rendering import Renderer, TokenRow, open_renderer
 from ..task import GenerationSettings, RenderingOptions
 from .adapter_check import is_full, tensor_names, verify_adapter, verify_full_weights
 from .batching import Context, in_batches, shared_beginning
 from .choice_search import ChoiceSearch, most_likely_of_all
-from .protocol import Completion, Sampling
+from .protocol import AnswerLikelihood, Completion, Sampling
 from .seeded_draws import GumbelNoise, draw_seed
 from .token_tree import NoTree, supports_trees
 
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 # An answer that is one of the choices is no longer than the longest of them; a few tokens more show that it is not.
 TOKENS_BEYOND_CHOICES = 4
+# Logits of so many answer tokens are held at a time: 400 MB for a vocabulary of 50,000.
+_LIKELIHOOD_TOKENS = 2048
 
 
 def precision() -> str:
@@ -187,6 +189,29 @@ class TransformersEngine:
             [Completion("")] * sampling.n,
         )
 
+    def likelihoods(
+        self, conversations: Sequence[Sequence[Message]], adapter: Path | None = None
+    ) -> list[AnswerLikelihood]:
+        """See `InferenceEngine.likelihoods`."""
+        return self._answered(
+            conversations, lambda kept: self._likelihoods(kept, adapter), AnswerLikelihood(0.0, 0)
+        )
+
+    def _likelihoods(
+        self, conversations: Sequence[Sequence[Message]], adapter: Path | None
+    ) -> list[AnswerLikelihood]:
+        rows = self._renderer.rows(conversations)
+        size = max(1, _LIKELIHOOD_TOKENS // max(len(row.ids) - row.last for row in rows))
+        with self._running(adapter) as model:
+            context = Context(model, [row.ids[: row.last] for row in rows], self._pad)
+
+            def measured(batch: list[TokenRow]) -> list[AnswerLikelihood]:
+                answers = [row.ids[row.last :] for row in batch]
+                logits = context.last_logits([row.ids[:-1] for row in batch], keep=max(map(len, answers)))
+                return [_likelihood(one, answer) for one, answer in zip(logits, answers, strict=True)]
+
+            return in_batches(rows, lambda row: len(row.ids), size, measured)
+
     def _answered(
         self,
         conversations: Sequence[Sequence[Message]],
@@ -295,3 +320,10 @@ class TransformersEngine:
         rows: list[list[int]] = produced.tolist()
         texts = self._renderer.answers(rows)
         return [Completion(text, ends.isdisjoint(row)) for text, row in zip(texts, rows, strict=True)]
+
+
+def _likelihood(logits: torch.Tensor, answer: list[int]) -> AnswerLikelihood:
+    """Of an answer whose last token the last logits predict."""
+    probabilities = logits[-len(answer) :].float().log_softmax(-1)
+    targets = torch.tensor(answer, device=probabilities.device)[:, None]
+    return AnswerLikelihood(float(probabilities.gather(-1, targets).sum()), len(answer))

@@ -13,10 +13,11 @@ from typing import Literal
 from ...errors import InputError
 from ..engines.protocol import Completion, InferenceEngine
 from ..metrics.measure import Measured, measure
-from ..metrics.protocol import Metric, SampledMetric
+from ..metrics.protocol import LikelihoodMetric, Metric, SampledMetric
 from ..results import Score
 from ..statistics.intervals import score_measured
 from ..task import SplitItem, Task
+from ..usable_rows import answered
 
 ScoringMethod = Literal["choices", "generation"]
 
@@ -44,6 +45,8 @@ def score_model(
     cannot be loaded.
     """
     conversations = [task.prompt.turns(item.row) for item in items]
+    if isinstance(metric, LikelihoodMetric):
+        return _score_references(engine, metric, task, items, adapter)
     if isinstance(metric, SampledMetric):
         return _score_samples(engine, metric, task, items, adapter)
     if method == "choices" and task.choices:
@@ -71,10 +74,26 @@ def _score_samples(
     return ScoredAnswers(kept, measured, score_measured(metric, measured))
 
 
+def _score_references(
+    engine: InferenceEngine,
+    metric: LikelihoodMetric,
+    task: Task,
+    items: Sequence[SplitItem],
+    adapter: Path | None,
+) -> ScoredAnswers:
+    """Score how likely the model holds the right answers, which are kept as if the model had given them."""
+    refuse_choices(task, metric)
+    conversations = [answered(task, item.row) for item in items]
+    found = engine.likelihoods(conversations, adapter)
+    measured = measure(metric, items, [(each.log_probability, each.tokens) for each in found])
+    kept = [Completion(conversation[-1]["content"]) for conversation in conversations]
+    return ScoredAnswers(kept, measured, score_measured(metric, measured))
+
+
 def refuse_choices(task: Task, metric: Metric) -> None:
-    """Raises InputError for a metric of sampled answers on a task whose answers are chosen."""
-    if task.choices and isinstance(metric, SampledMetric):
+    """Raises InputError for a metric of sampled answers or of likelihoods on a task whose answers are chosen."""
+    if task.choices and isinstance(metric, SampledMetric | LikelihoodMetric):
         raise InputError(
-            f"task {task.name!r}: metric {task.metric!r} samples answers, but with `choices` none is generated: "
+            f"task {task.name!r}: metric {task.metric!r} needs answers in free text, but with `choices` none is: "
             "leave out `choices`, or use another metric"
         )

@@ -11,11 +11,12 @@ from typing import Any
 class MetricExample:
     """An item, an answer to it, and the value of the answer.
 
-    `answer` is a list for a metric of several answers to an item. Without `reference` the item has `columns` only.
+    `answer` is a list for a metric of several answers to an item, a log-probability and a number of tokens for one of
+    likelihoods. Without `reference` the item has `columns` only.
     `code` is the text of files, by name, that the options name.
     """
 
-    answer: str | Sequence[str]
+    answer: str | Sequence[Any]
     value: float
     reference: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,19 @@ class RewardingMetric(Metric, Protocol):
 
     def reward_items(self, items: Sequence[Item], predictions: Sequence[str]) -> list[float]:
         """One value in 0…1 per item; 1.0 only where `score_items` gives 1.0. The docstring says for what."""
+        ...
+
+
+@runtime_checkable
+class LikelihoodMetric(Metric, Protocol):
+    """A metric of how likely the model holds the right answer: nothing is generated.
+
+    Its predictions are pairs: the log-probability of the item's reference, and its number of tokens.
+    """
+
+    @property
+    def of_references(self) -> Literal[True]:
+        """Marks it."""
         ...
 
 

@@ -85,5 +85,5 @@ def test_an_evaluation_samples_and_keeps_the_answer_that_stands_for_all(tmp_path
 
 def test_samples_and_choices_exclude_each_other(tmp_path: Path) -> None:
     task = films_task(tmp_path, metric="majority(n=3)")
-    with pytest.raises(InputError, match="samples answers, but with `choices` none is generated"):
+    with pytest.raises(InputError, match="needs answers in free text, but with `choices` none is"):
         check_metric(task)
