@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from support.cli import Trex, caller
+from support.places import REPOSITORY
 from trex.files import write_jsonl
 
 ROWS = [
@@ -78,6 +81,31 @@ def test_wrong_input_is_one_line_and_no_file(
 ) -> None:
     trex(*words).complains(2, complaint)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_messy_file(trex: Trex, tmp_path: Path) -> None:
+    """The file of docs/own_task.md: its columns, its classes without typos, its losses."""
+    subprocess.run(
+        [sys.executable, REPOSITORY / "benchmarks" / "messy_tickets.py", "tickets.csv"], check=True
+    )
+    said = trex("init", "tickets.csv", "--base-model", "tiny")
+    assert said.code == 0, said
+    fields = yaml.safe_load((tmp_path / "task.yaml").read_text())
+    assert (fields["answer_column"], fields["group_by"], fields["metric"]) == (
+        "team",
+        "customer_id",
+        "macro_f1",
+    )
+    assert fields["choices"] == ["accounts", "billing", "devices", "legal", "network", "sales"]
+    assert "{message}" in fields["prompt"]["user"] and "{id}" not in fields["prompt"]["user"]
+    for found in (
+        "'netwrok' for 'network'",
+        "'N/A'",
+        "did you mean '",
+        "team empty",
+        "the task can run",
+    ):
+        assert found in said.out
 
 
 def test_a_file_that_is_there_is_kept(trex: Trex, tmp_path: Path) -> None:

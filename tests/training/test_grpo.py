@@ -95,7 +95,7 @@ def test_a_row_that_the_metric_cannot_score_costs_the_row(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("metric", "validity", "says"),
     [
-        ("/home/me/metric.py:Mine", False, "cannot be a reward"),
+        ("mine/metric.py:Mine", False, "cannot be a reward"),
         ("pass_at_k", False, "scores several answers together"),
         ("accuracy", True, "has no validity: set valid_weight to 0"),
         ("molecules", False, "gives none of the rows' own answers a reward"),
