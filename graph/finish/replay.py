@@ -166,7 +166,9 @@ def _read(best: Path) -> tuple[WinnerPlan, dict[str, DataRecipe], Task]:
             recipes[name] = DataRecipe.model_validate(read_yaml(best / name))
     _require(best, TASK)
     with reading(best / TASK, _CLOSED):
-        return plan, recipes, Task.model_validate(read_json(best / TASK))
+        task = Task.model_validate(read_json(best / TASK))
+        task.model_dump_json()  # refuses a surrogate that stands alone
+    return plan, recipes, task
 
 
 def _require(best: Path, name: str) -> None:

@@ -5,6 +5,7 @@ TREX_FUZZ_DAMAGES sets how many damaged directories are tried (10), TREX_FUZZ_SE
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -132,6 +133,12 @@ def holding(content: bytes) -> Callable[[Path], None]:
     return write
 
 
+def a_choice_that_is_no_text(path: Path) -> None:
+    task = read_json(path)
+    no_file(path)
+    path.write_text(json.dumps(task | {"choices": ["\ud800", "b"]}))
+
+
 LINES: list[tuple[str, Callable[[Path], None], Callable[[Path], None], str]] = [
     ("lock", a_folder, show, "lock is damaged (Is a directory): remove it"),
     ("lock", a_fifo, show, "lock is damaged"),
@@ -154,6 +161,12 @@ LINES: list[tuple[str, Callable[[Path], None], Callable[[Path], None], str]] = [
     ("experiments.duckdb", a_fifo, report, "experiments.duckdb is no regular file"),
     ("experiments.duckdb", a_folder, report, "experiments.duckdb is no regular file"),
     ("best/plan.yaml", holding(b"\0"), replay_without_training, "plan.yaml: not valid YAML (unacceptable"),
+    (
+        "best/task.json",
+        a_choice_that_is_no_text,
+        replay_without_training,
+        "task.json is damaged (Error serializing",
+    ),
     ("best/grader.json", holding(b"7"), replay_without_training, "grader.json is damaged (its structure"),
 ]
 
