@@ -10,11 +10,14 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from ..errors import InputError, TrexError
+from .base_models import HUB_ID
+from .data_files import HUB
 from .grader.client import absolute_import_path, grader_environment
 from .task import Task
 from .task_check import TaskCheck, inspect_task
 
-_HUB = ("HF_HOME", "HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "TREX_DATA")
+_HUB = ("HF_HOME", "HF_ENDPOINT", "HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "TREX_DATA")
+_KEY = "HF_TOKEN"  # for a task with a data set or a model of the hub, and for no other
 
 
 class _Order(BaseModel):
@@ -35,13 +38,14 @@ def check_files(task: Task) -> TaskCheck:
     environment = {
         name: value for name, value in grader_environment(threads=2).items() if name != "HF_HUB_OFFLINE"
     }
+    given = (*_HUB, _KEY) if _of_the_hub(task) else _HUB
     done = subprocess.run(
         [sys.executable, "-P", "-m", __name__],
         input=order.model_dump_json(),
         capture_output=True,
         text=True,
         encoding="utf-8",
-        env=environment | {name: os.environ[name] for name in _HUB if name in os.environ},
+        env=environment | {name: os.environ[name] for name in given if name in os.environ},
     )
     try:
         outcome = _Outcome.model_validate_json(done.stdout.rpartition("\n")[2])
@@ -51,6 +55,10 @@ def check_files(task: Task) -> TaskCheck:
     if outcome.check is None:
         raise InputError(outcome.error)
     return outcome.check
+
+
+def _of_the_hub(task: Task) -> bool:
+    return bool(HUB_ID.fullmatch(task.base_model)) or any(s.path.startswith(HUB) for s in task.sources)
 
 
 def refuse_unusable(check: TaskCheck) -> None:

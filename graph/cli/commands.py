@@ -176,7 +176,7 @@ def resume(directory: Directory) -> None:
 
     prepared = reopen(directory)
     if prepared.directory.finish.exists():
-        out.print(f"{directory} is already done")
+        out.print(f"{directory} is already done", soft_wrap=True)
     run_in_foreground(prepared)
 
 

@@ -308,7 +308,7 @@ def test_columns_of_conversations_are_found(
     assert proposal.fields["metric"] == "rouge" and "choices" not in proposal.fields
     task = proposal.task(tmp_path)
     report = inspect_task(task)
-    assert report.usable and sum(entry.kept for entry in report.files) == 60
+    assert not report.refusals and sum(entry.kept for entry in report.files) == 60
     assert report.examples[0]["answer"].startswith("The parcel of order")
 
 
@@ -319,5 +319,5 @@ def test_data_may_stand_in_another_folder_than_the_task_file(
     write_jsonl(tmp_path / "data" / "chats.jsonl", [{"messages": chat} for chat in _chats(40)])
     monkeypatch.chdir(tmp_path)
     proposal = propose(parts_by_name(["data/chats.jsonl"]), Wanted(fields={"base_model": "tiny"}))
-    assert inspect_task(proposal.task(tmp_path / "data")).usable
+    assert not inspect_task(proposal.task(tmp_path / "data")).refusals
     assert "data: chats.jsonl" in task_yaml(proposal, tmp_path / "data")

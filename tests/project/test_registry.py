@@ -40,7 +40,5 @@ def test_an_unknown_name_is_refused_with_the_known_ones(installed: None) -> None
 
 
 def test_one_that_cannot_be_imported_says_where_it_is_from(installed: None) -> None:
-    with pytest.raises(
-        InputError, match=r"shape 'broken' .*'outside_shapes:nothing'.*no attribute 'nothing'"
-    ):
+    with pytest.raises(InputError, match=r"shape 'broken' .*outside_shapes:nothing.*no attribute 'nothing'"):
         SHAPES.load("broken")

@@ -27,7 +27,7 @@ def stored(folder: Path, seed: int, items: int = 5) -> SyntheticRun:
     run = make_run(folder, rounds=6, trials=3, seed=seed)
     write_predictions(run, folder / "predictions", items=items)
     Projector(folder / "experiments.duckdb", folder, every_s=0).project(
-        Tree(run.experiments), run.spend, run.finish, required=True
+        Tree(run.experiments), run.spend, run.finish, last=True
     )
     write_json(folder / "task.json", run.task.model_dump(mode="json"))
     return run
