@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,13 +25,12 @@ class _Order(BaseModel):
 
 
 class _Outcome(BaseModel):
-    kind: Literal["checked", "refused"]
     check: TaskCheck | None = None
     error: str = ""
 
 
 def check_files(task: Task) -> TaskCheck:
-    """What a task's files hold. Raises InputError as `inspect_task` does, or base models that cannot be read at all."""
+    """What a task's files hold. Raises InputError as `inspect_task` does."""
     where = {"dev": task.dev.absolute(), "test": task.test.absolute()}
     order = _Order(task=task.model_copy(update=where), import_path=absolute_import_path())
     environment = {
@@ -72,9 +70,9 @@ def main() -> None:
     order = _Order.model_validate_json(sys.stdin.read())
     sys.path.extend(entry for entry in order.import_path if entry not in sys.path)
     try:
-        outcome = _Outcome(kind="checked", check=inspect_task(order.task))
+        outcome = _Outcome(check=inspect_task(order.task))
     except InputError as error:
-        outcome = _Outcome(kind="refused", error=str(error))
+        outcome = _Outcome(error=str(error))
     sys.stdout.write("\n" + outcome.model_dump_json())
 
 

@@ -14,7 +14,6 @@ import duckdb
 from langchain_core.runnables import RunnableConfig
 
 from ..errors import InputError, reading
-from ..evaluation.base_model_check import check_base_model
 from ..evaluation.task import Task
 from ..evaluation.task_check import TaskCheck
 from ..files import read_json
@@ -33,14 +32,7 @@ from .run.migration import migrated
 from .run.runtime import RuntimeRegistry
 from .run.session import Approve, Session, connect, saver
 from .run.settings import Settings, parse_duration
-from .run.setup import (
-    check_data,
-    check_settings,
-    choose_settings,
-    default_directory,
-    name_task,
-    resolve_task,
-)
+from .run.setup import check_settings, default_directory, name_task, resolve_task, settle
 from .steering.control import is_held
 from .store.projection import Projector, connect_readonly
 from .tree.tree import Tree, TreeReader
@@ -264,12 +256,7 @@ def prepare_run(
     resolved = resolve_task(task, smoke)
     path = Path(out) if out is not None else default_directory(resolved)
     RunDirectory.refuse_existing(path)
-    name = name_task(task, path)
-    # Options first: a model may have to be fetched.
-    check_settings(choose_settings(name, path, smoke=smoke, model=None, **asked))
-    model = check_base_model(resolved)
-    settings = choose_settings(name, path, smoke=smoke, model=model, **asked)
-    check = check_data(resolved)
+    settings, check = settle(resolved, name_task(task, path), path, smoke=smoke, **asked)
     if announce:
         announce(resolved, check, settings)
     return PreparedRun(RunDirectory.create(settings, resolved, check), settings)

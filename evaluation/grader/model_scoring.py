@@ -44,11 +44,11 @@ def score_model(
     Raises TrexError for no items and for a metric that returns unusable values, IntegrityError for an adapter that
     cannot be loaded.
     """
-    conversations = [task.prompt.turns(item.row) for item in items]
     if isinstance(metric, LikelihoodMetric):
         return _score_references(engine, metric, task, items, adapter)
     if isinstance(metric, SampledMetric):
         return _score_samples(engine, metric, task, items, adapter)
+    conversations = [task.prompt.turns(item.row) for item in items]
     if method == "choices" and task.choices:
         answers = engine.choose(conversations, task.choices, task.generation, adapter)
     else:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from random import Random
 from statistics import median
 from typing import Any
@@ -113,12 +114,18 @@ def group_values(values: Counter[str]) -> Classes:
     most = max(sizes.values(), default=0)
     empty = {text: n for text, n in sizes.items() if text.casefold() in _NO_VALUE and n < 0.2 * most}
     variants: dict[str, str] = {}
+    by_size = [(text, n) for text, n in sizes.most_common() if text not in empty]
     for text, count in sizes.items():
-        frequent = [other for other, n in sizes.items() if n * _TYPO >= count and other not in empty]
+        frequent = _at_least(by_size, count)
         if text not in empty and (close := _closest(text, frequent)):
             variants[text] = close
     rows = {text: n for text, n in sizes.most_common() if text not in empty and text not in variants}
     return Classes(rows, variants, empty)
+
+
+def _at_least(by_size: list[tuple[str, int]], count: int) -> list[str]:
+    """The values that are so frequent that one of `count` rows may be a typo of them."""
+    return [text for text, _ in takewhile(lambda pair: pair[1] * _TYPO >= count, by_size)]
 
 
 def _closest(text: str, others: Iterable[str]) -> str | None:

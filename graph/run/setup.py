@@ -88,6 +88,17 @@ def resolve_task(task: str | Path | Task, smoke: bool) -> Task:
     return find_task(str(task), smoke)
 
 
+def settle(
+    task: Task, name: str, directory: Path, *, smoke: bool, **asked: object
+) -> tuple[Settings, TaskCheck]:
+    """Frozen settings of a new run, and what its data hold. Raises InputError, before anything is written."""
+    # Options first: a model may have to be fetched.
+    check_settings(choose_settings(name, directory, smoke=smoke, model=None, **asked))
+    model = check_base_model(task)
+    settings = choose_settings(name, directory, smoke=smoke, model=model, **asked)
+    return settings, check_data(task)
+
+
 def check_data(task: Task) -> TaskCheck:
     """What the task's files hold. Raises InputError if a run cannot use them, or the base model."""
     check = check_files(task)
@@ -126,10 +137,8 @@ def served_settings(state: RunState, config: RunnableConfig) -> Settings:
     asked = {name: value for name, value in form.items() if name not in ("task", "smoke", "hint")}
     name = name_task(form["task"], path)
     asked |= {"thread_id": thread, "checkpoint": "server"}
-    check_settings(choose_settings(name, path, smoke=form["smoke"], model=None, **asked))
-    model = check_base_model(task)
-    settings = choose_settings(name, path, smoke=form["smoke"], model=model, **asked)
-    RunDirectory.create(settings, task, check_data(task))
+    settings, check = settle(task, name, path, smoke=form["smoke"], **asked)
+    RunDirectory.create(settings, task, check)
     return settings
 
 
