@@ -52,7 +52,7 @@ class Server:
     def workers(self) -> list[psutil.Process]:
         """The graders, fork servers and jobs of its runs."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "trex." in " ".join(child.cmdline())]
+        return [child for child in children if "trex." in _command(child)]
 
 
 @contextmanager
@@ -92,6 +92,14 @@ def answers(server: Server) -> bool:
         return bool(server.client.assistants.search())
     except httpx.TransportError:
         return False
+
+
+def _command(process: psutil.Process) -> str:
+    """Its command line; empty for one that has ended in the meantime."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def until(happens: Callable[[], bool], seconds: float = 30) -> None:
