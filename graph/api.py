@@ -29,6 +29,7 @@ from .run.budget import read_clock
 from .run.directory import RunDirectory
 from .run.events import Follow
 from .run.migration import migrated
+from .run.runner_choice import choose_runner
 from .run.runtime import RuntimeRegistry
 from .run.session import Approve, Session, connect, saver
 from .run.settings import Settings, parse_duration
@@ -178,6 +179,7 @@ def run(
     smoke: bool = False,
     reuse: bool = True,
     keep_all: bool = False,
+    runner: str | None = None,
     approve: Approve | None = None,
     follow: Follow | None = None,
 ) -> Run:
@@ -186,7 +188,7 @@ def run(
     `task` is a name, the path of a task file, or a `Task`. `budget` limits active time ('10m' or seconds).
     `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `researcher` names another
     Researcher than these two. `memory` and `diagnosis` switch off what plans know of the tree, and what is read from
-    failures.
+    failures. `runner` says where jobs run, 'NAME:setting=value,…', by default the one of trex.toml, else this machine.
     `approve` is called with every plan, `follow` with every event. Raises InputError for bad input,
     TrexError if the run fails; after an interruption `resume` goes on.
     """
@@ -207,6 +209,7 @@ def run(
         diagnosis=diagnosis,
         reuse=reuse,
         keep_all=keep_all,
+        **choose_runner(runner),
     )
     return prepared.go(approve, follow)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from .data.build import BuiltDataset
 from .jobs.identity import make_trial
-from .jobs.job import Job, JobFailed, JobResult
+from .jobs.job import NO_LIMITS, Job, JobFailed, JobResult, Resources
 from .jobs.trial_folder import TrialFolder
 from .plan import TrainingPlan, rung_steps
 from .runners.job_runner import JobRunner, OnProgress
@@ -45,11 +45,22 @@ class TrainingContext:
     rungs: tuple[float, ...]
     deadline: Callable[[], float | None]
     on_progress: OnProgress
+    resource_class: str = ""
+    """Of the nodes where trials train; '': this machine's."""
+    resources: Resources = NO_LIMITS
 
     def job(self, plan: TrainingPlan, datasets: Sequence[BuiltDataset], rung: int) -> Job:
         """The job that trains this plan on the data set of each stage to the end of a rung."""
         trial = make_trial(
-            plan, self.model, self.model_hash, datasets, self.seed, self.threads, device=self.device
+            plan,
+            self.model,
+            self.model_hash,
+            datasets,
+            self.seed,
+            self.threads,
+            device=self.device,
+            resource_class=self.resource_class,
+            resources=self.resources,
         )
         ends = rung_steps(trial.total_steps, self.rungs)
         rung = min(rung, len(ends) - 1)

@@ -23,6 +23,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+Runner = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME:SETTING=VALUE,…", help="Where jobs run: local, or another one of docs/scaling.md"
+    ),
+]
 Directory = Annotated[Path, typer.Argument(help="A run directory", metavar="DIR")]
 
 
@@ -89,10 +95,12 @@ def run(
     approve: Annotated[bool, typer.Option("--approve", help="Ask before each plan is executed")] = False,
     no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Use no results of other runs")] = False,
     keep: Annotated[str, typer.Option(help="Adapters and checkpoints to keep: best or all")] = "best",
+    runner: Runner = None,
 ) -> None:
     """Improve a model on TASK by searching a tree of experiments."""
     from ..api import prepare_run
     from ..llm.model_settings import parse_model_settings
+    from ..run.runner_choice import choose_runner
     from ..run.settings import parse_duration
 
     if keep not in ("best", "all"):
@@ -116,6 +124,7 @@ def run(
         approve=approve,
         reuse=not no_reuse,
         keep_all=keep == "all",
+        **choose_runner(runner),
     )
     run_in_foreground(prepared)
 
@@ -242,18 +251,24 @@ def doctor(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Another setting of the chat model; repeatable"),
     ] = None,
+    runner: Runner = None,
 ) -> None:
-    """Check this machine: versions, cores, memory, disk, GPU, assets; with --llm what a model's server accepts."""
+    """Check this machine; with --llm what a model's server accepts, with --runner what a launcher's nodes are."""
     from ..llm.model_settings import parse_model_settings
     from ..run.doctor import check_machine, check_model
+    from ..run.runner_check import check_runner
 
     models = parse_model_settings(llm, more=llm_set or ())
-    checks = check_model(models) if models else check_machine()
+    if runner is not None:
+        checks, needed = check_runner(runner), 0
+    elif models:
+        checks, needed = check_model(models), -1  # one output mode is enough
+    else:
+        checks, needed = check_machine(), 0
     for check in checks:
         mark = "[green]ok[/green]    " if check.ok else "[red]failed[/red]"
         out.print(f"{mark} {check.what:<12} {escape(check.detail)}")
-    needed = checks[-1:] if models else checks  # one output mode is enough
-    if not all(check.ok for check in needed):
+    if not all(check.ok for check in checks[needed:]):
         raise typer.Exit(1)
 
 

@@ -42,8 +42,8 @@ class Origin(BaseModel):
         description="Fingerprint: recipe, sources, prompt and the code that builds data sets"
     )
     later_datasets: tuple[str, ...] = Field(default=(), description="Those of later stages")
-    arithmetic: str = Field(description="Data type of the matrix products")
-    environment: str = Field(description="Hash of the training code, library versions and the processor")
+    arithmetic: str = Field(description="Resource class: device, hardware, precision")
+    environment: str = Field(description="Hash of the training code and the library versions")
 
     @classmethod
     def of(cls, trial: Trial, sources: dict[str, str]) -> Origin:
@@ -53,7 +53,7 @@ class Origin(BaseModel):
             base_model=trial.base_model_hash,
             dataset=trial.dataset_fingerprint,
             later_datasets=tuple(each.fingerprint for each in trial.later_stages),
-            arithmetic=trial.dtype,
+            arithmetic=trial.resource_class or trial.dtype,
             environment=trial.environment,
         )
 

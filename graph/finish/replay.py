@@ -20,7 +20,7 @@ from ...training.data.build import RECIPE, BuiltDataset
 from ...training.data.recipe import DataRecipe
 from ...training.data.sources import check_sources, content_hash
 from ...training.jobs.identity import make_trial
-from ...training.jobs.job import Job, JobFailed, Trial
+from ...training.jobs.job import Job, JobFailed, Resources, Trial
 from ...training.jobs.job_store import JobStore
 from ...training.preflight import preflight
 from ...training.runners import DEFAULT_LAUNCHER, LAUNCHERS
@@ -60,11 +60,11 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     check_task(task)
     check_sources(task)
     model = resolve_model(task.base_model)
-    options = LauncherOptions(
-        slots=1,
-        threads=plan.threads,
-        memory_limit_mb=int(Machine.here().memory_mb * 0.8),
-        timeout_s=Settings.model_fields["job_timeout_s"].default,
+    options = LauncherOptions(slots=1, threads=plan.threads)
+    resources = Resources(
+        devices=1 if plan.device == "cuda" else 0,
+        memory_mb=int(Machine.here().memory_mb * 0.8),
+        seconds=Settings.model_fields["job_timeout_s"].default,
     )
     runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
     grader = GraderClient(task, workspace, model, threads=plan.grader_threads, engine=plan.engine)
@@ -76,7 +76,14 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
                 raise IntegrityError(f"the replay of {best} stops: {each.contamination.refusal}")
         built = [known[name].dataset for name in recipe_files(plan.training)]
         trial = make_trial(
-            plan.training, model, model_hash(model), built, plan.seed, plan.threads, plan.device
+            plan.training,
+            model,
+            model_hash(model),
+            built,
+            plan.seed,
+            plan.threads,
+            plan.device,
+            resources=resources,
         )
         streams = [stream for recipe in recipes.values() for stream in recipe.streams]
         sources = {stream.source: content_hash(task, stream.source) for stream in streams}

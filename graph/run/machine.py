@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
-
-import psutil
 from pydantic import BaseModel
 
 from ...errors import InputError
-from .cgroup import cpu_limit, memory_limit
+from ...training.runners.this_node import this_node
 
 _LEAST_MB = 1024  # of memory for one job
 _LIBRARIES_MB = 800  # of memory of a job before it loads a model
@@ -26,14 +21,9 @@ class Machine(BaseModel):
 
     @classmethod
     def here(cls) -> Machine:
-        """This machine: usable cores, CUDA devices, memory, within the limits of a container."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        memory = psutil.virtual_memory().total
-        return cls(
-            cores=max(1, min(cores, int(cpu_limit() or cores))),
-            gpus=_cuda_devices(),
-            memory_mb=min(memory, memory_limit() or memory) >> 20,
-        )
+        """This machine, within the limits of a container."""
+        node = this_node()
+        return cls(cores=node.cpus, gpus=node.gpus, memory_mb=node.memory_mb)
 
     def share(self, trials: int, weights_mb: int = 0) -> dict[str, int | str]:
         """How a round of `trials` trials uses the machine, as fields of `Settings`.
@@ -61,11 +51,3 @@ class Machine(BaseModel):
 def job_memory_mb(weights_mb: int) -> int:
     """Expected memory of one training job, from that of the base model's weights."""
     return max(_LEAST_MB, _LIBRARIES_MB + int(_ACTIVATIONS * weights_mb))
-
-
-def _cuda_devices() -> int:
-    """Counted from the driver's device files: importing torch for it would cost seconds."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    return len([p for p in Path("/dev").glob("nvidia[0-9]*") if re.fullmatch(r"nvidia\d+", p.name)])

@@ -19,7 +19,7 @@ from ...files import read_json, write_json
 from ...home import home
 from ...training.causes import Problem
 from ...training.data.build import BuiltDataset
-from ...training.jobs.job import JobStatus
+from ...training.jobs.job import JobStatus, Resources
 from ...training.jobs.job_store import JobStore
 from ...training.plan import TrainingPlan
 from ...training.preflight import preflight
@@ -42,6 +42,7 @@ from .budget import Budget, Clock
 from .directory import RunDirectory
 from .events import emit
 from .migration import migrated
+from .runner_choice import launcher_settings
 from .settings import Settings
 
 _INSIGHTS = TypeAdapter(tuple[Insight, ...])
@@ -130,9 +131,7 @@ def open_runtime(settings: Settings) -> Runtime:
         LauncherOptions(
             slots=settings.slots,
             threads=settings.threads,
-            memory_limit_mb=settings.memory_limit_mb,
-            timeout_s=settings.job_timeout_s,
-            gpus=settings.device == "cuda",
+            settings=launcher_settings(settings.launcher, settings.launcher_settings),
         )
     )
     runner = JobRunner(launcher, JobStore(_store("trials") if settings.reuse else None))
@@ -174,6 +173,12 @@ def assemble(
         rungs=settings.rungs,
         deadline=budget.deadline,
         on_progress=_emit_progress,
+        resource_class=settings.resource_class,
+        resources=Resources(
+            devices=settings.devices if settings.device == "cuda" else 0,
+            memory_mb=settings.memory_limit_mb,
+            seconds=settings.job_timeout_s,
+        ),
     )
     store = _store("datasets") if settings.reuse else None
     agents = open_agents(settings, task, directory, budget.deadline)

@@ -72,6 +72,9 @@ class Settings(BaseModel):
     launcher: str = Field(
         default=DEFAULT_LAUNCHER, description="Where training jobs run, by name (entry points `trex.runners`)"
     )
+    launcher_settings: dict[str, str | int | float | bool] = Field(
+        default={}, description="The launcher's own settings, by name"
+    )
     engine: str = Field(
         default=DEFAULT_ENGINE, description="An inference engine by name (entry points `trex.engines`)"
     )
@@ -81,6 +84,10 @@ class Settings(BaseModel):
     memory_limit_mb: int = Field(ge=64, description="Of one training job")
     job_timeout_s: float = Field(default=6 * 3600.0, gt=0)
     device: str = "cpu"
+    devices: int = Field(default=1, ge=1, description="GPUs of one training job on 'cuda'")
+    resource_class: str = Field(
+        default="", description="Hardware that trains, device/hardware/precision; '': this machine's"
+    )
 
     @property
     def path(self) -> Path:

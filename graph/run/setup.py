@@ -18,12 +18,13 @@ from ...evaluation.task import Task
 from ...evaluation.task_check import TaskCheck
 from ...evaluation.task_file import check_task
 from ...training.data.sources import check_sources
-from ...training.runners import LAUNCHERS
+from ...training.runners import DEFAULT_LAUNCHER
 from ..researcher import RESEARCHERS
 from ..state import RunInput, RunState
 from ..tree.policies import POLICIES
 from .directory import RunDirectory
 from .machine import Machine
+from .runner_choice import is_cluster, launcher_settings
 from .settings import DEFAULT_TRIALS, Settings
 from .task_lookup import find_task, is_file
 
@@ -49,14 +50,15 @@ def choose_settings(
     """
     given = {name: value for name, value in asked.items() if value is not None}
     trials = given.get("trials", DEFAULT_TRIALS)
-    share = Machine.here().share(
-        trials if isinstance(trials, int) and trials > 0 else 1, model.weights_mb if model else 0
-    )
+    trials = trials if isinstance(trials, int) and trials > 0 else 1
+    share = Machine.here().share(trials, model.weights_mb if model else 0)
+    if is_cluster(str(given.get("launcher", DEFAULT_LAUNCHER))):
+        share["slots"] = trials
     defaults = {
         "task": task,
         "directory": str(directory.absolute()),
         "thread_id": uuid.uuid4().hex,
-        "trial_examples": _EXAMPLES[str(share["device"])],
+        "trial_examples": _EXAMPLES[str(given.get("device", share["device"]))],
         "smoke": smoke,
     }
     try:
@@ -68,7 +70,7 @@ def choose_settings(
 def check_settings(settings: Settings) -> None:
     """Raises InputError for a name that is not installed, and for a model that cannot be called: no key."""
     ENGINES.check(settings.engine)
-    LAUNCHERS.check(settings.launcher)
+    launcher_settings(settings.launcher, settings.launcher_settings)
     POLICIES.check(settings.policy)
     RESEARCHERS.check(settings.researcher)
     if settings.researcher == "agent" and settings.llm is None:

@@ -15,11 +15,12 @@ import pytest
 from trex.errors import InputError
 from trex.files import lock, try_lock
 from trex.ftbench.tasks.sentiment import load
-from trex.graph.run import machine, session
-from trex.graph.run.cgroup import cpu_limit, memory_limit
+from trex.graph.run import session
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.machine import Machine
 from trex.graph.run.setup import choose_settings
+from trex.training.runners import this_node
+from trex.training.runners.cgroup import cpu_limit, memory_limit
 
 GIB = 1 << 30
 
@@ -97,8 +98,8 @@ def test_a_run_is_planned_within_the_limits(
     """On a machine of 64 cores and 256 GiB."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=256 * GIB))
-    monkeypatch.setattr(machine, "cpu_limit", lambda: cpus)
-    monkeypatch.setattr(machine, "memory_limit", lambda: memory)
+    monkeypatch.setattr(this_node, "cpu_limit", lambda: cpus)
+    monkeypatch.setattr(this_node, "memory_limit", lambda: memory)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     here = Machine.here()
     assert here.cores == max(1, int(cpus or 64)) and here.memory_mb == (memory or 256 * GIB) >> 20

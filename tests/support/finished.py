@@ -61,7 +61,7 @@ def replays_without_torch(patch: pytest.MonkeyPatch, done: Run) -> None:
     """From here on `replay` trains and grades on the torch-free runtime, with the base model of that run."""
 
     def launcher(options: LauncherOptions) -> LocalLauncher:
-        return LocalLauncher(replace(options, memory_limit_mb=1000, command=torch_free.worker_command()))
+        return LocalLauncher(replace(options, command=torch_free.worker_command()))
 
     patch.setattr(torch_free, "STEP_SECONDS", "0.001")
     patch.setattr(replay, "GraderClient", GraderHere)

@@ -21,15 +21,11 @@ def local_runner(
     command: Sequence[str] | None = tuple(FAKE),
     reuse: Path | None = None,
     stale_s: float = 90.0,
-    memory_limit_mb: float | None = None,
-    timeout_s: float | None = None,
 ) -> JobRunner:
     """Runs jobs on this machine, one thread each; without a command by the fork server."""
     options = LauncherOptions(
         slots=slots,
         threads=1,
-        memory_limit_mb=memory_limit_mb,
-        timeout_s=timeout_s,
         command=None if command is None else tuple(command),
     )
     return JobRunner(LocalLauncher(options, stale_s), JobStore(reuse))

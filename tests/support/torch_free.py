@@ -143,11 +143,10 @@ def open_runtime(settings: Settings) -> Runtime:
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
     grader = GraderClient(task, directory.path, model, command=grader_command())
-    options = LauncherOptions(
-        slots=2, threads=1, memory_limit_mb=MEMORY_LIMIT_MB, timeout_s=600, command=worker_command()
-    )
+    options = LauncherOptions(slots=2, threads=1, command=worker_command())
     runner = JobRunner(LocalLauncher(options), JobStore())
     grader.start()
+    settings = settings.model_copy(update={"memory_limit_mb": MEMORY_LIMIT_MB, "job_timeout_s": 600.0})
     return assemble(settings, directory, task, model, grader, runner, fine)
 
 

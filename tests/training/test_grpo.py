@@ -248,5 +248,5 @@ def test_a_stage_without_differing_rewards_is_stopped_with_a_cause(
 
 
 def test_the_code_of_rewards_is_part_of_the_id() -> None:
-    own = environment_hash("cpu", TrainingPlan())
-    assert environment_hash("cpu", TrainingPlan.model_validate({"stages": [SETTINGS]})) != own
+    own = environment_hash(TrainingPlan())
+    assert environment_hash(TrainingPlan.model_validate({"stages": [SETTINGS]})) != own

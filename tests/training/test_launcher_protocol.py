@@ -20,17 +20,15 @@ from trex.training.jobs.job_store import JobStore
 from trex.training.jobs.trial_folder import Failure, TrialFolder
 from trex.training.runners import LAUNCHERS
 from trex.training.runners.job_runner import JobRunner
-from trex.training.runners.protocol import Launcher, LauncherOptions
+from trex.training.runners.protocol import Launcher, LauncherOptions, RunnerSettings, settings_class
 
 each_launcher = pytest.mark.parametrize("name", LAUNCHERS.names())
 WAIT_SECONDS = 60
 
 
-def open_launcher(name: str, *options: str, slots: int = 2, **limits: float) -> Launcher:
+def open_launcher(name: str, *options: str, slots: int = 2) -> Launcher:
     """The launcher with the torch-free worker; `options` are the worker's."""
-    return LAUNCHERS.load(name)(
-        LauncherOptions(slots=slots, threads=1, command=(*FAKE, *options), **limits)  # type: ignore[arg-type]
-    )
+    return LAUNCHERS.load(name)(LauncherOptions(slots=slots, threads=1, command=(*FAKE, *options)))
 
 
 def planned(job: Job) -> Job:
@@ -54,8 +52,8 @@ def states(launcher: Launcher, job: Job, until_step: int | None = None) -> Itera
 def test_a_job_that_is_submitted_twice_is_one_job(name: str, tmp_path: Path) -> None:
     launcher, job = open_launcher(name), planned(job_in(tmp_path))
     launcher.start()
-    launcher.submit(job)
-    launcher.submit(job)
+    handle = launcher.submit(job, job.trial.resources)
+    assert handle and launcher.submit(job, job.trial.resources) == handle
     assert set(states(launcher, job)) <= {"waiting", "running"}
     assert launcher.poll(job) == "ended"
     assert TrialFolder(job.folder).read_result(job) is not None
@@ -64,13 +62,22 @@ def test_a_job_that_is_submitted_twice_is_one_job(name: str, tmp_path: Path) -> 
 
 
 @each_launcher
+def test_a_launcher_names_its_nodes_and_its_settings(name: str) -> None:
+    launcher = open_launcher(name)
+    nodes = launcher.devices()
+    assert nodes and all(node.cpus >= 1 and node.memory_mb > 0 for node in nodes)
+    assert issubclass(settings_class(LAUNCHERS.load(name)), RunnerSettings)
+    launcher.close()
+
+
+@each_launcher
 def test_a_running_job_is_attached_to(name: str, tmp_path: Path) -> None:
     job = planned(job_in(tmp_path, steps=60))
     first, second = open_launcher(name, "--step-seconds", "0.05"), open_launcher(name)
-    first.submit(job)
+    first.submit(job, job.trial.resources)
     assert list(states(first, job, until_step=3))[-1] == "running"
     first.close()
-    second.submit(job)
+    second.submit(job, job.trial.resources)
     assert "running" in set(states(second, job))
     result = TrialFolder(job.folder).read_result(job)
     assert result is not None and result.attempts == 1
@@ -81,9 +88,9 @@ def test_a_running_job_is_attached_to(name: str, tmp_path: Path) -> None:
 def test_a_job_waits_for_a_slot(name: str, tmp_path: Path) -> None:
     launcher = open_launcher(name, "--step-seconds", "0.05", slots=1)
     first, second = planned(job_in(tmp_path)), planned(job_in(tmp_path, seed=2))
-    launcher.submit(first)
+    launcher.submit(first, first.trial.resources)
     list(states(launcher, first, until_step=1))
-    launcher.submit(second)
+    launcher.submit(second, second.trial.resources)
     assert launcher.poll(second) == "waiting"
     list(states(launcher, first))
     list(states(launcher, second))
@@ -94,14 +101,14 @@ def test_a_job_waits_for_a_slot(name: str, tmp_path: Path) -> None:
 @each_launcher
 def test_a_cancelled_job_ends_and_can_go_on(name: str, tmp_path: Path) -> None:
     launcher, job = open_launcher(name, "--step-seconds", "0.05"), planned(job_in(tmp_path))
-    launcher.submit(job)
+    launcher.submit(job, job.trial.resources)
     list(states(launcher, job, until_step=6))
     TrialFolder(job.folder).write_cause(Failure.of(0, "cancelled", "cancelled"))
     launcher.cancel(job)
     assert not TrialFolder(job.folder).locked()
     assert launcher.poll(job) == "ended"
     assert (newest_sealed(job.folder, at_most=30) or 0) >= 5
-    launcher.submit(job)
+    launcher.submit(job, job.trial.resources)
     list(states(launcher, job))
     result = TrialFolder(job.folder).read_result(job)
     assert result is not None and result.attempts == 2
@@ -114,10 +121,10 @@ def test_a_cancelled_job_ends_and_can_go_on(name: str, tmp_path: Path) -> None:
 def test_a_job_that_waits_can_be_cancelled(name: str, tmp_path: Path) -> None:
     launcher = open_launcher(name, "--step-seconds", "0.05", slots=1)
     first, second, third = (planned(job_in(tmp_path, seed=seed)) for seed in (1, 2, 3))
-    launcher.submit(first)
+    launcher.submit(first, first.trial.resources)
     list(states(launcher, first, until_step=1))
-    launcher.submit(second)
-    launcher.submit(third)
+    launcher.submit(second, second.trial.resources)
+    launcher.submit(third, third.trial.resources)
     launcher.cancel(second)
     assert launcher.poll(second) == "ended"
     for job in (first, third):
@@ -132,15 +139,15 @@ def test_a_job_that_waits_can_be_cancelled(name: str, tmp_path: Path) -> None:
     ("misbehave", "limits", "cause"),
     [
         ("nan", {}, "nan_loss"),
-        ("hoard", {"memory_limit_mb": 400.0}, "out_of_memory"),
-        ("", {"timeout_s": 5.0}, "timeout"),
+        ("hoard", {"memory_mb": 400.0}, "out_of_memory"),
+        ("", {"seconds": 5.0}, "timeout"),
     ],
 )
 def test_a_failure_has_a_cause(
     name: str, tmp_path: Path, misbehave: str, limits: dict[str, float], cause: str
 ) -> None:
-    job = job_in(tmp_path, steps=400)
-    launcher = open_launcher(name, "--step-seconds", "0.1", "--misbehave", misbehave, **limits)
+    job = job_in(tmp_path, steps=400, **limits)
+    launcher = open_launcher(name, "--step-seconds", "0.1", "--misbehave", misbehave)
     with pytest.raises(JobFailed) as failed:
         JobRunner(launcher, JobStore()).run(job, None, quiet)
     assert failed.value.cause == cause
@@ -152,15 +159,15 @@ def test_a_failure_has_a_cause(
 def test_logs_hold_what_the_worker_printed(name: str, tmp_path: Path) -> None:
     launcher, job = open_launcher(name, "--misbehave", "nan"), planned(job_in(tmp_path))
     assert launcher.logs(job) == ""
-    launcher.submit(job)
+    launcher.submit(job, job.trial.resources)
     list(states(launcher, job))
     assert "the loss is nan at step 3" in launcher.logs(job)
     launcher.close()
 
 
 def test_an_unknown_launcher_is_one_clear_line() -> None:
-    with pytest.raises(InputError, match="no launcher 'ray'; there are: local"):
-        LAUNCHERS.load("ray")
+    with pytest.raises(InputError, match="no launcher 'kubernetes'; there are: local"):
+        LAUNCHERS.load("kubernetes")
 
 
 TOY = """
@@ -168,18 +175,24 @@ import subprocess
 import time
 
 from trex.training.jobs.trial_folder import Failure, TrialFolder
+from trex.training.runners.this_node import this_node
 
 
 class Toy:
     def __init__(self, options):
-        self.options, self.queue, self.running = options, [], {}
+        self.options, self.queue, self.running, self.limits = options, [], {}, {}
 
     def start(self):
         pass
 
-    def submit(self, job):
+    def devices(self):
+        return [this_node()]
+
+    def submit(self, job, resources):
+        self.limits[job.folder] = resources
         if not TrialFolder(job.folder).locked() and job not in self.queue and job.folder not in self.running:
             self.queue.append(job)
+        return str(job.folder)
 
     def poll(self, job):
         self._begin()
@@ -190,7 +203,7 @@ class Toy:
         if process is None or process.poll() is not None:
             self.running.pop(job.folder, None)
             return "running" if folder.locked() else "ended"
-        for cause, broken in (("timeout", self._late(begun)), ("out_of_memory", self._large(process))):
+        for cause, broken in (("timeout", self._late(job, begun)), ("out_of_memory", self._large(job, process))):
             if broken:
                 folder.write_cause(Failure.of(job.rung, cause, cause))
                 self.cancel(job)
@@ -219,13 +232,14 @@ class Toy:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             self.running[job.folder] = process, time.monotonic()
 
-    def _late(self, begun):
-        return self.options.timeout_s is not None and time.monotonic() - begun > self.options.timeout_s
+    def _late(self, job, begun):
+        limit = self.limits[job.folder].seconds
+        return limit is not None and time.monotonic() - begun > limit
 
-    def _large(self, process):
+    def _large(self, job, process):
         import psutil
 
-        limit = self.options.memory_limit_mb
+        limit = self.limits[job.folder].memory_mb
         return limit is not None and psutil.Process(process.pid).memory_info().rss > limit * 2**20
 """
 
@@ -243,4 +257,4 @@ def test_a_launcher_of_another_package_passes_the_same_tests(tmp_path: Path) -> 
         text=True,
         check=False,
     )
-    assert done.returncode == 0 and "9 passed" in done.stdout, done.stdout
+    assert done.returncode == 0 and "10 passed" in done.stdout, done.stdout

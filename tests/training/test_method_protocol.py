@@ -157,14 +157,14 @@ def test_an_unknown_method_is_named(place: Path) -> None:
 
 def test_installed_code_is_part_of_a_trials_identity(place: Path) -> None:
     plan = TrainingPlan.model_validate({"stages": [{"method": "count"}]})
-    own, with_count = environment_hash("cpu", TrainingPlan()), environment_hash("cpu", plan)
-    assert own == environment_hash("cpu") != with_count
+    own, with_count = environment_hash(TrainingPlan()), environment_hash(plan)
+    assert own == environment_hash() != with_count
     trainer = place / "toy_trex" / "trainer.py"
     before = trainer.read_text()
     trainer.write_text(before + "# changed\n")
-    assert environment_hash("cpu", plan) != with_count
+    assert environment_hash(plan) != with_count
     trainer.write_text(before)
-    assert environment_hash("cpu", plan) == with_count
+    assert environment_hash(plan) == with_count
 
 
 def test_the_worker_trains_an_installed_method_and_kind_of_weights(

@@ -192,18 +192,18 @@ def test_a_stopped_worker_is_replaced(tmp_path: Path, undisturbed: str) -> None:
     ("behaviour", "limits", "cause"),
     [
         ("nan", {}, "nan_loss"),
-        ("hoard", {"memory_limit_mb": 400.0}, "out_of_memory"),
-        ("", {"timeout_s": 5.0}, "timeout"),
+        ("hoard", {"memory_mb": 400.0}, "out_of_memory"),
+        ("", {"seconds": 5.0}, "timeout"),
     ],
 )
 def test_a_lasting_failure_is_the_answer_to_every_submission(
     tmp_path: Path, behaviour: str, limits: dict[str, float], cause: str
 ) -> None:
-    job = job_in(tmp_path, steps=200)
+    job = job_in(tmp_path, steps=200, **limits)
     command = [*FAKE, "--step-seconds", "0.05", "--misbehave", behaviour]
     for _ in range(2):
         with pytest.raises(JobFailed) as failed:
-            local_runner(command=command, **limits).run(job, None, quiet)  # type: ignore[arg-type]
+            local_runner(command=command).run(job, None, quiet)
         assert failed.value.cause == cause and "\n" not in failed.value.message
     assert TrialFolder(job.folder).attempts(0) == 1
     assert not TrialFolder(job.folder).locked()

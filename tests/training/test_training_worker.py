@@ -27,8 +27,9 @@ from trex.evaluation.base_models import resolve_model
 from trex.landlock import abi, describe
 from trex.sealed_folder import seal
 from trex.training.jobs.checkpoints import newest_sealed, remove_unsealed
-from trex.training.jobs.identity import AUTOCAST, FLOAT32, environment_hash
+from trex.training.jobs.identity import environment_hash
 from trex.training.jobs.job import Job, JobFailed, JobResult, Trial
+from trex.training.jobs.resource_class import AUTOCAST, FLOAT32
 from trex.training.jobs.stage_run import StageRun
 from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.methods.row_order import training_order
@@ -244,6 +245,8 @@ def test_other_failures_are_a_crash_with_a_log(
     assert "Traceback" in (tmp_path / "a" / "log.txt").read_text()
     stale = trial_of(model, dataset, NOISY).model_copy(update={"environment": "of another day"})
     assert "start a new run" in fails(runner, stale, tmp_path / "b").message
+    other = trial_of(model, dataset, NOISY).model_copy(update={"resource_class": "cpu/z80/float32"})
+    assert "the trial is for cpu/z80/float32" in fails(runner, other, tmp_path / "c").message
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, AUTOCAST])
@@ -312,8 +315,8 @@ def test_identity_covers_what_determines_weights_and_loads_nothing(model: Path, 
     ):
         assert trial.model_copy(update=change).id != trial.id
     code = (
-        "import sys; from trex.training.jobs.identity import environment_hash; print(environment_hash('cpu'));"
+        "import sys; from trex.training.jobs.identity import environment_hash; print(environment_hash());"
         "assert not {'torch', 'transformers', 'trl', 'peft'} & set(sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == environment_hash("cpu")
+    assert printed.strip() == environment_hash()

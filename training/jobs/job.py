@@ -39,6 +39,17 @@ class StageData(BaseModel, frozen=True):
     total_steps: int
 
 
+class Resources(BaseModel, frozen=True):
+    """What a job needs where it runs, besides its CPU threads. They do not change the weights."""
+
+    devices: int = Field(default=0, ge=0, description="GPUs")
+    memory_mb: float | None = Field(default=None, gt=0, description="Limit on memory, in MB; None: no limit")
+    seconds: float | None = Field(default=None, gt=0, description="Limit on wall time; None: no limit")
+
+
+NO_LIMITS = Resources()
+
+
 class Trial(BaseModel, frozen=True):
     """Everything that determines the trained weights. `dataset` and `rows` are those of the first stage."""
 
@@ -54,12 +65,17 @@ class Trial(BaseModel, frozen=True):
     threads: int
     device: str = "cpu"
     dtype: str = "float32"
+    resource_class: str = Field(
+        default="", description="The hardware that trains it, see `resource_class`; '' in older runs"
+    )
     environment: str = Field(description="Hash of the training room's sources and library versions")
+    resources: Resources = Field(default=NO_LIMITS, description="Of each of its jobs")
 
     @property
     def id(self) -> str:
-        """A hash of the whole trial. Left out: where things lie, and the names of recipes, which change no weights."""
+        """A hash of the whole trial. Left out: what changes no weights (places, names of recipes, limits)."""
         places: dict[str, Any] = {
+            "resources": True,
             "base_model": True,
             "dataset": True,
             "later_stages": {"__all__": {"dataset"}},

@@ -16,6 +16,7 @@ from ..weights import weights_of
 from .checkpoints import remove_unsealed
 from .identity import environment_hash
 from .job import JobFailed
+from .resource_class import resource_class_here
 from .stage_run import StageRun, joined, stage_runs
 from .worker_session import WorkerSession, work
 
@@ -27,11 +28,17 @@ def main(folder: Path, rung: int, stop_step: int) -> int:
 
 def _train(session: WorkerSession) -> None:
     trial, folder = session.job.trial, session.folder.path
-    if environment_hash(trial.device, trial.plan) != trial.environment:
+    if environment_hash(trial.plan) != trial.environment:
         raise JobFailed(
             "crash",
-            "the trial was planned with another version of TREX or its libraries, or on another processor, "
+            "the trial was planned with another version of TREX or its libraries, "
             "and would give other weights than its id says: start a new run",
+        )
+    if (here := resource_class_here(trial.device)) != trial.resource_class:
+        raise JobFailed(
+            "crash",
+            f"the trial is for {trial.resource_class or 'a processor that an older run did not name'}, and this "
+            f"machine is {here}: choose nodes of that kind, or start a new run with --runner …:class={here}",
         )
     remove_unsealed(folder)
     runs = list(stage_runs(session))

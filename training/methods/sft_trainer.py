@@ -9,8 +9,8 @@ import datasets
 import torch
 import trl
 
-from ..jobs.identity import AUTOCAST
 from ..jobs.job import JobFailed
+from ..jobs.resource_class import AUTOCAST
 from ..jobs.stage_run import StageRun
 from .prompt_completion import rendered_rows
 from .sft import SftStage

@@ -25,8 +25,8 @@ from ...sealed_folder import seal
 from ..data.build import TRAIN
 from ..data.render import Row
 from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before
-from ..jobs.identity import AUTOCAST
 from ..jobs.job import JobFailed
+from ..jobs.resource_class import AUTOCAST
 from ..jobs.stage_run import StageRun
 from ..weights import weights_of
 from .row_order import training_order

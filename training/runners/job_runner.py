@@ -118,7 +118,7 @@ class JobRunner:
         with self._guard:
             self._submitted.append(job)
         try:
-            self._launcher.submit(job)
+            self._launcher.submit(job, job.trial.resources)
             while (state := self._launcher.poll(job)) != "ended":
                 failure = reason_to_stop()
                 if failure is not None and state == "waiting":

@@ -6,9 +6,10 @@ import os
 import threading
 from dataclasses import dataclass
 
-from ..jobs.job import Job
+from ..jobs.job import NO_LIMITS, Job, Resources
 from ..jobs.trial_folder import TrialFolder
-from .protocol import JobState, LauncherOptions
+from .protocol import JobState, LauncherOptions, Node, RunnerSettings
+from .this_node import this_node
 from .worker_starter import Started, default_starter
 from .worker_watch import WorkerWatch
 
@@ -17,6 +18,7 @@ from .worker_watch import WorkerWatch
 class _Submitted:
     """A job that waits (not started), is being started (no watch yet) or runs."""
 
+    resources: Resources
     started: bool = False
     slot: int | None = None
     """None also for a worker that already ran at submission while all slots were taken."""
@@ -26,12 +28,14 @@ class _Submitted:
 class LocalLauncher:
     """Runs up to `options.slots` jobs at once, in the order of submission.
 
-    On GPUs a job of slot n sees only the n-th visible CUDA device. The limits on memory and time are checked when
-    the job is polled.
+    A job of slot n that needs k GPUs sees only the n-th k of the visible CUDA devices. The limits on memory and
+    time are checked when the job is polled.
 
     Args:
         stale_s: Seconds without a heartbeat after which a worker is treated as hung and is killed.
     """
+
+    settings = RunnerSettings
 
     def __init__(self, options: LauncherOptions, stale_s: float = 90.0) -> None:
         self._options = options
@@ -44,17 +48,22 @@ class LocalLauncher:
         """Begin the workers' imports in the background, so that the first job does not wait for them."""
         self._starter.warm_up()
 
-    def submit(self, job: Job) -> None:
+    def devices(self) -> list[Node]:
+        """This machine."""
+        return [this_node()]
+
+    def submit(self, job: Job, resources: Resources) -> str:
         """A job whose worker already runs does not wait for a slot."""
         running = TrialFolder(job.folder).locked()
         with self._guard:
             if _key(job) in self._jobs:
-                return
-            submitted = self._jobs[_key(job)] = _Submitted()
+                return _key(job)
+            submitted = self._jobs[_key(job)] = _Submitted(resources)
             if running:
                 submitted.slot = self._free_slot()
                 submitted.started = True
-                submitted.watch = self._watch(job)
+                submitted.watch = self._watch(job, resources)
+        return _key(job)
 
     def poll(self, job: Job) -> JobState:
         """Starts the job if it is the next one and a slot is free."""
@@ -84,7 +93,7 @@ class LocalLauncher:
             if submitted is not None and not submitted.started:
                 del self._jobs[_key(job)]
                 return
-        watch = self._watch(job) if submitted is None else submitted.watch
+        watch = self._watch(job, NO_LIMITS) if submitted is None else submitted.watch
         if watch is not None and watch.alive():
             watch.end()
 
@@ -107,31 +116,34 @@ class LocalLauncher:
             return None
         return min(set(range(self._options.slots)) - set(running))
 
-    def _watch(self, job: Job, worker: Started | None = None) -> WorkerWatch:
-        return WorkerWatch(job, worker, self._options.memory_limit_mb, self._options.timeout_s, self._stale_s)
+    def _watch(self, job: Job, limits: Resources, worker: Started | None = None) -> WorkerWatch:
+        return WorkerWatch(job, worker, limits.memory_mb, limits.seconds, self._stale_s)
 
     def _launch(self, job: Job, submitted: _Submitted) -> None:
         """Not under the guard: the fork server's first answer takes seconds."""
         assert submitted.slot is not None
         try:
-            worker = self._starter.launch(job, self._device(submitted.slot))
+            worker = self._starter.launch(job, visible_gpus(submitted.slot, submitted.resources.devices))
         except BaseException:
             self._forget(job, submitted)
             raise
-        submitted.watch = self._watch(job, worker)
+        submitted.watch = self._watch(job, submitted.resources, worker)
 
     def _forget(self, job: Job, submitted: _Submitted) -> None:
         with self._guard:
             if self._jobs.get(_key(job)) is submitted:
                 del self._jobs[_key(job)]
 
-    def _device(self, slot: int) -> dict[str, str]:
-        """The GPU of a slot, among those that this process may see."""
-        if not self._options.gpus:
-            return {}
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        return {"CUDA_VISIBLE_DEVICES": visible.split(",")[slot] if visible else str(slot)}
-
 
 def _key(job: Job) -> str:
     return f"{job.folder.absolute()}/{job.rung}"
+
+
+def visible_gpus(slot: int, devices: int) -> dict[str, str]:
+    """The environment that shows a slot its GPUs, among those that this process may see."""
+    if not devices:
+        return {}
+    numbers = range(slot * devices, (slot + 1) * devices)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    shown = visible.split(",") if visible else None
+    return {"CUDA_VISIBLE_DEVICES": ",".join(shown[n] if shown else str(n) for n in numbers)}

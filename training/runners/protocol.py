@@ -6,13 +6,46 @@ a worker writes them. A worker that dies is started again by `JobRunner`, not by
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ..jobs.job import Job
+from pydantic import BaseModel, Field
+
+from ..jobs.job import Job, Resources
 
 JobState = Literal["waiting", "running", "ended"]
+
+
+class RunnerSettings(BaseModel, frozen=True, extra="forbid"):
+    """What a user may set of a launcher: `--runner NAME:setting=value` or `[runner.NAME]` in trex.toml."""
+
+
+NO_SETTINGS = RunnerSettings()
+
+
+class ClusterSettings(RunnerSettings, frozen=True):
+    """Settings of every launcher that starts jobs on other machines. None: as on this machine."""
+
+    slots: int | None = Field(
+        default=None, ge=1, description="Jobs submitted at once; default: all of a round"
+    )
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of a job")
+    memory_mb: int | None = Field(default=None, ge=64, description="Memory of a job")
+    devices: int = Field(default=1, ge=1, description="GPUs of a job, where its resource class is 'cuda'")
+    resource_class: str = Field(
+        default="", alias="class", description="Hardware of the nodes; `trex doctor --runner` prints it"
+    )
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine that can run jobs."""
+
+    name: str
+    cpus: int
+    gpus: int
+    memory_mb: int
 
 
 @dataclass(frozen=True)
@@ -23,26 +56,29 @@ class LauncherOptions:
     """Jobs at once."""
     threads: int
     """CPU threads of a job, equal to `Trial.threads`."""
-    memory_limit_mb: float | None = None
-    """Memory of a job, in MB; None is no limit."""
-    timeout_s: float | None = None
-    """Wall time of a job, in seconds; None is no limit."""
-    gpus: bool = False
-    """Whether each slot is one GPU."""
+    settings: RunnerSettings = NO_SETTINGS
+    """The user's settings, of the launcher's own class."""
     command: tuple[str, ...] | None = None
     """Starts a worker by `command TRIAL_FOLDER RUNG STOP_STEP`; None is the training worker."""
 
 
 class Launcher(Protocol):
-    """Starts jobs, watches their limits and stops them. Safe to call from threads."""
+    """Starts jobs, watches their limits and stops them. Safe to call from threads.
+
+    A class attribute `settings`, a subclass of `RunnerSettings`, says what a user may set.
+    """
 
     def start(self) -> None:
         """Begin what takes long, without waiting for it."""
 
-    def submit(self, job: Job) -> None:
+    def devices(self) -> Sequence[Node]:
+        """The machines that jobs can run on. Raises TrexError if the cluster does not answer."""
+
+    def submit(self, job: Job, resources: Resources) -> str:
         """Ask for a worker for the job; returns at once. A job that waits or runs already stays one job.
 
-        Raises JobFailed if no worker can be started.
+        Returns the name by which the job is known where it runs: it follows from the job, so that a later process
+        finds the job again. Raises JobFailed if no worker can be started.
         """
 
     def poll(self, job: Job) -> JobState:
@@ -66,3 +102,9 @@ class Launcher(Protocol):
 
 
 OpenLauncher = Callable[[LauncherOptions], Launcher]
+
+
+def settings_class(launcher: OpenLauncher) -> type[RunnerSettings]:
+    """The class of a launcher's settings; one without any for a launcher that names none."""
+    found = getattr(launcher, "settings", RunnerSettings)
+    return found if isinstance(found, type) and issubclass(found, RunnerSettings) else RunnerSettings
