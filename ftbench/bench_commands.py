@@ -29,10 +29,10 @@ def validate(
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch published data that is missing")] = False,
 ) -> None:
     """Check that gold answers score the maximum, shuffled ones less, and that no split repeats rows of another."""
-    from .suite import TEN, benchmark
-    from .validation import validate as prove
+    from .suite import TEN
+    from .validation import validate_all
 
-    found = [prove(benchmark(name), fetch) for name in tasks or TEN]
+    found = validate_all(tasks or TEN, fetch)
     shown = Table("task", "", "data", "items", "result", box=None)
     for each in found:
         result = "[green]valid[/green]" if each.valid else f"[red]{escape('; '.join(each.problems))}[/red]"

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ..errors import InputError
 from ..evaluation.decontamination.gate import ContaminationGate
+from ..evaluation.decontamination.item_texts import NormalForms
 from ..evaluation.splits import content_id, position
 from ..evaluation.task import TINY_MODEL, GenerationSettings, Prompt, RowRules, Source, Task
 from ..files import hash_file, read_jsonl, write_jsonl
@@ -233,15 +234,17 @@ def repeats(gate: ContaminationGate, rows: Iterable[Row], prompt: Prompt) -> lis
     return list(map(bool, gate.repeated_items(asked, every=False)))
 
 
-def across(dev: Sequence[Row], test: Sequence[Row], prompt: Prompt) -> list[tuple[int, int]]:
+def across(
+    dev: Sequence[Row], test: Sequence[Row], prompt: Prompt, normal: NormalForms | None = None
+) -> list[tuple[int, int]]:
     """The pairs of a dev row and a test row of which one's question repeats the other's.
 
-    One gate knows both parts, as that of a run does: what many of their questions share is wording.
+    One gate knows both parts, as that of a run does: what many of their questions share is wording. `normal`:
+    forms of their texts that are known already.
     """
     asked = [{name: row.get(name) for name in prompt.fields} for row in (*dev, *test)]
-    found = ContaminationGate(asked, prompt).repeated_items(
-        [{"messages": prompt.turns(row)} for row in asked]
-    )
+    gate = ContaminationGate(asked, prompt, NormalForms() if normal is None else normal)
+    found = gate.repeated_items([{"messages": prompt.turns(row)} for row in asked])
     pairs = {(min(i, j), max(i, j) - len(dev)) for i, items in enumerate(found) for j in items}
     return sorted((i, j) for i, j in pairs if i < len(dev) and j >= 0)
 
@@ -251,7 +254,8 @@ def _apart(dev: list[Row], test: list[Row], prompt: Prompt) -> list[Row]:
 
     Without them, fewer rows share a text, which may then identify one: so it is asked again.
     """
-    while pairs := across(dev, test, prompt):
+    normal = NormalForms()
+    while pairs := across(dev, test, prompt, normal):
         gone = {i for i, _ in pairs}
         dev = [row for i, row in enumerate(dev) if i not in gone]
     return dev

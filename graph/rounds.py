@@ -8,7 +8,7 @@ from ..evaluation.failures.analysis import Failures, compare
 from ..evaluation.results import Evaluation
 from .researcher.protocol import Evidence
 from .run.runtime import Runtime
-from .tree.experiment import Experiment, TrialRecord
+from .tree.experiment import Experiment, TrialRecord, reward_of
 
 ROOT = "e000"
 
@@ -23,7 +23,7 @@ def root_experiment(evaluation: Evaluation) -> Experiment:
         status="done",
         baseline=evaluation,
         score=evaluation.score,
-        reward=_reward(evaluation),
+        reward=reward_of(evaluation.score),
         secondary=evaluation.secondary,
         seconds=evaluation.seconds,
     )
@@ -64,7 +64,7 @@ def assess(experiment: Experiment, trials: Sequence[TrialRecord]) -> Experiment:
         update={
             "best_trial": best.id,
             "score": best.evaluation.score,
-            "reward": _reward(best.evaluation),
+            "reward": reward_of(best.evaluation.score),
             "secondary": best.evaluation.secondary,
         }
     )
@@ -85,8 +85,3 @@ def evidence(runtime: Runtime, experiment: Experiment, parent: Experiment | None
         groups=failures.groups if failures else [],
         comparison=compare(before, after, run) if before else None,
     )
-
-
-def _reward(evaluation: Evaluation) -> float:
-    """The primary metric within [0, 1]."""
-    return min(1.0, max(0.0, evaluation.score.value))

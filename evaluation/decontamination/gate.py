@@ -47,7 +47,7 @@ from ...errors import IntegrityError
 from ..results import ContaminationReport
 from ..task import Item, Prompt
 from .conversation_items import as_texts
-from .item_texts import FIELD_WORDS, ItemTexts, leaves, strings, visible
+from .item_texts import FIELD_WORDS, ItemTexts, NormalForms, leaves, strings, visible
 from .near_index import NearIndex
 from .normal_form import forms, key, units, word_count
 
@@ -68,13 +68,17 @@ Row = Mapping[str, Any]
 
 
 class ContaminationGate:
-    """An index of items, built once, that training sets are checked against."""
+    """An index of items, built once, that training sets are checked against.
 
-    def __init__(self, items: Sequence[Item], prompt: Prompt) -> None:
+    Gates that read the same texts share their `normal` forms, which stay in memory; default: none are kept.
+    """
+
+    def __init__(self, items: Sequence[Item], prompt: Prompt, normal: NormalForms | None = None) -> None:
         items, prompt = as_texts(items, prompt)
         self._items = len(items)
         shared_by = min(SHARED_BY, max(1, len(items) // SMALL_SHARE))
-        texts = ItemTexts(items, prompt, shared_by)
+        self._normal = NormalForms() if normal is None else normal
+        texts = ItemTexts(items, prompt, shared_by, normal)
         self._exact, self._without_letters = texts.whole()
         self._short = texts.short_columns()
         self._combined = texts.combinations()
@@ -117,7 +121,7 @@ class ContaminationGate:
         found, documents, undecided = list[set[int]](), [], []
         for row in rows:
             texts = [text for text in strings(row) if text not in ROLES]
-            normal = {text: forms(text) for text in texts}
+            normal = {text: self._forms(text) for text in texts}
             repeats = self._exact_repeats(row, texts, [normal[text][0] for text in texts])
             found.append(set(repeats if every else islice(repeats, 1)))
             if every or not found[-1]:
@@ -126,6 +130,10 @@ class ContaminationGate:
         for own, near in zip(undecided, self._near.find_items(documents, every), strict=True):
             own |= near
         return found
+
+    def _forms(self, text: str) -> tuple[str, str]:
+        known = self._normal.get(text)
+        return forms(text) if known is None else (known.key, known.letters)
 
     def _exact_repeats(self, row: Row, texts: Sequence[str], keys: Sequence[str]) -> Iterator[int]:
         """The items that equal a string of the row, a line, joined neighbours or a set of strings."""

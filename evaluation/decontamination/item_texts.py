@@ -27,26 +27,30 @@ Combinations = dict[str, list[tuple[frozenset[str], int]]]
 
 
 @dataclass(frozen=True)
-class _Normal:
+class Normal:
+    """A text in its normal forms, see `normal_form.forms`."""
+
     key: str
     letters: str
     words: int
 
 
-class _NormalForms(dict[str, _Normal]):
+class NormalForms(dict[str, Normal]):
     """Normal forms by text. Each is needed up to eight times, and is most of the work for Chinese items."""
 
-    def __missing__(self, text: str) -> _Normal:
-        self[text] = _Normal(*forms(text), word_count(text))
+    def __missing__(self, text: str) -> Normal:
+        self[text] = Normal(*forms(text), word_count(text))
         return self[text]
 
 
 class ItemTexts:
     """The texts of items. A text that more than `shared_by` of them have is wording of the task."""
 
-    def __init__(self, items: Sequence[Item], prompt: Prompt, shared_by: int) -> None:
+    def __init__(
+        self, items: Sequence[Item], prompt: Prompt, shared_by: int, normal: NormalForms | None = None
+    ) -> None:
         self._items, self._prompt = items, prompt
-        self._normal = _NormalForms()
+        self._normal = NormalForms() if normal is None else normal
         self._asked = _distinct([*_template_columns(prompt.system), *_template_columns(prompt.user)])
         columns = [self._column_texts(item) for item in items]
         counts = Counter(text_key for own in columns for text_key in {self._normal[text].key for text in own})

@@ -33,8 +33,12 @@ class Measured:
     counts: Counts | None = None
 
 
-def measure(metric: Metric, items: Sequence[Item], predictions: Sequence[Any]) -> Measured:
+def measure(
+    metric: Metric, items: Sequence[Item], predictions: Sequence[Any], *, figures: bool = True
+) -> Measured:
     """Measure answers and check the result. A prediction is a text; for a `SampledMetric` a list of texts.
+
+    Without `figures`, no secondary ones are computed: the official form of a scorer may be among them.
 
     Raises TrexError for no items, a wrong number of values, a value that isn't a finite number, and for whatever the
     metric raises; where one item is the cause, with its id.
@@ -44,16 +48,18 @@ def measure(metric: Metric, items: Sequence[Item], predictions: Sequence[Any]) -
     if len(items) != len(predictions):
         raise TrexError(f"{len(predictions)} predictions for {len(items)} items")
     values = _values(metric, items, predictions)
+    secondary = _secondary(metric, items, predictions) if figures else {}
+    return Measured(values, secondary, _counts(metric, items, predictions))
+
+
+def _secondary(metric: Metric, items: Sequence[Item], predictions: Sequence[Any]) -> dict[str, float]:
     found = call(metric.name, "secondary", metric.secondary, items, predictions)
     if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
         raise TrexError(
             f"metric {metric.name!r}: secondary returned {reprlib.repr(found)}; "
             "it must return a mapping of names to numbers, which may be empty"
         )
-    secondary = {
-        key: finite(metric.name, value, f"its secondary figure {key!r}") for key, value in found.items()
-    }
-    return Measured(values, secondary, _counts(metric, items, predictions))
+    return {key: finite(metric.name, value, f"its secondary figure {key!r}") for key, value in found.items()}
 
 
 def call(name: str, method: str, function: Callable[..., T], *arguments: Any) -> T:

@@ -23,7 +23,7 @@ from ..finish.ending import BEST, CONFINEMENT, FINISH, TREE, changed_since_end
 from ..finish.finish_record import FinishRecord
 from ..run.directory import RunInfo
 from ..steering.lineage import saw_test_split
-from ..tree.experiment import Experiment, TrialRecord
+from ..tree.experiment import Experiment, TrialRecord, reward_of
 from ..tree.tree import RawTree, Tree
 from .integrity import Integrity, check_integrity
 
@@ -89,10 +89,19 @@ def _checked_tree(tree: Tree, records: Records) -> tuple[Tree, list[str]]:
     """The tree without scores that the grader did not make, and without what follows from them."""
     checked = [_checked_experiment(experiment, records) for experiment in tree]
     wrong = [place for _, places in checked for place in places]
-    if not wrong:
-        return tree, []
-    faults = [f"{_listed(wrong)}: not in the grader's records, withheld"] if records.entries else []
-    return Tree(experiment for experiment, _ in checked), faults
+    faults = [f"{_listed(wrong)}: not in the grader's records, withheld"] if wrong and records.entries else []
+    derived = [_with_its_reward(experiment) for experiment, _ in checked]
+    edited = [new.id for new, (old, _) in zip(derived, checked, strict=True) if new is not old]
+    if edited:
+        places = _listed([f"the reward of {one}" for one in edited])
+        faults.append(f"{places}: does not follow from its score, withheld; computed anew")
+    return (Tree(derived), faults) if wrong or edited else (tree, faults)
+
+
+def _with_its_reward(experiment: Experiment) -> Experiment:
+    """The experiment with the reward that follows from its score."""
+    reward = reward_of(experiment.score)
+    return experiment if experiment.reward == reward else experiment.model_copy(update={"reward": reward})
 
 
 def _checked_experiment(experiment: Experiment, records: Records) -> tuple[Experiment, list[str]]:
@@ -200,7 +209,7 @@ def _changes(directory: Path, changed: Sequence[str] | None, finish: FinishRecor
         return [f"the audit trail has no entry for the end of the run ({why}): gains are withheld"] * derived
     lines = {
         FINISH: " is not what the run wrote at its end: gains, checks and the reason of the end are withheld",
-        TREE: ": its tree is not the one that the run ended with; scores were checked one by one, the rest was not",
+        TREE: ": its tree is not the one that the run ended with; its scores and rewards were checked, texts were not",
         CONFINEMENT: ": results of workers state another confinement than at the end of the run",
         BEST: " is not what the run wrote at its end",
     }

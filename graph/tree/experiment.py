@@ -167,6 +167,11 @@ class Diagnosis(BaseModel):
     claims: list[Claim] = Field(default_factory=list, description="Insights that the tree keeps score of")
 
 
+def reward_of(score: Score | None) -> float:
+    """The primary metric within [0, 1]; 0 without one."""
+    return 0.0 if score is None else min(1.0, max(0.0, score.value))
+
+
 class Experiment(BaseModel, validate_assignment=True):
     """A node of the tree. Visits and cumulative reward are derived by `tree.Tree`, not stored."""
 

@@ -303,10 +303,8 @@ def test_data_out_of_reach_says_what_to_do(fresh_home: Path, monkeypatch: pytest
 def test_data_out_of_reach_costs_one_task_of_a_validation(
     trex: Trex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("no network")
-
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.delenv("TREX_DATA", raising=False)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
     said = trex("bench", "validate", "aci", "csbench", "--fetch")
     assert said.code == 1 and said.err == ""
     assert said.out.count("TREX_DATA") == 2, "both were tried, and the mend is shown"

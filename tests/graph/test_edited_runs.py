@@ -213,9 +213,13 @@ EDITS: dict[str, tuple[Edit, str, Held]] = {
     "score of the experiment": (
         in_tree("score", "value"), "the score of e001: not in", lambda s: s.experiments[1].score is None),
     "reward in the tree": (
-        in_tree("reward"), "scores were checked one by one, the rest was not", nothing),
+        in_tree("reward"), "the reward of e001: does not follow from its score",
+        lambda s: s.experiments[1].score is not None and s.experiments[1].reward == s.experiments[1].score.value),
+    "reward and score in the tree": (
+        both(in_tree("reward"), in_tree("score", "value")), "the score of e001: not in",
+        lambda s: s.experiments[1].score is None and s.experiments[1].reward == 0),
     "hypothesis in the tree": (
-        in_tree("plan", "hypothesis", to="98765 rows."), "its tree is not the one that the run ended with", nothing),
+        in_tree("plan", "hypothesis", to="98765 rows."), "its scores and rewards were checked, texts", nothing),
 }  # fmt: skip
 
 
@@ -236,7 +240,7 @@ def test_an_edit_is_told_and_the_figure_withheld(
     assert held(summary)
     page, text, _ = load_run(run).write_report()
     said = trex("show", run)
-    shows_more = words.startswith(("run.json", "its tree", "scores were"))  # these figures are no scores
+    shows_more = words.startswith(("run.json", "its scores and"))  # these figures are no scores
     assert said.code == 0 and told[0] in said.out
     for shown in (said.out, summary.model_dump_json(), page.read_text(), text.read_text()):
         assert shows_more or ("0.988" not in shown and "98765" not in shown), shown
