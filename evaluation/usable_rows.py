@@ -20,6 +20,8 @@ Reason = (
         "unreadable",
         "no answer",
         "no worse answer",
+        "not marked good or bad",
+        "no text",
         "answer not among the choices",
         "far longer than the others",
     ]

@@ -14,6 +14,9 @@ from ..training.data.expressions.row_functions import row_functions
 from ..training.data.operators import operators
 from ..training.data.recipe import DataRecipe, Stream
 from ..training.methods import METHODS
+from ..training.methods.protocol import Method
+from ..training.methods.sampling import SampledStage
+from ..training.methods.schedule import ScheduledStage
 from ..training.methods_page import value_range
 from ..training.weights import WEIGHTS
 
@@ -31,8 +34,9 @@ def recipe_guide() -> str:
     ]
     return (
         f"The whole recipe, an object with {_fields(DataRecipe)}. A stream has {_fields(Stream)}. With `rows`, "
-        "at most so many are taken in all, from the streams by weight. A step is an object with `op` and the "
-        "settings of its operator:\n" + "\n".join(lines) + f"\n{_row_language()}\nExample: {_EXAMPLE}"
+        "at most so many are taken in all, from the streams by weight. `output` may be answers or, for "
+        f"other methods than sft, {DataRecipe.model_fields['output'].description}. A step is an object with `op` and "
+        "the settings of its operator:\n" + "\n".join(lines) + f"\n{_row_language()}\nExample: {_EXAMPLE}"
     )
 
 
@@ -48,21 +52,45 @@ def _row_language() -> str:
 def training_guide() -> str:
     """Every setting of a training plan with its default and bounds: weights by kind, stages by method."""
     kinds = [f"kind={kind}: {_settings(WEIGHTS.load(kind).settings)}" for kind in WEIGHTS.names()]
-    methods = [f"method={name}: {_settings(METHODS.load(name).stage)}" for name in METHODS.names()]
+    stages = [f"method={name}: {_stage(METHODS.load(name))}" for name in METHODS.names()]
+    shared = [f"{name} settings: {'; '.join(_own(stage))}" for name, stage in _SHARED.items()]
     return (
         'An object {"weights": {…}, "stages": [{…}]} with 1 to 4 stages; each goes on from the weights of the '
         "one before, and names the recipe it trains on. "
-        f"weights, {' | '.join(kinds)}. A stage, {' | '.join(methods)}"
+        f"weights, {' | '.join(kinds)}. A stage, {' | '.join([*stages, *shared])}"
     )
+
+
+_SHARED: dict[str, type[BaseModel]] = {"sampling": SampledStage, "schedule": ScheduledStage}
+
+
+def _stage(method: Method[Any]) -> str:
+    """A method's rows and settings; those that it shares with others are named once, after all methods."""
+    group = next((name for name, shared in _SHARED.items() if issubclass(method.stage, shared)), "")
+    return "; ".join(
+        [f"rows {method.row_schema}", *_own(method.stage), *([f"{group} settings"] if group else [])]
+    )
+
+
+def _own(stage: type[BaseModel]) -> list[str]:
+    """The settings of a stage that are not those of the nearest shared ones."""
+    nearest = next((each for each in _SHARED.values() if issubclass(stage, each) and each is not stage), None)
+    known = _listed(nearest) if nearest else []
+    own = [setting for setting in _listed(stage) if setting not in known]
+    return [*own, "schedule settings"] if stage is SampledStage else own
 
 
 def _settings(kind: type[BaseModel]) -> str:
+    return "; ".join(_listed(kind))
+
+
+def _listed(kind: type[BaseModel]) -> list[str]:
     schemas: dict[str, dict[str, Any]] = kind.model_json_schema()["properties"]
-    return "; ".join(
+    return [
         f"{name}={json.dumps(schema['default'])}{_range(schema)}"
         for name, schema in schemas.items()
         if name not in ("kind", "method") and "default" in schema
-    )
+    ]
 
 
 def _fields(kind: type[BaseModel]) -> str:

@@ -16,6 +16,7 @@ Cause = Literal[
     "crash",
     "disk_full",
     "base_model",
+    "wrong_rows",
     "no_reward",
     "reward_collapse",
     "length_explosion",

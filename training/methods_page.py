@@ -21,6 +21,19 @@ has its default.
 
 This page is made from the code: `python -m trex.training.methods_page > docs/methods.md`.
 """
+_ROWS = """\
+## Rows
+
+A recipe's `output` says what a row holds.
+
+| rows | `output` | a row |
+|---|---|---|
+| `prompt_completion` | `answers` | A question and its answer |
+| `preference_pair` | `pairs` | A worse answer too, from the column `rejected`; the step `reject` makes one |
+| `unpaired_preference` | `unpaired` | A good or bad answer, by the column `desirable`; `rejected` makes a bad row |
+| `prompt_and_item` | `answers` | A question and the columns that the task's metric reads |
+| `plain_text` | `text` | A text without a question, from the column `text` |
+"""
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -33,6 +46,7 @@ def markdown() -> str:
         method = METHODS.load(name)
         lines += [f"## Method: {name}", "", *_section(method.stage)]
         lines += [f"Rows: `{method.row_schema}`. " + _repairs(method.repairable), ""]
+    lines += [_ROWS]
     return "\n".join(lines)
 
 

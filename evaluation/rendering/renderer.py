@@ -156,6 +156,14 @@ class Renderer:
                 found += map(self._row_or_error, batch)
         return found
 
+    def texts(self, texts: Sequence[str]) -> list[TokenRow]:
+        """Plain texts as documents, from the tokenizer's beginning to its end token, with a loss on every token."""
+        begin = [token for token in self._tokenizer("")["input_ids"] if token == self._tokenizer.bos_token_id]
+        end = self._tokenizer.eos_token_id
+        marked = [self._as_text([{"role": "user", "content": text}])[0]["content"] for text in texts]
+        rows = [[*begin, *ids, self.end if end is None else end] for ids in self._encode(marked)]
+        return [TokenRow(ids, [True] * len(ids), 0) for ids in rows]
+
     def answer_tokens(self, row: TokenRow) -> int:
         """The number of tokens of the last answer, without the end of its turn."""
         rest = row.ids[row.last :]

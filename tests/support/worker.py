@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from trex.files import write_json
 from trex.training.data.build import BuildReport, BuiltDataset
 from trex.training.data.render import Contents
 from trex.training.jobs.identity import make_trial
 from trex.training.jobs.job import Trial
+from trex.training.jobs.stage_run import StageRun
+from trex.training.methods import method_of
+from trex.training.methods.protocol import RowSchema
 from trex.training.plan import TrainingPlan
 
 WORDS = ["good", "bad", "film", "plot", "a", "the", "very", "is", "was", "and", "of"]
@@ -54,3 +61,63 @@ def built(folder: Path, rows: int) -> BuiltDataset:
 
 def trial_of(model: Path, dataset: Path, plan: TrainingPlan, rows: int = 40, seed: int = 3) -> Trial:
     return make_trial(plan, model, "model-hash", [built(dataset, rows)] * len(plan.stages), seed, threads=1)
+
+
+def rows_of(schema: RowSchema, count: int) -> list[dict[str, object]]:
+    """Rows that methods with this schema train on."""
+    rows = pair_rows(count)
+    for place, row in enumerate(rows):
+        if schema == "unpaired_preference":
+            row["desirable"] = place % 3 > 0
+        elif schema == "plain_text":
+            row["prompt"] = []
+    return rows
+
+
+def dataset_of(schema: RowSchema, folder: Path, count: int = 40) -> Path:
+    """A data set of such rows, scored by accuracy."""
+    rows = [row | {"source": {"id": place}} for place, row in enumerate(rows_of(schema, count))]
+    dataset = write_rows(folder, rows)
+    write_json(dataset / "scoring.json", {"metric": "accuracy"})
+    return dataset
+
+
+def prepared(tiny: Path, dataset: Path, folder: Path, stage: dict[str, Any], kind: str = "lora") -> Any:
+    """The trainer of a stage, as the worker makes it."""
+    plan = TrainingPlan.model_validate({"weights": {"kind": kind}, "stages": [stage]})
+    trial = trial_of(tiny, dataset, plan)
+    session: Any = SimpleNamespace(job=SimpleNamespace(trial=trial))
+    module = method_of(plan.stage).trainer.partition(":")[0]
+    run = StageRun(session, plan.stage, trial.stage_data[0], folder, 2)
+    trainer = import_module(module).prepare(run).trainer
+    trainer.current_gradient_accumulation_steps = 1
+    return trainer
+
+
+def disturb(model: Any, scale: float, seed: int = 1) -> None:
+    """Give a new adapter weights that change the model."""
+    import torch
+
+    torch.manual_seed(seed)
+    for name, weights in model.named_parameters():
+        if ".default." in name and "lora_B" in name:
+            weights.data.normal_(0, scale)
+
+
+def plain_models(tiny: Path, model: Any) -> tuple[Any, Any]:
+    """The model with its adapter merged, and the base model, both without TRL's changes."""
+    import copy
+
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32).eval()
+    merged = copy.deepcopy(base)
+    merged.load_state_dict(model.merge_and_unload(adapter_names=["default"]).state_dict())
+    return merged, base
+
+
+def log_probabilities(model: Any, ids: Any, attention: Any, temperature: float = 1.0) -> Any:
+    """Of each token after the first, in plain torch."""
+    logits = model(input_ids=ids, attention_mask=attention).logits[:, :-1] / temperature
+    return logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support.worker import make_rows, pair_rows, trial_of, write_rows
+from support.worker import (
+    disturb,
+    log_probabilities,
+    make_rows,
+    pair_rows,
+    plain_models,
+    prepared,
+    write_rows,
+)
 from trex.evaluation.base_models import resolve_model
-from trex.training.jobs.stage_run import StageRun
 from trex.training.methods.dpo import DPO, DpoStage
 from trex.training.methods.preference_pairs import pair_tokens
-from trex.training.plan import TrainingPlan
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +34,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("pairs"), pair_rows(40))
 
 
-def prepared(tiny: Path, dataset: Path, folder: Path, **settings: Any) -> Any:
-    from trex.training.methods.dpo_trainer import prepare
-
-    stage = {"method": "dpo", "max_steps": 2, "batch_size": 6, **settings}
-    plan = TrainingPlan.model_validate({"stages": [stage]})
-    trial = trial_of(tiny, dataset, plan)
-    session: Any = SimpleNamespace(job=SimpleNamespace(trial=trial))
-    return prepare(StageRun(session, plan.stage, trial.stage_data[0], folder, 2)).trainer
-
-
-def log_probabilities(model: Any, batch: dict[str, Any]) -> Any:
-    """Of each row's answer: the sum over its tokens, in plain torch."""
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-    each = logits.log_softmax(-1).gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-    return (each * batch["completion_mask"][:, 1:]).sum(-1)
-
-
 BETA = 0.3
 
 
-def reference_loss(loss: str, better: Any, worse: Any, lengths: Any, policy: Any) -> Any:
+def reference_loss(loss: str, better: Any, worse: Any, lengths: Any) -> Any:
     """The papers' losses on log ratios to the reference model."""
     from torch.nn.functional import logsigmoid, relu
 
@@ -71,35 +59,25 @@ def test_the_loss_is_the_papers(
     tiny: Path, dataset: Path, tmp_path: Path, loss: str, more: dict[str, Any]
 ) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
 
-    trainer = prepared(tiny, dataset, tmp_path, loss=loss, beta=BETA, **more)
-    torch.manual_seed(1)
-    for name, weights in trainer.model.named_parameters():
-        if ".default." in name and "lora_B" in name:
-            weights.data.normal_(0, 0.3)
+    stage = {"method": "dpo", "max_steps": 2, "batch_size": 6, "loss": loss, "beta": BETA, **more}
+    trainer = prepared(tiny, dataset, tmp_path, stage)
+    disturb(trainer.model, 0.3)
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.eval()
     found = trainer.compute_loss(trainer.model, dict(batch))
+    mask = batch["completion_mask"][:, 1:]
     with torch.no_grad():
-        base = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32).eval()
-        merged = trainer.model.merge_and_unload(adapter_names=["default"]).eval()
-        policy, reference = (log_probabilities(model, dict(batch)) for model in (_plain(merged, base), base))
+        policy, reference = (
+            (log_probabilities(model, batch["input_ids"], batch["attention_mask"]) * mask).sum(-1)
+            for model in plain_models(tiny, trainer.model)
+        )
     better, worse = (policy - reference).chunk(2)
-    lengths = batch["completion_mask"].sum(-1).chunk(2)
+    lengths = mask.sum(-1).chunk(2)
     assert better.abs().max() > 0.01
     assert found.item() == pytest.approx(
-        reference_loss(loss, better, worse, lengths, policy).item(), rel=1e-5, abs=1e-5
+        reference_loss(loss, better, worse, lengths).item(), rel=1e-5, abs=1e-5
     )
-
-
-def _plain(merged: Any, base: Any) -> Any:
-    """The merged weights in a model without TRL's changes."""
-    import copy
-
-    model = copy.deepcopy(base)
-    model.load_state_dict(merged.state_dict())
-    return model
 
 
 def test_pairs_share_their_prompt_and_end(tiny: Path, dataset: Path) -> None:
@@ -140,14 +118,8 @@ def test_contradictions_are_refused_with_the_mend(settings: dict[str, Any], says
 
 def test_the_figures_and_a_whole_model(tiny: Path, dataset: Path, tmp_path: Path) -> None:
     """A whole model is compared with a copy of itself as the stage begins: at first no better, no worse."""
-    from trex.training.methods.dpo_trainer import prepare
-
-    plan = TrainingPlan.model_validate(
-        {"weights": {"kind": "full"}, "stages": [{"method": "dpo", "max_steps": 2, "batch_size": 6}]}
-    )
-    trial = trial_of(tiny, dataset, plan)
-    session: Any = SimpleNamespace(job=SimpleNamespace(trial=trial))
-    trainer: Any = prepare(StageRun(session, plan.stage, trial.stage_data[0], tmp_path, 2)).trainer
+    stage = {"method": "dpo", "max_steps": 2, "batch_size": 6}
+    trainer = prepared(tiny, dataset, tmp_path, stage, "full")
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.train()
     assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(math.log(2), rel=1e-5)

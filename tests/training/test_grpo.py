@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 from support.jobs import quiet
 from support.launchers import local_runner
-from support.worker import make_rows, trial_of, write_rows
+from support.worker import (
+    disturb,
+    log_probabilities,
+    make_rows,
+    plain_models,
+    prepared,
+    trial_of,
+    write_rows,
+)
 from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
 from trex.files import write_json
 from trex.training.jobs.identity import environment_hash
 from trex.training.jobs.job import Job, JobFailed
-from trex.training.jobs.stage_run import StageRun
 from trex.training.methods.grpo import GRPO, GrpoStage
 from trex.training.methods.task_reward import open_reward
 from trex.training.plan import TrainingPlan
@@ -127,45 +133,33 @@ def test_questions_that_are_too_long_and_plans_that_contradict(tiny: Path, datas
         GrpoStage(max_length=64, max_new_tokens=64)
 
 
-def prepared(tiny: Path, dataset: Path, folder: Path, **settings: Any) -> Any:
-    from trex.training.methods.grpo_trainer import prepare
-
-    plan = TrainingPlan.model_validate({"stages": [SETTINGS | settings]})
-    trial = trial_of(tiny, dataset, plan)
-    session: Any = SimpleNamespace(job=SimpleNamespace(trial=trial))
-    trainer: Any = prepare(StageRun(session, plan.stage, trial.stage_data[0], folder, 2)).trainer
+def trainer_of(tiny: Path, dataset: Path, folder: Path, **settings: Any) -> Any:
+    trainer = prepared(tiny, dataset, folder, SETTINGS | settings)
     trainer.model.train()
-    trainer.current_gradient_accumulation_steps = 1
     return trainer
 
 
-def token_log_probabilities(model: Any, batch: dict[str, Any], temperature: float) -> Any:
+def answer_log_probabilities(model: Any, batch: dict[str, Any], temperature: float) -> Any:
     import torch
 
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1] / temperature
-    each = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-    return each[:, batch["prompt_ids"].shape[1] - 1 :]
+    return log_probabilities(model, ids, mask, temperature)[:, batch["prompt_ids"].shape[1] - 1 :]
 
 
 @pytest.mark.parametrize("loss", ["grpo", "bnpo", "dr_grpo", "dapo"])
 def test_the_loss_is_the_papers(tiny: Path, dataset: Path, tmp_path: Path, loss: str) -> None:
     """On answers of an older policy: ratios r are clipped, the KL divergence is estimated as r (exp(-d) + d - 1)."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     beta, epsilon, temperature = 0.3, 0.2, 0.7
-    trainer = prepared(
+    trainer = trainer_of(
         tiny, dataset, tmp_path, loss=loss, beta=beta, epsilon=epsilon, temperature=temperature
     )
-    plain = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32).eval()
     batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
     torch.manual_seed(1)
     batch["advantages"] = torch.randn(8)
-    for name, weights in trainer.model.named_parameters():
-        if ".default." in name and "lora_B" in name:
-            weights.data.normal_(0, 0.01)
+    disturb(trainer.model, 0.01)
     batch["completion_mask"][::2, 2:] = 0
     mask = batch["completion_mask"].float()
     batch["num_items_in_batch"] = mask.sum()
@@ -173,11 +167,9 @@ def test_the_loss_is_the_papers(tiny: Path, dataset: Path, tmp_path: Path, loss:
     batch["old_per_token_logps"] = reference + 0.3 * torch.randn_like(reference)
     with torch.no_grad():
         found = trainer._compute_loss(trainer.model, dict(batch)).item()
-        assert torch.allclose(
-            token_log_probabilities(plain, batch, temperature) * mask, reference * mask, atol=1e-4
-        )
-        plain.load_state_dict(trainer.model.merge_and_unload(adapter_names=["default"]).state_dict())
-        current = token_log_probabilities(plain, batch, temperature)
+        merged, plain = plain_models(tiny, trainer.model)
+        started, current = (answer_log_probabilities(model, batch, temperature) for model in (plain, merged))
+    assert torch.allclose(started * mask, reference * mask, atol=1e-4)
     assert not torch.allclose(current, reference, atol=1e-3)
     ratio = (current - batch["old_per_token_logps"]).exp()
     gain = batch["advantages"][:, None]
@@ -197,13 +189,42 @@ def test_the_loss_is_the_papers(tiny: Path, dataset: Path, tmp_path: Path, loss:
 def test_advantages_compare_an_answer_with_its_group(tiny: Path, dataset: Path, tmp_path: Path) -> None:
     import torch
 
-    trainer = prepared(tiny, dataset, tmp_path, ended_weight=0.5)
+    trainer = trainer_of(tiny, dataset, tmp_path, ended_weight=0.5)
     rewards = torch.tensor([[1.0, 0], [0, 1], [0, 0], [1, 1], [0, 0], [0, 0], [1, 0], [0, 0]])
     trainer._calculate_rewards = lambda *given: rewards
     found = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))["advantages"]
     groups = (rewards @ torch.tensor([1.0, 0.5])).view(2, 4)
     expected = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)
     assert torch.allclose(found, expected.flatten(), atol=1e-5)
+
+
+def test_rloo_is_the_papers(tiny: Path, dataset: Path, tmp_path: Path) -> None:
+    """Advantage: reward - beta KL, less the mean of the others. The probability ratio is that of the whole answer."""
+    import torch
+
+    beta, epsilon, temperature = 0.3, 0.2, 0.7
+    settings = {"beta": beta, "epsilon": epsilon, "temperature": temperature}
+    trainer = trainer_of(tiny, dataset, tmp_path, method="rloo", **settings)
+    disturb(trainer.model, 0.01)
+    rewards = torch.tensor([1.0, 0, 0, 1, 0, 0, 1, 0])
+    trainer._calculate_rewards = lambda *given: rewards[:, None]
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    mask = batch["completion_mask"].float()
+    batch["old_logps"] = batch["old_logps"] + 0.3 * torch.randn(8)
+    with torch.no_grad():
+        found = trainer._compute_loss(trainer.model, dict(batch)).item()
+        merged, plain = plain_models(tiny, trainer.model)
+        current, reference = (
+            (answer_log_probabilities(model, batch, temperature) * mask).sum(1) for model in (merged, plain)
+        )
+    assert not torch.allclose(current, reference, atol=1e-4)
+    groups = (rewards - beta * (current - reference)).view(2, 4)
+    gain = (groups - (groups.sum(1, keepdim=True) - groups) / 3).flatten()
+    assert torch.allclose(batch["advantages"], gain, atol=1e-4)
+    ratio = (current - batch["old_logps"]).exp()
+    each = -torch.minimum(ratio * gain, ratio.clamp(1 - epsilon, 1 + epsilon) * gain)
+    assert ((ratio - 1).abs() > epsilon).any()
+    assert found == pytest.approx(each.mean().item(), abs=1e-5)
 
 
 def run(runner: JobRunner, tiny: Path, dataset: Path, folder: Path, plan: TrainingPlan, *stops: int) -> Any:

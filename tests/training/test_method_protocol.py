@@ -13,10 +13,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 from support.toy_package import write_toy_package
-from support.worker import make_rows, pair_rows, trial_of, write_rows
+from support.worker import dataset_of, make_rows, trial_of, write_rows
 from trex.errors import InputError, PlanError
 from trex.evaluation.base_models import resolve_model
-from trex.files import canonical_json, write_json
+from trex.files import canonical_json
 from trex.tools.guide import training_guide
 from trex.training.causes import Cause
 from trex.training.data.render import Contents, Lengths
@@ -54,10 +54,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return resolve_model("tiny")
 
 
-def contents(rows: int) -> Contents:
-    words = Lengths(p50=5, p95=9, max=12)
+def contents(rows: int, schema: RowSchema) -> Contents:
+    marked = rows if schema == "unpaired_preference" else 0
     return Contents(
-        rows=rows, streams={"a": rows}, answers={}, distinct_answers=2, words=words, repeated=0, pairs=rows
+        rows=rows,
+        streams={"a": rows},
+        answers={},
+        distinct_answers=2,
+        words=Lengths(p50=5, p95=9, max=12),
+        repeated=0,
+        pairs=rows,
+        good=marked // 2,
+        bad=marked // 2,
+        texts=rows if schema == "plain_text" else 0,
     )
 
 
@@ -84,8 +93,7 @@ def test_steps_and_tokens_grow_with_the_rows(method: Method[Any]) -> None:
 
 
 def test_rows_are_measured_for_the_preflight(method: Method[Any], tiny: Path, tmp_path: Path) -> None:
-    dataset = write_rows(tmp_path / "d", pair_rows(20))
-    write_json(dataset / "scoring.json", {"metric": "accuracy"})
+    dataset = dataset_of(method.row_schema, tmp_path / "d", 20)
     measured = method.measure(method.stage(), dataset, tiny)
     assert measured.measured_rows == 20 and measured.longest > 0
     assert all(0 <= count <= 20 for count in measured.unfit.values())
@@ -93,8 +101,9 @@ def test_rows_are_measured_for_the_preflight(method: Method[Any], tiny: Path, tm
 
 
 def test_faults_of_a_plan_are_sentences(method: Method[Any]) -> None:
-    assert method.plan_faults(method.stage(), contents(400), 4000) == []
-    faults = method.plan_faults(method.stage(), contents(400), 10)
+    fitting = contents(400, method.row_schema)
+    assert method.plan_faults(method.stage(), fitting, 8000) == []
+    faults = method.plan_faults(method.stage(), fitting, 10)
     assert faults and all(isinstance(fault, str) and fault for fault in faults)
 
 
@@ -102,6 +111,23 @@ def test_effective_settings_are_plain_data(method: Method[Any]) -> None:
     stage = method.stage()
     assert canonical_json(method.effective(stage)) == canonical_json(method.effective(stage.model_copy()))
     assert method.effective(stage)["method"] == method.name
+
+
+@pytest.mark.parametrize("schema", ["prompt_completion", "unpaired_preference", "plain_text"])
+def test_rows_of_another_kind_are_refused_with_the_mend(
+    method: Method[Any], tiny: Path, tmp_path: Path, schema: RowSchema
+) -> None:
+    """By the preflight, and by the check of a plan before it is handed in."""
+    fits = {"preference_pair", "prompt_and_item", "prompt_completion"}
+    if method.name == "count" or schema == method.row_schema or {schema, method.row_schema} <= fits:
+        return
+    problems = method.measure(method.stage(), dataset_of(schema, tmp_path, 20), tiny).problems
+    faults = method.plan_faults(method.stage(), contents(400, schema), 8000)
+    if method.row_schema == "preference_pair":
+        assert "`output: " in str(faults)
+    else:
+        assert "`output: " in problems[0].message and problems[0].cause == "wrong_rows"
+        assert any("`output: " in fault for fault in faults)
 
 
 @pytest.mark.parametrize("cause", get_args(Cause))
@@ -149,7 +175,9 @@ def test_the_trainer_is_a_function(method: Method[Any]) -> None:
 
 
 def test_an_unknown_method_is_named(place: Path) -> None:
-    with pytest.raises(ValidationError, match="no training method 'magic'; there are: sft, dpo, grpo, count"):
+    with pytest.raises(
+        ValidationError, match=r"no training method 'magic'; there are: sft, pretraining, .*, count"
+    ):
         TrainingPlan.model_validate({"stages": [{"method": "magic"}]})
     with pytest.raises(InputError, match="no training method 'magic'"):
         METHODS.load("magic")

@@ -33,7 +33,10 @@ def test_without_settings_a_plan_is_one_stage_of_sft_on_lora_from_the_base_model
         ({"start": "parent"}, "Input should be 'base'"),
         ({"stages": []}, "a plan has 1 to 4 stages, not 0"),
         ({"stages": [{}] * 5}, "a plan has 1 to 4 stages, not 5"),
-        ({"stages": [{"method": "magic"}]}, "no training method 'magic'; there are: sft, dpo, grpo"),
+        (
+            {"stages": [{"method": "magic"}]},
+            "no training method 'magic'; there are: sft, pretraining, dpo, kto",
+        ),
         ({"weights": {"kind": "magic"}}, "no kind of weights 'magic'; there are: lora, full"),
         ({"stages": [{"recipe": "../main"}]}, "should match pattern"),
         ({"stages": ["sft"]}, "instance of Stage"),

@@ -30,7 +30,8 @@ from .operators import operators, outside_sources
 from .recipe import DataRecipe
 from .recipe_execution import Execution, StepCount, Watch
 from .recipe_file import recipe_to_yaml
-from .render import Contents, Row, describe, render
+from .render import Contents, describe, render
+from .row_kinds import Row
 from .sources import content_hash
 
 TRAIN = "train.jsonl"
@@ -57,13 +58,15 @@ class BuildReport(BaseModel, frozen=True):
         """The data set in one line."""
         contents = self.contents
         sources = ", ".join(f"{name} {count}" for name, count in contents.streams.items())
-        answers = f"{contents.distinct_answers} different answers"
+        answers = f"{contents.distinct_answers} different {'texts' if contents.texts else 'answers'}"
         if contents.distinct_answers <= 6:
             answers = ", ".join(f"'{text}' {count}" for text, count in contents.answers.items())
         words = f"{contents.words.p50} words (95 %: {contents.words.p95}, longest: {contents.words.max})"
         dropped = f"{self.duplicates_dropped} duplicates dropped"
         if lost := sum(entry.rows for entry in self.dropped):
             dropped += f", {lost} unusable rows left out"
+        if contents.bad:
+            answers += f"; {contents.bad} rows are bad answers"
         if contents.synthetic:
             sources += f"; {contents.synthetic} rows are computed"
         if self.repeats_removed:
@@ -133,7 +136,7 @@ def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | Non
 def preview(recipe: DataRecipe, task: Task, watch: Watch = lambda count, rows: None) -> Preview:
     """The rows that `build` would write. Raises the same errors; writes nothing. `watch` sees the rows of each step."""
     execution = Execution(task, watch)
-    rendered = render(execution.rows(recipe), task, recipe.output == "pairs")
+    rendered = render(execution.rows(recipe), task, recipe.output)
     report = BuildReport(
         steps=execution.steps,
         duplicates_dropped=_dropped(execution.steps),

@@ -6,12 +6,13 @@ code.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
 
 from pydantic import BaseModel, Field
 
 from .operators import operators
 from .operators.protocol import Operator
+from .row_kinds import RowKind
 
 if TYPE_CHECKING:
     Step: TypeAlias = Operator
@@ -46,8 +47,9 @@ class DataRecipe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         le=100,
         description="With `rows`: weights count times rows^(1/temperature); 1: by size, larger: more evenly",
     )
-    output: Literal["answers", "pairs"] = Field(
+    output: RowKind = Field(
         default="answers",
-        description="pairs: each row also has a worse answer, from its column `rejected`, for preference training",
+        description="pairs: a worse answer too, from the column `rejected`; unpaired: answers marked good or bad by "
+        "the column `desirable`, or bad ones from `rejected`; text: plain text from the column `text`",
     )
     steps: tuple[Step, ...] = ()

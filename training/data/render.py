@@ -6,23 +6,22 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from ...errors import PlanError
-from ...evaluation.data_files import as_text
 from ...evaluation.task import Task
-from ...evaluation.usable_rows import Dropped, RowCounts, answered, judge
+from ...evaluation.usable_rows import Dropped, RowCounts
 from .operators import remedy
 from .operators.protocol import Fault
+from .row_kinds import Row, RowKind, made_rows, require_columns
 from .row_lineage import STEPS
-from .row_table import KEY, REJECTED, STREAM, SYNTHETIC, arrow, require, visible
+from .row_table import DESIRABLE, KEY, REJECTED, STREAM, SYNTHETIC, arrow, visible
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Row = dict[str, Any]
 _SHOWN_ANSWERS = 20
 _NEVER_AN_OUTLIER = 2_000  # characters: rows of about 500 tokens cost little
 
@@ -46,6 +45,9 @@ class Contents(BaseModel, frozen=True):
     repeated: int = Field(description="Rows that repeat another row's prompt and answer")
     synthetic: int = Field(default=0, description="Rows that a step of the recipe made")
     pairs: int = Field(default=0, description="Rows that also have a worse answer")
+    good: int = Field(default=0, description="Rows whose answer is marked as good")
+    bad: int = Field(default=0, description="Rows whose answer is marked as bad")
+    texts: int = Field(default=0, description="Rows of plain text")
 
 
 @dataclass(frozen=True)
@@ -58,36 +60,28 @@ class Rendered:
     """Of each row, the hash of its source row and the numbers of the steps that changed it."""
 
 
-def render(rows: Dataset, task: Task, pairs: bool = False) -> Rendered:
+def render(rows: Dataset, task: Task, kind: RowKind = "answers") -> Rendered:
     """Rows in TRL's conversational prompt/completion format, with their columns and the name of their stream.
 
     Rows without a question or an answer, with an answer that is none of the choices, or far longer than the others
-    are left out; with `pairs` also rows whose column `rejected` is empty or the right answer. Raises PlanError for
-    a column that is missing and if too many rows are left out.
+    are left out, and rows without what `kind` needs. Raises PlanError for a column that is missing and if too many
+    rows are left out.
     """
-    _require_columns(rows, task)
-    if pairs:
-        require(rows, REJECTED)
+    if kind != "text":
+        _require_columns(rows, task)
+    require_columns(kind, rows.column_names)
     counts, rendered = RowCounts("the data set"), list[Row]()
     origins: list[tuple[str, list[int]]] = []
     for batch in arrow(rows).to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
             counts.read += 1
-            source, fault = judge({name: row[name] for name in visible(list(row))}, task)
-            if fault is not None:
-                counts.drop(fault[0], f"{row[STREAM]}: {fault[1]}")
-                continue
-            conversation = _conversation(source, row[STREAM], task)
-            if pairs:
-                worse = as_text(row[REJECTED]).strip()
-                if not worse or worse == answer(conversation):
-                    counts.drop("no worse answer", f"{row[STREAM]}: {worse!r:.80}")
+            origin = (row[KEY].partition("/")[0], [int(n) for n in (row.get(STEPS) or "").split()])
+            for made in made_rows(row, row[STREAM], task, kind):
+                if isinstance(made, tuple):
+                    counts.drop(made[0], f"{row[STREAM]}: {made[1]}")
                     continue
-                conversation[REJECTED] = [{"role": "assistant", "content": worse}]
-            if row.get(SYNTHETIC):
-                conversation["synthetic"] = True
-            rendered.append(conversation)
-            origins.append((row[KEY].partition("/")[0], [int(n) for n in (row.get(STEPS) or "").split()]))
+                rendered.append(made | ({"synthetic": True} if row.get(SYNTHETIC) else {}))
+                origins.append(origin)
     kept = _without_outliers(rendered, task.rows.longest, counts)
     if counts.kept < counts.read * (1 - task.rows.max_dropped):
         raise PlanError(
@@ -124,18 +118,22 @@ def _mend(task: Task, counts: RowCounts) -> str:
 
 def describe(rows: Sequence[Row]) -> Contents:
     """Count the contents of rendered rows. At least one row is required."""
-    answers = Counter(answer(row) for row in rows)
+    answers = Counter(answer(row) for row in rows if row["prompt"])
+    texts = {answer(row) for row in rows if not row["prompt"]}
     conversations = [tuple(turn["content"] for turn in [*row["prompt"], *row["completion"]]) for row in rows]
     words = sorted(sum(len(turn.split()) for turn in turns) for turns in conversations)
     return Contents(
         rows=len(rows),
         streams=dict(Counter(row["stream"] for row in rows)),
         answers=dict(sorted(answers.items(), key=lambda pair: (-pair[1], pair[0]))[:_SHOWN_ANSWERS]),
-        distinct_answers=len(answers),
+        distinct_answers=len(answers) + len(texts),
         words=Lengths(p50=percentile(words, 50), p95=percentile(words, 95), max=words[-1]),
         repeated=len(rows) - len(set(conversations)),
         synthetic=sum(row.get("synthetic", False) for row in rows),
         pairs=sum(REJECTED in row for row in rows),
+        good=sum(row.get(DESIRABLE) is True for row in rows),
+        bad=sum(row.get(DESIRABLE) is False for row in rows),
+        texts=sum(not row["prompt"] for row in rows),
     )
 
 
@@ -148,11 +146,6 @@ def answer(row: Row) -> str:
 def percentile(ascending: Sequence[int], percent: float) -> int:
     """The nearest-rank percentile of sorted values: the smallest that `percent` of them do not exceed."""
     return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)]
-
-
-def _conversation(source: Row, stream: str, task: Task) -> Row:
-    *prompt, answer = answered(task, source)
-    return {"prompt": prompt, "completion": [answer], "source": source, "stream": stream}
 
 
 def _require_columns(rows: Dataset, task: Task) -> None:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 REJECTED = "rejected"
 """The column with a worse answer, for preference training."""
 
+DESIRABLE = "desirable"
+"""The column that says whether an answer is good, for unpaired preference training."""
+
+TEXT = "text"
+"""The column with plain text, for pretraining."""
+
 Scalar: TypeAlias = str | int | float | bool
 
 RESERVED = "__"

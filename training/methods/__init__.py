@@ -16,8 +16,11 @@ METHODS = Registry[Method[Any]](
     "trex.methods",
     {
         "sft": f"{__name__}.sft:SFT",
+        "pretraining": f"{__name__}.pretraining:PRETRAINING",
         "dpo": f"{__name__}.dpo:DPO",
+        "kto": f"{__name__}.kto:KTO",
         "grpo": f"{__name__}.grpo:GRPO",
+        "rloo": f"{__name__}.rloo:RLOO",
     },
 )
 

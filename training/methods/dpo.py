@@ -89,7 +89,7 @@ class Dpo(ScheduledMethod[DpoStage]):
 
     def plan_faults(self, stage: DpoStage, contents: Contents, examples: int) -> list[str]:
         """See `protocol.Method`. A pair counts as two examples."""
-        faults = self.schedule_faults(stage, contents.rows, examples // 2)
+        faults = self.schedule_faults(stage, contents, examples // 2)
         if contents.pairs < contents.rows:
             faults.append(
                 f"{contents.rows - contents.pairs} of {contents.rows} rows have no worse answer: {_NO_PAIRS}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from .stage_trainer import (
     load_model,
     load_tokenizer,
     read_rows,
+    reference_model,
     train_stage,
 )
 
@@ -52,8 +52,6 @@ def prepare(run: StageRun) -> Prepared:
             cause, f"no row has two different answers within max_length={stage.max_length} tokens"
         )
     model = load_model(run, stage.max_length)
-    # An adapter is copied by TRL into a second, frozen one.
-    reference = None if hasattr(model, "peft_config") else copy.deepcopy(model)
     ordered = in_order(
         run,
         datasets.Dataset.from_list(
@@ -66,7 +64,7 @@ def prepare(run: StageRun) -> Prepared:
     )
     trainer = PairTrainer(
         model=model,
-        ref_model=reference,
+        ref_model=reference_model(model),
         args=trl.DPOConfig(
             **arguments(run),
             max_length=stage.max_length,

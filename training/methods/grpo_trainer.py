@@ -2,90 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import datasets
 import trl
-from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from ...evaluation.rendering import open_renderer
-from ..causes import Cause
-from ..data.build import rendering_options
-from ..data.render import Row
-from ..jobs.job import JobFailed
 from ..jobs.stage_run import StageRun
+from . import sampled_trainer
 from .grpo import GrpoStage
-from .prompt_completion import rendered_rows
-from .stage_trainer import (
-    Prepared,
-    Progress,
-    StageTrainer,
-    arguments,
-    in_order,
-    load_model,
-    load_tokenizer,
-    read_rows,
-    train_stage,
-)
-from .task_reward import TaskReward, open_reward
-
-RewardFunction = Callable[..., list[float]]
-
-PATIENCE = 20
-"""Steps in a row after which a sign of failure stops a stage."""
-
-HIGHEST_KL = 10.0
-"""Nats a token from the stage's beginning; a useful model stays far below."""
+from .sampled_trainer import PromptTrainer
+from .stage_trainer import Prepared, train_stage
 
 
-class RewardTrainer(StageTrainer, trl.GRPOTrainer):
-    """`GRPOTrainer` on prompts that are tokens already: a prompt is the number of its row, as text."""
-
-    prompts: dict[str, list[int]]
+class GroupTrainer(PromptTrainer, trl.GRPOTrainer):
+    """`GRPOTrainer` on prompts that are tokens already."""
 
     # Each prompt is repeated for its group, in the order of `in_order`.
     _get_train_sampler = trl.GRPOTrainer._get_train_sampler
-
-    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        return [self.prompts[prompt] for prompt in prompts], None, {}
-
-
-class RewardHealth(TrainerCallback):
-    """Stops a stage that does not learn any more, with a cause. Reads the whole log, so a resume stops alike."""
-
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
-        """Raises JobFailed."""
-        logged = [entry for entry in state.log_history if "reward" in entry]
-        recent = logged[-PATIENCE:]
-        if len(recent) < PATIENCE:
-            return
-        for cause, failing, message in _SIGNS:
-            if failing(logged, recent):
-                raise JobFailed(cause, f"{message} for {PATIENCE} steps, up to step {state.global_step}")
-
-
-def _collapsed(logged: Sequence[Any], recent: Sequence[Any]) -> bool:
-    equal = all(entry["frac_reward_zero_std"] == 1 for entry in recent)
-    return equal and statistics.fmean(entry["reward"] for entry in recent) < 0.95  # else all is learnt
-
-
-def _endless(logged: Sequence[Any], recent: Sequence[Any]) -> bool:
-    cut = "completions/clipped_ratio"
-    return all(entry[cut] > 0.95 for entry in recent) and statistics.fmean(e[cut] for e in logged[:5]) < 0.5
-
-
-_SIGNS: Sequence[tuple[Cause, Callable[[Sequence[Any], Sequence[Any]], bool], str]] = (
-    ("reward_collapse", _collapsed, "all answers to each question had equal rewards"),
-    ("length_explosion", _endless, "nearly all answers were cut at max_new_tokens"),
-    (
-        "kl_explosion",
-        lambda _, recent: all((entry.get("kl") or 0) > HIGHEST_KL for entry in recent),
-        f"the KL divergence from the stage's beginning was above {HIGHEST_KL:g}",
-    ),
-)
 
 
 def train(run: StageRun) -> dict[str, Any]:
@@ -94,87 +26,13 @@ def train(run: StageRun) -> dict[str, Any]:
 
 
 def prepare(run: StageRun) -> Prepared:
-    """The trainer with its questions in order. Rows that are too long or that the metric cannot score are dropped."""
+    """See `sampled_trainer.prepare`."""
     stage = run.stage
     assert isinstance(stage, GrpoStage)
-    reward = open_reward(Path(run.data.dataset), stage.valid_weight > 0)
-    rows = read_rows(run)
-    kept = _prompts(run, stage, rows, reward)
-    if not kept:
-        raise JobFailed("too_long", f"no question fits in max_length={stage.max_length} with its answer")
-    model = load_model(run, stage.max_length)
-    renderer = open_renderer(Path(run.trial.base_model), rendering_options(Path(run.data.dataset)))
-    model.generation_config.eos_token_id = sorted(renderer.ends)
-    places = sorted(kept)
-    ordered = in_order(
-        run, datasets.Dataset.from_dict({"prompt": list(map(str, places))}), [len(kept[n]) for n in places]
+    return sampled_trainer.prepare(
+        run,
+        GroupTrainer,
+        trl.GRPOConfig,
+        loss_type=stage.loss,
+        scale_rewards=stage.scale_rewards,
     )
-    whole = stage.beta > 0 and not hasattr(model, "peft_config")
-    started = {name: each.clone() for name, each in model.state_dict().items()} if whole else None
-    functions, weights = _rewards(stage, rows, reward, renderer.ends)
-    given = arguments(run)
-    given["per_device_train_batch_size"] = stage.batch_size * stage.generations
-    given["include_num_input_tokens_seen"] = "no"  # the trainer counts them
-    trainer = RewardTrainer(
-        model=model,
-        reward_funcs=functions,
-        args=trl.GRPOConfig(
-            **given,
-            steps_per_generation=stage.gradient_accumulation,
-            num_generations=stage.generations,
-            max_completion_length=stage.max_new_tokens,
-            temperature=stage.temperature,
-            top_p=stage.top_p,
-            loss_type=stage.loss,
-            scale_rewards=stage.scale_rewards,
-            epsilon=stage.epsilon,
-            beta=stage.beta,
-            reward_weights=weights,
-            shuffle_dataset=False,
-            disable_dropout=True,
-        ),
-        processing_class=load_tokenizer(run),
-        train_dataset=ordered,
-        callbacks=[RewardHealth(), Progress(run)],
-    )
-    if started is not None:  # TRL would compare a whole model with the base model
-        trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(started)
-    trainer.prompts = {str(place): ids for place, ids in kept.items()}
-    return Prepared(trainer, len(rows) - len(kept))
-
-
-def _prompts(run: StageRun, stage: GrpoStage, rows: list[Row], reward: TaskReward) -> dict[int, list[int]]:
-    """The tokens of the questions that can be used, by the number of their row."""
-    rendered = rendered_rows(Path(run.data.dataset), Path(run.trial.base_model), rows)
-    return {
-        place: row.ids[: row.prompt]
-        for place, row in enumerate(rendered)
-        if row and row.prompt + stage.max_new_tokens <= stage.max_length and reward.can_score(rows[place])
-    }
-
-
-def _rewards(
-    stage: GrpoStage, rows: list[Row], reward: TaskReward, ends: frozenset[int]
-) -> tuple[list[RewardFunction], list[float]]:
-    """The task's metric and the declared components, each with its weight."""
-
-    def metric(prompts: list[str], completions: list[str], **rest: Any) -> list[float]:
-        return reward.rewards([rows[int(prompt)] for prompt in prompts], _stripped(completions))
-
-    def ended(completion_ids: list[list[int]], **rest: Any) -> list[float]:
-        return [float(bool(ids) and ids[-1] in ends) for ids in completion_ids]
-
-    def valid(prompts: list[str], completions: list[str], **rest: Any) -> list[float]:
-        return reward.validity([rows[int(prompt)] for prompt in prompts], _stripped(completions))
-
-    parts: list[tuple[RewardFunction, float]] = [
-        (metric, 1.0),
-        (ended, stage.ended_weight),
-        (valid, stage.valid_weight),
-    ]
-    used = [(function, weight) for function, weight in parts if weight]
-    return [function for function, _ in used], [weight for _, weight in used]
-
-
-def _stripped(completions: Sequence[str]) -> list[str]:
-    return [text.strip() for text in completions]

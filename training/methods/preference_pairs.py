@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...files import read_jsonl
 from ..data.build import TRAIN
-from ..data.render import Row
+from ..data.row_kinds import Row
 from ..data.row_table import REJECTED
 from .prompt_completion import rendered_rows, sampled_rows
 

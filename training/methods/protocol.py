@@ -22,9 +22,11 @@ MAIN = "main"
 
 RecipeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
-RowSchema = Literal["prompt_completion", "preference_pair", "prompt_and_item"]
-"""What a row of the training set holds: a conversational prompt and its completion, also a rejected completion, or a
-prompt and the columns that the task's metric reads."""
+RowSchema = Literal[
+    "prompt_completion", "preference_pair", "prompt_and_item", "unpaired_preference", "plain_text"
+]
+"""What a row of the training set holds: a conversational prompt and its completion; a rejected completion too; a prompt
+and the columns that the task's metric reads; a completion that is marked good or bad; a text."""
 
 
 class Stage(BaseModel):

@@ -9,7 +9,9 @@ from pydantic import Field
 
 from ...errors import PlanError
 from ..causes import Cause
-from .protocol import Stage, StageRepair
+from ..data.render import Contents
+from .prompt_completion import wrong_kind
+from .protocol import RowSchema, Stage, StageRepair
 
 LOWEST_RATE = 100
 """A repair lowers the learning rate to one part in so many at most: below, a trial would hardly learn."""
@@ -53,6 +55,9 @@ T = TypeVar("T", bound=ScheduledStage)
 class ScheduledMethod(Generic[T]):
     """The part of `protocol.Method` that follows from a schedule."""
 
+    row_schema: RowSchema
+    fewest_rows = 1
+    """Rows that one forward pass needs."""
     repairable: Mapping[str, Literal["up", "down"]] = {
         "batch_size": "down",
         "max_length": "up",
@@ -72,9 +77,10 @@ class ScheduledMethod(Generic[T]):
         """See `protocol.Method`."""
         return stage.batch_size * stage.gradient_accumulation
 
-    def schedule_faults(self, stage: T, rows: int, examples: int) -> list[str]:
-        """What is wrong with the number of steps, a sentence each; see `protocol.Method.plan_faults`."""
-        faults = list[str]()
+    def schedule_faults(self, stage: T, contents: Contents, examples: int) -> list[str]:
+        """What is wrong with the kind of rows and the number of steps; see `protocol.Method.plan_faults`."""
+        rows, wrong = contents.rows, wrong_kind(self.row_schema, contents)
+        faults = [wrong] if wrong else []
         steps, step = self.total_steps(stage, rows), self.rows_per_step(stage)
         # The last step of a pass may be a smaller one, so passes are counted in rows and not in steps.
         used = steps * step if stage.max_steps is not None else round(rows * stage.epochs)
@@ -105,7 +111,7 @@ class ScheduledMethod(Generic[T]):
         if cause == "too_long" and stage.max_length < LONGEST:
             length = min(stage.max_length * 2, LONGEST)
             return _repair(stage, f"max_length {stage.max_length} → {length}: long rows", max_length=length)
-        if cause == "out_of_memory" and stage.batch_size > 1:
+        if cause == "out_of_memory" and stage.batch_size >= 2 * self.fewest_rows:
             batch, rows = stage.batch_size // 2, self.rows_per_step(stage)
             accumulation = min(rows // batch, _MOST_ACCUMULATION)
             report = f"out of memory: batch_size {stage.batch_size} → {batch}, {accumulation}× accumulation"
@@ -126,6 +132,8 @@ class ScheduledMethod(Generic[T]):
         lowest = stage.learning_rate / LOWEST_RATE
         if changed.get("learning_rate", lowest) < lowest:
             raise PlanError(f"learning_rate may go down to {lowest:g}, no lower")
+        if changed.get("batch_size", self.fewest_rows) < self.fewest_rows:
+            raise PlanError(f"batch_size may go down to {self.fewest_rows}, no lower")
         if "batch_size" in changed:
             rows = self.rows_per_step(stage)
             accumulation, rest = divmod(rows, int(changed["batch_size"]))

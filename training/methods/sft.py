@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ..causes import Problem
 from ..data.render import Contents
-from .prompt_completion import measure_rows
+from .prompt_completion import measure_rows, wrong_kind
 from .protocol import RowMeasurement, RowSchema
 from .schedule import ScheduledMethod, ScheduledStage
 
@@ -45,22 +45,25 @@ class Sft(ScheduledMethod[SftStage]):
 
     def measure(self, stage: SftStage, dataset: Path, base_model: Path) -> RowMeasurement:
         """See `protocol.Method`."""
-        rows, measured = measure_rows(str(dataset), str(base_model))
-        lengths = [row.total for row in measured]
+        rows = measure_rows(str(dataset), str(base_model))
         unfit = {
-            "too_long": sum(length > stage.max_length for length in lengths),
+            "too_long": sum(row.total > stage.max_length for row in rows.tokens),
             "without_loss": sum(
-                row.prompt >= min(row.total, stage.max_length) for row in measured if row.total
+                row.prompt >= min(row.total, stage.max_length) for row in rows.tokens if row.total
             ),
-            "not_rendered": lengths.count(0),
+            "not_rendered": sum(not row.total for row in rows.tokens),
         }
-        of = f"of {len(measured)} rows" + (" looked at" if len(measured) < rows else "")
-        problems = _problems(stage, unfit, of, max(lengths))
-        return RowMeasurement(len(measured), max(lengths), unfit, problems)
+        problems = rows.too_long(stage.max_length)
+        if wrong := wrong_kind(self.row_schema, rows):
+            problems = [Problem(cause="wrong_rows", message=wrong)]
+        elif unfit["without_loss"] and not problems:
+            message = f"{unfit['without_loss']} {rows.of} have no token with a loss: look at their answers"
+            problems = [Problem(cause="empty", message=message)]
+        return RowMeasurement(len(rows.tokens), rows.longest, unfit, problems)
 
     def plan_faults(self, stage: SftStage, contents: Contents, examples: int) -> list[str]:
         """See `protocol.Method`."""
-        faults = self.schedule_faults(stage, contents.rows, examples)
+        faults = self.schedule_faults(stage, contents, examples)
         if contents.words.max > stage.max_length:
             faults.append(
                 f"the longest row has {contents.words.max} words, more than max_length {stage.max_length} "
@@ -74,17 +77,3 @@ class Sft(ScheduledMethod[SftStage]):
 
 
 SFT = Sft()
-
-
-def _problems(stage: SftStage, unfit: Mapping[str, int], of: str, longest: int) -> list[Problem]:
-    found: list[Problem] = []
-    if unfit["too_long"]:
-        message = (
-            f"{unfit['too_long']} {of} are longer than max_length {stage.max_length}; the longest has "
-            f"{longest} tokens: raise max_length, or filter long rows out"
-        )
-        found.append(Problem(cause="too_long", message=message))
-    elif unfit["without_loss"]:
-        message = f"{unfit['without_loss']} {of} have no token with a loss: look at their answers"
-        found.append(Problem(cause="empty", message=message))
-    return found

@@ -13,6 +13,7 @@ from ..jobs.job import JobFailed
 from ..jobs.resource_class import AUTOCAST
 from ..jobs.stage_run import StageRun
 from .prompt_completion import rendered_rows
+from .schedule import ScheduledStage
 from .sft import SftStage
 from .stage_trainer import (
     Prepared,
@@ -92,6 +93,11 @@ def prepare(run: StageRun) -> Prepared:
     """The trainer with its rows in order. Rows without a token with a loss within `max_length` are dropped."""
     stage = run.stage
     assert isinstance(stage, SftStage)
+    return prepare_labelled(run, stage, stage.neftune_noise_alpha)
+
+
+def prepare_labelled(run: StageRun, stage: ScheduledStage, noise: float | None = None) -> Prepared:
+    """The trainer of rows with labels: of completions, or of plain text."""
     rows = read_rows(run)
     rendered = rendered_rows(Path(run.data.dataset), Path(run.trial.base_model), rows)
     trainer = CompletionTrainer(
@@ -101,7 +107,7 @@ def prepare(run: StageRun) -> Prepared:
         args=trl.SFTConfig(
             **arguments(run),
             max_length=stage.max_length,
-            neftune_noise_alpha=stage.neftune_noise_alpha,
+            neftune_noise_alpha=noise,
             packing=False,
             # An adapter trains no router, so the loss that balances them has nothing to teach.
             router_aux_loss_coef=0.0 if run.trial.plan.weights.kind == "lora" else None,

@@ -5,6 +5,7 @@ Importing this loads torch and TRL.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -23,7 +24,7 @@ from ...evaluation.causal_models import load_causal_model
 from ...files import read_json, read_jsonl
 from ...sealed_folder import seal
 from ..data.build import TRAIN
-from ..data.render import Row
+from ..data.row_kinds import Row
 from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before
 from ..jobs.job import JobFailed
 from ..jobs.resource_class import AUTOCAST
@@ -195,6 +196,11 @@ def load_model(run: StageRun, longest: int) -> Any:
     if run.start is not None:
         weights.load(model, run.start)
     return model
+
+
+def reference_model(model: Any) -> Any:
+    """A copy of a whole model as the stage begins. None for an adapter: TRL copies it into a second, frozen one."""
+    return None if hasattr(model, "peft_config") else copy.deepcopy(model)
 
 
 def load_tokenizer(run: StageRun) -> Any:

@@ -18,7 +18,7 @@ from ...evaluation.metrics import Metric, SampledMetric, is_ours, metric
 from ...evaluation.metrics.protocol import RewardingMetric
 from ...files import read_json, read_jsonl
 from ..data.build import SCORING, TRAIN
-from ..data.render import Row
+from ..data.row_kinds import Row
 
 VALIDITY = "validity"
 _LOOKED_AT = 50  # rows

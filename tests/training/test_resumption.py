@@ -1,0 +1,65 @@
+"""A stage of every method, stopped and resumed at any step, ends in the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.jobs import quiet
+from support.launchers import local_runner
+from support.worker import dataset_of, trial_of
+from trex.evaluation.base_models import resolve_model
+from trex.training.jobs.job import Job, JobResult
+from trex.training.methods import METHODS
+from trex.training.plan import TrainingPlan
+from trex.training.runners.job_runner import JobRunner
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "grpo": {"batch_size": 2, "generations": 2, "max_new_tokens": 4},
+    "rloo": {"batch_size": 2, "generations": 2, "max_new_tokens": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TREX_HOME", str(tmp_path_factory.mktemp("home")))
+        return resolve_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[JobRunner]:
+    runner = local_runner(1, command=None)
+    yield runner
+    runner.close()
+
+
+def run(
+    runner: JobRunner, tiny: Path, folder: Path, plan: TrainingPlan, dataset: Path, *stops: int
+) -> JobResult:
+    trial = trial_of(tiny, dataset, plan)
+    for rung, stop in enumerate((*stops, trial.total_steps)):
+        result = runner.run(Job(trial=trial, rung=rung, stop_step=stop, folder=folder), None, quiet)
+    return result
+
+
+@pytest.mark.parametrize("name", METHODS.own_names())
+def test_resumed_at_any_step_it_ends_in_the_same_weights(
+    runner: JobRunner, tiny: Path, tmp_path: Path, name: str
+) -> None:
+    stage = {
+        "method": name,
+        "max_steps": 4,
+        "batch_size": 4,
+        "gradient_accumulation": 2,
+        "learning_rate": 1e-3,
+    }
+    plan = TrainingPlan.model_validate({"stages": [stage | SETTINGS.get(name, {})]})
+    dataset = dataset_of(METHODS.load(name).row_schema, tmp_path / "d")
+    whole = run(runner, tiny, tmp_path / "a", plan, dataset)
+    parts = run(runner, tiny, tmp_path / "b", plan, dataset, 1, 2, 3)
+    assert whole.adapter_hash == parts.adapter_hash
+    assert (whole.curve, whole.tokens) == (parts.curve, parts.tokens)
+    assert whole.tokens > 0 and len(whole.curve) == 4
