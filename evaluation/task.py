@@ -78,8 +78,9 @@ def _filled(template: str, row: Mapping[str, Any]) -> str:
     )
 
 
-def _fields(*templates: str | None) -> set[str]:
-    return {field for text in templates for _, field in _pieces(text or "") if field is not None}
+@lru_cache(maxsize=100)
+def _fields(*templates: str | None) -> frozenset[str]:
+    return frozenset(field for text in templates for _, field in _pieces(text or "") if field is not None)
 
 
 def _columns(names: Any) -> Any:
@@ -155,17 +156,17 @@ class Prompt(BaseModel, frozen=True, extra="forbid"):
         return answer_text(self.conversation(row)[-1]) if self.messages else _filled(self.answer, row)
 
     @property
-    def fields(self) -> set[str]:
+    def fields(self) -> frozenset[str]:
         """The columns the prompt and the answer need."""
         return self.question_fields | self.answer_fields
 
     @property
-    def question_fields(self) -> set[str]:
+    def question_fields(self) -> frozenset[str]:
         """The columns that the question shows."""
         return _fields(self.user, self.system) | set(self.messages)
 
     @property
-    def answer_fields(self) -> set[str]:
+    def answer_fields(self) -> frozenset[str]:
         """The columns that the answer is made of."""
         return _fields(self.answer) | set(self.messages)
 

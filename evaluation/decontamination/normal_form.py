@@ -105,19 +105,25 @@ def fold(text: str) -> str:
 
 def key(text: str) -> str:
     """A string that is equal for texts that count as the same. Of a text of symbols: the text without white space."""
-    return forms(text)[0]
+    folded = fold(text)
+    return _exact_letters(folded) or "".join(folded.split())
 
 
 def forms(text: str) -> tuple[str, str]:
     """The text's key, and the letters for `units`. They differ in formulas and numbers only."""
-    folded = exact = atomic = fold(text)
-    if _FORMULA_LIKE.search(folded):
-        exact, atomic = _FORMULA.sub(_keep_formula, folded), _FORMULA.sub(_hash_formula, folded)
-    letters = _keep_symbols(exact).translate(_LETTERS)
+    folded = fold(text)
+    letters = _exact_letters(folded)
     text_key = letters or "".join(folded.split())
-    if atomic is folded and not _NUMBER.search(folded):
+    formula_like = _FORMULA_LIKE.search(folded)
+    if not formula_like and not _NUMBER.search(folded):
         return text_key, letters
+    atomic = _FORMULA.sub(_hash_formula, folded) if formula_like else folded
     return text_key, _NUMBER.sub(_hash_number, _keep_symbols(atomic)).translate(_LETTERS)
+
+
+def _exact_letters(folded: str) -> str:
+    exact = _FORMULA.sub(_keep_formula, folded) if _FORMULA_LIKE.search(folded) else folded
+    return _keep_symbols(exact).translate(_LETTERS)
 
 
 def word_count(text: str) -> int:
