@@ -39,6 +39,9 @@ class Evaluation(BaseModel, frozen=True):
         description="e.g. validity, uniqueness, novelty",
     )
     predictions: str | None = None
+    unjudged: tuple[str, ...] = Field(
+        default=(), description="Items that a judge gave no verdict; their value is 0"
+    )
     seconds: float = 0.0
 
 

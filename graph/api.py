@@ -173,6 +173,7 @@ def run(
     out: str | Path | None = None,
     fresh_seeds: int = 0,
     llm: str | ModelSettings | None = None,
+    judge: str | ModelSettings | None = None,
     researcher: str | None = None,
     memory: bool = True,
     diagnosis: bool = True,
@@ -186,7 +187,8 @@ def run(
     """Improve a model on a task by a tree of experiments, and return the finished run.
 
     `task` is a name, the path of a task file, or a `Task`. `budget` limits active time ('10m' or seconds).
-    `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `researcher` names another
+    `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `judge`, likewise, judges
+    answers under the metric `judge`; without it `llm` does. `researcher` names another
     Researcher than these two. `memory` and `diagnosis` switch off what plans know of the tree, and what is read from
     failures. `runner` says where jobs run, 'NAME:setting=value,…', by default the one of trex.toml, else this machine.
     `approve` is called with every plan, `follow` with every event. Raises InputError for bad input,
@@ -204,6 +206,7 @@ def run(
         seed=seed,
         fresh_seeds=fresh_seeds,
         llm=llm,
+        judge=judge,
         researcher=researcher,
         memory=memory,
         diagnosis=diagnosis,

@@ -22,6 +22,7 @@ from typing import IO, Any, Protocol, Self, TypeVar
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
 from ..engines import DEFAULT_ENGINE
+from ..metrics.judging import Judge, JudgeReply
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..task import Task
 from .messages import Action, ErrorKind, Freeze, GraderRequest, GraderResponse, GraderSetup, Scoring
@@ -94,9 +95,9 @@ class Grader(Protocol):
 class GraderClient:
     """The `Grader` in a process of its own.
 
-    `engine` is the registered name of the inference engine, `threads` how many CPU threads it uses. `command` replaces
-    the program that is started, by one that implements `messages`. The process never outlives the run: it exits when
-    its standard input ends.
+    `engine` is the registered name of the inference engine, `threads` how many CPU threads it uses. `judge` is asked
+    here: the grader's process has neither its key nor a network. `command` replaces the program that is started, by one
+    that implements `messages`. The process never outlives the run: it exits when its standard input ends.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class GraderClient:
         *,
         threads: int = 1,
         engine: str = DEFAULT_ENGINE,
+        judge: Judge | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
         self._setup = GraderSetup(
@@ -116,7 +118,9 @@ class GraderClient:
             engine=engine,
             threads=threads,
             import_path=absolute_import_path(),
+            judge=None if judge is None else judge.name,
         )
+        self._judge = judge
         # -P keeps the working directory from shadowing installed modules.
         self._command = list(command or (sys.executable, "-P", "-m", "trex.evaluation.grader.process"))
         self._log = run_dir.absolute() / "grader.log"
@@ -172,6 +176,8 @@ class GraderClient:
 
     def close(self) -> None:
         self._closed = True
+        if self._judge is not None:
+            self._judge.close()
         process = self._process
         if process is not None and process.poll() is None:
             _kill(process)
@@ -194,6 +200,7 @@ class GraderClient:
         """Send and wait; None means that the process died. An interrupted exchange ends the process."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
+        refused: Exception | None = None
         try:
             if not self._greeted:
                 greeting = _read(process.stdout, 0)
@@ -202,17 +209,33 @@ class GraderClient:
                     return None
                 _checked(greeting)
                 self._greeted = True
-            process.stdin.write(request.model_dump_json() + "\n")
-            process.stdin.flush()
+            _send(process.stdin, request)
             answer = _read(process.stdout, request.number)
+            while answer is not None and answer.questions is not None:
+                judged = GraderRequest(number=request.number, action="judged")
+                try:
+                    judged = judged.model_copy(update={"replies": self._judged(answer)})
+                except Exception as error:  # the grader goes on to the next request
+                    refused = error
+                _send(process.stdin, judged)
+                answer = _read(process.stdout, request.number)
         except (OSError, ValueError):  # the pipe broke, or `close` closed it
             answer = None
         except BaseException:
             _kill(process)
             raise
+        if refused is not None:
+            if answer is None:
+                _kill(process)
+            raise refused
         if answer is None:
             self._end(process)
         return answer
+
+    def _judged(self, asked: GraderResponse) -> list[JudgeReply]:
+        if self._judge is None:
+            raise InputError("the task's metric needs a judge, and this run has none")
+        return self._judge.ask(asked.questions or [], asked.allowed)
 
     def _end(self, process: subprocess.Popen[str]) -> None:
         _kill(process)
@@ -266,6 +289,11 @@ def grader_environment(threads: int) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "PYTHONUTF8": "1",
     }
+
+
+def _send(stream: IO[str], request: GraderRequest) -> None:
+    stream.write(request.model_dump_json() + "\n")
+    stream.flush()
 
 
 def _read(stream: IO[str], number: int) -> GraderResponse | None:

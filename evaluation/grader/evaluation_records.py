@@ -21,6 +21,7 @@ from .audit import AuditEntry
 WHO = "grader"
 EVALUATE = "evaluate"
 EVALUATED = "evaluated"
+JUDGE = "judge"
 SEAL = "seal"
 OPEN_TEST = "open_test"
 OPEN_FOR_GATE = "open_for_gate"

@@ -1,6 +1,8 @@
 """The messages between the grader's client and the grader process: one JSON object a line.
 
 The client sends a `GraderSetup`, then one `GraderRequest` at a time. Each gets one `GraderResponse` with its number.
+Under a judged metric the grader, which has neither keys nor a network, asks first: a response with `questions`, which
+the client answers with a request `judged`.
 Both sides import this module. It needs neither torch nor transformers, so that another program can implement either
 side.
 """
@@ -13,6 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..engines import DEFAULT_ENGINE
+from ..metrics.judging import JudgeQuestion, JudgeReply
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..task import Task
 
@@ -20,7 +23,7 @@ IDENTITY, FROZEN = "grader.json", "frozen.json"
 """Files of a run directory: what makes its scores comparable, and its sealed winner (`Freeze`)."""
 
 Scoring = Literal["auto", "choices", "generation"]
-Action = Literal["evaluate", "check_contamination", "seal", "score_test", "check_regressions"]
+Action = Literal["evaluate", "check_contamination", "seal", "score_test", "check_regressions", "judged"]
 ErrorKind = Literal["TrexError", "InputError", "PlanError", "IntegrityError", "DiskFull"]
 
 
@@ -36,6 +39,7 @@ class GraderSetup(_Line):
     base_model: Path = Field(description="Directory with safetensors and tokenizer")
     engine: str = Field(default=DEFAULT_ENGINE, description="The inference engine, by its registered name")
     threads: int = Field(ge=1, description="CPU threads of the inference engine")
+    judge: str | None = Field(default=None, description="The judge that the client asks, by name")
     max_evaluations: int = Field(
         default=25_000, ge=1, description="Evaluations on dev: a run of the longest settings makes fewer"
     )
@@ -46,7 +50,7 @@ class GraderSetup(_Line):
 
 
 class GraderRequest(_Line):
-    """An action. Of `adapter`, `split`, `limit`, `scoring` and `dataset` only what the action needs is read."""
+    """An action. Of the fields after it only what the action needs is read."""
 
     number: int = Field(ge=1)
     action: Action
@@ -55,6 +59,9 @@ class GraderRequest(_Line):
     limit: int | None = Field(default=None, ge=1)
     scoring: Scoring = "auto"
     dataset: Path | None = Field(default=None, description="Directory that holds train.jsonl")
+    replies: list[JudgeReply] | None = Field(
+        default=None, description="Of the judge, one for each question; None: it could not be asked"
+    )
 
 
 class Freeze(_Line):
@@ -79,3 +86,7 @@ class GraderResponse(_Line):
     contamination: ContaminationReport | None = None
     freeze: Freeze | None = None
     regression_checks: list[RegressionCheck] | None = None
+    questions: list[JudgeQuestion] | None = Field(
+        default=None, description="For the judge; the answer to the request follows after its replies"
+    )
+    allowed: int = Field(default=0, ge=0, description="Questions that may stay without a verdict")

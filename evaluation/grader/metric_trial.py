@@ -16,8 +16,9 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from ...errors import InputError, TrexError
-from ..metrics import is_ours, measure, metric
-from ..metrics.measure import described
+from ..metrics import JudgedMetric, is_ours, measure, metric
+from ..metrics.judging import JudgedAnswer
+from ..metrics.measure import call, described
 from ..splits import dev_items
 from ..statistics.intervals import score_measured
 from ..task import Task
@@ -67,6 +68,9 @@ def check_metric(task: Task) -> None:
 def try_metric(task: Task) -> None:
     """Load and try a metric in this process. Raises TrexError."""
     found, items = metric(task.metric), dev_items(task)[:ITEMS]
+    if isinstance(found, JudgedMetric):  # without a judge only what it asks can be seen
+        call(found.name, "questions", found.questions, [JudgedAnswer(item, "", "", "") for item in items])
+        return
     for answers in ([str(item["reference"]) for item in items], [""] * len(items)):
         score_measured(found, measure(found, items, answers), resamples=_RESAMPLES)
 

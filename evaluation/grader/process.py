@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TextIO
 
@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
 from ..engines import ENGINES, InferenceEngine
+from ..metrics.judging import Ask, JudgeQuestion, JudgeReply
 from .messages import ErrorKind, GraderRequest, GraderResponse, GraderSetup
 from .restrictions import restrict_writing
 from .service import GraderService
@@ -62,7 +63,7 @@ def serve(make_engine: MakeEngine) -> None:
             _reply(replies, _failure(0, InputError(f"no valid request: {error.errors()[0]['msg']}")))
             continue
         try:
-            _reply(replies, answer(service, request))
+            _reply(replies, answer(service, request, _asking(replies, lines, request.number)))
         except BaseException as error:
             _reply(replies, _failure(request.number, error))
 
@@ -75,9 +76,9 @@ def claim_output() -> TextIO:
     return replies
 
 
-def answer(service: GraderService, request: GraderRequest) -> GraderResponse:
-    """Do what a request asks."""
-    number = request.number
+def answer(service: GraderService, request: GraderRequest, ask: Ask) -> GraderResponse:
+    """Do what a request asks; `ask` reaches the judge."""
+    number, service.ask = request.number, ask
     if request.action == "evaluate":
         evaluation = service.evaluate(request.adapter, request.split, request.limit, request.scoring)
         return GraderResponse(number=number, evaluation=evaluation)
@@ -91,8 +92,25 @@ def answer(service: GraderService, request: GraderRequest) -> GraderResponse:
         if request.adapter is None:
             raise InputError("regression checks compare an adapter with the base model")
         return GraderResponse(number=number, regression_checks=service.check_regressions(request.adapter))
+    if request.action == "judged":
+        raise InputError("the grader asked the judge nothing")
     winner, baseline = service.score_test()
     return GraderResponse(number=number, evaluation=winner, baseline=baseline)
+
+
+def _asking(replies: TextIO, lines: queue.SimpleQueue[str], number: int) -> Ask:
+    """Asks the judge through the client, in the course of the request of that number."""
+
+    def ask(questions: Sequence[JudgeQuestion], allowed: int) -> list[JudgeReply]:
+        _reply(replies, GraderResponse(number=number, questions=list(questions), allowed=allowed))
+        judged = GraderRequest.model_validate_json(lines.get())
+        if judged.action != "judged" or judged.number != number:
+            raise TrexError(f"questions for the judge were answered with {judged.action!r}")
+        if judged.replies is None or len(judged.replies) != len(questions):
+            raise TrexError("the judge could not be asked")
+        return judged.replies
+
+    return ask
 
 
 def _listen(lines: queue.SimpleQueue[str]) -> None:

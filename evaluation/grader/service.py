@@ -6,17 +6,19 @@ It works with any `InferenceEngine`.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, IntegrityError
-from ...files import canonical_json, fingerprint, hash_file, read_json, write_json, write_jsonl
+from ...files import canonical_json, fingerprint, hash_file, read_json, read_jsonl, write_json, write_jsonl
 from ..base_models import chat_template_hash, model_hash
 from ..decontamination.gate import ContaminationGate, training_rows
 from ..engines.adapter_check import BASE_MODEL, adapter_hash
 from ..engines.protocol import InferenceEngine
 from ..failures.analysis import Prediction, prediction_row, read_predictions
-from ..metrics import Measured, metric
+from ..metrics import JudgedMetric, Measured, metric
+from ..metrics.judging import Ask, JudgeQuestion, JudgeReply
 from ..regression_checks import form, knowledge_and_refusal
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..splits import confirm_items, load_items, search_items
@@ -25,7 +27,7 @@ from . import audit
 from . import evaluation_records as ledger
 from .evaluator_version import evaluator_identity
 from .messages import FROZEN, IDENTITY, Freeze, GraderSetup, Scoring
-from .model_scoring import ScoringMethod, score_model
+from .model_scoring import Judging, ScoringMethod, score_model
 
 
 class GraderService:
@@ -37,6 +39,9 @@ class GraderService:
         self._threads = setup.threads
         self._engine = engine
         self._metric = metric(self._task.metric)
+        self._judge = setup.judge
+        self.ask: Ask | None = None
+        """Reaches the judge in the course of a request."""
         self._items: dict[Split, list[SplitItem]] = {
             "search": search_items(self._task),
             "confirm": confirm_items(self._task),
@@ -165,7 +170,8 @@ class GraderService:
         method: ScoringMethod,
     ) -> Evaluation:
         started = time.monotonic()
-        scored = score_model(self._engine, self._metric, self._task, items, method, adapter)
+        judging = self._judging(split, items, method)
+        scored = score_model(self._engine, self._metric, self._task, items, method, adapter, judging)
         name = f"test-{evaluation_id}" if split == "test" else evaluation_id
         predictions = f"predictions/{name}.jsonl"
         rows = [
@@ -182,8 +188,28 @@ class GraderService:
             score=scored.score,
             secondary=scored.measured.secondary,
             predictions=predictions,
+            unjudged=scored.unjudged,
             seconds=round(time.monotonic() - started, 3),
         )
+
+    def _judging(self, split: Split, items: list[SplitItem], method: ScoringMethod) -> Judging | None:
+        """For a judged metric of a run that has a judge. What leaves the grader is announced."""
+        asks = self.ask
+        if self._judge is None or asks is None or not isinstance(self._metric, JudgedMetric):
+            return None
+
+        def ask(questions: Sequence[JudgeQuestion], allowed: int) -> list[JudgeReply]:
+            if not questions:
+                return []
+            keys = fingerprint([question.key for question in questions])
+            self._announce(ledger.JUDGE, split=split, judge=self._judge, questions=len(questions), hash=keys)
+            return asks(questions, allowed)
+
+        def base_answers() -> list[str]:
+            base = self._evaluated(None, split, items, method)
+            return [row["prediction"] for row in read_jsonl(self._run_dir / str(base.predictions))]
+
+        return Judging(ask, base_answers)
 
     def _method(self, scoring: Scoring) -> ScoringMethod:
         if scoring == "choices" and not self._task.choices:
@@ -236,6 +262,8 @@ class GraderService:
             "test": _content(task.test),
             **evaluator_identity(self._metric, self._engine),
         }
+        if isinstance(self._metric, JudgedMetric):
+            identity["judge"] = str(setup.judge)
         path = self._run_dir / IDENTITY
         if not path.exists():
             write_json(path, identity)

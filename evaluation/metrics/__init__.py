@@ -20,13 +20,14 @@ from ...registry import Registry
 from ..metric_name import metric_text, split_metric
 from .measure import Measured, described, mean, measure
 from .metric_options import make_with_options
-from .protocol import UPSTREAM, Counts, LikelihoodMetric, Metric, PooledMetric, SampledMetric
+from .protocol import UPSTREAM, Counts, JudgedMetric, LikelihoodMetric, Metric, PooledMetric, SampledMetric
 from .user_code import named_object
 
 __all__ = [
     "METRICS",
     "UPSTREAM",
     "Counts",
+    "JudgedMetric",
     "LikelihoodMetric",
     "Measured",
     "Metric",
@@ -60,6 +61,7 @@ METRICS = Registry[Callable[..., Metric]](
             "pass_at_k": "samples:PassAtK",
             "majority": "samples:Majority",
             "python": "python_function:PythonFunction",
+            "judge": "judge:RubricJudge",
             "molecules": "molecules:MoleculeSuccess",
             "csbench": "csbench:CsBench",
             "econlogicqa": "ordering:OrderingAccuracy",

@@ -36,7 +36,8 @@ class Measured:
 def measure(
     metric: Metric, items: Sequence[Item], predictions: Sequence[Any], *, figures: bool = True
 ) -> Measured:
-    """Measure answers and check the result. A prediction is a text; for a `SampledMetric` a list of texts.
+    """Measure answers and check the result. A prediction is a text; for a `SampledMetric` a list of texts, for a
+    `JudgedMetric` a list of verdicts.
 
     Without `figures`, no secondary ones are computed: the official form of a scorer may be among them.
 

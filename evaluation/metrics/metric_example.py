@@ -12,7 +12,7 @@ class MetricExample:
     """An item, an answer to it, and the value of the answer.
 
     `answer` is a list for a metric of several answers to an item, a log-probability and a number of tokens for one of
-    likelihoods. Without `reference` the item has `columns` only.
+    likelihoods, the verdicts for one of a judge. Without `reference` the item has `columns` only.
     `code` is the text of files, by name, that the options name.
     """
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..engines.protocol import Sampling
 from ..task import Item
+from .judging import JudgedAnswer, JudgeQuestion, Verdicts
 
 UPSTREAM = "/upstream"
 """Ends the name of a metric in its official form."""
@@ -92,4 +93,27 @@ class SampledMetric(Metric, Protocol):
 
     def pick(self, item: Item, samples: Sequence[str]) -> int:
         """Which sample stands for all in predictions and failure cases."""
+        ...
+
+
+@runtime_checkable
+class JudgedMetric(Metric, Protocol):
+    """A metric whose values come from a judge, a language model: its predictions are the verdicts on each answer."""
+
+    @property
+    def against_base(self) -> bool:
+        """Whether answers are compared with those of the base model."""
+        ...
+
+    @property
+    def max_unjudged(self) -> float:
+        """The largest share of items that may have no value."""
+        ...
+
+    def questions(self, answers: Sequence[JudgedAnswer]) -> list[list[JudgeQuestion]]:
+        """What the judge is asked about each answer; nothing where the value is known."""
+        ...
+
+    def unjudged(self, verdicts: Verdicts) -> bool:
+        """Whether these verdicts give an answer no value."""
         ...

@@ -88,6 +88,9 @@ def run(
     llm_set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra model option: docs/models.md")
     ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Chat model that judges answers under the metric judge (else --llm)")
+    ] = None,
     researcher: Annotated[str | None, typer.Option(help="builtin, agent, or an installed one")] = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Plan without the tree")] = False,
     no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Skip failure analysis")] = False,
@@ -99,12 +102,13 @@ def run(
 ) -> None:
     """Improve a model on TASK by searching a tree of experiments."""
     from ..api import prepare_run
-    from ..llm.model_settings import parse_model_settings
+    from ..llm.model_settings import parse_judge
     from ..run.runner_choice import choose_runner
     from ..run.settings import parse_duration
 
     if keep not in ("best", "all"):
         raise InputError(f"--keep {keep!r}: choose best or all")
+    models, judging = parse_judge(judge, llm, llm_executor, llm_budget, llm_set or ())
     prepared = prepare_run(
         task,
         out=out_dir,
@@ -117,7 +121,8 @@ def run(
         seed=seed,
         trial_examples=examples,
         fresh_seeds=fresh_seeds,
-        llm=parse_model_settings(llm, llm_executor, llm_budget, llm_set or ()),
+        llm=models,
+        judge=judging,
         researcher=researcher,
         memory=not no_memory,
         diagnosis=not no_diagnosis,
@@ -162,12 +167,24 @@ def check(
     task: Annotated[str, typer.Argument(help="A task's name, or the path of a task file")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="With the tiny model")] = False,
+    judge: Annotated[
+        str | None, typer.Option(metavar="PROVIDER:MODEL", help="Chat model of the metric judge")
+    ] = None,
+    llm_set: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra option of that model: docs/models.md")
+    ] = None,
 ) -> None:
     """Read every row of a task's files: what is kept, left out and why; lengths, duplicates, noise."""
     from ...evaluation.check_process import check_files
+    from ...evaluation.metrics import is_ours
+    from ..llm.model_settings import parse_model_settings
+    from ..run.agents import check_judge
     from ..run.task_lookup import read_task
 
-    report = check_files(read_task(task, smoke))
+    read = read_task(task, smoke)
+    if is_ours(read.metric):
+        check_judge(read, parse_model_settings(judge, more=llm_set or ()))
+    report = check_files(read)
     if as_json:
         sys.stdout.write(report.model_dump_json(indent=2) + "\n")
     else:

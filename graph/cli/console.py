@@ -75,13 +75,16 @@ class RunConsole:
 
     def _spent_before(self) -> Usage:
         """What earlier processes of this run spent on chat models."""
-        if self._settings.llm is None:
+        if self._settings.judging_model is None:
             return Usage()
         return totals(read_run_calls(self._settings.path / "calls.jsonl"))
 
     def _on_called(self, event: Event) -> str:
         """A call of a chat model ended: what it was for, and the tools that it asks for."""
         self._spent += Usage(1, event["tokens_in"], event["tokens_out"], event["cost_usd"])
+        if event["role"] == "judge":  # hundreds of calls
+            self._doing = "judging answers"
+            return ""
         purpose, tools = escape(event["purpose"]), ", ".join(event["tools"])
         self._doing = f"{event['role']}: {event['purpose']}" + (f", uses {tools}" if tools else "")
         tokens = f"{event['tokens_in'] + event['tokens_out']:,} tokens"
@@ -159,7 +162,7 @@ class RunConsole:
 
     def _spending(self) -> str:
         """'48,210 tokens of 200,000, $0.43 of $2.00'."""
-        limits, spent = self._settings.llm, self._spent
+        limits, spent = self._settings.llm or self._settings.judge, self._spent
         tokens = f"{spent.tokens:,}"
         if limits and limits.token_budget is not None:
             tokens += f" of {limits.token_budget:,}"

@@ -53,15 +53,17 @@ def open_chat(
     ledger: CallLedger,
     *,
     limits: CallLimits | None = None,
+    private: bool = False,
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] | None = None,
 ) -> LLMChat:
     """The model of a role; its calls are booked in the run's ledger. Raises InputError.
 
-    `limits` end its calls early. `transport` replaces the network in tests, `sleep` waits between attempts.
+    `limits` end its calls early. Of `private` calls the record holds hashes, sums and answers that fit the schema, and
+    no other text. `transport` replaces the network in tests, `sleep` waits between attempts.
     """
     model = open_model(settings, role, transport)
-    return LLMChat(role, settings, ledger, model, limits or CallLimits(sleep=sleep))
+    return LLMChat(role, settings, ledger, model, limits or CallLimits(sleep=sleep), private)
 
 
 @dataclass
@@ -85,8 +87,10 @@ class LLMChat:
         ledger: CallLedger,
         model: OpenedModel,
         limits: CallLimits,
+        private: bool = False,
     ) -> None:
         self.role: Role = role
+        self._private = private
         self._settings, self._ledger, self._model, self._limits = settings, ledger, model, limits
         self._window = ContextWindow(settings.context_tokens, settings.max_tokens)
         known = ledger.profile(role)
@@ -118,7 +122,8 @@ class LLMChat:
         keys = [request_key(_identity(message)) for message in messages]
         key = request_key(self.role, purpose, keys, answer.__name__, request.answer_schema, request.names)
         new = messages[_common_start(self._recorded.get(purpose, []), keys) :]
-        call = _PendingCall(request, messages, purpose, key, [*map(_message_record, new)])
+        shown = [] if self._private else [*map(_message_record, new)]
+        call = _PendingCall(request, messages, purpose, key, shown)
         recorded = self._ledger.replay(key)
         if recorded is not None:
             turn = _parse(recorded.mode, AIMessage(**recorded.message), request)
@@ -230,7 +235,8 @@ class LLMChat:
             # An interrupted call may be billed, like one that has timed out.
             ordinary = isinstance(error, Exception) and not isinstance(error, ModelError | Interrupted)
             fault = classify_error(error, redact) if ordinary else CallFault("interrupted")
-            no_answer = {"text": "", "tools": [], "problem": str(fault)}
+            problem = f"status {fault.status}" if self._private else str(fault)
+            no_answer = {"text": "", "tools": [], "problem": problem}
             if fault.billed:
                 self._ledger.settle(reservation, "unknown", most, no_answer)
             else:
@@ -242,9 +248,10 @@ class LLMChat:
         turn = _parse(name, message, request)
         reported = reported_usage(raw)
         usage, note = self._booked(reported, most, _bytes_bound(model_input), raw)
-        self._ledger.settle(
-            reservation, "answered", usage, _answer_record(turn, note), message_fields(message)
-        )
+        if self._private:
+            turn = _without_other_text(turn)
+        record = _answer_record(turn, note)
+        self._ledger.settle(reservation, "answered", usage, record, message_fields(turn.message))
         if reported is not None:
             self._window.calibrate(size, usage.tokens_in, name)
         return turn
@@ -306,12 +313,19 @@ class LLMChat:
     def _change_profile(self, profile: ServerProfile, why: str) -> None:
         self._profile = profile
         self._without_call = 0
-        self._ledger.change_profile(self.role, profile.record(), why)
+        self._ledger.change_profile(self.role, profile.record(), "refused" if self._private else why)
 
 
 def _parse(mode: str, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
     truncated = message.response_metadata.get(TRUNCATED)
     return ModelTurn(message, problem=truncated) if truncated else MODES[mode].parse(message, request)
+
+
+def _without_other_text(turn: ModelTurn[Answer]) -> ModelTurn[Answer]:
+    """The turn with nothing but its answer, as every mode reads it."""
+    if turn.answer is None:
+        return ModelTurn(AIMessage(""), problem="no valid answer")
+    return replace(turn, message=AIMessage(json.dumps({ANSWER: turn.answer.model_dump(mode="json")})))
 
 
 def _tokens_of(model_input: ModelInput) -> dict[str, Any]:

@@ -81,6 +81,24 @@ def parse_model_settings(
         raise InputError(f"invalid settings of a chat model: {explain(error)}") from error
 
 
+def parse_judge(
+    judge: str | None, llm: str | None, executor: str | None, budget: str | None, more: Sequence[str] = ()
+) -> tuple[ModelSettings | None, ModelSettings | None]:
+    """Settings of the run's models, and of its judge where it has its own. The other options are for both.
+
+    A server's address (`base_url`) is for judges of the same provider. Raises InputError as `parse_model_settings`.
+    """
+    if judge is None:
+        return parse_model_settings(llm, executor, budget, more), None
+    own = parse_model_settings(judge, None, budget, more)
+    if llm is None:
+        return parse_model_settings(None, executor), own
+    models = parse_model_settings(llm, executor, budget, more)
+    if own is not None and judge.partition(":")[0] != llm.partition(":")[0]:
+        own = own.model_copy(update={"base_url": None})
+    return models, own
+
+
 def parse_model_budget(text: str) -> dict[str, float | int]:
     """'200k' or '2M' as tokens, '$2' or '2 usd' as US dollars. Raises InputError."""
     if match := _DOLLARS.fullmatch(text.strip()):

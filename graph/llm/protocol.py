@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from ...errors import InputError, TrexError
 from .usage import Usage
 
-Role = Literal["researcher", "executor"]
+Role = Literal["researcher", "executor", "judge"]
 Answer = TypeVar("Answer", bound=BaseModel)
 
 

@@ -70,8 +70,8 @@ class RoundCalls:
 
 
 def calls_by_experiment(calls: Sequence[CallRecord]) -> dict[str | None, RoundCalls]:
-    """The calls of each experiment by its id; under None those of no experiment."""
-    groups = by_experiment(calls)
+    """The calls of each experiment by its id; under None those of no experiment. A judge's have no text to show."""
+    groups = by_experiment([call for call in calls if call.role != "judge"])
     room = min(A_ROUND, WHOLE // max(1, len(groups)))
     return {experiment: _bounded(made, room) for experiment, made in groups.items()}
 

@@ -1,4 +1,4 @@
-"""The agents of a run: the Researcher that its settings name, and with a chat model the Executor's."""
+"""The agents of a run: the Researcher that its settings name, with a chat model the Executor's, and the judge."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...errors import InputError
+from ...evaluation.metrics import JudgedMetric, metric
+from ...evaluation.metrics.judging import Judge
 from ...evaluation.task import Task
 from ..executor.protocol import RepairAgent
 from ..llm.model_settings import ModelSettings
@@ -32,11 +35,16 @@ class Agents:
 
 
 def open_agents(
-    settings: Settings, task: Task, directory: RunDirectory, deadline: Callable[[], float | None]
+    settings: Settings,
+    task: Task,
+    directory: RunDirectory,
+    deadline: Callable[[], float | None],
+    ledger: CallLedger | None = None,
 ) -> Agents:
     """The agents that the settings of a run name. Raises InputError where a model cannot be called.
 
-    Calls of chat models end at the `deadline` (Unix time), and when a person asks for the end at once.
+    Calls of chat models end at the `deadline` (Unix time), and when a person asks for the end at once. `ledger` is the
+    run's, if it is open already.
     """
     open_researcher = RESEARCHERS.load(settings.researcher)
     if settings.llm is None:
@@ -46,7 +54,8 @@ def open_agents(
     from ..llm.call_limits import CallLimits
     from ..llm.chat import open_chat
 
-    ledger = _open_ledger(settings.llm, directory)
+    ledger = ledger or open_ledger(settings, directory)
+    assert ledger is not None
     limits = CallLimits(deadline, Control(directory.path).stops_now)
     chat = open_chat("researcher", settings.llm, ledger, limits=limits)
     researcher = open_researcher(ResearcherContext(settings, task, directory, chat))
@@ -54,7 +63,48 @@ def open_agents(
     return Agents(researcher, open_repair_agent(executor, settings, task, directory), limits.interrupt)
 
 
-def _open_ledger(llm: ModelSettings, directory: RunDirectory) -> CallLedger:
+def judged(task: Task) -> bool:
+    """Whether a chat model judges the answers."""
+    return isinstance(metric(task.metric), JudgedMetric)
+
+
+def check_judge(task: Task, model: ModelSettings | None) -> None:
+    """Raises InputError for a task whose answers a chat model judges, if there is none, or it cannot be opened."""
+    if not judged(task):
+        return
+    if model is None:
+        raise InputError(
+            f"task {task.name!r}: its metric is judged by a chat model: give --judge PROVIDER:MODEL, or --llm"
+        )
+    from ..llm.providers import open_model
+
+    open_model(model, "judge")
+
+
+def open_judge(settings: Settings, task: Task, ledger: CallLedger | None) -> Judge | None:
+    """The judge of a run whose metric needs one, else None. Raises InputError where it cannot be called."""
+    check_judge(task, settings.judging_model)
+    model = settings.judging_model
+    if ledger is None or model is None or not judged(task):
+        return None
+    from ..llm.call_limits import CallLimits
+    from ..llm.chat import open_chat
+    from ..llm.chat_judge import ChatJudge
+
+    # No deadline: the end of a run is judged too, in the time that is kept for it.
+    limits = CallLimits()
+    return ChatJudge(
+        model.researcher,
+        lambda: open_chat("judge", model, ledger, limits=limits, private=True),
+        limits.interrupt,
+    )
+
+
+def open_ledger(settings: Settings, directory: RunDirectory) -> CallLedger | None:
+    """The record of a run's calls of chat models, under the budgets of `llm`, else of `judge`; None without any."""
+    llm = settings.llm or settings.judge
+    if llm is None:
+        return None
     from ..llm.call_ledger import CallLedger
     from ..report.call_totals import event_of
 

@@ -90,7 +90,7 @@ def _sizes(task: Task) -> tuple[int, int]:
 
 def model_limits(settings: Settings) -> str | None:
     """The limits of chat models, which the estimate leaves out; None for the built-in policy."""
-    models = settings.llm
+    models = settings.llm or settings.judge
     if models is None:
         return None
     limits = []
@@ -99,7 +99,9 @@ def model_limits(settings: Settings) -> str | None:
     if models.cost_budget_usd is not None:
         limits.append(dollars(models.cost_budget_usd))
     bound = f"at most {' and '.join(limits)}" if limits else "without a limit (--llm-budget sets one)"
-    return f"not included: calls of {model_names(settings)}, {bound}"
+    names = [model_names(settings)] if settings.llm else []
+    names += [f"{settings.judge.researcher} as the judge"] if settings.judge else []
+    return f"not included: calls of {' and '.join(names)}, {bound}"
 
 
 def budget_notes(settings: Settings) -> list[str]:

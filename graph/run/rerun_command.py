@@ -21,12 +21,14 @@ def command(settings: Settings) -> str:
 
 
 def _models(settings: Settings) -> list[str]:
-    if settings.llm is None:
+    judge = [] if settings.judge is None else ["--judge", settings.judge.researcher]
+    llm = settings.llm or settings.judge
+    if llm is None:
         return []
-    words = ["--llm", settings.llm.researcher]
-    if settings.llm.executor is not None:
-        words += ["--llm-executor", settings.llm.executor]
-    changed = settings.llm.model_dump(mode="json", exclude_defaults=True, exclude={"researcher", "executor"})
+    words = judge if settings.llm is None else ["--llm", llm.researcher, *judge]
+    if llm.executor is not None:
+        words += ["--llm-executor", llm.executor]
+    changed = llm.model_dump(mode="json", exclude_defaults=True, exclude={"researcher", "executor"})
     for name, value in changed.items():
         words += ["--llm-set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return words

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -37,13 +37,16 @@ from ..store.projection import Projector
 from ..tree.policies import POLICIES
 from ..tree.policies.protocol import SearchPolicy
 from ..tree.tree import TreeReader
-from .agents import open_agents
+from .agents import open_agents, open_judge, open_ledger
 from .budget import Budget, Clock
 from .directory import RunDirectory
 from .events import emit
 from .migration import migrated
 from .runner_choice import launcher_settings
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..llm.call_ledger import CallLedger
 
 _INSIGHTS = TypeAdapter(tuple[Insight, ...])
 
@@ -124,8 +127,10 @@ def open_runtime(settings: Settings) -> Runtime:
     directory = RunDirectory.open(settings.path)
     task = directory.task()
     model = resolve_model(task.base_model)
+    ledger = open_ledger(settings, directory)
+    judge = open_judge(settings, task, ledger)
     grader = GraderClient(
-        task, directory.path, model, threads=settings.grader_threads, engine=settings.engine
+        task, directory.path, model, threads=settings.grader_threads, engine=settings.engine, judge=judge
     )
     launcher = LAUNCHERS.load(settings.launcher)(
         LauncherOptions(
@@ -142,7 +147,7 @@ def open_runtime(settings: Settings) -> Runtime:
         return preflight(dataset.folder, plan, model)
 
     try:
-        return assemble(settings, directory, task, model, grader, runner, check)
+        return assemble(settings, directory, task, model, grader, runner, check, ledger)
     except BaseException:
         # A chat model without its key, for one: no runtime will close what was started.
         runner.close()
@@ -158,6 +163,7 @@ def assemble(
     grader: Grader,
     runner: JobRunner,
     check: Preflight,
+    ledger: CallLedger | None = None,
 ) -> Runtime:
     """Put a runtime together around a grader, a runner and a preflight check."""
     budget = Budget(settings.budget_seconds, Clock(directory.clock))
@@ -181,7 +187,7 @@ def assemble(
         ),
     )
     store = _store("datasets") if settings.reuse else None
-    agents = open_agents(settings, task, directory, budget.deadline)
+    agents = open_agents(settings, task, directory, budget.deadline, ledger)
     executor = Executor(
         prepare_data=DataBuilder(task, directory.datasets, store, grader).prepare,
         train=training.train,

@@ -42,6 +42,10 @@ class Settings(BaseModel):
     llm: Annotated[ModelSettings | None, BeforeValidator(_model_by_name)] = Field(
         default=None, description="Chat models, or 'provider:model' for both; None: the built-in policy"
     )
+    judge: Annotated[ModelSettings | None, BeforeValidator(_model_by_name)] = Field(
+        default=None,
+        description="Chat model that judges answers, if the metric needs one; None: that of `llm`",
+    )
     researcher: str = Field(
         default_factory=lambda known: "agent" if known.get("llm") else "builtin",
         description="A Researcher by name (entry points `trex.researchers`); by default 'agent' with a chat model",
@@ -88,6 +92,11 @@ class Settings(BaseModel):
     resource_class: str = Field(
         default="", description="Hardware that trains, device/hardware/precision; '': this machine's"
     )
+
+    @property
+    def judging_model(self) -> ModelSettings | None:
+        """The chat model that judges answers, as its `researcher`; None without one."""
+        return self.judge or self.llm
 
     @property
     def path(self) -> Path:

@@ -14,6 +14,7 @@ from ...evaluation.base_model_check import check_base_model
 from ...evaluation.causal_models import ModelShapes
 from ...evaluation.check_process import check_files, refuse_unusable
 from ...evaluation.engines import ENGINES
+from ...evaluation.metrics import is_ours
 from ...evaluation.task import Task
 from ...evaluation.task_check import TaskCheck
 from ...evaluation.task_file import check_task
@@ -22,6 +23,7 @@ from ...training.runners import DEFAULT_LAUNCHER
 from ..researcher import RESEARCHERS
 from ..state import RunInput, RunState
 from ..tree.policies import POLICIES
+from .agents import check_judge
 from .directory import RunDirectory
 from .machine import Machine
 from .runner_choice import is_cluster, launcher_settings
@@ -95,10 +97,15 @@ def settle(
 ) -> tuple[Settings, TaskCheck]:
     """Frozen settings of a new run, and what its data hold. Raises InputError, before anything is written."""
     # Options first: a model may have to be fetched.
-    check_settings(choose_settings(name, directory, smoke=smoke, model=None, **asked))
+    options = choose_settings(name, directory, smoke=smoke, model=None, **asked)
+    check_settings(options)
+    if is_ours(task.metric):
+        check_judge(task, options.judging_model)
     model = check_base_model(task)
     settings = choose_settings(name, directory, smoke=smoke, model=model, **asked)
-    return settings, check_data(task)
+    check = check_data(task)  # which tries a metric that is not ours, before it is loaded here
+    check_judge(task, settings.judging_model)
+    return settings, check
 
 
 def check_data(task: Task) -> TaskCheck:

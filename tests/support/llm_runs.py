@@ -15,6 +15,7 @@ from trex.evaluation.task import Task
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import Run, prepare_run, reopen
 from trex.graph.llm.model_settings import ModelSettings
+from trex.graph.run.agents import open_judge, open_ledger
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.runtime import Runtime, RuntimeRegistry, assemble
 from trex.graph.run.settings import Settings
@@ -72,9 +73,12 @@ def open_runtime(settings: Settings) -> Runtime:
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
     command = [sys.executable, str(HERE / "torch_free.py"), "grader"]
-    grader = GraderClient(task, directory.path, model, command=command)
+    ledger = open_ledger(settings, directory)
+    judge = open_judge(settings, task, ledger)
+    grader = GraderClient(task, directory.path, model, command=command, judge=judge)
     grader.start()
-    return assemble(settings, directory, task, model, grader, JobRunner(HereLauncher(), JobStore()), fine)
+    runner = JobRunner(HereLauncher(), JobStore())
+    return assemble(settings, directory, task, model, grader, runner, fine, ledger)
 
 
 def settings_for(url: str | None, **more: Any) -> ModelSettings | None:

@@ -57,13 +57,16 @@ OWN_CASES: dict[str, Callable[[], Case]] = {
     "python": lambda: ([{"id": name, name: 1} for name in ("one", "two")], ["one", "two"]),
     "molecules": _molecules,
 }
-OPTIONS = {"python": "(function='operator:contains')"}  # whether the answer is the name of a column
+OPTIONS = {
+    "python": "(function='operator:contains')",  # whether the answer is the name of a column
+    "judge": "(rubric='Kind.')",
+}
 
 
 def _names() -> list[str]:
     names = []
     for name in METRICS.names():
-        if name == "perplexity":  # scores likelihoods, not answers: test_metric_perplexity.py
+        if name in ("perplexity", "judge"):  # score likelihoods and verdicts, not answers: tests of their own
             continue
         task = benchmark(BENCHMARKS[name]) if name in BENCHMARKS else None
         parts = [*(task.subtasks if task else ()), *FURTHER_SUBTASKS.get(name, ())]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, TrexError
-from ...evaluation.metrics import Metric, SampledMetric, is_ours, metric
+from ...evaluation.metrics import JudgedMetric, Metric, SampledMetric, is_ours, metric
 from ...evaluation.metrics.protocol import RewardingMetric
 from ...files import read_json, read_jsonl
 from ..data.build import SCORING, TRAIN
@@ -69,6 +69,10 @@ def open_reward(dataset: Path, validity: bool = False) -> TaskReward:
             f"the metric {text} cannot be a reward, because its code is not part of TREX: train with sft or dpo"
         )
     found = metric(text)
+    if isinstance(found, JudgedMetric):
+        raise InputError(
+            "a judge scores answers outside of the worker, so it gives no reward: train with sft or dpo"
+        )
     if isinstance(found, SampledMetric):
         raise InputError(f"the metric {text} scores several answers together: train with sft or dpo")
     reward = TaskReward(found)
