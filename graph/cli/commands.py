@@ -88,9 +88,7 @@ def run(
     llm_set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra model option: docs/models.md")
     ] = None,
-    judge: Annotated[
-        str | None, typer.Option(help="Chat model that judges answers under the metric judge (else --llm)")
-    ] = None,
+    judge: Annotated[str | None, typer.Option(help="Chat model of the metric judge (else --llm)")] = None,
     researcher: Annotated[str | None, typer.Option(help="builtin, agent, or an installed one")] = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Plan without the tree")] = False,
     no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Skip failure analysis")] = False,
