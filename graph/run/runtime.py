@@ -180,11 +180,7 @@ def assemble(
         deadline=budget.deadline,
         on_progress=_emit_progress,
         resource_class=settings.resource_class,
-        resources=Resources(
-            devices=settings.devices if settings.device == "cuda" else 0,
-            memory_mb=settings.memory_limit_mb,
-            seconds=settings.job_timeout_s,
-        ),
+        resources=_resources(settings),
     )
     store = _store("datasets") if settings.reuse else None
     agents = open_agents(settings, task, directory, budget.deadline, ledger)
@@ -216,6 +212,15 @@ def assemble(
         retrain=retrain,
         watch=RequestPoller(Control(directory.path).stops_now, runner.cancel),
         interrupt_calls=agents.interrupt,
+    )
+
+
+def _resources(settings: Settings) -> Resources:
+    """What one training job may take."""
+    return Resources(
+        devices=settings.devices if settings.device == "cuda" else 0,
+        memory_mb=settings.memory_limit_mb,
+        seconds=settings.job_timeout_s,
     )
 
 
