@@ -18,6 +18,7 @@ from trex.evaluation.splits import confirm_items, search_items
 from trex.evaluation.task import Item, Task
 from trex.files import write_atomic
 from trex.graph.executor.executor import Executor
+from trex.graph.executor.parent_weights import ParentWeights
 from trex.graph.executor.preparation import Preparation
 from trex.graph.researcher.builtin.policy import BuiltinResearcher
 from trex.graph.run.budget import Budget, Clock
@@ -120,7 +121,9 @@ class InstantExecutor(Executor):
     def baseline(self) -> Evaluation:
         return self._grader.evaluate(None, "search")
 
-    def prepare(self, plan: ExperimentPlan, experiment: str = "") -> Preparation:
+    def prepare(
+        self, plan: ExperimentPlan, experiment: str = "", parent: ParentWeights | None = None
+    ) -> Preparation:
         card = DatasetCard(fingerprint="instant", rows=self._settings.trial_examples)
         recipe = self._settings.path / "datasets" / card.fingerprint / RECIPE
         if not recipe.exists():
@@ -195,5 +198,5 @@ def open_instant_runtime(settings: Settings) -> Runtime:
         budget=Budget(settings.budget_seconds, Clock(directory.clock)),
         projector=Projector(directory.experiments, directory.path),
         reader=TreeReader(),
-        retrain=lambda plan, dataset, seed: None,
+        retrain=lambda plan, dataset, seed, start: None,
     )

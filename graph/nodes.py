@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ..errors import explain
 from ..files import write_json
+from .executor.parent_weights import parent_weights
 from .finish import finish as conclude
 from .planning import MOST_REVISIONS, NO_OTHER_PLAN, planned_experiment, planning_request, revised_experiment
 from .researcher.protocol import Analysis
@@ -171,12 +172,14 @@ class Nodes:
 
     def prepare(self, state: RunState) -> RunState:
         """The Executor builds the data set, passes the gate and the preflight, and repairs what it can."""
-        runtime, experiment = self._open(state), self._tree(state)[state["current"]]
+        runtime, tree = self._open(state), self._tree(state)
+        experiment = tree[state["current"]]
         assert experiment.plan is not None
         if runtime.control.stops_now():
             patch: dict[str, Any] = {"failure": STOPPED}
             return {"tree": {experiment.id: patch}, "running": [], "problem": ""}
-        ready = runtime.executor.prepare(experiment.plan, experiment.id)
+        parent = parent_weights(tree, experiment, runtime.directory.trials)
+        ready = runtime.executor.prepare(experiment.plan, experiment.id, parent)
         repairs = [*experiment.repairs, *ready.repairs]
         patch = {"repairs": repairs, "failure": ready.failure}
         patch["datasets"] = {name: card.model_dump(mode="json") for name, card in ready.datasets.items()}

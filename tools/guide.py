@@ -55,8 +55,9 @@ def training_guide() -> str:
     stages = [f"method={name}: {_stage(METHODS.load(name))}" for name in METHODS.names()]
     shared = [f"{name} settings: {'; '.join(_own(stage))}" for name, stage in _SHARED.items()]
     return (
-        'An object {"weights": {…}, "stages": [{…}]} with 1 to 4 stages; each goes on from the weights of the '
-        "one before, and names the recipe it trains on. "
+        'An object {"start": "base", "weights": {…}, "stages": [{…}]} with 1 to 4 stages; each goes on from the '
+        "weights of the one before, and names the recipe it trains on. With start=parent the first one continues from "
+        "the best weights of the refined experiment, which keep their kind, rank and targets. "
         f"weights, {' | '.join(kinds)}. A stage, {' | '.join([*stages, *shared])}"
     )
 

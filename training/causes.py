@@ -17,6 +17,7 @@ Cause = Literal[
     "disk_full",
     "base_model",
     "wrong_rows",
+    "start_weights",
     "no_reward",
     "reward_collapse",
     "length_explosion",

@@ -21,7 +21,7 @@ from ..errors import InputError
 from .methods import METHODS, method_of
 from .methods.protocol import Stage
 from .methods.sft import SftStage
-from .weights import WEIGHTS, weights_of
+from .weights import WEIGHTS, continued, weights_of
 from .weights.lora import LoraWeights
 from .weights.protocol import WeightsSettings
 
@@ -54,7 +54,11 @@ MOST_STAGES = 4
 class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     """The training of one trial: its starting point, its weights and its stages."""
 
-    start: Literal["base"] = Field(default="base", description="The unchanged base model")
+    start: Literal["base", "parent"] = Field(
+        default="base",
+        description="'base': the unchanged base model. 'parent': the best weights of the experiment that is refined; "
+        "these keep their kind, rank and targets",
+    )
     weights: AnyWeights = Field(default=LoraWeights(), description="What is trained, discriminated by `kind`")
     stages: tuple[AnyStage, ...] = Field(
         default=(SftStage(),), description="Training stages in their order, discriminated by `method`"
@@ -78,8 +82,13 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
         return self.model_copy(update={"stages": (first.model_copy(update=changes), *later)})
 
     def with_weights(self, **changes: Any) -> TrainingPlan:
-        """The plan with other settings of its weights, not validated again."""
-        return self.model_copy(update={"weights": self.weights.model_copy(update=changes)})
+        """The plan with other settings of its weights, not validated again.
+
+        It starts from the base model if weights with these settings can't continue from the parent's.
+        """
+        weights = self.weights.model_copy(update=changes)
+        start = self.start if continued(weights, self.weights) == weights else "base"
+        return self.model_copy(update={"weights": weights, "start": start})
 
     def total_steps(self, rows: int) -> int:
         """Optimiser steps of the full schedule if the data set of each stage has that many rows."""
@@ -88,7 +97,8 @@ class TrainingPlan(BaseModel, frozen=True, extra="forbid"):
     def effective(self) -> dict[str, Any]:
         """The settings that have an effect: 'epochs' of the first stage, 'stage 2.epochs', 'weights.rank'."""
         weights = weights_of(self.weights).effective(self.weights)
-        found = {f"weights.{name}": value for name, value in weights.items()}
+        found: dict[str, Any] = {} if self.start == "base" else {"start": self.start}
+        found |= {f"weights.{name}": value for name, value in weights.items()}
         for number, stage in enumerate(self.stages, start=1):
             start = f"stage {number}." if number > 1 else ""
             found |= {f"{start}{name}": value for name, value in method_of(stage).effective(stage).items()}

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from .data.build import BuiltDataset
 from .jobs.identity import make_trial
-from .jobs.job import NO_LIMITS, Job, JobFailed, JobResult, Resources
+from .jobs.job import NO_LIMITS, Job, JobFailed, JobResult, Resources, StartWeights
 from .jobs.trial_folder import TrialFolder
 from .plan import TrainingPlan, rung_steps
 from .runners.job_runner import JobRunner, OnProgress
@@ -49,7 +49,13 @@ class TrainingContext:
     """Of the nodes where trials train; '': this machine's."""
     resources: Resources = NO_LIMITS
 
-    def job(self, plan: TrainingPlan, datasets: Sequence[BuiltDataset], rung: int) -> Job:
+    def job(
+        self,
+        plan: TrainingPlan,
+        datasets: Sequence[BuiltDataset],
+        rung: int,
+        start: StartWeights | None = None,
+    ) -> Job:
         """The job that trains this plan on the data set of each stage to the end of a rung."""
         trial = make_trial(
             plan,
@@ -61,17 +67,22 @@ class TrainingContext:
             device=self.device,
             resource_class=self.resource_class,
             resources=self.resources,
+            start=start,
         )
         ends = rung_steps(trial.total_steps, self.rungs)
         rung = min(rung, len(ends) - 1)
         return Job(trial=trial, rung=rung, stop_step=ends[rung], folder=self.trials / trial.id)
 
-    def train(self, plan: TrainingPlan, datasets: Sequence[str], rung: int) -> TrainingOutcome:
+    def train(
+        self, plan: TrainingPlan, datasets: Sequence[str], rung: int, start: StartWeights | None = None
+    ) -> TrainingOutcome:
         """Train to the end of a rung; `datasets` are fingerprints of the run's data sets, one a stage.
+
+        `start`: the weights that a plan with `start: parent` continues from.
 
         Blocks until the job is done. A failed training is an outcome, not an exception.
         """
-        job = self.job(plan, [BuiltDataset.open(self.datasets / name) for name in datasets], rung)
+        job = self.job(plan, [BuiltDataset.open(self.datasets / name) for name in datasets], rung, start)
         known = TrainingOutcome(
             trial=job.trial.id,
             total_steps=job.trial.total_steps,

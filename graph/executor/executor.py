@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,13 @@ from ...evaluation.results import Evaluation
 from ...training.causes import Cause, Problem
 from ...training.data.build import BuiltDataset
 from ...training.data.recipe import DataRecipe
-from ...training.jobs.job import JobFailed, JobResult
+from ...training.jobs.job import JobFailed, JobResult, StartWeights
 from ...training.plan import TrainingPlan
 from ...training.training_context import TrainingOutcome
 from ..run.budget import Budget
 from ..tree.experiment import DatasetCard, ExperimentPlan, TrialRecord
 from .data_builder import PreparedData
+from .parent_weights import ParentWeights, with_start
 from .preparation import Preparation
 from .protocol import RepairAgent
 from .recipe_repair import repair_recipe
@@ -33,8 +35,8 @@ Preflight = Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]]
 # Builds a recipe's data set and checks it against dev and test. Raises PlanError.
 PrepareData = Callable[[DataRecipe], PreparedData]
 
-# Trains a plan on the data sets of its stages, by their fingerprints, to the end of a rung.
-Train = Callable[[TrainingPlan, Sequence[str], int], TrainingOutcome]
+# Trains a plan on the data sets of its stages, by their fingerprints, to the end of a rung; from these weights, if any.
+Train = Callable[[TrainingPlan, Sequence[str], int, StartWeights | None], TrainingOutcome]
 
 # Scores weights (None: the base model) on the first so many items of `search` (None: all).
 Evaluate = Callable[[Path | None, int | None], Evaluation]
@@ -67,17 +69,21 @@ class Executor:
         """The base model on the whole of `search`."""
         return self.evaluate(None, None)
 
-    def prepare(self, plan: ExperimentPlan, experiment: str = "") -> Preparation:
+    def prepare(
+        self, plan: ExperimentPlan, experiment: str = "", parent: ParentWeights | None = None
+    ) -> Preparation:
         """Build the data sets, check them against dev and test, check every trial, and repair what can be repaired.
 
-        `experiment` is its id, for the record of model calls. The same plan gives the same preparation.
+        `experiment` is its id, for the record of model calls; trials with `start: parent` continue from `parent`. The
+        same plan gives the same preparation.
         """
-        ready = self._attempt(plan)
+        ready = self._attempt(plan, parent)
         if self.repair_agent is not None:
-            ready = self.repair_agent.prepare(plan, ready, self._attempt, self._probe, experiment)
+            attempt = partial(self._attempt, parent=parent)
+            ready = self.repair_agent.prepare(plan, ready, attempt, self._probe, experiment)
         return replace(ready, plan=None) if ready.plan == plan else ready
 
-    def _attempt(self, plan: ExperimentPlan) -> Preparation:
+    def _attempt(self, plan: ExperimentPlan, parent: ParentWeights | None = None) -> Preparation:
         """The plan prepared by rules alone."""
         trials = [
             TrialRecord(index=index, status="planned", training=trial.training, note=trial.note)
@@ -97,14 +103,14 @@ class Executor:
         if len(failures) == len(built):
             failure = "; ".join(f"recipe {n!r}: {why}" if several else why for n, why in failures.items())
         else:
-            trials = [self._checked(trial, built) for trial in trials]
+            trials = [self._checked(trial, built, parent) for trial in trials]
         return Preparation(trials, cards, tuple(repairs), failure, changed if changed != plan else None)
 
     def _probe(self, trial: TrialRecord, dataset: DatasetCard) -> TrialRecord:
         """See `protocol.Probe`. Raises PlanError once the budget has ended, Interrupted as `run_rung` does."""
         if not self.budget.allows(0):
             raise PlanError("the budget has ended: no more training")
-        outcome = self.train(trial.training, dataset.stage_fingerprints, 0)
+        outcome = self.train(trial.training, dataset.stage_fingerprints, 0, trial.start)
         trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
         failure = outcome.failure
         if failure is None:
@@ -121,7 +127,7 @@ class Executor:
         Raises Interrupted if the run was asked to stop, OSError if the disk is full.
         """
         for _ in range(MAX_REPAIRS + 1):
-            outcome = self.train(trial.training, dataset.stage_fingerprints, rung)
+            outcome = self.train(trial.training, dataset.stage_fingerprints, rung, trial.start)
             trial = trial.model_copy(update={"id": outcome.trial, "total_steps": outcome.total_steps})
             if outcome.failure is None:
                 return self._score(trial, outcome)
@@ -148,8 +154,14 @@ class Executor:
                 recipe = repair.recipe
         return BuiltRecipe(recipe, tuple(repairs), prepared, failure=prepared.contamination.refusal)
 
-    def _checked(self, trial: TrialRecord, built: Mapping[str, BuiltRecipe]) -> TrialRecord:
-        """The trial with its plan repaired until the preflight passes; failed if that or a recipe of it fails."""
+    def _checked(
+        self, trial: TrialRecord, built: Mapping[str, BuiltRecipe], parent: ParentWeights | None
+    ) -> TrialRecord:
+        """The trial with its plan repaired until the preflight passes; failed if that, its start or a recipe fails."""
+        try:
+            trial = with_start(trial, parent)
+        except PlanError as error:
+            return _failed(trial, "start_weights", str(error))
         for place, recipe in enumerate(stage.recipe for stage in trial.training.stages):
             made = built[recipe]
             if made.failure is not None:

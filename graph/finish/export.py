@@ -1,6 +1,7 @@
 """Writing the folder best/: the winner's adapter, recipe, plan, task and model card, enough to train it again.
 
-The folder is sealed: its manifest has the hash of every file.
+A winner that continues from other weights has the same of these in start/, without the weights. The folder is sealed:
+its manifest has the hash of every file.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...errors import IntegrityError
 from ...evaluation.engines import DEFAULT_ENGINE
 from ...evaluation.grader import audit
 from ...evaluation.grader import evaluation_records as ledger
@@ -25,10 +27,14 @@ from ...training.jobs.trial_folder import TrialFolder
 from ...training.plan import TrainingPlan
 from ..run.runtime import Runtime
 from ..tree.experiment import Experiment, TrialRecord, trial_dataset
+from ..tree.tree import Tree
 from .finish_record import FinishRecord
 from .model_card import write_model_card
+from .training_chain import training_chain
 
 CARD, PLAN, TASK = "README.md", "plan.yaml", "task.json"
+START = "start"
+"""The folder with the plan and the recipes of the trial whose weights another one continues from."""
 
 
 class Origin(BaseModel):
@@ -42,6 +48,7 @@ class Origin(BaseModel):
         description="Fingerprint: recipe, sources, prompt and the code that builds data sets"
     )
     later_datasets: tuple[str, ...] = Field(default=(), description="Those of later stages")
+    start: str | None = Field(default=None, description="Hash of the weights that it continues from")
     arithmetic: str = Field(description="Resource class: device, hardware, precision")
     environment: str = Field(description="Hash of the training code and the library versions")
 
@@ -53,13 +60,14 @@ class Origin(BaseModel):
             base_model=trial.base_model_hash,
             dataset=trial.dataset_fingerprint,
             later_datasets=tuple(each.fingerprint for each in trial.later_stages),
+            start=trial.start.hash if trial.start else None,
             arithmetic=trial.resource_class or trial.dtype,
             environment=trial.environment,
         )
 
 
 class WinnerPlan(BaseModel):
-    """plan.yaml: the training plan, and everything else that determines the weights."""
+    """plan.yaml: the training plan, and everything else that determines the weights; START has the rest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,12 +84,11 @@ class WinnerPlan(BaseModel):
 
 
 def export_best(
-    runtime: Runtime, experiment: Experiment, trial: TrialRecord | None, record: FinishRecord
+    runtime: Runtime, tree: Tree, experiment: Experiment, trial: TrialRecord | None, record: FinishRecord
 ) -> None:
     """Write best/; without a winning trial the folder is removed, because the base model is the best."""
     best = runtime.directory.best
-    dataset = trial_dataset(experiment.datasets, trial.training) if trial is not None else None
-    if trial is None or dataset is None or trial.evaluation is None:
+    if trial is None or trial.evaluation is None:
         shutil.rmtree(best, ignore_errors=True)
         return
     partial = best.with_name(".best")
@@ -90,9 +97,25 @@ def export_best(
     shutil.copytree(
         runtime.directory.trials / trial.id / "rungs" / str(trial.rung) / "adapter", partial / "adapter"
     )
-    for name, fingerprint in zip(recipe_files(trial.training), dataset.stage_fingerprints, strict=True):
-        shutil.copyfile(runtime.directory.datasets / fingerprint / RECIPE, partial / name)
+    chain = training_chain(tree, experiment, trial)
+    for depth, link in enumerate(chain):
+        _write_plan(partial.joinpath(*[START] * depth), runtime, *link)
     shutil.copyfile(runtime.directory.path / IDENTITY, partial / IDENTITY)
+    write_json(partial / TASK, runtime.task.model_dump(mode="json"))
+    write_model_card(partial / CARD, runtime.task, chain, record)
+    seal(partial)
+    shutil.rmtree(best, ignore_errors=True)
+    partial.replace(best)
+
+
+def _write_plan(folder: Path, runtime: Runtime, experiment: Experiment, trial: TrialRecord) -> None:
+    """The plan of a trial and its recipes."""
+    dataset = trial_dataset(experiment.datasets, trial.training)
+    if dataset is None or trial.evaluation is None:
+        raise IntegrityError(f"{experiment.id} has lost the data sets or the score of its trial {trial.id}")
+    folder.mkdir(exist_ok=True)
+    for name, fingerprint in zip(recipe_files(trial.training), dataset.stage_fingerprints, strict=True):
+        shutil.copyfile(runtime.directory.datasets / fingerprint / RECIPE, folder / name)
     plan = WinnerPlan(
         trial=trial.id,
         seed=runtime.settings.seed,
@@ -103,14 +126,9 @@ def export_best(
         step=trial.step,
         training=trial.training,
         dev=trial.evaluation.score,
-        origin=_origin(runtime, trial, [partial / name for name in recipe_files(trial.training)]),
+        origin=_origin(runtime, trial, [folder / name for name in recipe_files(trial.training)]),
     )
-    write_yaml(partial / PLAN, plan.model_dump(mode="json"))
-    write_json(partial / TASK, runtime.task.model_dump(mode="json"))
-    write_model_card(partial / CARD, runtime.task, experiment, trial, record)
-    seal(partial)
-    shutil.rmtree(best, ignore_errors=True)
-    partial.replace(best)
+    write_yaml(folder / PLAN, plan.model_dump(mode="json"))
 
 
 def recipe_files(training: TrainingPlan) -> list[str]:

@@ -102,7 +102,7 @@ def finish(runtime: Runtime, tree: Tree, stored: RawTree) -> FinishRecord:
         best_path="best" if winner.trial else None,
     )
     remember_rates(runtime.task, runtime.settings, tree)
-    export_best(runtime, winner.experiment, winner.trial, record)
+    export_best(runtime, tree, winner.experiment, winner.trial, record)
     _conclude(runtime, tree, stored, record)
     return record
 

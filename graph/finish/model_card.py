@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -17,6 +17,7 @@ from ..report.markdown import escape
 from ..report.summary import Interval
 from ..tree.experiment import DatasetCard, Experiment, TrialRecord
 from .finish_record import FinishRecord
+from .training_chain import Link
 
 SNIPPET = """\
 import torch
@@ -45,22 +46,25 @@ model = PeftModel.from_pretrained(model, "adapter").eval()"""
 _LOAD_MODEL = 'model = AutoModelForCausalLM.from_pretrained("adapter", dtype=torch.float32).eval()'
 
 
-def write_model_card(
-    path: Path, task: Task, experiment: Experiment, trial: TrialRecord, finish: FinishRecord
-) -> None:
+def write_model_card(path: Path, task: Task, chain: Sequence[Link], finish: FinishRecord) -> None:
     """Write the card as Markdown with the front matter that model hubs read."""
-    write_atomic(path, model_card(task, experiment, trial, finish))
+    write_atomic(path, model_card(task, chain, finish))
 
 
-def model_card(task: Task, experiment: Experiment, trial: TrialRecord, finish: FinishRecord) -> str:
-    """The card's text. Paths in its snippet are relative to the card's folder, which holds `adapter/`."""
+def model_card(task: Task, chain: Sequence[Link], finish: FinishRecord) -> str:
+    """The card's text; `chain` as from `training_chain`.
+
+    Paths in its snippet are relative to the card's folder, which holds `adapter/`.
+    """
+    experiment, trial = chain[0]
     parts = [
         _front_matter(task, trial),
         _opening(task, trial, finish),
         _scores(task, finish),
         ["## Use", "", "```python", *snippet(task, trial.training.weights.kind).splitlines(), "```", ""],
-        _data(task, experiment.datasets.get(trial.recipe)),
+        _data(task, chain),
         _training(experiment, trial),
+        _earlier(chain[1:]),
         _limitations(task, finish),
     ]
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
@@ -167,18 +171,13 @@ def _scores(task: Task, finish: FinishRecord) -> Iterator[str]:
         yield ""
 
 
-def _data(task: Task, dataset: DatasetCard | None) -> Iterator[str]:
+def _data(task: Task, chain: Sequence[Link]) -> Iterator[str]:
     yield "## Training data"
     yield ""
-    if dataset is not None:
-        yield f"{dataset.rows} rows: {escape(dataset.summary)} (fingerprint `{dataset.fingerprint}`)."
-        yield "The whole recipe is in `recipe.yaml`."
-        yield ""
-        if dataset.contamination is not None:
-            report = dataset.contamination
-            matches = f"{report.matches} rows matched and were removed" if report.matches else "no match"
-            yield f"Compared with {report.against_items} dev and test items: {matches}."
-            yield ""
+    for depth, (experiment, trial) in enumerate(chain):
+        dataset = experiment.datasets.get(trial.recipe)
+        if dataset is not None:
+            yield from _data_set(dataset, "start/" * depth)
     yield "| source the recipe may load | what it is | licence |"
     yield "|---|---|---|"
     for source in task.sources:
@@ -187,6 +186,18 @@ def _data(task: Task, dataset: DatasetCard | None) -> Iterator[str]:
     yield ""
     if task.citation:
         yield f"Source: {escape(task.citation)}"
+        yield ""
+
+
+def _data_set(dataset: DatasetCard, folder: str) -> Iterator[str]:
+    before = "Before, " if folder else ""
+    yield f"{before}{dataset.rows} rows: {escape(dataset.summary)} (fingerprint `{dataset.fingerprint}`)."
+    yield f"The whole recipe is in `{folder}recipe.yaml`."
+    yield ""
+    if dataset.contamination is not None:
+        report = dataset.contamination
+        matches = f"{report.matches} rows matched and were removed" if report.matches else "no match"
+        yield f"Compared with {report.against_items} dev and test items: {matches}."
         yield ""
 
 
@@ -208,6 +219,17 @@ def _training(experiment: Experiment, trial: TrialRecord) -> Iterator[str]:
     yield ""
     yield "Reproduce: `trex replay DIR`, where DIR is the run directory."
     yield ""
+
+
+def _earlier(chain: Sequence[Link]) -> Iterator[str]:
+    """What the training continues from."""
+    for depth, (experiment, trial) in enumerate(chain, start=1):
+        methods = ", then ".join(f"`{stage.method}`" for stage in trial.training.stages)
+        yield (
+            f"It continues from the weights of trial `{trial.id}` of experiment `{experiment.id}`: method {methods}, "
+            f"{trial.step} of {trial.total_steps} steps; plan and recipe are in `{'start/' * depth}`."
+        )
+        yield ""
 
 
 def _limitations(task: Task, finish: FinishRecord) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,12 +17,13 @@ from ...evaluation.task import Task
 from ...evaluation.task_file import check_task
 from ...files import read_json, read_yaml
 from ...sealed_folder import MANIFEST, changed_files
-from ...training.data.build import RECIPE, BuiltDataset
+from ...training.data.build import BuiltDataset
 from ...training.data.recipe import DataRecipe
 from ...training.data.sources import check_sources, content_hash
 from ...training.jobs.identity import make_trial
-from ...training.jobs.job import Job, JobFailed, Resources, Trial
+from ...training.jobs.job import Job, JobFailed, Resources, StartWeights, Trial
 from ...training.jobs.job_store import JobStore
+from ...training.jobs.trial_folder import TrialFolder
 from ...training.preflight import preflight
 from ...training.runners import DEFAULT_LAUNCHER, LAUNCHERS
 from ...training.runners.job_runner import JobRunner, OnProgress
@@ -30,9 +32,7 @@ from ..executor.data_builder import DataBuilder
 from ..run.machine import Machine
 from ..run.migration import migrated
 from ..run.settings import Settings
-from .export import PLAN, TASK, Origin, WinnerPlan, recipe_files
-
-_INPUTS = (RECIPE, PLAN, TASK, IDENTITY, MANIFEST)
+from .export import PLAN, START, TASK, Origin, WinnerPlan, recipe_files
 
 _CLOSED = "the winner cannot be trained again"
 
@@ -50,13 +50,31 @@ class Replay(BaseModel):
     differences: list[str] = Field(description="What is not as in the run, a sentence each")
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A trial of best/: the winner in the folder itself, what it continues from in start/, and so on."""
+
+    folder: str
+    """'' or 'start/' or 'start/start/' …"""
+    plan: WinnerPlan
+    recipes: dict[str, DataRecipe]
+    """By the name of their file."""
+
+    @property
+    def inputs(self) -> set[str]:
+        """The files that determine its weights, relative to best/."""
+        return {f"{self.folder}{name}" for name in (PLAN, *self.recipes)}
+
+
 def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     """Train the winner again from best/ alone, in `workspace`, and score it on `search`.
 
-    The data set passes the contamination gate and the preflight, as in a run. Raises InputError if best/ is
-    incomplete, PlanError and IntegrityError like the preparation of a run, TrexError if the training fails.
+    What it continues from is trained again first. Every data set passes the contamination gate and the preflight, as
+    in a run. Raises InputError if best/ is incomplete, PlanError and IntegrityError like the preparation of a run,
+    TrexError if the training fails.
     """
-    plan, recipes, task = _read(best)
+    parts, task = _read(best)
+    plan = parts[0].plan
     check_task(task)
     check_sources(task)
     model = resolve_model(task.base_model)
@@ -70,29 +88,24 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     grader = GraderClient(task, workspace, model, threads=plan.grader_threads, engine=plan.engine)
     try:
         builder = DataBuilder(task, workspace / "datasets", None, grader)
-        known = {name: builder.prepare(recipe) for name, recipe in recipes.items()}
-        for each in known.values():
+        known = [{name: builder.prepare(recipe) for name, recipe in part.recipes.items()} for part in parts]
+        prepared = [each for data in known for each in data.values()]
+        for each in prepared:
             if each.contamination.refusal is not None:
                 raise IntegrityError(f"the replay of {best} stops: {each.contamination.refusal}")
-        built = [known[name].dataset for name in recipe_files(plan.training)]
-        trial = make_trial(
-            plan.training,
-            model,
-            model_hash(model),
-            built,
-            plan.seed,
-            plan.threads,
-            plan.device,
-            resources=resources,
-        )
-        streams = [stream for recipe in recipes.values() for stream in recipe.streams]
-        sources = {stream.source: content_hash(task, stream.source) for stream in streams}
-        differences = [*_differences(best, plan, trial, sources), *_scoring(best, workspace)]
-        _check(plan, model, built, trial, differences)
-        folder = workspace / "trials" / trial.id
-        job = Job(trial=trial, rung=0, stop_step=plan.step, folder=folder)
-        runner.run(job, None, on_progress)
-        evaluation: Evaluation = grader.evaluate(folder / "rungs" / "0" / "adapter", "search")
+        start, differences = None, _edited(best, parts)
+        for part, data in reversed(list(zip(parts, known, strict=True))):
+            built = [data[name].dataset for name in recipe_files(part.plan.training)]
+            trial = _trial(part.plan, model, built, start, resources)
+            found = _differences(part, trial, task, bool(differences))
+            differences += [each for each in found if each not in differences]
+            if not part.folder:
+                differences += _scoring(best, workspace)
+            _check(part.plan, model, built, trial, differences)
+            job = Job(trial=trial, rung=0, stop_step=part.plan.step, folder=workspace / "trials" / trial.id)
+            result = runner.run(job, None, on_progress)
+            start = StartWeights(trial=trial.id, rung=0, hash=result.adapter_hash)
+        evaluation: Evaluation = grader.evaluate(TrialFolder(job.folder).adapter(0), "search")
     except JobFailed as failure:
         raise TrexError(f"the replay of {best} failed: {failure.message}") from failure
     finally:
@@ -103,8 +116,28 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
         replayed_trial=trial.id,
         dev=plan.dev,
         replayed_dev=evaluation.score,
-        repeats_removed=sum(each.contamination.removed for each in known.values()),
+        repeats_removed=sum(each.contamination.removed for each in prepared),
         differences=differences,
+    )
+
+
+def _trial(
+    plan: WinnerPlan,
+    model: Path,
+    built: Sequence[BuiltDataset],
+    start: StartWeights | None,
+    resources: Resources,
+) -> Trial:
+    return make_trial(
+        plan.training,
+        model,
+        model_hash(model),
+        built,
+        plan.seed,
+        plan.threads,
+        plan.device,
+        resources=resources,
+        start=start,
     )
 
 
@@ -126,27 +159,37 @@ def _check(
         raise TrexError(f"the winner cannot be trained again: {'; '.join([problems[0], *differences])}")
 
 
-def _differences(best: Path, plan: WinnerPlan, trial: Trial, sources: dict[str, str]) -> Iterator[str]:
-    """What determines the weights and is not as in the run."""
-    inputs = {*_INPUTS, *recipe_files(plan.training)}
+def _edited(best: Path, parts: Sequence[_Part]) -> list[str]:
+    """The files of best/ that determine the weights and are not as the run wrote them, a sentence each."""
+    inputs = {TASK, IDENTITY, MANIFEST}.union(*(part.inputs for part in parts))
     edited = [name for name in changed_files(best) if name in inputs] if (best / MANIFEST).exists() else []
-    yield from (f"{name} differs from the run's" for name in edited)
-    if plan.origin is None:
-        if trial.id != plan.trial:
-            yield "another trial id: this folder was written by an earlier version, which kept no hashes to compare"
-        return
-    known, now = plan.origin, Origin.of(trial, sources)
+    return [f"{name} differs from the run's" for name in edited]
+
+
+def _differences(part: _Part, trial: Trial, task: Task, explained: bool) -> list[str]:
+    """What else determines the weights and is not as in the run; `explained`: a difference is known already."""
+    names = {stream.source for recipe in part.recipes.values() for stream in recipe.streams}
+    sources = {name: content_hash(task, name) for name in sorted(names)}
+    if part.plan.origin is None:
+        old = (
+            "another trial id: this folder was written by an earlier version, which kept no hashes to compare"
+        )
+        return [old] if trial.id != part.plan.trial else []
+    known, now = part.plan.origin, Origin.of(trial, sources)
     changed = [name for name, digest in sources.items() if known.sources.get(name, digest) != digest]
-    yield from (f"source '{name}' differs from the run's" for name in changed)
+    found = [f"source '{name}' differs from the run's" for name in changed]
     if now.base_model != known.base_model:
-        yield "the base model differs from the run's"
+        found.append("the base model differs from the run's")
     built = (now.dataset, now.later_datasets) == (known.dataset, known.later_datasets)
-    if not built and not edited and not changed:
-        yield "the code that builds data sets differs from the run's"
+    if not built and not explained and not changed:
+        found.append("the code that builds data sets differs from the run's")
     if now.arithmetic != known.arithmetic or now.environment != known.environment:
-        yield "the environment (training code, libraries or processor) differs from the run's"
-    if trial.id != plan.trial and not edited and now == known:
-        yield "plan.yaml names another trial than the one that it describes"
+        found.append("the environment (training code, libraries or processor) differs from the run's")
+    if now.start != known.start and not explained and not found:
+        found.append("the weights that it continues from differ from the run's")
+    if trial.id != part.plan.trial and not explained and now == known:
+        found.append(f"{part.folder}{PLAN} names another trial than the one that it describes")
+    return found
 
 
 def _scoring(best: Path, workspace: Path) -> Iterator[str]:
@@ -161,21 +204,29 @@ def _scoring(best: Path, workspace: Path) -> Iterator[str]:
         yield f"scored otherwise than in the run: {', '.join(changed)} differ"
 
 
-def _read(best: Path) -> tuple[WinnerPlan, dict[str, DataRecipe], Task]:
-    """The plan, the recipes by file, and the task."""
-    _require(best, PLAN)
-    with reading(best / PLAN, _CLOSED):
-        plan = WinnerPlan.model_validate(migrated("winner", read_yaml(best / PLAN)))
-    recipes = {}
-    for name in dict.fromkeys(recipe_files(plan.training)):
-        _require(best, name)
-        with reading(best / name, _CLOSED):
-            recipes[name] = DataRecipe.model_validate(read_yaml(best / name))
+def _read(best: Path) -> tuple[list[_Part], Task]:
+    """The winner, what it continues from, and so on; and the task."""
+    parts = [_read_part(best, "")]
+    while parts[-1].plan.training.start == "parent":
+        parts.append(_read_part(best, f"{parts[-1].folder}{START}/"))
     _require(best, TASK)
     with reading(best / TASK, _CLOSED):
         task = Task.model_validate(read_json(best / TASK))
         task.model_dump_json()  # refuses a surrogate that stands alone
-    return plan, recipes, task
+    return parts, task
+
+
+def _read_part(best: Path, folder: str) -> _Part:
+    """The plan, and the recipes by file."""
+    _require(best, f"{folder}{PLAN}")
+    with reading(best / folder / PLAN, _CLOSED):
+        plan = WinnerPlan.model_validate(migrated("winner", read_yaml(best / folder / PLAN)))
+    recipes = {}
+    for name in dict.fromkeys(recipe_files(plan.training)):
+        _require(best, f"{folder}{name}")
+        with reading(best / folder / name, _CLOSED):
+            recipes[name] = DataRecipe.model_validate(read_yaml(best / folder / name))
+    return _Part(folder, plan, recipes)
 
 
 def _require(best: Path, name: str) -> None:

@@ -43,7 +43,10 @@ class SeedReplication:
 def replicate_seeds(
     runtime: Runtime, experiment: Experiment, trial: TrialRecord, confirm: Evaluation
 ) -> SeedReplication:
-    """Train a finalist's plan again while the budget allows, in parallel up to the number of slots."""
+    """Train a finalist's plan again while the budget allows, in parallel up to the number of slots.
+
+    What it continues from is not trained again: the other seeds are those of its own stages.
+    """
     seeds = [
         runtime.settings.seed + _SEED_STRIDE * number for number in range(1, runtime.settings.fresh_seeds + 1)
     ]
@@ -52,7 +55,7 @@ def replicate_seeds(
         dataset = trial_dataset(experiment.datasets, trial.training)
         if dataset is None or not runtime.budget.allows(trial.train_seconds + trial.load_seconds):
             return None
-        adapter = runtime.retrain(trial.training, dataset.stage_fingerprints, seed)
+        adapter = runtime.retrain(trial.training, dataset.stage_fingerprints, seed, trial.start)
         if adapter is None:
             return None
         evaluation = runtime.grader.evaluate(adapter, "confirm")

@@ -19,7 +19,7 @@ from ...files import read_json, write_json
 from ...home import home
 from ...training.causes import Problem
 from ...training.data.build import BuiltDataset
-from ...training.jobs.job import JobStatus, Resources
+from ...training.jobs.job import JobStatus, Resources, StartWeights
 from ...training.jobs.job_store import JobStore
 from ...training.plan import TrainingPlan
 from ...training.preflight import preflight
@@ -50,8 +50,9 @@ if TYPE_CHECKING:
 
 _INSIGHTS = TypeAdapter(tuple[Insight, ...])
 
-# Trains a plan on the data sets of its stages to its end with another seed; the weights, None if it has failed.
-Retrain = Callable[[TrainingPlan, Sequence[str], int], Path | None]
+# Trains a plan on the data sets of its stages to its end with another seed, from these weights if given; the trained
+# weights, None if it has failed.
+Retrain = Callable[[TrainingPlan, Sequence[str], int, StartWeights | None], Path | None]
 
 
 @dataclass
@@ -194,8 +195,10 @@ def assemble(
         repair_agent=agents.repair_agent,
     )
 
-    def retrain(plan: TrainingPlan, datasets: Sequence[str], seed: int) -> Path | None:
-        return replace(training, seed=seed).train(plan, datasets, LAST_RUNG).adapter
+    def retrain(
+        plan: TrainingPlan, datasets: Sequence[str], seed: int, start: StartWeights | None
+    ) -> Path | None:
+        return replace(training, seed=seed).train(plan, datasets, LAST_RUNG, start).adapter
 
     return Runtime(
         settings=settings,

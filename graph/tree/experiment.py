@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from ...evaluation.results import ContaminationReport, Evaluation, Score
 from ...training.causes import Cause
 from ...training.data.recipe import DataRecipe
+from ...training.jobs.job import StartWeights
 from ...training.methods.protocol import RecipeName
 from ...training.plan import TrainingPlan
 
@@ -79,6 +80,9 @@ class TrialRecord(BaseModel, frozen=True):
     index: int = Field(description="Its place in the plan")
     status: Literal["planned", "running", "done", "pruned", "failed", "stopped"]
     training: TrainingPlan = Field(description="As executed")
+    start: StartWeights | None = Field(
+        default=None, description="The weights that it continues from; None: the base model's"
+    )
     planned: TrainingPlan | None = Field(default=None, description="As planned, if repairs changed it")
     note: str = ""
     rung: int = Field(default=-1, description="Last rung finished, -1 if none")

@@ -185,6 +185,10 @@ class Tree:
         tried = [experiment for experiment in self if experiment.round > 0]
         return bool(tried) and all(experiment.status == "failed" for experiment in tried)
 
+    def trained(self, node: str) -> Experiment | None:
+        """The nearest experiment that has trained weights, the node or one above it; `None` without one."""
+        return next((e for e in reversed(self.path(node)) if e.best_record is not None), None)
+
     # Values
 
     @cached_property

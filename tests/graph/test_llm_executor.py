@@ -43,7 +43,7 @@ from trex.training.data.operators.sample import Sample
 from trex.training.data.operators.shuffle import Shuffle
 from trex.training.data.operators.threshold import Threshold
 from trex.training.data.recipe import DataRecipe, Stream
-from trex.training.jobs.job import JobFailed
+from trex.training.jobs.job import JobFailed, StartWeights
 from trex.training.methods.protocol import MAIN
 from trex.training.methods.sft import SftStage
 from trex.training.plan import TrainingPlan
@@ -131,7 +131,9 @@ def make_bench(
     repair_agent = open_repair_agent(chat, frozen, task, directory) if model else None
     trained: list[TrainingPlan] = []
 
-    def train(plan: TrainingPlan, dataset: str, rung: int = 0) -> TrainingOutcome:
+    def train(
+        plan: TrainingPlan, dataset: Sequence[str], rung: int, start: StartWeights | None
+    ) -> TrainingOutcome:
         trained.append(plan)
         name = f"trial{len(trained)}"
         (tmp_path / "trials" / name).mkdir(parents=True, exist_ok=True)

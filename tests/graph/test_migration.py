@@ -188,7 +188,8 @@ def test_summary_and_report_are_made(old_run: Path) -> None:
 
 
 def test_the_winner_can_be_trained_again(old_run: Path) -> None:
-    plan, recipes, task = _read(old_run / "best")
+    [winner], task = _read(old_run / "best")
+    plan, recipes = winner.plan, winner.recipes
     assert recipes["recipe.yaml"].rows == 45 and plan.training.total_steps(45) == 24
     trial = make_trial(plan.training, Path("m"), "h", [built(Path("d"), 45)], 0, 1)
     assert trial.id and trial.total_steps == 24 and task.name == "sentiment"

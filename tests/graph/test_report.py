@@ -21,6 +21,7 @@ from trex.files import write_json, write_jsonl
 from trex.graph.cli.console import RunConsole
 from trex.graph.finish.finish_record import FinishRecord
 from trex.graph.finish.model_card import model_card, snippet
+from trex.graph.finish.training_chain import Link
 from trex.graph.report.charts import learning_curves_svg, progress_svg, ticks
 from trex.graph.report.formatting import compare_with_baseline, tree_lines
 from trex.graph.report.html import html
@@ -277,7 +278,7 @@ def test_plot_draws_any_tree(run: SyntheticRun, tmp_path: Path) -> None:
 def test_model_card_names_data_scores_and_code(run: SyntheticRun) -> None:
     experiment = Tree(run.experiments)[run.finish.winner_experiment or ""]
     trial = next(t for t in experiment.trials if t.id == experiment.best_trial)
-    card = model_card(run.task, experiment, trial, run.finish)
+    card = model_card(run.task, [Link(experiment, trial)], run.finish)
     [code] = re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
     compile(code, "card", "exec")
     assert code.strip() == snippet(run.task).strip()

@@ -189,9 +189,14 @@ def request(
     )  # type: ignore[arg-type]
 
 
-def configurations(plan: ExperimentPlan) -> list[str]:
+def configurations(plan: ExperimentPlan, parent: str) -> list[str]:
+    """Recipe, training and, of a trial that continues, the experiment whose weights it continues from."""
     recipe = plan.recipes[MAIN].model_dump(mode="json")
-    return [canonical_json([recipe, trial.training.model_dump(mode="json")]) for trial in plan.trials]
+    trainings = [trial.training for trial in plan.trials]
+    return [
+        canonical_json([recipe, each.model_dump(mode="json"), parent if each.start == "parent" else None])
+        for each in trainings
+    ]
 
 
 # Plans
@@ -221,7 +226,7 @@ def simulate(
             assert trial.note
             assert trial.training.stage.epochs * plan.recipes[MAIN].rows <= examples + 1e-6
             assert trial.training.stage.max_steps is None
-        new = configurations(plan)
+        new = configurations(plan, selected)
         assert len(set(new)) == trials and not seen & set(new), "a configuration was proposed twice"
         seen |= set(new)
         plans.append(plan)

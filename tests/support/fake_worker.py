@@ -71,7 +71,8 @@ def train(session: WorkerSession, step_seconds: float, checkpoint_every: int, mi
 def _first_state(trial: Trial) -> str:
     file = Path(trial.dataset) / "train.jsonl"
     rows = file.read_text(encoding="utf-8") if file.exists() else trial.dataset_fingerprint
-    return fingerprint([trial.plan.model_dump(mode="json"), rows, trial.seed])
+    start = [trial.start.hash] if trial.start else []
+    return fingerprint([trial.plan.model_dump(mode="json"), rows, trial.seed, *start])
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ class NumberWeights(WeightsSettings):
 class Number:
     kind = "number"
     settings = NumberWeights
+    may_change = frozenset()
 
     def describe(self, settings):
         return f"a number from {settings.start}"

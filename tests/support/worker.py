@@ -12,7 +12,7 @@ from trex.files import write_json
 from trex.training.data.build import BuildReport, BuiltDataset
 from trex.training.data.render import Contents
 from trex.training.jobs.identity import make_trial
-from trex.training.jobs.job import Trial
+from trex.training.jobs.job import StartWeights, Trial
 from trex.training.jobs.stage_run import StageRun
 from trex.training.methods import method_of
 from trex.training.methods.protocol import RowSchema
@@ -59,8 +59,16 @@ def built(folder: Path, rows: int) -> BuiltDataset:
     return BuiltDataset(folder, f"data-{rows}", BuildReport.model_construct(contents=contents))
 
 
-def trial_of(model: Path, dataset: Path, plan: TrainingPlan, rows: int = 40, seed: int = 3) -> Trial:
-    return make_trial(plan, model, "model-hash", [built(dataset, rows)] * len(plan.stages), seed, threads=1)
+def trial_of(
+    model: Path,
+    dataset: Path,
+    plan: TrainingPlan,
+    rows: int = 40,
+    seed: int = 3,
+    start: StartWeights | None = None,
+) -> Trial:
+    data = [built(dataset, rows)] * len(plan.stages)
+    return make_trial(plan, model, "model-hash", data, seed, threads=1, start=start)
 
 
 def rows_of(schema: RowSchema, count: int) -> list[dict[str, object]]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.jobs import quiet
+from support.jobs import killed_once, quiet
 from support.launchers import local_runner
 from support.worker import pair_rows, trial_of, write_rows
 from trex.evaluation.base_models import resolve_model
 from trex.training.jobs.job import Job, JobResult, Trial
 from trex.training.jobs.job_store import JobStore
-from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.plan import TrainingPlan
 from trex.training.runners.job_runner import JobRunner
 
@@ -98,25 +94,9 @@ def test_rungs_do_not_change_the_weights(
 def test_killed_in_a_stage_it_gives_the_same_bits(
     runner: JobRunner, tiny: Path, dataset: Path, undisturbed: JobResult, tmp_path: Path, from_step: int
 ) -> None:
-    folder, ended, kills = TrialFolder(tmp_path), threading.Event(), list[int]()
-
-    def kill() -> None:
-        while not kills and not ended.wait(0.001):
-            status = folder.read_status()
-            if (
-                status is not None
-                and status.state == "training"
-                and status.step >= from_step
-                and folder.locked()
-            ):
-                os.kill(status.pid, signal.SIGKILL)
-                kills.append(status.step)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    result = run(runner, trial_of(tiny, dataset, plan_of("lora", SFT, DPO)), tmp_path)
-    ended.set()
-    killer.join()
+    trial = trial_of(tiny, dataset, plan_of("lora", SFT, DPO))
+    with killed_once(tmp_path, from_step) as kills:
+        result = run(runner, trial, tmp_path)
     assert kills and result.attempts == 2
     assert result.adapter_hash == undisturbed.adapter_hash and result.curve == undisturbed.curve
 

@@ -59,7 +59,7 @@ def confine(trial: Trial, folder: Path) -> str:
     if not landlock.abi():
         return landlock.NOT_CONFINED
     folder = folder.absolute()
-    readable = list(_readable(trial))
+    readable = list(_readable(trial, folder.parent))
     for place in (folder.parent.resolve(), home().resolve()):
         for path, _ in readable:
             # `Path.is_dir` raises for a folder that this user cannot reach.
@@ -83,12 +83,14 @@ def _without(reason: str) -> str:
     return landlock.NOT_CONFINED
 
 
-def _readable(trial: Trial) -> Iterator[tuple[Path, int]]:
+def _readable(trial: Trial, trials: Path) -> Iterator[tuple[Path, int]]:
     model = Path(trial.base_model).absolute()
-    datasets = [Path(each.dataset).absolute() for each in trial.stage_data]
+    data = [Path(each.dataset).absolute() for each in trial.stage_data]
+    if trial.start is not None:
+        data.append(trial.start.folder(trials))
     for path in (*map(Path, _PROGRAMS), *sorted(_installation())):
         yield path, landlock.RUN
-    for path in (*map(Path, _FACTS), *_own_code(), *landlock.with_targets(model), *datasets):
+    for path in (*map(Path, _FACTS), *_own_code(), *landlock.with_targets(model), *data):
         yield path, landlock.READ
 
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ...errors import TrexError
+from ...errors import PlanError, TrexError
 from ...files import fingerprint, hash_file, hash_folder
 from ..data.build import BuiltDataset
 from ..methods import method_of
 from ..plan import TrainingPlan
 from ..weights import weights_of
-from .job import NO_LIMITS, Resources, StageData, Trial
+from .job import NO_LIMITS, Resources, StageData, StartWeights, Trial
 from .resource_class import dtype_of, resource_class_here
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate")
@@ -30,12 +30,16 @@ def make_trial(
     device: str = "cpu",
     resource_class: str = "",
     resources: Resources = NO_LIMITS,
+    start: StartWeights | None = None,
 ) -> Trial:
     """The trial of a plan on the data set of each stage, as hardware of `resource_class` would train it.
 
     `device` is 'cpu' or 'cuda'. Without a resource class: this machine's. Raises InputError for a class of another
-    device.
+    device, PlanError unless `start` is given exactly if the plan asks for it.
     """
+    if (plan.start == "parent") != (start is not None):
+        given = "no weights" if start is None else f"the weights of {start.trial}"
+        raise PlanError(f"the plan starts from {plan.start!r}, but is given {given} to continue from")
     hardware = resource_class or resource_class_here(device)
     dtype = dtype_of(hardware, device)
     first, *later = (
@@ -56,6 +60,7 @@ def make_trial(
         rows=first.rows,
         total_steps=sum(each.total_steps for each in (first, *later)),
         later_stages=tuple(later),
+        start=start,
         seed=seed,
         threads=threads,
         device=device,

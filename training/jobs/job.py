@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from ...files import fingerprint
+from ...files import fingerprint, hash_folder
 from ...landlock import NOT_CONFINED
 from ..causes import Cause
 from ..plan import TrainingPlan
@@ -50,6 +50,26 @@ class Resources(BaseModel, frozen=True):
 NO_LIMITS = Resources()
 
 
+class StartWeights(BaseModel, frozen=True):
+    """The weights that a trial continues from: those of a rung of another trial in the same folder of trials."""
+
+    trial: str
+    rung: int
+    hash: str = Field(description="`hash_folder` of the weights")
+
+    def folder(self, trials: Path) -> Path:
+        """Where they lie; `trials` is the folder with the trials of the run."""
+        return trials / self.trial / "rungs" / str(self.rung) / "adapter"
+
+    def fault(self, trials: Path) -> str | None:
+        """Why they can't be used, in one sentence; None if they are there and unchanged."""
+        folder = self.folder(trials)
+        if folder.is_dir() and hash_folder(folder) == self.hash:
+            return None
+        state = "not what was scored" if folder.is_dir() else "missing"
+        return f"{folder}: the weights to continue from are {state}; start from 'base' or refine another experiment"
+
+
 class Trial(BaseModel, frozen=True):
     """Everything that determines the trained weights. `dataset` and `rows` are those of the first stage."""
 
@@ -61,6 +81,7 @@ class Trial(BaseModel, frozen=True):
     rows: int
     total_steps: int = Field(description="Of all stages")
     later_stages: tuple[StageData, ...] = Field(default=(), description="Data of the stages after the first")
+    start: StartWeights | None = Field(default=None, description="None: the base model's")
     seed: int
     threads: int
     device: str = "cpu"
@@ -81,6 +102,7 @@ class Trial(BaseModel, frozen=True):
             "later_stages": {"__all__": {"dataset"}},
         }
         names = {"stages": {"__all__": {"recipe"}}}
+        places["start"] = self.start is None or {"trial", "rung"}
         return fingerprint(self.model_dump(mode="json", exclude={**places, "plan": names}))
 
     @property

@@ -63,10 +63,10 @@ class StageRun:
 
 def stage_runs(session: WorkerSession) -> Iterator[StageRun]:
     """The stages of a job's trial up to the job's stop step, each from the weights of the one before."""
-    first, start, stop = 0, None, session.job.stop_step
-    for index, (stage, data) in enumerate(
-        zip(session.job.trial.plan.stages, session.job.trial.stage_data, strict=True)
-    ):
+    trial = session.job.trial
+    start = None if trial.start is None else trial.start.folder(session.folder.path.parent)
+    first, stop = 0, session.job.stop_step
+    for index, (stage, data) in enumerate(zip(trial.plan.stages, trial.stage_data, strict=True)):
         if first >= stop:
             return
         folder = session.folder.path / f"stage-{index}" if index else session.folder.path

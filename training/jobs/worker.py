@@ -40,6 +40,8 @@ def _train(session: WorkerSession) -> None:
             f"the trial is for {trial.resource_class or 'a processor that an older run did not name'}, and this "
             f"machine is {here}: choose nodes of that kind, or start a new run with --runner …:class={here}",
         )
+    if trial.start is not None and (fault := trial.start.fault(folder.parent)):
+        raise JobFailed("start_weights", fault)
     remove_unsealed(folder)
     runs = list(stage_runs(session))
     try:

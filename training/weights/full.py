@@ -31,6 +31,7 @@ class Full:
 
     kind = "full"
     settings = FullWeights
+    may_change = frozenset({"embeddings"})
 
     def describe(self, settings: FullWeights) -> str:
         """See `protocol.Weights`."""

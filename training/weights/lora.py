@@ -40,6 +40,7 @@ class Lora:
 
     kind = "lora"
     settings = LoraWeights
+    may_change = frozenset({"dropout"})
 
     def describe(self, settings: LoraWeights) -> str:
         """See `protocol.Weights`."""

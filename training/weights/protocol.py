@@ -30,6 +30,9 @@ class Weights(Protocol[W]):
     settings: type[W]
     """The settings: a pydantic model whose fields have bounds and descriptions."""
 
+    may_change: frozenset[str]
+    """Settings that may differ from those of the weights that a training continues from; see `continued`."""
+
     def describe(self, settings: W) -> str:
         """The kind and its settings in a few words, for the model card."""
 

@@ -141,7 +141,7 @@ class ResearcherAgent:
             task=task,
             examples=request.trial_examples,
             trials=request.trials,
-            tried=_tried(request.context.tree if self.memory else [node]),
+            tried=_tried(request.context.tree if self.memory else [node], node),
         )
 
         def check_plan(answer: PlanAnswer) -> str | None:
@@ -313,13 +313,15 @@ def _candidate(found: CandidateAnswer, provenance: Provenance) -> Candidate | No
     return Candidate(name=name, licence=licence or "unknown", rows_seen=seen, why=found.why)
 
 
-def _tried(experiments: Iterable[Experiment]) -> list[Tried]:
-    """All configurations of these experiments, as planned and as repaired."""
-    found = []
-    for experiment in experiments:
-        for plan in filter(None, (experiment.plan, experiment.executed_plan)):
-            found += [Tried(experiment.id, plan.recipe_of(each), each) for each in experiment.trainings(plan)]
-    return found
+def _tried(experiments: Iterable[Experiment], node: Experiment) -> list[Tried]:
+    """All configurations of these experiments, as planned and as repaired, that are the same in a child of `node`."""
+    return [
+        Tried(experiment.id, plan.recipe_of(each), each)
+        for experiment in experiments
+        for plan in filter(None, (experiment.plan, experiment.executed_plan))
+        for each in experiment.trainings(plan)
+        if each.start == "base" or experiment.parent_id == node.id
+    ]
 
 
 def _correction(problems: Sequence[str]) -> str | None:

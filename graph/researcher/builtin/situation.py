@@ -86,10 +86,19 @@ class History:
                 for training in experiment.trainings(plan):
                     self._tried[keys[training.stage.recipe]][experiment.id].add(on_main(training))
 
-    def tried(self, tree: Tree, key: str) -> set[TrainingPlan]:
-        """The training plans tried in `tree` on the recipe with that key, as planned and as repaired."""
-        plans = (plans for node, plans in self._tried.get(key, {}).items() if node in tree)
-        return set[TrainingPlan]().union(*plans)
+    def tried(self, tree: Tree, key: str, node: str) -> set[TrainingPlan]:
+        """The training plans tried in `tree` on the recipe with that key, as planned and as repaired.
+
+        Of those that continue from their parent's weights only those tried under `node`: elsewhere they are others.
+        """
+        known = self._tried.get(key, {}).items()
+        return {
+            plan
+            for tried, plans in known
+            if tried in tree
+            for plan in plans
+            if plan.start == "base" or tree[tried].parent_id == node
+        }
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,8 @@ class Situation:
     records: tuple[TrialRecord, ...] = ()
     """The scored trials of the experiment that the configuration comes from."""
     hint: str = ""
+    continues: bool = False
+    """Whether a plan with `start: parent` continues from the weights of this configuration."""
     untouched: bool = False
     """Whether the tree holds only the baseline."""
 
@@ -122,7 +133,7 @@ class Situation:
         """
         tree, node = request.context.tree, request.context.node
         source = next((e for e in reversed(tree.path(node.id)) if _best(e) is not None), None)
-        rows, records = 0, tuple[TrialRecord, ...]()
+        rows, records, continues = 0, tuple[TrialRecord, ...](), False
         history.read(tree)
         if source is None or source.tried_plan is None:
             recipe = first_plan.recipe(request.task, request.notes, request.trial_examples)
@@ -131,6 +142,9 @@ class Situation:
             best = _best(source)
             assert best is not None
             recipe, training = source.tried_plan.recipe_of(best.training), on_main(best.training)
+            continues = tree.trained(node.id) is source
+            if not continues:
+                training = training.model_copy(update={"start": "base"})
             records = tuple(t for t in source.trials if t.evaluation is not None and _can_vary(t.training))
             rows = source.datasets[best.recipe].rows if best.recipe in source.datasets else 0
         return cls(
@@ -147,6 +161,7 @@ class Situation:
             symptoms=_symptoms(request),
             records=records,
             hint=request.hint,
+            continues=continues,
             untouched=not any(e.tried_plan is not None for e in tree),
         )
 
@@ -162,7 +177,7 @@ class Situation:
 
     def tried(self, key: str) -> set[TrainingPlan]:
         """The training plans tried on the recipe with that key (`recipe_key`)."""
-        return self.history.tried(self.tree, key)
+        return self.history.tried(self.tree, key, self.node.id)
 
     @cached_property
     def supply(self) -> int:

@@ -15,6 +15,7 @@ _SIZES: dict[TargetGroup, int] = {"query-value": 2, "mlp": 3, "attention": 4, "a
 
 UP = (2.0, 1.5, 3.0, 0.7, 4.5, 1.25, 0.5)
 DOWN = (0.5, 0.67, 0.33, 1.4, 0.2, 0.8, 2.0)
+FURTHER = (0.5, 0.2, 1.0, 0.1)
 AROUND = (0.5, 2.0, 0.7, 1.5, 3.0, 0.33, 1.25)
 
 
@@ -153,6 +154,24 @@ def regularisation(situation: Situation) -> list[Variant]:
         for note, stage, weights in options
     ]
     return [variant for variant in changed if variant.training != situation.training]
+
+
+@training_direction(
+    because="training that helped may help further, and a low learning rate keeps what was learned",
+    optimism=0.2,
+    words=("continue", "longer", "warm start", "parent's weights"),
+    remedies=("under_fitting",),
+)
+def further_training(situation: Situation) -> list[Variant]:
+    """More training of the parent's weights, at the same or lower learning rates."""
+    if not situation.continues:
+        return []
+    base = situation.training.model_copy(update={"start": "parent"})
+    plans = [scaled_rate(base, factor) for factor in FURTHER]
+    return [
+        Variant(plan, f"from the parent's weights, learning rate {sft_stage(plan).learning_rate:g}")
+        for plan in plans
+    ]
 
 
 @data_direction(
