@@ -30,7 +30,7 @@ def test_without_settings_a_plan_is_one_stage_of_sft_on_lora_from_the_base_model
 @pytest.mark.parametrize(
     ("plan", "says"),
     [
-        ({"start": "parent"}, "Input should be 'base'"),
+        ({"start": "elsewhere"}, "Input should be 'base' or 'parent'"),
         ({"stages": []}, "a plan has 1 to 4 stages, not 0"),
         ({"stages": [{}] * 5}, "a plan has 1 to 4 stages, not 5"),
         (
