@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
 from langgraph.types import Command, Send, interrupt
 from pydantic import ValidationError
 
@@ -40,9 +40,9 @@ class Nodes:
         self._runtimes = runtimes or RuntimeRegistry()
         self._settings = settings
 
-    def analyze(self, state: RunState, config: RunnableConfig) -> RunState:
+    def analyze(self, state: RunState) -> RunState:
         """Freeze the settings and make the requirement precise."""
-        settings = (self._settings or served_settings(state, config)).model_dump(mode="json")
+        settings = (self._settings or served_settings(state, get_config())).model_dump(mode="json")
         runtime = self._runtimes.open(settings)
         if hint := state.get("hint", "").strip():
             runtime.control.hint(hint, "form")
@@ -97,22 +97,31 @@ class Nodes:
             "revisions": 0,
         }
 
-    def plan(self, state: RunState) -> RunState:
-        """The Researcher plans one experiment that refines the selected one, or revises its plan."""
-        if state.get("problem"):
-            return self._revise(state)
+    def direction(self, state: RunState) -> RunState:
+        """The Researcher looks at the memory and chooses the direction of the next experiment."""
         runtime, used = self._open(state), state.get("hints_used", 0)
         hints = runtime.control.unread(used)
         hint = "\n".join([*(each.text for each in hints), *filter(None, [state.get("hint")])])
-        analysis = Analysis.model_validate(state["analysis"])
-        request = planning_request(runtime, self._tree(state), state["selected"], analysis, hint)
+        request = planning_request(runtime, self._tree(state), state, hint)
+        return {
+            "direction": runtime.researcher.direction(request),
+            "hint": hint,
+            "hints_given": used + len(hints),
+        }
+
+    def plan(self, state: RunState) -> RunState:
+        """The Researcher plans one experiment in that direction, or revises its plan."""
+        if state.get("problem"):
+            return self._revise(state)
+        runtime, hint = self._open(state), state.get("hint", "")
+        request = planning_request(runtime, self._tree(state), state, hint, state.get("direction"))
         experiment = planned_experiment(request, runtime.researcher.plan(request))
         _emit_planned(experiment, hint)
         return {
             "tree": {experiment.id: experiment.model_dump(mode="json")},
             "current": experiment.id,
             "hint": "",
-            "hints_given": used + len(hints),
+            "direction": {},
         }
 
     def _revise(self, state: RunState) -> RunState:
@@ -139,7 +148,7 @@ class Nodes:
             return "diagnose"
         return "approve" if state["settings"]["approve"] else "prepare"
 
-    def approve(self, state: RunState) -> Command[Literal["plan", "prepare"]]:
+    def approve(self, state: RunState) -> Command[Literal["direction", "prepare"]]:
         """A person accepts, edits or rejects the plan, unless one has asked for the end at once."""
         control = Control(Path(state["settings"]["directory"]))
         # A user who steps through the graph can also reach this node where approval is off.
@@ -163,7 +172,7 @@ class Nodes:
             control.hint(hint, "rejection", f"{number}: {experiment.id}, {plan.hypothesis}"[:500])
             # Other hints for a rejected plan are given to the next one too.
             return Command(
-                goto="plan", update={"hint": hint, "rejections": number, "problem": "", "revisions": 0}
+                goto="direction", update={"hint": hint, "rejections": number, "problem": "", "revisions": 0}
             )
         patch: dict[str, Any] = {"plan": plan.model_dump(mode="json"), "strategy": plan.strategy}
         if plan != experiment.plan:
@@ -216,6 +225,7 @@ class Nodes:
                     trial=trial,
                     rung=state["rung"],
                     experiment=state["current"],
+                    step=state.get("step", False),
                 ),
             )
             for trial in going

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..tools.excerpt import brief
 from .memory.memory_context import context, without_memory
 from .researcher.protocol import Analysis, PlanningRequest
 from .run.runtime import Runtime
+from .state import RunState
 from .tree.experiment import Experiment, ExperimentPlan
 from .tree.tree import Tree
 
@@ -16,14 +19,14 @@ NO_OTHER_PLAN = "the Researcher has no other plan"
 
 
 def planning_request(
-    runtime: Runtime, tree: Tree, selected: str, analysis: Analysis, hint: str
+    runtime: Runtime, tree: Tree, state: RunState, hint: str, direction: dict[str, Any] | None = None
 ) -> PlanningRequest:
-    """Everything that a plan which refines `selected` may be based on."""
+    """Everything that a plan which refines the selected experiment may be based on."""
     settings = runtime.settings
-    seen = context(tree, selected, runtime.earlier_insights)
+    seen = context(tree, state["selected"], runtime.earlier_insights)
     return PlanningRequest(
         task=runtime.task,
-        analysis=analysis,
+        analysis=Analysis.model_validate(state["analysis"]),
         notes=runtime.notes,
         context=seen if settings.memory else without_memory(seen),
         round=1 + sum(experiment.status != "running" for experiment in tree if experiment.round > 0),
@@ -31,6 +34,7 @@ def planning_request(
         trial_examples=settings.trial_examples,
         seed=settings.seed,
         hint=hint,
+        direction=direction or {},
     )
 
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
+from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.runtime import ServerRuntime
 
 from ..errors import TrexError
@@ -15,6 +17,8 @@ from .nodes import Nodes
 from .run.directory import RunDirectory
 from .run.runtime import Runtime, RuntimeRegistry, open_runtime
 from .run.settings import Settings
+from .run.setup import refuse_unknown_fields
+from .state import RunInput, RunState
 
 
 @asynccontextmanager
@@ -29,7 +33,7 @@ async def served_graph(runtime: ServerRuntime[None]) -> AsyncIterator[Graph]:
         return
     runtimes = RuntimeRegistry(open_served_runtime)
     try:
-        yield build_graph(Nodes(runtimes))
+        yield ServedGraph(**vars(build_graph(Nodes(runtimes))))
     except (TrexError, OSError) as error:
         await asyncio.to_thread(runtimes.record_failure, error)
         # Of errors that are not Python's own a server shows its clients no message.
@@ -37,6 +41,16 @@ async def served_graph(runtime: ServerRuntime[None]) -> AsyncIterator[Graph]:
     finally:
         # A node that was cancelled is still at work in its thread: it waits for what is stopped here.
         await asyncio.shield(asyncio.to_thread(_stop, runtimes))
+
+
+class ServedGraph(CompiledStateGraph[RunState, None, RunInput, RunState]):
+    """The graph, which refuses a form with unknown fields."""
+
+    async def astream(self, input: Any, *given: Any, **more: Any) -> AsyncIterator[Any]:
+        """See `Pregel.astream`. Raises InputError."""
+        refuse_unknown_fields(input)
+        async for part in super().astream(input, *given, **more):
+            yield part
 
 
 def open_served_runtime(settings: Settings) -> Runtime:

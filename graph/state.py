@@ -14,6 +14,7 @@ from langgraph.channels.delta import DeltaChannel
 from pydantic import Field
 from typing_extensions import TypedDict  # Python 3.11's own carries no defaults to a form
 
+from .llm.model_settings import OutputMode
 from .run.settings import DEFAULT_ROUNDS, DEFAULT_TRIALS
 from .tree.tree import fold_tree
 
@@ -39,10 +40,15 @@ class RunInput(TypedDict, total=False):
     trials: Annotated[int, Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Trials of one experiment")]
     smoke: Annotated[bool, Field(default=False, description="Tiny model, little data: a quick check")]
     approve: Annotated[bool, Field(default=False, description="Ask before each plan is executed")]
+    budget: Annotated[str, Field(default="", description="Time limit such as 90s, 10m or 1.5h; empty: none")]
     llm: Annotated[str, Field(default="", description="Chat model provider:model; empty: built-in policy")]
+    base_url: Annotated[str, Field(default="", description="Of an OpenAI-compatible server; empty: its own")]
+    output: Annotated[OutputMode, Field(default="auto", description="How the chat model gives answers")]
+    llm_budget: Annotated[str, Field(default="", description="Tokens as 200k, or US dollars as $2")]
     memory: Annotated[bool, Field(default=True, description="Off: plan without the tree")]
     diagnosis: Annotated[bool, Field(default=True, description="Off: skip failure analysis")]
     hint: Annotated[str, Field(default="", description="What the first plan should do, in your own words")]
+    step: Annotated[bool, Field(default=False, description="Ask before each turn of an agent")]
 
 
 class RunState(RunInput, total=False):
@@ -57,6 +63,8 @@ class RunState(RunInput, total=False):
     selected: str
     refine_next: str
     """A person's choice of what to refine: `select` honours it once."""
+    direction: dict[str, Any]
+    """The direction of the next plan; empty once it is planned."""
     hints_given: int
     """Hints in hints.jsonl up to which the current plan was shown, and, below, those that are used up."""
     hints_used: int
@@ -80,3 +88,4 @@ class RungTask(TypedDict):
     trial: dict[str, Any]
     rung: int
     experiment: str
+    step: bool

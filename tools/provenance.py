@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urldefrag
 
 from .hub.licences import LicenceVerdict
@@ -39,6 +41,25 @@ class Provenance:
     def rows_seen(self) -> dict[str, int]:
         """By data set: the number of different rows that were shown."""
         return {name: len(rows) for name, rows in self._rows.items()}
+
+    def record(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return {
+            "pages": [*self.pages],
+            "papers": [*self.papers],
+            "verdicts": {name: verdict.model_dump() for name, verdict in self.verdicts.items()},
+            "allowed": sorted(self._allowed),
+            "rows": {name: sorted(map(list, rows)) for name, rows in self._rows.items()},
+        }
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Add what `record` gave, in this process or another one."""
+        for known, recorded in ((self.pages, "pages"), (self.papers, "papers")):
+            known += [url for url in record.get(recorded, ()) if url not in known]
+        self.verdicts |= {n: LicenceVerdict(**fields) for n, fields in record.get("verdicts", {}).items()}
+        self._allowed.update(record.get("allowed", ()))
+        for name, rows in record.get("rows", {}).items():
+            self._rows.setdefault(name, set()).update((config, split, row) for config, split, row in rows)
 
     def add_rows(self, name: str, config: str, split: str, numbers: list[int]) -> None:
         """Record rows of a data set that were shown."""

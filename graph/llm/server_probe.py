@@ -13,7 +13,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
-from .agent_loop import AgentTask, build_agent, run_agent_task
+from .agent_loop import AgentTask, run_agent_task
 from .call_ledger import CallLedger
 from .chat import open_chat
 from .model_settings import ModelSettings, OutputMode
@@ -60,7 +60,7 @@ def probe(settings: ModelSettings, transport: httpx.BaseTransport | None = None)
             ]
             task = AgentTask(chat, Colour, "probe", (colour,), turns=4)
             try:
-                answer = run_agent_task(build_agent("probe"), task, opening)
+                answer = run_agent_task(task, opening)
             except ModelError as error:
                 yield ProbeResult(mode, False, " ".join(str(error).split())[:300])
             else:

@@ -125,6 +125,8 @@ class PlanningRequest:
     seed: int = 0
     hint: str = ""
     """The text of a person who rejected a plan or gave a hint."""
+    direction: dict[str, Any] = field(default_factory=dict)
+    """What `direction` returned for this request."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,9 @@ class Researcher(Protocol):
 
     def research(self, task: Task, analysis: Analysis) -> ResearchNotes:
         """Examine the allowed data and, with tools, literature. Raises InputError if no source can be read."""
+
+    def direction(self, request: PlanningRequest) -> dict[str, Any]:
+        """The direction of the next plan as JSON; empty if `plan` chooses it."""
 
     def plan(self, request: PlanningRequest) -> ExperimentPlan:
         """One experiment that refines `request.context.node`, with `request.trials` different trials."""

@@ -50,6 +50,16 @@ def followed_by(follow: Follow) -> Iterator[None]:
         _follower.reset(token)
 
 
+@contextmanager
+def also_inside(write: Follow) -> Iterator[None]:
+    """Hand events to `write`, a node's own stream, also from graphs inside of it, unless somebody follows already."""
+    if _follower.get() is not None:
+        yield
+        return
+    with followed_by(write):
+        yield
+
+
 def emit(kind: EventKind, **data: Any) -> None:
     """Emit an event. Call it from inside a node."""
     event: Event = {"event": kind, **data}

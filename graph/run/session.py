@@ -34,9 +34,9 @@ from .settings import Settings
 # Is given the question about a plan (`steering.approval.question`); returns a `Review` as a dictionary.
 Approve = Callable[[dict[str, Any]], dict[str, Any]]
 
-# Supersteps of a round besides its rungs (two each): select, diagnose, record; and for the plan and each of its
-# revisions plan, approve, prepare.
-_STEPS_A_ROUND = 3 + 3 * (1 + MOST_REVISIONS)
+# Supersteps of a round besides its rungs (two each): select, direction, diagnose, record; and for the plan and each of
+# its revisions plan, approve, prepare.
+_STEPS_A_ROUND = 4 + 3 * (1 + MOST_REVISIONS)
 
 
 class Session:
@@ -51,7 +51,7 @@ class Session:
         self._lock = directory.lock()
         self._runtimes = runtimes or RuntimeRegistry()
         self._connection = connect(directory)
-        self._graph = build_graph(Nodes(self._runtimes, settings), saver(self._connection))
+        self._graph = build_graph(Nodes(self._runtimes, settings), saver(self._connection), kept=False)
         steps = (settings.rounds + 2) * (_STEPS_A_ROUND + 2 * len(settings.rungs))
         self._config: RunnableConfig = {
             "configurable": {"thread_id": settings.thread_id},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +22,7 @@ from ...evaluation.task_check import TaskCheck
 from ...evaluation.task_file import check_task
 from ...training.data.sources import check_sources
 from ...training.runners import DEFAULT_LAUNCHER
+from ..llm.model_settings import ModelSettings, parse_model_settings
 from ..researcher import RESEARCHERS
 from ..state import RunInput, RunState
 from ..tree.policies import POLICIES
@@ -27,12 +30,13 @@ from .agents import check_judge
 from .directory import RunDirectory
 from .machine import Machine
 from .runner_choice import is_cluster, launcher_settings
-from .settings import DEFAULT_TRIALS, Settings
+from .settings import DEFAULT_TRIALS, Settings, parse_duration
 from .task_lookup import find_task, is_file
 
 # What one trial may train on: on a CPU minutes, on a GPU what the paper allows an experiment.
 _EXAMPLES = {"cpu": 1024, "cuda": 50_000}
 _FORM = TypeAdapter(RunInput)
+_AS_IN_FORM = ("rounds", "trials", "approve", "memory", "diagnosis")
 _SMOKE = {"trial_examples": 320, "rung_items": 20, "finalists": 1}
 
 
@@ -143,12 +147,33 @@ def served_settings(state: RunState, config: RunnableConfig) -> Settings:
     if "settings" in state or (path / "run.json").exists():
         return _as_frozen(RunDirectory.open(known), form)
     task = find_task(form["task"], form["smoke"])
-    asked = {name: value for name, value in form.items() if name not in ("task", "smoke", "hint")}
+    asked: dict[str, Any] = {name: form.get(name) for name in _AS_IN_FORM}
+    asked |= {"budget_seconds": _budget(form), "llm": _llm(form)}
     name = name_task(form["task"], path)
     asked |= {"thread_id": thread, "checkpoint": "server"}
     settings, check = settle(task, name, path, smoke=form["smoke"], **asked)
     RunDirectory.create(settings, task, check)
     return settings
+
+
+def refuse_unknown_fields(form: object) -> None:
+    """Raises InputError for a field that the form does not have: LangGraph would pass over it."""
+    known = RunInput.__annotations__
+    if isinstance(form, Mapping) and (unknown := [str(name) for name in form if name not in known]):
+        raise InputError(f"this input cannot be: no field {unknown[0]!r}, there are {', '.join(known)}")
+
+
+def _budget(form: RunInput) -> float | None:
+    return parse_duration(form["budget"]) if form["budget"] else None
+
+
+def _llm(form: RunInput) -> ModelSettings | None:
+    """The chat model of a form. Raises InputError for its options without a model."""
+    if not form["llm"] and (form["base_url"] or form["llm_budget"] or form["output"] != "auto"):
+        raise InputError("base_url, output and llm_budget are a chat model's: give `llm` as provider:model")
+    more = [f"base_url={form['base_url']}"] if form["base_url"] else []
+    more += [f"output={form['output']}"] if form["output"] != "auto" else []
+    return parse_model_settings(form["llm"] or None, budget=form["llm_budget"] or None, more=more)
 
 
 def _as_frozen(directory: RunDirectory, form: RunInput) -> Settings:
@@ -158,10 +183,12 @@ def _as_frozen(directory: RunDirectory, form: RunInput) -> Settings:
         raise InputError(
             f"the run of this thread is done, see {directory.path}: start another in a new thread"
         )
-    frozen = settings.model_dump(include=set(form) - {"task"})
-    if "llm" in frozen:
-        frozen["llm"] = settings.llm.researcher if settings.llm else ""
+    frozen = settings.model_dump(include={*_AS_IN_FORM, "smoke"})
     changed = [field for field, value in frozen.items() if form.get(field) != value]
+    if settings.budget_seconds != _budget(form):
+        changed.append("budget")
+    if settings.llm != _llm(form):
+        changed.append("chat model")
     if settings.task != name_task(form["task"], directory.path):
         changed.append("task")
     if changed:

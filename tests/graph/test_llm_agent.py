@@ -11,14 +11,11 @@ from trex.graph.llm.agent_loop import (
     MAX_RESULT_CHARACTERS,
     MAX_TOOL_CALLS,
     AgentTask,
-    build_agent,
     run_agent_task,
 )
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.protocol import ModelError
 from trex.graph.llm.retries import classify_error
-
-AGENT = build_agent("agent")
 
 
 class Sum(BaseModel):
@@ -44,7 +41,7 @@ def counting() -> tuple[BaseTool, list[int]]:
 def test_of_many_calls_in_a_turn_only_the_first_are_carried_out() -> None:
     count, called = counting()
     chat = FakeChat([[Call("count", {"number": n}) for n in range(3 * MAX_TOOL_CALLS)], Sum(value=1)])
-    answer = run_agent_task(AGENT, AgentTask(chat, Sum, "add", [count]), [HumanMessage("add")])
+    answer = run_agent_task(AgentTask(chat, Sum, "add", [count]), [HumanMessage("add")])
     assert answer == Sum(value=1)
     assert called == list(range(MAX_TOOL_CALLS))
     results = [str(message.content) for message in chat.asked[1].messages[-3 * MAX_TOOL_CALLS :]]
@@ -56,7 +53,7 @@ def test_a_long_result_is_cut_and_a_failure_is_a_result() -> None:
     count, _ = counting()
     calls = [Call("count", {"number": 2 * MAX_RESULT_CHARACTERS}), Call("count", {"number": -1})]
     chat = FakeChat([calls, Sum(value=2)])
-    run_agent_task(AGENT, AgentTask(chat, Sum, "add", [count]), [HumanMessage("add")])
+    run_agent_task(AgentTask(chat, Sum, "add", [count]), [HumanMessage("add")])
     long, failed = (str(message.content) for message in chat.asked[1].messages[-2:])
     assert len(long) < MAX_RESULT_CHARACTERS + 100 and f"cut: {MAX_RESULT_CHARACTERS} more" in long
     assert failed == "error: no negative numbers"
@@ -65,7 +62,7 @@ def test_a_long_result_is_cut_and_a_failure_is_a_result() -> None:
 def test_a_loop_of_tools_ends_and_the_last_turn_has_none() -> None:
     count, called = counting()
     chat = FakeChat(lambda asked: Call("count", {"number": 1}) if asked.tools else Sum(value=len(called)))
-    answer = run_agent_task(AGENT, AgentTask(chat, Sum, "add", [count], turns=4), [HumanMessage("add")])
+    answer = run_agent_task(AgentTask(chat, Sum, "add", [count], turns=4), [HumanMessage("add")])
     assert answer == Sum(value=3) and len(chat.asked) == 4
 
 
@@ -74,13 +71,10 @@ def test_an_answer_that_fails_its_check_is_corrected_or_refused() -> None:
         return None if answer.value % 2 == 0 else f"{answer.value} is odd"
 
     chat = FakeChat([Sum(value=1), Sum(value=2)])
-    assert run_agent_task(AGENT, AgentTask(chat, Sum, "add", check=even), [HumanMessage("add")]) == Sum(
-        value=2
-    )
+    assert run_agent_task(AgentTask(chat, Sum, "add", check=even), [HumanMessage("add")]) == Sum(value=2)
     assert "1 is odd" in chat.asked[1].last
     with pytest.raises(ModelError, match=r"add: no usable answer in 2 turns: 3 is odd"):
         run_agent_task(
-            AGENT,
             AgentTask(FakeChat([Sum(value=1), Sum(value=3)]), Sum, "add", check=even, turns=2),
             [HumanMessage("add")],
         )

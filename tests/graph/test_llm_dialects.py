@@ -11,13 +11,12 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 from support.llm_dialects import ANSWER, DIALECTS, Dialect, DialectWire
 from support.llm_server import LLMServer
-from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task
+from trex.graph.llm.agent_loop import AgentTask, run_agent_task
 from trex.graph.llm.call_ledger import CallLedger
 from trex.graph.llm.chat import LLMChat, open_chat
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.run.doctor import check_model
 
-AGENT = build_agent("tested")
 OPENING = [SystemMessage("You plan."), HumanMessage("Plan.")]
 
 
@@ -47,7 +46,7 @@ def chat_with(server: LLMServer, path: Path, output: str) -> tuple[LLMChat, Call
 
 
 def plan(chat: LLMChat, purpose: str) -> Choice:
-    return run_agent_task(AGENT, AgentTask(chat, Choice, purpose, (look,), turns=4), OPENING)
+    return run_agent_task(AgentTask(chat, Choice, purpose, (look,), turns=4), OPENING)
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,13 @@ from pydantic import BaseModel, Field
 from support.llm_model import Reply, answer_by_schema, call_with, loop_of_tools, mode_of, talk
 from support.llm_server import LLMServer
 from support.llm_wire import Fault, ServerUsage, Wire, error
-from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task
+from trex.graph.llm.agent_loop import AgentTask, run_agent_task
 from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import LLMChat, open_chat
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.llm.protocol import CallRecord, ModelError
 
 MODES = ["tools", "json_schema", "text"]
-AGENT = build_agent("tested")
 OPENING: list[BaseMessage] = [SystemMessage("You are tested."), HumanMessage("Plan.")]
 MAX_TOKENS = 256
 
@@ -54,7 +53,7 @@ class Desk:
         self.chat: LLMChat = open_chat("researcher", self.settings, self.ledger, sleep=self.waits.append)
 
     def run(self, tools: Sequence[BaseTool] = (look,), turns: int = 6) -> Choice:
-        return run_agent_task(AGENT, AgentTask(self.chat, Choice, "plan e001", tools, turns=turns), OPENING)
+        return run_agent_task(AgentTask(self.chat, Choice, "plan e001", tools, turns=turns), OPENING)
 
     @property
     def records(self) -> list[CallRecord]:

@@ -21,11 +21,11 @@ from trex.graph.run.setup import served_settings
 
 FORM = {"smoke": True, "rounds": 1, "trials": 2}
 FIELDS = {
-    "task": "sentiment", "rounds": 2, "trials": 3, "smoke": False, "approve": False, "llm": "", "memory": True,
-    "diagnosis": True, "hint": "",
+    "task": "sentiment", "rounds": 2, "trials": 3, "smoke": False, "approve": False, "budget": "", "llm": "",
+    "base_url": "", "output": "auto", "llm_budget": "", "memory": True, "diagnosis": True, "hint": "", "step": False,
 }  # fmt: skip
 NODES = [
-    "analyze", "baseline", "research", "select", "plan", "prepare", "run_rung", "run_rung", "promote",
+    "analyze", "baseline", "research", "select", "direction", "plan", "prepare", "run_rung", "run_rung", "promote",
     "run_rung", "promote", "diagnose", "record", "finish",
 ]  # fmt: skip
 
@@ -70,7 +70,14 @@ def test_the_graph_can_be_drawn(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("form", "message"),
-    [({"task": "nothing"}, "no task named 'nothing'"), ({"rounds": -1}, "rounds: Input should be greater")],
+    [
+        ({"task": "nothing"}, "no task named 'nothing'"),
+        ({"rounds": -1}, "rounds: Input should be greater"),
+        ({"round": 1}, "no field 'round', there are task, rounds, trials"),
+        ({"base_url": "http://127.0.0.1:9"}, "give `llm` as provider:model"),
+        ({"llm": "openai:x", "output": "json"}, "output: Input should be 'auto', 'tools'"),
+        ({"budget": "soon"}, "'soon' is not a duration"),
+    ],
 )
 def test_bad_input_is_explained_to_the_client(server: Server, form: dict[str, Any], message: str) -> None:
     [*_, (kind, error)] = server.stream(server.thread(), form)
@@ -124,7 +131,7 @@ def test_a_cancelled_run_stops_its_processes_and_goes_on(server: Server) -> None
     assert nodes(list(server.stream(thread, form))) == NODES[: NODES.index("prepare")]
     # It now asks about the plan, and goes back for another one if the answer is no.
     answer = {"resume": {"decision": "reject", "hint": "less data"}}
-    assert nodes(list(server.stream(thread, None, command=answer))) == ["approve", "plan"]
+    assert nodes(list(server.stream(thread, None, command=answer))) == ["approve", "direction", "plan"]
     [task] = server.client.threads.get_state(thread)["tasks"]
     assert set(task["interrupts"][0]["value"]["plan"]) >= {"hypothesis", "recipes", "trials"}
 

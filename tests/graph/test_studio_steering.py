@@ -48,7 +48,7 @@ def steered(server: Server) -> str:
     assert answer(server, thread, {"decision": "edit", "plan": plan | {"trials": []}}) == []
     assert "trials" in question(server, thread)["problem"], "a plan that is not valid is asked about again"
     ran = answer(server, thread, {"decision": "edit", "plan": plan})
-    assert ran[0] == "approve" and ran[-3:] == ["record", "select", "plan"]
+    assert ran[0] == "approve" and ran[-3:] == ["select", "direction", "plan"]
     return thread
 
 
@@ -78,20 +78,22 @@ def test_agents_are_drawn_inside_their_nodes(server: Server) -> None:
     [assistant] = server.client.assistants.search()
     drawn = server.client.assistants.get_graph(assistant["assistant_id"], xray=True)
     inside = {str(node["id"]) for node in drawn["nodes"] if ":" in str(node["id"])}
-    assert {f"{node}:think" for node in ("analyze", "research", "plan", "diagnose", "prepare")} <= inside
+    researcher = {"analyze", "research", "direction", "plan", "diagnose"}
+    assert {f"{node}:researcher_model" for node in researcher} <= inside
+    assert {"prepare:executor_tools", "run_rung:executor_answer"} <= inside
     found = server.client.assistants.get_subgraphs(assistant["assistant_id"])
-    assert set(found) == {"analyze", "research", "plan", "diagnose", "prepare"}
+    assert set(found) == researcher | {"prepare", "run_rung"}
 
 
 def test_a_thread_is_forked_edited_and_finished(server: Server, steered: str) -> None:
-    assert answer(server, steered, "reject: fewer rows") == ["approve", "plan"]
+    assert answer(server, steered, "reject: fewer rows") == ["approve", "direction", "plan"]
     assert "fewer rows" in question(server, steered)["plan"]["hypothesis"]
     chosen = server.state(steered)["selected"]
     other = {"e000": "e001", "e001": "e000"}[chosen]
     fork = take_back(server, steered, {"refine_next": other})
     assert server.workers() == [], "changing a state takes no runtime"
     forked = list(server.stream(steered, None, checkpoint=fork))
-    assert nodes(forked) == ["select", "plan"]
+    assert nodes(forked) == ["select", "direction", "plan"]
     assert [data["id"] for kind, data in forked if kind == "custom" and data["event"] == "selected"] == [
         other
     ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
 from pydantic import Field
@@ -99,6 +100,15 @@ class TrainingProbe:
             f"model: trained trial {number} to its first rung before the plan was executed: {_result(trial)}"
             for number, trial in self._trained.items()
         )
+
+    def record(self) -> dict[str, Any]:
+        """See `agent_loop.ToolRecord`."""
+        return {str(number): trial.model_dump(mode="json") for number, trial in self._trained.items()}
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """See `agent_loop.ToolRecord`."""
+        known = {int(number): TrialRecord.model_validate(trial) for number, trial in record.items()}
+        self._trained = known | self._trained
 
     def tool(self) -> BaseTool:
         """The tool. Training is a normal job, and its time counts against the run's budget."""

@@ -25,7 +25,7 @@ from ....training.jobs.job import JobFailed
 from ....training.jobs.trial_folder import TrialFolder
 from ....training.methods import method_of
 from ....training.plan import TrainingPlan
-from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
+from ...llm.agent_loop import AgentTask, run_agent_task
 from ...llm.prompt_files import first_messages
 from ...llm.protocol import Chat, ModelError
 from ...run.directory import RunDirectory
@@ -39,8 +39,6 @@ from .executor_tools import TrainingProbe, build_tool, built_rows, log_end, log_
 from .recipe_differences import MOST_CHANGES, MOST_ROWS_LOST, departure, differences
 
 DEFAULT_TURNS = 6
-
-EXECUTOR = build_agent("executor")
 
 _messages = partial(first_messages, Path(__file__).with_name("prompts"))
 
@@ -83,6 +81,7 @@ class ExecutorAgent:
             tools=(*self.tools, build_tool(base, attempt), *([training.tool()] if works else [])),
             check=review.problem,
             turns=self.turns,
+            record=training,
         )
         messages = _messages(
             "prepare",
@@ -98,7 +97,7 @@ class ExecutorAgent:
             turns=self.turns,
         )
         try:
-            ready = review.outcome(run_agent_task(EXECUTOR, agent_task, messages))
+            ready = review.outcome(run_agent_task(agent_task, messages))
         except ModelError as error:
             note = f"the model gave no answer, rules alone prepared the plan: {_plain(error, 200)}"
             ready = replace(first, repairs=(*first.repairs, note))
@@ -128,7 +127,7 @@ class ExecutorAgent:
             turns=self.turns,
         )
         try:
-            change = run_agent_task(EXECUTOR, agent_task, messages)
+            change = run_agent_task(agent_task, messages)
         except ModelError as error:
             return TrainingRepair(plan, f"no answer of the model about {failure.cause}: {_plain(error, 200)}")
         changed = change.applied(plan)

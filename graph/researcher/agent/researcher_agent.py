@@ -7,7 +7,7 @@ or its budget is spent, the built-in policy does the step, and the result says s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from ....tools.excerpt import brief
 from ....tools.plan_check import Tried, plan_problems
 from ....tools.provenance import Provenance
 from ....tools.untrusted import defanged, quoted
-from ...llm.agent_loop import AgentTask, build_agent, run_agent_task
+from ...llm.agent_loop import AgentTask, run_agent_task
 from ...llm.model_settings import ModelSettings
 from ...llm.prompt_files import first_messages
 from ...llm.protocol import Chat, ModelError, ModelRefused
@@ -48,8 +48,6 @@ from .researcher_schemas import (
 from .researcher_tools import ResearcherTools, is_opened_source, open_outside_tools
 
 Reply = TypeVar("Reply", bound=BaseModel)
-
-RESEARCHER = build_agent("researcher")
 
 _messages = partial(first_messages, Path(__file__).with_name("prompts"))
 
@@ -102,7 +100,10 @@ class ResearcherAgent:
         messages = _messages("research", analysis=analysis, sources=parts.sources_part(notes), turns=turns)
         tools = self.tools.for_research(provenance)
         try:
-            answer = self._send(messages, ResearchAnswer, "research", tools, turns=turns)
+            task_of_agent = AgentTask(
+                self.chat, ResearchAnswer, "research", tools, turns=turns, record=provenance
+            )
+            answer = run_agent_task(task_of_agent, messages)
         except ModelError as error:
             missing = Note(text=f"no open-domain research: {_reason(error)}", source="the chat model")
             return notes.model_copy(update={"notes": [*notes.notes, missing]})
@@ -115,10 +116,28 @@ class ResearcherAgent:
             }
         )
 
-    def plan(self, request: PlanningRequest) -> ExperimentPlan:
-        """A direction, then a complete, checked plan; without a usable answer the built-in policy's plan."""
+    def direction(self, request: PlanningRequest) -> dict[str, Any]:
+        """The direction of the next plan, or under `failed` why the model gave none."""
+        node = request.context.node
+        known = {experiment.id for experiment in request.context.tree}
+
+        def check(direction: DirectionAnswer) -> str | None:
+            unknown = [name for name in direction.rests_on if name not in known] if self.memory else []
+            return f"there is no experiment {brief(unknown[0], 40)}" if unknown else None
+
+        messages = _messages("direction", **self._prompt_values(request), known=sorted(DIRECTIONS))
+        tools = self.tools.for_plan(node, None, memory=self.memory, diagnosis=self.diagnosis)
+        turns = max(1, self.settings.planning_turns // 3)
         try:
-            return self._model_plan(request)
+            answer = self._send(messages, DirectionAnswer, _purpose(request), tools, check, turns=turns)
+        except ModelError as error:
+            return {"failed": _reason(error)}
+        return answer.model_dump(mode="json")
+
+    def plan(self, request: PlanningRequest) -> ExperimentPlan:
+        """A complete, checked plan in a direction; without a usable answer the built-in policy's plan."""
+        try:
+            return self._model_plan(request, request.direction or self.direction(request))
         except ModelError as error:
             plan = self.builtin.plan(request)
             note = f"The chat model gave no plan ({_reason(error)}): this is the built-in policy's plan."
@@ -126,16 +145,11 @@ class ResearcherAgent:
                 update={"hypothesis": f"{note} {plan.hypothesis}", "fallback": _reason(error)}
             )
 
-    def _model_plan(self, request: PlanningRequest) -> ExperimentPlan:
-        purpose, node, task = f"plan e{request.round:03d}", request.context.node, request.task
-        known = {experiment.id for experiment in request.context.tree}
-        whole = self.settings.planning_turns
-        turns = max(1, whole // 3)
-
-        def check_direction(direction: DirectionAnswer) -> str | None:
-            unknown = [name for name in direction.rests_on if name not in known] if self.memory else []
-            return f"there is no experiment {brief(unknown[0], 40)}" if unknown else None
-
+    def _model_plan(self, request: PlanningRequest, chosen: Mapping[str, Any]) -> ExperimentPlan:
+        if "failed" in chosen:
+            raise ModelError(chosen["failed"])
+        direction = DirectionAnswer.model_validate(chosen)
+        node, task = request.context.node, request.task
         problems = partial(
             plan_problems,
             task=task,
@@ -147,20 +161,12 @@ class ResearcherAgent:
         def check_plan(answer: PlanAnswer) -> str | None:
             return _correction(problems(answer.recipes, [trial.training for trial in answer.trials]))
 
-        values = self._prompt_values(request)
-        direction = self._send(
-            _messages("direction", **values, known=sorted(DIRECTIONS)),
-            DirectionAnswer,
-            purpose,
-            self.tools.for_plan(node, None, memory=self.memory, diagnosis=self.diagnosis),
-            check_direction,
-            turns=turns,
-        )
-        turns = max(1, whole - turns)
+        whole = self.settings.planning_turns
+        turns = max(1, whole - max(1, whole // 3))
         answer = self._send(
-            _messages("plan", **values, direction=direction, turns=turns),
+            _messages("plan", **self._prompt_values(request), direction=direction, turns=turns),
             PlanAnswer,
-            purpose,
+            _purpose(request),
             self.tools.for_plan(node, problems, memory=self.memory, diagnosis=self.diagnosis),
             check_plan,
             turns=turns,
@@ -267,9 +273,7 @@ class ResearcherAgent:
         *,
         turns: int,
     ) -> Reply:
-        return run_agent_task(
-            RESEARCHER, AgentTask(self.chat, answer, purpose, tools, check, turns), messages
-        )
+        return run_agent_task(AgentTask(self.chat, answer, purpose, tools, check, turns), messages)
 
 
 def open_researcher(context: ResearcherContext) -> ResearcherAgent:
@@ -287,6 +291,10 @@ def open_researcher(context: ResearcherContext) -> ResearcherAgent:
     )
     switches = settings.trial_examples, settings.memory, settings.diagnosis
     return ResearcherAgent(context.chat, open_builtin(context), tools, settings.llm, *switches)
+
+
+def _purpose(request: PlanningRequest) -> str:
+    return f"plan e{request.round:03d}"
 
 
 def _reason(error: ModelError) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import Any
 
 from ....errors import InputError
 from ....evaluation.task import Task
@@ -71,6 +72,10 @@ class BuiltinResearcher:
             columns = {source.name: source.columns for source in notes.sources}
             raise InputError(missing_columns(task, columns))
         return notes
+
+    def direction(self, request: PlanningRequest) -> dict[str, Any]:
+        """Empty: `plan` ranks all directions."""
+        return {}
 
     def plan(self, request: PlanningRequest) -> ExperimentPlan:
         """The first plan if the tree holds only the baseline, else the direction with the largest sampled gain."""

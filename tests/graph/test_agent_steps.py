@@ -1,0 +1,190 @@
+"""An agent's turns as steps of a graph: drawn, streamed, stopped at, read, edited, and gone on with elsewhere."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import BaseTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command
+from pydantic import BaseModel
+from support.chat import Call, FakeChat
+from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task, with_agent
+from trex.graph.run.session import saver
+from typing_extensions import TypedDict
+
+CONFIG: Any = {"configurable": {"thread_id": "t"}}
+
+
+class Sum(BaseModel):
+    """A number."""
+
+    value: int
+
+
+class State(TypedDict, total=False):
+    tree: dict[str, Any]
+    step: bool
+    found: int
+
+
+class Counter:
+    """A tool that remembers what it was called with: see `ToolRecord`."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def record(self) -> dict[str, Any]:
+        return {"numbers": [*self.numbers]}
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        self.numbers = [*record.get("numbers", ())] if not self.numbers else self.numbers
+
+    def tool(self) -> BaseTool:
+        @tool
+        def count(number: int) -> str:
+            """Count."""
+            self.numbers.append(number)
+            return f"counted {sum(self.numbers)}"
+
+        return count
+
+
+def even(answer: Sum) -> str | None:
+    return None if answer.value % 2 == 0 else f"{answer.value} is odd"
+
+
+def parent(chat: FakeChat, checkpointer: Any, *, kept: bool = True) -> Any:
+    """A graph with one node, in which the Researcher counts; as another process would build it."""
+
+    def add(state: State) -> State:
+        counter = Counter()
+        task = AgentTask(chat, Sum, "add", [counter.tool()], even, turns=20, record=counter)
+        answer = run_agent_task(task, [HumanMessage("add")])
+        return {"found": answer.value + 1000 * len(counter.numbers)}
+
+    graph = StateGraph(State)
+    graph.add_node("adding", with_agent(build_agent("researcher", kept=kept), add))
+    graph.add_edge(START, "adding")
+    graph.add_edge("adding", END)
+    return graph.compile(checkpointer=checkpointer)
+
+
+def counts_twice() -> FakeChat:
+    return FakeChat([Call("count", {"number": 1}), Call("count", {"number": 2}), Sum(value=4)])
+
+
+def inner(graph: Any) -> Any:
+    """The state of the agent that waits."""
+    [task] = graph.get_state(CONFIG, subgraphs=True).tasks
+    return task.state
+
+
+def asked(graph: Any) -> dict[str, Any]:
+    [task] = graph.get_state(CONFIG).tasks
+    return dict(task.interrupts[0].value)
+
+
+def test_turns_are_streamed_and_drawn_under_the_agents_name() -> None:
+    graph = parent(counts_twice(), InMemorySaver())
+    parts = list(graph.stream({"tree": {}}, CONFIG, stream_mode="updates", subgraphs=True))
+    inside = [node for space, part in parts if space and space[0].startswith("adding:") for node in part]
+    turn = ["researcher_step", "researcher_model"]
+    assert inside == [*turn, "researcher_tools", *turn, "researcher_tools", *turn, "researcher_answer"]
+    assert parts[-1] == ((), {"adding": {"found": 2004}})
+    drawn = {node for node in graph.get_graph(xray=True).nodes if node.startswith("adding:")}
+    assert drawn > {f"adding:researcher_{node}" for node in ("step", "model", "tools", "answer")}
+
+
+def test_a_person_edits_a_tool_result_and_the_answer() -> None:
+    chat = counts_twice()
+    graph = parent(chat, InMemorySaver())
+    graph.invoke({"tree": {}, "step": True}, CONFIG)
+    assert asked(graph)["turn"] == 1 and chat.asked == []
+    graph.invoke(Command(resume="go on"), CONFIG)
+    assert inner(graph).next == ("researcher_step",)
+    assert asked(graph)["messages"]["m002"]["content"] == "counted 1"
+    graph.invoke(Command(resume={"messages": {"m9": "?"}}), CONFIG)
+    assert "no message 'm9'" in asked(graph)["problem"] and len(chat.asked) == 1
+    graph.invoke(Command(resume={"messages": {"m002": "counted seven"}}), CONFIG)
+    assert [str(m.content) for m in chat.asked[1].messages] == ["add", "calls count", "counted seven"]
+    graph.invoke(Command(resume="go on"), CONFIG)
+    assert asked(graph)["answer"] == {"value": 4}
+    graph.invoke(Command(resume={"answer": {"value": 5}}), CONFIG)
+    assert inner(graph).values["problem"] == "5 is odd", "a person's answer is checked like the model's"
+    assert inner(graph).next == ("researcher_step",)
+
+
+def test_a_message_is_edited_in_the_state_of_the_agent() -> None:
+    chat = counts_twice()
+    graph = parent(chat, InMemorySaver())
+    graph.invoke({"tree": {}, "step": True}, CONFIG)
+    graph.invoke(Command(resume="go on"), CONFIG)
+    graph.update_state(inner(graph).config, {"messages": {"m002": {"content": "counted nine"}}})
+    assert inner(graph).values["messages"]["m002"]["content"] == "counted nine"
+    graph.invoke(None, CONFIG)
+    assert chat.asked[1].last == "counted nine"
+
+
+def test_asking_ends_when_a_person_says_so() -> None:
+    graph = parent(counts_twice(), InMemorySaver())
+    graph.invoke({"tree": {}, "step": True}, CONFIG)
+    assert graph.invoke(Command(resume={"step": False}), CONFIG) == {
+        "tree": {},
+        "step": False,
+        "found": 2004,
+    }
+
+
+def test_the_configuration_can_ask_too() -> None:
+    graph = parent(counts_twice(), InMemorySaver())
+    graph.invoke({"tree": {}}, {"configurable": {**CONFIG["configurable"], "step": True}})
+    assert asked(graph)["purpose"] == "add"
+
+
+def test_another_process_goes_on_within_the_task(tmp_path: Path) -> None:
+    def opened(chat: FakeChat) -> Any:
+        connection = sqlite3.connect(tmp_path / "c.sqlite", check_same_thread=False)
+        return parent(chat, saver(connection))
+
+    class Killed(BaseException):
+        pass
+
+    def dies(_: object) -> Any:
+        raise Killed
+
+    with pytest.raises(Killed):
+        opened(FakeChat([Call("count", {"number": 1}), dies])).invoke({"tree": {}}, CONFIG, durability="sync")
+    chat = FakeChat([Call("count", {"number": 2}), Sum(value=4)])
+    assert opened(chat).invoke(None, CONFIG)["found"] == 2004, "what the tools remembered is restored"
+    assert [str(m.content) for m in chat.asked[1].messages] == [
+        *("add", "calls count", "counted 1", "calls count", "counted 3")
+    ]
+
+
+def written(saved: InMemorySaver) -> int:
+    """Bytes of everything that was kept."""
+    blobs = sum(len(data) for _, data in saved.blobs.values())
+    writes = sum(len(value[2][1]) for each in saved.writes.values() for value in each.values())
+    checkpoints = sum(
+        len(entry[0][1]) for by_ns in saved.storage.values() for ns in by_ns.values() for entry in ns.values()
+    )
+    return blobs + writes + checkpoints
+
+
+def test_what_is_kept_grows_with_the_turns_alone() -> None:
+    def kept(turns: int, *, kept: bool = True) -> int:
+        saved = InMemorySaver()
+        calls = [Call("count", {"number": 1000 + n}) for n in range(turns)]
+        parent(FakeChat([*calls, Sum(value=2)]), saved, kept=kept).invoke({"tree": {}}, CONFIG)
+        return written(saved)
+
+    few, more, many = kept(2), kept(8), kept(14)
+    assert many - more < 1.1 * (more - few), "a turn costs the same, however many there were before"
+    assert abs(kept(2, kept=False) - kept(8, kept=False)) < 50 < few / 2
