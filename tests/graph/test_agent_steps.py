@@ -15,7 +15,12 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 from pydantic import BaseModel
 from support.chat import Call, FakeChat
+from support.llm_model import Reply, answer_with, call_with, talk
+from support.llm_server import LLMServer
 from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task, with_agent
+from trex.graph.llm.call_ledger import CallLedger, read_calls
+from trex.graph.llm.chat import open_chat
+from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.run.session import saver
 from typing_extensions import TypedDict
 
@@ -44,13 +49,16 @@ class Counter:
         return {"numbers": [*self.numbers]}
 
     def restore(self, record: Mapping[str, Any]) -> None:
-        self.numbers = [*record.get("numbers", ())] if not self.numbers else self.numbers
+        if not self.numbers:
+            self.numbers.extend(record.get("numbers", ()))
 
-    def tool(self) -> BaseTool:
+    def tool(self, around: Any) -> BaseTool:
+        adds = around(self.numbers.append)
+
         @tool
         def count(number: int) -> str:
             """Count."""
-            self.numbers.append(number)
+            adds(number)
             return f"counted {sum(self.numbers)}"
 
         return count
@@ -60,12 +68,12 @@ def even(answer: Sum) -> str | None:
     return None if answer.value % 2 == 0 else f"{answer.value} is odd"
 
 
-def parent(chat: FakeChat, checkpointer: Any, *, kept: bool = True) -> Any:
+def parent(chat: Any, checkpointer: Any, *, kept: bool = True, count: Any = lambda tool: tool) -> Any:
     """A graph with one node, in which the Researcher counts; as another process would build it."""
 
     def add(state: State) -> State:
         counter = Counter()
-        task = AgentTask(chat, Sum, "add", [counter.tool()], even, turns=20, record=counter)
+        task = AgentTask(chat, Sum, "add", [counter.tool(count)], even, turns=20, record=counter)
         answer = run_agent_task(task, [HumanMessage("add")])
         return {"found": answer.value + 1000 * len(counter.numbers)}
 
@@ -153,9 +161,6 @@ def test_another_process_goes_on_within_the_task(tmp_path: Path) -> None:
         connection = sqlite3.connect(tmp_path / "c.sqlite", check_same_thread=False)
         return parent(chat, saver(connection))
 
-    class Killed(BaseException):
-        pass
-
     def dies(_: object) -> Any:
         raise Killed
 
@@ -188,3 +193,71 @@ def test_what_is_kept_grows_with_the_turns_alone() -> None:
     few, more, many = kept(2), kept(8), kept(14)
     assert many - more < 1.1 * (more - few), "a turn costs the same, however many there were before"
     assert abs(kept(2, kept=False) - kept(8, kept=False)) < 50 < few / 2
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Moments:
+    """Ends the process at one of the moments at which something is written, sent or run."""
+
+    def __init__(self, deadly: int) -> None:
+        self.deadly, self.passed = deadly, 0
+
+    def around(self, function: Any) -> Any:
+        def passing(*given: Any, **more: Any) -> Any:
+            self.passed += 1
+            if self.passed == self.deadly:
+                raise Killed
+            return function(*given, **more)
+
+        return passing
+
+
+def sums(request: dict[str, Any]) -> Reply:
+    """A model that counts three times, then gives the sum."""
+    said = talk(request).count("counted")
+    return (
+        call_with(request, "count", {"number": said + 1}) if said < 3 else answer_with(request, {"value": 6})
+    )
+
+
+def process(folder: Path, url: str, moments: Moments) -> int:
+    """The graph from its last checkpoint to its end, with all that another process would open."""
+    ledger = CallLedger(folder / "calls.jsonl")
+    chat = open_chat("researcher", ModelSettings(researcher="openai:test", base_url=url), ledger)
+    connection = sqlite3.connect(folder / "c.sqlite", check_same_thread=False)
+    saved = saver(connection)
+    for owner, name in ((saved, "put"), (saved, "put_writes"), (ledger, "reserve"), (ledger, "settle")):
+        setattr(owner, name, moments.around(getattr(owner, name)))
+    chat._invoke = moments.around(chat._invoke)  # type: ignore[method-assign]
+    graph = parent(chat, saved, count=moments.around)
+    try:
+        known = graph.get_state(CONFIG).values
+        end = graph.invoke(None if known else {"tree": {}}, CONFIG, durability="sync")
+    finally:
+        connection.close()
+    return int(end["found"])
+
+
+def test_a_kill_at_any_moment_of_a_task_costs_no_answered_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    moments = Moments(-1)
+    (tmp_path / "0").mkdir()
+    with LLMServer(sums) as server:
+        assert process(tmp_path / "0", server.url, moments) == 3006
+        calls, total = len(server.requests), moments.passed
+        assert calls == 4 and total > 40
+        for deadly in range(1, total + 1, total // 20):
+            folder = tmp_path / str(deadly)
+            folder.mkdir()
+            with pytest.raises(Killed):
+                process(folder, server.url, Moments(deadly))
+            assert process(folder, server.url, Moments(-1)) == 3006, f"killed at moment {deadly}"
+            record = read_calls(folder / "calls.jsonl")
+            answered = [call for call in record if call.status == "answered"]
+            assert len(answered) == calls, f"killed at moment {deadly}: no answered call is paid again"
+            assert len(record) <= calls + 1, "only the call that was open may be made again"
