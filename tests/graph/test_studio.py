@@ -120,7 +120,8 @@ def test_a_thread_whose_run_is_done_takes_no_second_one(server: Server, finished
 def test_a_cancelled_run_stops_its_processes_and_goes_on(server: Server) -> None:
     thread, form = server.thread(), FORM | {"approve": True}
     run = server.client.runs.create(thread, "trex", input=form)
-    until(lambda: bool(server.workers()))
+    # The process that checks the data works before there is a run directory.
+    until(lambda: bool(server.workers()) and any(server.folder.glob(f"runs/*-{thread[-12:]}/run.json")))
     server.client.runs.cancel(thread, run["run_id"], wait=True)
     until(lambda: server.workers() == [])
     assert server.client.runs.get(thread, run["run_id"])["status"] == "interrupted"
