@@ -160,7 +160,7 @@ def refuse_unknown_fields(form: object) -> None:
     """Raises InputError for a field that the form does not have: LangGraph would pass over it."""
     known = RunInput.__annotations__
     if isinstance(form, Mapping) and (unknown := [str(name) for name in form if name not in known]):
-        raise InputError(f"this input cannot be: no field {unknown[0]!r}, there are {', '.join(known)}")
+        raise InputError(f"invalid input: no field {unknown[0]!r}; the fields are {', '.join(known)}")
 
 
 def _budget(form: RunInput) -> float | None:

@@ -73,7 +73,7 @@ def test_the_graph_can_be_drawn(server: Server) -> None:
     [
         ({"task": "nothing"}, "no task named 'nothing'"),
         ({"rounds": -1}, "rounds: Input should be greater"),
-        ({"round": 1}, "no field 'round', there are task, rounds, trials"),
+        ({"round": 1}, "no field 'round'; the fields are task, rounds, trials"),
         ({"base_url": "http://127.0.0.1:9"}, "give `llm` as provider:model"),
         ({"llm": "openai:x", "output": "json"}, "output: Input should be 'auto', 'tools'"),
         ({"budget": "soon"}, "'soon' is not a duration"),
