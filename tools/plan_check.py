@@ -18,6 +18,7 @@ from ..errors import TrexError
 from ..evaluation.task import Task
 from ..training.data.build import preview
 from ..training.data.recipe import DataRecipe
+from ..training.data.recipe_execution import ModelNeeded
 from ..training.methods import method_of
 from ..training.methods.protocol import RecipeName
 from ..training.plan import TrainingPlan
@@ -99,6 +100,8 @@ def plan_problems(
     for name, recipe in recipes.items():
         try:
             contents = preview(recipe, task).report.contents
+        except ModelNeeded:
+            continue  # what the model makes is seen when the data set is built
         except TrexError as error:
             faults.append(f"{_named(name, recipes)} cannot be carried out: {error}")
             continue

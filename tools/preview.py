@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool
@@ -12,6 +13,7 @@ from ..evaluation.task import Task
 from ..training.data.build import Preview, preview
 from ..training.data.operators import remedy
 from ..training.data.recipe import DataRecipe
+from ..training.data.recipe_execution import ModelNeeded, StepCount
 from ..training.data.recipe_file import recipe_from_yaml
 from ..training.data.render import Contents
 from .agent_tool import agent_tool
@@ -43,7 +45,12 @@ def preview_tool(task: Task) -> BaseTool:
     """
 
     def preview_recipe(recipe: Annotated[RecipeArgument, Field(description=recipe_guide())]) -> str:
-        return quoted(_summary(preview(recipe, task)), "a preview of the recipe's rows")
+        counts: list[StepCount] = []
+        try:
+            told = _summary(preview(recipe, task, lambda count, rows: counts.append(count)))
+        except ModelNeeded as needed:
+            told = fitting([*_steps(counts), f"then a model makes the rows; {needed}"])
+        return quoted(told, "a preview of the recipe's rows")
 
     return agent_tool(
         preview_recipe,
@@ -55,11 +62,7 @@ def preview_tool(task: Task) -> BaseTool:
 
 def _summary(found: Preview) -> str:
     rows, report = found.rows, found.report
-    lines = ["rows after each step:"]
-    lines += [
-        f"  {step.where if step.op != 'load' else f'load {step.stream}'}: {step.rows}"
-        for step in report.steps
-    ]
+    lines = _steps(report.steps)
     lines += _counted(report.contents)
     shown = min(EXAMPLES, len(rows))
     for number, row in enumerate((rows[place * len(rows) // shown] for place in range(shown)), start=1):
@@ -67,6 +70,11 @@ def _summary(found: Preview) -> str:
         turns = [*row["prompt"], *row["completion"]]
         lines += [f"  {turn['role']}: {cut(turn['content'], _TURN)}" for turn in turns]
     return fitting(lines)
+
+
+def _steps(steps: Sequence[StepCount]) -> list[str]:
+    named = ((step.where if step.op != "load" else f"load {step.stream}", step.rows) for step in steps)
+    return ["rows after each step:", *(f"  {where}: {rows}" for where, rows in named)]
 
 
 def _counted(contents: Contents) -> list[str]:

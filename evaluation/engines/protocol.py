@@ -22,12 +22,13 @@ class Completion:
 @dataclass(frozen=True)
 class Sampling:
     """How several answers to one conversation are drawn: from the tokens with the total probability `top_p`, after the
-    logits are divided by `temperature`."""
+    logits are divided by `temperature`. Answers have the numbers `first` to `first + n - 1`."""
 
     n: int
     temperature: float = 0.8
     top_p: float = 1.0
     seed: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class InferenceEngine(Protocol):
     ) -> Sequence[Sequence[Completion]]:
         """For each conversation `sampling.n` answers drawn at random, otherwise like `generate`.
 
-        The seed decides the draws, for each conversation and each of its answers independently of all others.
+        The seed decides the draws, for each conversation and the number of each answer independently of all others.
         """
 
     def likelihoods(

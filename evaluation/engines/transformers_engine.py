@@ -234,8 +234,9 @@ class TransformersEngine:
         adapter: Path | None,
     ) -> list[list[Completion]]:
         prompts, n = self._renderer.prompts(conversations, settings.max_prompt_tokens), sampling.n
+        numbers = range(sampling.first, sampling.first + n)
         draws = [
-            (prompt, draw_seed(sampling.seed, prompt, number)) for prompt in prompts for number in range(n)
+            (prompt, draw_seed(sampling.seed, prompt, number)) for prompt in prompts for number in numbers
         ]
         with self._running(adapter) as model:
             context = Context(model, prompts, self._pad)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,8 @@ app = typer.Typer(help="Data recipes: schema, check, preview, build, stats, diff
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe in YAML", metavar="RECIPE")]
 TaskName = Annotated[str, typer.Argument(help="A task's name, or the path of a task file", metavar="TASK")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON")]
+Llm = Annotated[str | None, typer.Option("--llm", help="PROVIDER:MODEL for steps with `model: llm`")]
+LlmBudget = Annotated[str | None, typer.Option("--llm-budget", help="Of the chat model: 200k tokens or $2")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="With the task's small sample of data")]
 
 
@@ -46,10 +49,21 @@ def schema(
 
 @app.command()
 def check(recipe: RecipeFile, task: TaskName, as_json: AsJson = False, smoke: Smoke = False) -> None:
-    """Carry a recipe out, write nothing, and say what it makes or what is wrong."""
+    """Carry a recipe out, write nothing, and say what it makes or what is wrong.
+
+    Of a recipe that uses a model, the steps before, and how many calls it would make.
+    """
+    from ...training.data.recipe_execution import ModelNeeded
     from .recipe_view import preview_of
 
-    report = preview_of(_read(recipe), task, smoke).report
+    try:
+        report = preview_of(_read(recipe), task, smoke).report
+    except ModelNeeded as needed:
+        if as_json:
+            _print_json({"model_needed": str(needed)})
+        else:
+            out.print(f"the recipe can be carried out up to a model: {needed}", markup=False, soft_wrap=True)
+        return
     if as_json:
         _print_json(report.model_dump(mode="json"))
         return
@@ -63,11 +77,18 @@ def preview(
     rows: Annotated[int, typer.Option(min=0, max=20, help="Rows shown after every step")] = 1,
     as_json: AsJson = False,
     smoke: Smoke = False,
+    llm: Llm = None,
+    llm_budget: LlmBudget = None,
 ) -> None:
-    """Show the number of rows after every step, why rows were dropped, and samples; write nothing."""
+    """Show the number of rows after every step, why rows were dropped, and samples.
+
+    Steps that use a model are tried on a few rows, and what they would take for all is estimated.
+    """
+    from .recipe_models import models_for
     from .recipe_view import preview_of, print_preview
 
-    found = preview_of(_read(recipe), task, smoke, rows)
+    open_models = partial(models_for, llm=llm, llm_budget=llm_budget, trial=True)
+    found = preview_of(_read(recipe), task, smoke, rows, open_models)
     if as_json:
         _print_json(found.as_json)
     else:
@@ -81,12 +102,17 @@ def build(
     out_dir: Annotated[Path, typer.Option("--out", help="The folder of data sets")] = Path("datasets"),
     as_json: AsJson = False,
     smoke: Smoke = False,
+    llm: Llm = None,
+    llm_budget: LlmBudget = None,
 ) -> None:
     """Write the data set into a folder named by its fingerprint. Rows are not compared with dev and test."""
     from ...training.data.build import build as build_dataset
     from ..run.task_lookup import find_task
+    from .recipe_models import models_for
 
-    built = build_dataset(_read(recipe), find_task(task, smoke), out_dir)
+    planned, found = _read(recipe), find_task(task, smoke)
+    models = models_for(planned, found, llm=llm, llm_budget=llm_budget)
+    built = build_dataset(planned, found, out_dir, models=models)
     if as_json:
         _print_json({"folder": str(built.folder), "report": built.report.model_dump(mode="json")})
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...evaluation.data_files import printable
+from ...evaluation.task import Task
 from ...tools.excerpt import cell
 from ...training.data.build import BuildReport, Preview, preview
+from ...training.data.models.model_access import ModelAccess
 from ...training.data.recipe import DataRecipe, Stream
 from ...training.data.recipe_execution import StepCount
 from ...training.data.row_table import arrow, choose, visible
@@ -47,15 +49,22 @@ class WatchedPreview:
         return {**report, "rows": self.preview.rows[: max(map(len, self.samples), default=0)]}
 
 
-def preview_of(recipe: DataRecipe, task: str, smoke: bool = False, sample: int = 0) -> WatchedPreview:
+def preview_of(
+    recipe: DataRecipe,
+    task: str,
+    smoke: bool = False,
+    sample: int = 0,
+    open_models: Callable[[DataRecipe, Task], ModelAccess | None] = lambda recipe, task: None,
+) -> WatchedPreview:
     """Carry a recipe out without writing. Raises InputError and PlanError as `preview`."""
+    found = find_task(task, smoke)
     samples: list[list[dict[str, Any]]] = []
 
     def watch(count: StepCount, rows: Dataset) -> None:
         shown = arrow(choose(rows, sample, "preview").select_columns(visible(rows.column_names)))
         samples.append([{k: cell(v, _CELL) for k, v in row.items()} for row in shown.to_pylist()[:sample]])
 
-    return WatchedPreview(preview(recipe, find_task(task, smoke), watch), samples)
+    return WatchedPreview(preview(recipe, found, watch, open_models(recipe, found)), samples)
 
 
 def print_preview(out: Console, found: WatchedPreview) -> None:
@@ -89,7 +98,8 @@ def print_steps(
             + (f" ({printable(step.examples[reason], 80)})" if reason in step.examples else "")
             for reason, n in step.dropped.items()
         )
-        table.add_row(escape(name), str(step.rows), escape("; ".join(reasons)))
+        told = "; ".join(filter(None, [*reasons, step.note]))
+        table.add_row(escape(name), str(step.rows), escape(told))
         for row in sample:
             table.add_row("", "", f"[dim]{escape(printable(str(row), 300))}[/]")
     out.print(table)

@@ -15,6 +15,7 @@ from ...evaluation.results import ContaminationReport
 from ...evaluation.task import Task
 from ...files import write_jsonl
 from ...training.data.build import TRAIN, BuiltDataset, build, without_rows
+from ...training.data.models.model_access import ModelAccess
 from ...training.data.recipe import DataRecipe
 from ...training.data.row_table import choose, visible
 from ...training.data.sources import content_hash, load
@@ -39,12 +40,14 @@ class PreparedData:
 
 @dataclass(frozen=True)
 class DataBuilder:
-    """Builds the data sets of a run in the folder `datasets`; `reuse` is a store shared with other runs."""
+    """Builds the data sets of a run in the folder `datasets`; `reuse` is a store shared with other runs, `models`
+    are for steps that use one."""
 
     task: Task
     datasets: Path
     reuse: Path | None
     grader: Grader
+    models: ModelAccess | None = None
 
     def prepare(self, recipe: DataRecipe) -> PreparedData:
         """Build the recipe's data set, check it, and remove rows that repeat dev or test items.
@@ -53,7 +56,11 @@ class DataBuilder:
         cannot be executed, IntegrityError for a source that changed.
         """
         _record_sources(recipe, self.task, self.datasets.parent)
-        dataset = build(recipe, self.task, self.datasets, self.reuse)
+        try:
+            dataset = build(recipe, self.task, self.datasets, self.reuse, self.models)
+        finally:
+            if self.models is not None:
+                self.models.close()
         report = self.grader.check_contamination(dataset.folder)
         if not report.clean and self._may_remove(recipe, report):
             audit.record(

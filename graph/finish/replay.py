@@ -16,8 +16,11 @@ from ...evaluation.results import Evaluation, Score
 from ...evaluation.task import Task
 from ...evaluation.task_file import check_task
 from ...files import read_json, read_yaml
+from ...home import home
 from ...sealed_folder import MANIFEST, changed_files
 from ...training.data.build import BuiltDataset
+from ...training.data.models.answer_cache import ANSWERS
+from ...training.data.models.model_access import ModelAccess
 from ...training.data.recipe import DataRecipe
 from ...training.data.sources import check_sources, content_hash
 from ...training.jobs.identity import make_trial
@@ -87,7 +90,9 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
     grader = GraderClient(task, workspace, model, threads=plan.grader_threads, engine=plan.engine)
     try:
-        builder = DataBuilder(task, workspace / "datasets", None, grader)
+        answers = home() / "store" / "datasets" / ANSWERS
+        models = ModelAccess(task, answers, plan.engine, plan.grader_threads)
+        builder = DataBuilder(task, workspace / "datasets", None, grader, models)
         known = [{name: builder.prepare(recipe) for name, recipe in part.recipes.items()} for part in parts]
         prepared = [each for data in known for each in data.values()]
         for each in prepared:

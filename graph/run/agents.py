@@ -10,6 +10,7 @@ from ...errors import InputError
 from ...evaluation.metrics import JudgedMetric, metric
 from ...evaluation.metrics.judging import Judge
 from ...evaluation.task import Task
+from ...training.data.models.text_model import TextModel
 from ..executor.protocol import RepairAgent
 from ..llm.model_settings import ModelSettings
 from ..researcher import RESEARCHERS
@@ -32,6 +33,8 @@ class Agents:
     repair_agent: RepairAgent | None = None
     interrupt: Callable[[], None] = lambda: None
     """Ends the calls of chat models that are waiting."""
+    open_text_model: Callable[[], TextModel] | None = None
+    """Opens the chat model for steps of data recipes."""
 
 
 def open_agents(
@@ -53,6 +56,7 @@ def open_agents(
     from ..executor.agent.repair_agent import open_repair_agent
     from ..llm.call_limits import CallLimits
     from ..llm.chat import open_chat
+    from ..llm.llm_text_model import LLMTextModel
 
     ledger = ledger or open_ledger(settings, directory)
     assert ledger is not None
@@ -60,7 +64,13 @@ def open_agents(
     chat = open_chat("researcher", settings.llm, ledger, limits=limits)
     researcher = open_researcher(ResearcherContext(settings, task, directory, chat))
     executor = open_chat("executor", settings.llm, ledger, limits=limits)
-    return Agents(researcher, open_repair_agent(executor, settings, task, directory), limits.interrupt)
+    llm = settings.llm
+
+    def open_text_model() -> TextModel:
+        return LLMTextModel(lambda: open_chat("researcher", llm, ledger, limits=limits), llm, ledger)
+
+    repair_agent = open_repair_agent(executor, settings, task, directory)
+    return Agents(researcher, repair_agent, limits.interrupt, open_text_model)
 
 
 def judged(task: Task) -> bool:

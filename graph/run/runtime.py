@@ -19,6 +19,8 @@ from ...files import read_json, write_json
 from ...home import home
 from ...training.causes import Problem
 from ...training.data.build import BuiltDataset
+from ...training.data.models.answer_cache import ANSWERS
+from ...training.data.models.model_access import ModelAccess
 from ...training.jobs.job import JobStatus, Resources, StartWeights
 from ...training.jobs.job_store import JobStore
 from ...training.plan import TrainingPlan
@@ -37,7 +39,7 @@ from ..store.projection import Projector
 from ..tree.policies import POLICIES
 from ..tree.policies.protocol import SearchPolicy
 from ..tree.tree import TreeReader
-from .agents import open_agents, open_judge, open_ledger
+from .agents import Agents, open_agents, open_judge, open_ledger
 from .budget import Budget, Clock
 from .directory import RunDirectory
 from .events import emit
@@ -185,8 +187,9 @@ def assemble(
     )
     store = _store("datasets") if settings.reuse else None
     agents = open_agents(settings, task, directory, budget.deadline, ledger)
+    models = _models(settings, task, store or directory.datasets, agents, budget)
     executor = Executor(
-        prepare_data=DataBuilder(task, directory.datasets, store, grader).prepare,
+        prepare_data=DataBuilder(task, directory.datasets, store, grader, models).prepare,
         train=training.train,
         evaluate=lambda weights, limit: grader.evaluate(weights, "search", limit),
         preflight=check,
@@ -224,6 +227,18 @@ def _resources(settings: Settings) -> Resources:
         devices=settings.devices if settings.device == "cuda" else 0,
         memory_mb=settings.memory_limit_mb,
         seconds=settings.job_timeout_s,
+    )
+
+
+def _models(settings: Settings, task: Task, datasets: Path, agents: Agents, budget: Budget) -> ModelAccess:
+    """The models that steps of recipes may use, within the budget."""
+    return ModelAccess(
+        task,
+        datasets / ANSWERS,
+        settings.engine,
+        settings.grader_threads,
+        agents.open_text_model,
+        seconds_left=budget.left,
     )
 
 

@@ -12,6 +12,7 @@ import yaml
 from support.places import REPOSITORY, TESTS
 from trex import Task, build_graph
 from trex.evaluation.metrics.catalogue import markdown
+from trex.ftbench.tasks.molecules import load as load_molecules
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.store.tables import TABLES
 from trex.graph.tree.experiment import ExperimentPlan
@@ -19,6 +20,7 @@ from trex.graph.tree.policies import POLICIES
 from trex.training import methods_page
 from trex.training.data.build import preview
 from trex.training.data.operators.operator_reference import page as operator_page
+from trex.training.data.recipe_execution import ModelNeeded
 from trex.training.data.recipe_file import recipe_from_yaml
 from trex.training.methods.sft import SftStage
 from trex.training.plan import TrainingPlan
@@ -96,8 +98,11 @@ def test_the_page_on_methods_is_made_from_the_code() -> None:
 def test_recipes_can_be_carried_out() -> None:
     task = load(smoke=True)
     recipes = blocks(page("recipes"), "yaml")
-    assert len(recipes) == 3
-    assert all(preview(recipe_from_yaml(text), task).rows for text in recipes)
+    assert len(recipes) == 4
+    *plain, sampling = map(recipe_from_yaml, recipes)
+    assert all(preview(recipe, task).rows for recipe in plain)
+    with pytest.raises(ModelNeeded, match="calls of the model 'policy'"):
+        preview(sampling, load_molecules(smoke=True))
 
 
 def test_the_page_on_metrics_is_made_from_the_code() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from trex.evaluation.task import Prompt, Source, Task
@@ -14,6 +15,8 @@ from trex.training.data.operators.threshold import Threshold
 from trex.training.data.recipe import DataRecipe, Stream
 from trex.training.data.row_table import KEY, STREAM
 from trex.training.data.sources import row_key
+
+from support.text_models import ToyModel, toy_models
 
 Rows = list[dict[str, Any]]
 MakeTask = Callable[..., Task]
@@ -30,8 +33,14 @@ def dataset(rows: Rows, stream: str = "movies") -> Any:
 
 
 def apply(step: Operator, rows: Any, scope: Literal["stream", "mix"] = "stream") -> Any:
-    """The rows after a step."""
-    return step.run(rows, OperatorContext(scope))
+    """The rows after a step. A model gives each row's score by its length."""
+    if step.model_choice() is None:
+        return step.run(rows, OperatorContext(scope))
+    with TemporaryDirectory() as name:
+        task = task_in(Path(name))(movies=[{"text": "a", "label": "b"}])
+        model = ToyModel(lambda asked, number: str(len(asked) % 10 + 1))
+        models = toy_models(task, Path(name), model)
+        return step.run(rows, OperatorContext(scope, task=task, models=models))
 
 
 def reviews(n: int, seed: int = 0) -> Rows:

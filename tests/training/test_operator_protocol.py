@@ -168,6 +168,8 @@ def test_the_estimate_is_near_what_is_left(step: Operator, seed: int) -> None:
     filters_labels = (
         step.op == "filter" and getattr(step, "column", "") == "label"
     )  # nothing is known of labels
+    if step.op == "pairs":  # nor of answers to one row
+        return
     if not filters_labels and step.kind != "expands":  # nothing is known of lists
         assert abs(expected - found) <= 45
 

@@ -15,8 +15,9 @@ def refuse_written_answers(recipe: DataRecipe, task: Task) -> None:
     """
     if task.choices:
         return  # rendering leaves out rows with other answers
-    steps = [*recipe.steps, *(step for stream in recipe.streams for step in stream.steps)]
-    written = [(step.op, column, values) for step in steps for column, values in step.constants().items()]
+    written = [
+        (step.op, column, values) for step in recipe.all_steps for column, values in step.constants().items()
+    ]
     mend = "make answers from the row's columns by a compute step"
     for op, column, values in written:
         if column in task.prompt.answer_fields and task.rating_column is None:

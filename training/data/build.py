@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from ...errors import IntegrityError, TrexError
+from ...errors import IntegrityError, PlanError, TrexError
 from ...evaluation.task import RenderingOptions, Task
 from ...evaluation.usable_rows import Dropped
 from ...files import (
@@ -26,6 +26,7 @@ from ...files import (
     write_jsonl,
 )
 from ...sealed_folder import copy, create, is_sealed
+from .models.model_access import ModelAccess
 from .operators import operators, outside_sources
 from .recipe import DataRecipe
 from .recipe_execution import Execution, StepCount, Watch
@@ -113,29 +114,40 @@ class Preview:
     lineage: list[Row]
 
 
-def build(recipe: DataRecipe, task: Task, out_root: Path, reuse_root: Path | None = None) -> BuiltDataset:
+def build(
+    recipe: DataRecipe,
+    task: Task,
+    out_root: Path,
+    reuse_root: Path | None = None,
+    models: ModelAccess | None = None,
+) -> BuiltDataset:
     """The data set of a recipe, in the folder `out_root/<fingerprint>`.
 
     It is reused if that folder or `reuse_root` contains it, else built. Then it is copied to `reuse_root`. A folder
-    of that name is always complete. Raises PlanError for a recipe that cannot be executed (EmptyDataset if it leaves
-    no rows), InputError for an error in the task's files.
+    of that name is always complete. `models` are for steps that use one. Raises PlanError for a recipe that cannot be
+    executed (EmptyDataset if it leaves no rows), InputError for an error in the task's files.
     """
-    name = recipe_fingerprint(recipe, task)
+    name = recipe_fingerprint(recipe, task, models)
     folder = out_root / name
     with _locked(out_root):
         if not is_sealed(folder, fingerprint=name) and not (
             reuse_root and copy(reuse_root / name, folder, fingerprint=name)
         ):
-            create(folder, lambda building: _write(recipe, task, building), fingerprint=name)
+            create(folder, lambda building: _write(recipe, task, building, models), fingerprint=name)
     if reuse_root and not is_sealed(reuse_root / name, fingerprint=name):
         with _locked(reuse_root):
             copy(folder, reuse_root / name, fingerprint=name)
     return BuiltDataset.open(folder)
 
 
-def preview(recipe: DataRecipe, task: Task, watch: Watch = lambda count, rows: None) -> Preview:
+def preview(
+    recipe: DataRecipe,
+    task: Task,
+    watch: Watch = lambda count, rows: None,
+    models: ModelAccess | None = None,
+) -> Preview:
     """The rows that `build` would write. Raises the same errors; writes nothing. `watch` sees the rows of each step."""
-    execution = Execution(task, watch)
+    execution = Execution(task, watch, models)
     rendered = render(execution.rows(recipe), task, recipe.output)
     report = BuildReport(
         steps=execution.steps,
@@ -188,14 +200,21 @@ def without_rows(dataset: BuiltDataset, removed: Collection[int]) -> BuiltDatase
     return BuiltDataset.open(folder)
 
 
-def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
-    """A hash of everything that determines the data set: recipe, contents of the sources, prompt, source code."""
+def recipe_fingerprint(recipe: DataRecipe, task: Task, models: ModelAccess | None = None) -> str:
+    """A hash of everything that determines the data set: recipe, sources' contents, prompt, models, source code.
+
+    Raises PlanError for a model that is not there.
+    """
     sources = sorted({stream.source for stream in recipe.streams})
-    steps = [*recipe.steps, *(step for stream in recipe.streams for step in stream.steps)]
+    steps = recipe.all_steps
+    choices = [choice for step in steps if (choice := step.model_choice()) is not None]
+    if choices and models is None:
+        raise PlanError("the recipe uses a model, and none can be used here")
     reading = Path(inspect.getfile(Dropped)).parent  # the room that reads files and renders rows
     code = [hash_folder(Path(__file__).parent, "**/*.py"), hash_folder(reading / "data_files", "*.py")]
     code += [hash_file(reading / name) for name in ("task.py", "conversations.py", "usable_rows.py")]
     code += [hash_file(path) for path in outside_sources(steps)]
+    code += [hash_folder(reading / "metrics", "**/*.py")] * bool(choices)  # they verify answers
     code += sorted({dependency for step in steps for dependency in step.dependencies()})
     return fingerprint(
         {
@@ -207,6 +226,7 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task) -> str:
             "metric": task.metric,
             "rows": task.rows.model_dump(mode="json"),
             "code": code,
+            "models": [models.identity(choice) for choice in choices] if models is not None else [],
         }
     )
 
@@ -230,8 +250,8 @@ def _locked(root: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(recipe: DataRecipe, task: Task, folder: Path) -> None:
-    built = preview(recipe, task)
+def _write(recipe: DataRecipe, task: Task, folder: Path, models: ModelAccess | None) -> None:
+    built = preview(recipe, task, models=models)
     write_jsonl(folder / TRAIN, built.rows)
     write_jsonl(folder / LINEAGE, built.lineage)
     write_atomic(folder / RECIPE, recipe_to_yaml(recipe))

@@ -53,3 +53,13 @@ class DataRecipe(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         "the column `desirable`, or bad ones from `rejected`; text: plain text from the column `text`",
     )
     steps: tuple[Step, ...] = ()
+
+    @property
+    def all_steps(self) -> tuple[Operator, ...]:
+        """The common steps, then those of each stream."""
+        return (*self.steps, *(step for stream in self.streams for step in stream.steps))
+
+    @property
+    def uses_models(self) -> bool:
+        """Whether a step asks a model."""
+        return any(step.model_choice() is not None for step in self.all_steps)

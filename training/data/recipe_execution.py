@@ -14,10 +14,11 @@ from ...evaluation.usable_rows import Dropped
 from ..causes import Cause
 from .answer_rules import refuse_written_answers
 from .mix import mix
+from .models.model_access import ModelAccess
 from .operators.protocol import OperatorContext
 from .recipe import DataRecipe, Step
-from .row_lineage import run_followed
-from .row_table import STREAM, with_column
+from .row_lineage import Followed, run_followed
+from .row_table import STREAM, choose, with_column
 from .sources import read_source
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class EmptyDataset(PlanError):
         self.step = step
 
 
+class ModelNeeded(PlanError):
+    """A recipe was carried out without models up to its first step that uses one, which the message names."""
+
+
 class StepCount(BaseModel, frozen=True):
     """The number of rows after one step."""
 
@@ -45,12 +50,14 @@ class StepCount(BaseModel, frozen=True):
     rows: int
     dropped: dict[str, int] = Field(default={}, description="Rows that the step dropped, by reason")
     examples: dict[str, str] = Field(default={}, description="An example of each reason, where there is one")
+    note: str = Field(default="", description="What a model answered, and in a preview what it would take")
 
     @property
     def text(self) -> str:
         """In one line, such as 'movie: where → 40 (12 test is false)'."""
         reasons = ", ".join(f"{n} {reason}" for reason, n in self.dropped.items() if reason != self.op)
-        return f"{self.stream}: {self.op} → {self.rows}" + (f" ({reasons})" if reasons else "")
+        told = "; ".join(filter(None, [reasons, self.note]))
+        return f"{self.stream}: {self.op} → {self.rows}" + (f" ({told})" if told else "")
 
 
 Watch = Callable[[StepCount, "Dataset"], None]
@@ -63,6 +70,7 @@ class Execution:
 
     task: Task
     watch: Watch = lambda count, rows: None
+    models: ModelAccess | None = None
     steps: list[StepCount] = field(default_factory=list)
     unusable: list[Dropped] = field(default_factory=list)
 
@@ -102,9 +110,11 @@ class Execution:
     def _run(self, steps: Sequence[Step], rows: Dataset, stream: str, prefix: str) -> Dataset:
         for place, step in enumerate(steps):
             where = f"{prefix}steps[{place}] {step.op}"
-            context = OperatorContext("stream" if prefix else "mix")
+            context = OperatorContext("stream" if prefix else "mix", task=self.task, models=self.models)
             try:
-                followed = run_followed(step, rows, context, len(self.steps))
+                followed = self._followed(step, rows, context)
+            except ModelNeeded as error:
+                raise ModelNeeded(f"{where}: {error}") from None
             except PlanError as error:
                 raise PlanError(f"{where}: {error}") from None
             rows = followed.rows
@@ -116,9 +126,28 @@ class Execution:
                 rows=len(rows),
                 dropped=followed.dropped,
                 examples=examples,
+                note="; ".join(context.notes),
             )
             self._count(count, rows)
         return rows
+
+    def _followed(self, step: Step, rows: Dataset, context: OperatorContext) -> Followed:
+        """Run a step. In a preview one that uses a model sees a few rows, and a note says what all would take."""
+        models, choice = self.models, step.model_choice()
+        if choice is None:
+            return run_followed(step, rows, context, len(self.steps))
+        if models is None:
+            calls = len(rows) * getattr(step, "n", 1)
+            raise ModelNeeded(
+                f"{len(rows):,} rows reach this step: {calls:,} calls of the model '{choice.model}'"
+            )
+        before, everything = models.use, len(rows)
+        if models.trial_rows is not None:
+            rows = choose(rows, models.trial_rows, "preview")
+        followed = run_followed(step, rows, context, len(self.steps))
+        if models.trial_rows is not None:
+            context.notes.append((models.use - before).estimated(everything, len(rows)))
+        return followed
 
     def _count(self, count: StepCount, rows: Dataset) -> None:
         self.steps.append(count)

@@ -1,23 +1,22 @@
 """The reward of an answer to a training row: the value of the task's metric, with partial credit where it gives some.
 
-It is the only place where training scores answers. A data set's folder names the metric; its rows hold the columns
+Methods score answers here alone. A data set's folder names the metric; its rows hold the columns
 that the metric reads. Nothing of dev or test can be read here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, TrexError
-from ...evaluation.metrics import JudgedMetric, Metric, SampledMetric, is_ours, metric
-from ...evaluation.metrics.protocol import RewardingMetric
+from ...errors import InputError
+from ...evaluation.metrics import Metric
 from ...files import read_json, read_jsonl
 from ..data.build import SCORING, TRAIN
+from ..data.models.answer_reward import AnswerReward, open_answer_reward
 from ..data.row_kinds import Row
 
 VALIDITY = "validity"
@@ -46,14 +45,7 @@ class TaskReward:
         return self._one(row, str(row["completion"][-1]["content"])) > 0
 
     def _one(self, row: Row, answer: str) -> float:
-        score = (
-            self.metric.reward_items if isinstance(self.metric, RewardingMetric) else self.metric.score_items
-        )
-        try:
-            [value] = score([_item(row)], [answer])
-        except TrexError:
-            return 0.0
-        return float(value) if math.isfinite(value) else 0.0
+        return AnswerReward(self.metric).of(_item(row), answer)
 
 
 def open_reward(dataset: Path, validity: bool = False) -> TaskReward:
@@ -64,17 +56,7 @@ def open_reward(dataset: Path, validity: bool = False) -> TaskReward:
             f"{dataset} names no metric, which is the reward: build the data set again from its recipe"
         )
     text = str(read_json(path)["metric"])
-    if not is_ours(text):
-        raise InputError(
-            f"the metric {text} cannot be a reward, because its code is not part of TREX: train with sft or dpo"
-        )
-    found = metric(text)
-    if isinstance(found, JudgedMetric):
-        raise InputError(
-            "a judge scores answers outside of the worker, so it gives no reward: train with sft or dpo"
-        )
-    if isinstance(found, SampledMetric):
-        raise InputError(f"the metric {text} scores several answers together: train with sft or dpo")
+    found = open_answer_reward(text, "train with sft or dpo").metric
     reward = TaskReward(found)
     rows = list(islice(read_jsonl(dataset / TRAIN), _LOOKED_AT))
     if not any(map(reward.can_score, rows)):

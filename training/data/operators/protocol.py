@@ -19,6 +19,10 @@ from ..row_table import RESERVED, Scalar
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from ....evaluation.task import Task
+    from ..models.model_access import ModelAccess
+    from ..models.text_model import ModelChoice
+
 Kind = Literal["row-wise", "selects", "orders", "expands", "combines"]
 """What an operator does to rows.
 
@@ -117,6 +121,16 @@ class OperatorContext:
     both sampled by one hash, a mix of a sampled and a whole stream would, sampled again, favour the first."""
     dropped: DroppedRows = field(default_factory=DroppedRows)
     """An operator that drops rows for several reasons counts them here."""
+    notes: list[str] = field(default_factory=list)
+    """What else the report says of the step."""
+    task: Task | None = None
+    models: ModelAccess | None = None
+    """Models that make or score rows; None where none may be used."""
+
+    @property
+    def trial(self) -> bool:
+        """Whether a step that uses a model sees a few rows only, for a preview."""
+        return self.models is not None and self.models.trial_rows is not None
 
 
 class Operator(BaseModel):
@@ -156,6 +170,10 @@ class Operator(BaseModel):
     def dependencies(self) -> Iterable[str]:
         """Hashes of what determines the step's result besides its settings and its own source file."""
         return ()
+
+    def model_choice(self) -> ModelChoice | None:
+        """The model that the step uses; None if it uses none."""
+        return None
 
     def estimate(self, flow: Flow) -> Flow:
         """What is expected to be left of a flow of rows. By default all of it."""
