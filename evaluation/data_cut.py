@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import fingerprint, write_jsonl
 from ..home import home
-from .data_files import Row, as_text, printable, read_lines
+from .data_files import Row, as_text, keep_origin, printable, read_lines
 from .decontamination.normal_form import key
 from .group_split import cut_by_group
 from .splits import FEWEST_DEV, content_id, load_items
@@ -30,14 +30,15 @@ def cut_data(task: Task, data: Path, group_by: str | None = None) -> Task:
     missing = [name for name in SHARES if getattr(task, name) == data]
     if not missing:
         return task
-    counts = RowCounts(str(data), data.name)
-    found = [(content_id(row, task.prompt.fields), row) for _, row in readable(read_lines(data), counts)]
+    counts = RowCounts(str(data), data)
+    lines = readable(read_lines(data), counts)
+    found = [(content_id(row, task.prompt.fields), number, row) for number, row in lines]
     counts.check(task.rows.max_dropped)
-    found.sort(key=lambda pair: pair[0])
-    rows = [row for _, row in found]
+    found.sort(key=lambda entry: entry[0])
+    rows = [row for *_, row in found]
     places = _places(task, data, rows, missing, group_by)
     parts = {
-        name: [pair for pair, place in zip(found, places, strict=True) if place == name]
+        name: [entry for entry, place in zip(found, places, strict=True) if place == name]
         for name in ("train", *missing)
     }
     if not all(parts.values()) or len(parts.get("dev", rows)) < FEWEST_DEV:
@@ -48,11 +49,13 @@ def cut_data(task: Task, data: Path, group_by: str | None = None) -> Task:
         )
     folder = home() / "tasks"
     folder /= (
-        f"{task.name}-{fingerprint({name: [row_id for row_id, _ in part] for name, part in parts.items()})}"
+        f"{task.name}-{fingerprint({name: [row_id for row_id, *_ in part] for name, part in parts.items()})}"
     )
     for name, part in parts.items():
-        if not (folder / f"{name}.jsonl").exists():
-            write_jsonl(folder / f"{name}.jsonl", [row for _, row in part])
+        path = folder / f"{name}.jsonl"
+        if not path.exists():
+            write_jsonl(path, [row for *_, row in part])
+        keep_origin(path, data, [number for _, number, _ in part])
     description = f"{len(parts['train'])} of {counts.read} rows of {data.name}"
     if counts.dropped:
         description += f"; left out: {counts.text}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from .base_models import resolve_model
-from .data_files import printable
+from .data_files import file_name, printable
 from .rendering import Renderer, TokenRow, open_renderer
 from .splits import dev_items
 from .task import Task
@@ -67,7 +67,7 @@ def check_rendering(task: Task) -> list[str]:
     rows, rendering = [item.row for item in dev_items(task)], RowRendering(task)
     tokens = rendering.measure(rows)
     if tokens.refused:
-        raise InputError(f"{task.dev}: {refusal(task, tokens.refused, len(rows))}")
+        raise InputError(f"{file_name(task.dev)}: {refusal(task, tokens.refused, len(rows))}")
     return [*rendering.notes, *limit_notes(task, tokens)]
 
 

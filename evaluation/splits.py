@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import canonical_json
-from .data_files import printable, read_lines
+from .data_files import file_name, printable, read_lines
 from .task import RowRules, SplitItem, Task
 from .usable_rows import RowCounts, readable, right_answer, usable
 
@@ -56,7 +56,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=8)  # every round reads dev again; `state` tells when the file changed
 def _load(path: Path, state: tuple[int, int], task_json: str | None) -> list[SplitItem]:
-    counts = RowCounts(str(path), path.name)
+    counts = RowCounts(file_name(path), path)
     if task_json is None:
         items = [_item(row) for _, row in readable(read_lines(path), counts)]
         counts.check(RowRules().max_dropped)
@@ -93,8 +93,8 @@ def _require_columns(path: Path, task: Task) -> None:
     missing = ", ".join(map(repr, absent))
     if seen:
         raise InputError(
-            f"{path}: no column {missing}, which task {task.name!r} names in its prompt or answer_column; the rows "
-            f"have: {', '.join(sorted(map(printable, seen)))} (literal braces are written {{{{{absent[0]}}}}})"
+            f"{file_name(path)}: no column {missing}, which task {task.name!r} names in its prompt or answer_column; "
+            f"the rows have: {', '.join(sorted(map(printable, seen)))} (literal braces are written {{{{{absent[0]}}}}})"
         )
 
 
@@ -117,7 +117,7 @@ def _part(task: Task, name: str) -> list[SplitItem]:
     items = sorted(dev_items(task), key=lambda item: position(item["id"], "dev"))
     if len(items) < FEWEST_DEV:
         raise InputError(
-            f"{task.dev}: dev has one item and is cut into two parts, 'search' and 'confirm'; add items"
+            f"{file_name(task.dev)}: dev has one item and is cut into two parts, 'search' and 'confirm'; add items"
         )
     below = sum(position(item["id"], "dev") < task.search_fraction for item in items)
     middle = min(max(below, 1), len(items) - 1)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import InputError
 from .base_model_check import check_base_model
-from .data_files import HUB, Row, printable, read_hub_lines, read_lines
+from .data_files import HUB, Row, file_name, printable, read_hub_lines, read_lines
 from .decontamination.normal_form import key
 from .decontamination.prompt_repeats import prompt_repeats
 from .grader.metric_trial import check_metric
@@ -148,13 +148,13 @@ def _refused(task: Task, readings: dict[str, _Reading]) -> Iterator[str]:
     """What is wrong with dev and test together."""
     dev, test = readings["dev"], readings["test"]
     if 0 < dev.counts.kept < FEWEST_DEV:
-        yield f"{task.dev}: dev has one item and is cut into two parts, 'search' and 'confirm'; add items"
+        yield f"{file_name(task.dev)}: dev has one item and is cut into two parts, 'search' and 'confirm'; add items"
     if both := len(dev.items & test.items):
         yield f"{both} test items of task {task.name!r} are also in dev; remove them from dev"
 
 
 def _read(task: Task, path: str, complete: bool) -> _Reading:
-    reading = _Reading(RowCounts(path, Path(path).name))
+    reading = _Reading(RowCounts(file_name(path), path))
     keep = complete and task.rows.unanswered == "keep"
     lines = read_hub_lines(path) if path.startswith(HUB) else read_lines(Path(path).expanduser())
     for row in usable(lines, task, reading.counts, complete, keep):
@@ -172,7 +172,7 @@ def _file_check(task: Task, name: str, path: str, reading: _Reading, rendering: 
     shown = ["its chat template refuses them"] * len(tokens.refused) if name == "test" else tokens.refused
     # Every item of dev and test is asked; a source may lose rows.
     if tokens.refused and (name in ("dev", "test") or not tokens.prompts):
-        refused = f"{path}: {refusal(task, shown, len(rows))}"
+        refused = f"{file_name(path)}: {refusal(task, shown, len(rows))}"
     else:
         refused = None
     try:

@@ -6,13 +6,14 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from ..errors import InputError
 from .conversations import BadConversation, Message, TurnFault, answer_text
-from .data_files import Line, Row, as_text, printable
+from .data_files import Line, Row, as_text, line_name, printable
 from .task import Task
 
 Reason = (
@@ -41,9 +42,9 @@ class Dropped(BaseModel):
 class RowCounts:
     """Counts the rows of one file: read, kept, left out by reason."""
 
-    def __init__(self, name: str, place: str = "") -> None:
+    def __init__(self, name: str, path: str | Path = "") -> None:
         self.name = name  # what errors call the file
-        self.place = place or name  # what examples call it
+        self._path = path or name
         self.read = 0
         self._dropped: dict[Reason, Dropped] = {}
 
@@ -55,6 +56,10 @@ class RowCounts:
     @property
     def kept(self) -> int:
         return self.read - sum(entry.rows for entry in self._dropped.values())
+
+    def place(self, number: int) -> str:
+        """What examples call a line of the file."""
+        return line_name(self._path, number)
 
     def drop(self, reason: Reason, example: str) -> None:
         """Count a row that is left out."""
@@ -99,7 +104,7 @@ def usable(
             yield row
         else:
             reason, detail = fault
-            counts.drop(reason, f"{counts.place}:{number}: {detail}")
+            counts.drop(reason, f"{counts.place(number)}: {detail}")
 
 
 def readable(lines: Iterable[Line], counts: RowCounts) -> Iterator[tuple[int, Row]]:
@@ -107,7 +112,7 @@ def readable(lines: Iterable[Line], counts: RowCounts) -> Iterator[tuple[int, Ro
     for line in lines:
         counts.read += 1
         if line.row is None:
-            counts.drop("unreadable", f"{counts.place}:{line.number}: {line.fault}")
+            counts.drop("unreadable", f"{counts.place(line.number)}: {line.fault}")
         else:
             yield line.number, line.row
 

@@ -3,6 +3,7 @@
 from .arrow_tables import rows_to_table, table_rows
 from .formats import FORMATS, Line, Row, data_suffix, read_lines
 from .hub import HUB, HubReference, read_hub_lines
+from .origins import file_name, keep_origin, line_name
 from .text_files import printable
 from .values import as_text, plain
 
@@ -14,6 +15,9 @@ __all__ = [
     "Row",
     "as_text",
     "data_suffix",
+    "file_name",
+    "keep_origin",
+    "line_name",
     "plain",
     "printable",
     "read_hub_lines",

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ..data_files import as_text, read_lines
+from ..data_files import as_text, file_name, line_name, read_lines
 from ..task import SplitItem, Task
 from ..usable_rows import RowCounts, judge, readable, right_answer
 from .gate import SHARED_BY, ContaminationGate
@@ -92,14 +92,14 @@ class _Asked:
 
 def _items(task: Task) -> Iterator[_Asked]:
     for path in (task.dev, task.test):
-        for number, read in readable(read_lines(path), RowCounts(str(path), path.name)):
+        for number, read in readable(read_lines(path), RowCounts(file_name(path), path)):
             row, fault = judge(read, task, keep_unanswered=True)
             if fault is None:
                 row = dict.fromkeys(task.prompt.fields, "") | row
                 answer = right_answer(task, row)
                 question = max((as_text(row[name]) for name in task.prompt.question_fields), key=len)
                 item = SplitItem(row, reference=answer).as_asked()
-                yield _Asked(f"{path.name}:{number}", item, question, answer)
+                yield _Asked(line_name(path, number), item, question, answer)
 
 
 class _Part:

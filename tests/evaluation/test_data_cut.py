@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from collections import Counter
@@ -14,10 +15,14 @@ from hypothesis import strategies as st
 from support.own_task import fields, tickets, write_csv, write_parquet
 from trex.errors import InputError
 from trex.evaluation.data_cut import SHARES
+from trex.evaluation.data_files import file_name, read_lines
 from trex.evaluation.decontamination.normal_form import key
+from trex.evaluation.decontamination.prompt_repeats import prompt_repeats
 from trex.evaluation.group_split import cut_by_group
+from trex.evaluation.splits import dev_items
 from trex.evaluation.task import Task
 from trex.evaluation.task_file import load_task
+from trex.evaluation.usable_rows import RowCounts, usable
 from trex.files import read_jsonl, write_jsonl, write_yaml
 
 Rows = list[dict[str, Any]]
@@ -211,3 +216,48 @@ def test_other_formats_are_cut_and_lines_that_cannot_be_read_are_counted(tmp_pat
     assert sorted(found, key=lambda row: str(row["id"])) == sorted(rows, key=lambda row: str(row["id"]))
     left_out = "1 unreadable (e.g. rows.jsonl:91" in task.sources[-1].description
     assert left_out == (suffix == "jsonl")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv"])
+def test_messages_name_the_line_of_the_users_file(tmp_path: Path, kind: str) -> None:
+    """Wherever a row was cut to: a row that is left out, an item in the prompt, a column that no row has."""
+    rows = [*tickets(120)]
+    rows[77] = rows[77] | {"team": "no such team"}
+    data = tmp_path / f"all.{kind}"
+    if kind == "jsonl":
+        write_jsonl(data, rows)
+    else:
+        with data.open("w", newline="") as file:
+            writer = csv.DictWriter(
+                file, rows[0], delimiter="," if kind == "csv" else "\t", lineterminator="\n"
+            )
+            writer.writeheader()
+            writer.writerows(rows)
+    written = data.read_text().splitlines()
+    stated = {"sources": None, "dev": None, "test": None, "data": data.name}
+    write_yaml(tmp_path / "task.yaml", fields(**stated))
+    task = load_task(tmp_path / "task.yaml")
+    counts = RowCounts("train", task.sources[0].path)
+    list(usable(read_lines(Path(task.sources[0].path)), task, counts))
+    [left_out] = counts.dropped
+    place = 78 if kind == "jsonl" else 79
+    assert left_out.examples[0].startswith(f"all.{kind}:{place}: ") and "no such team" in written[place - 1]
+    for path in (task.dev, task.test):
+        item = next(iter(read_jsonl(path)))
+        shown = task.prompt.model_copy(update={"user": f"{item['text']} {item['team']}\n{{text}}"})
+        [found] = prompt_repeats(task.model_copy(update={"prompt": shown}))
+        number = int(found.partition(f"all.{kind}:")[2].partition(":")[0])
+        assert str(item["text"]) in written[number - 1]
+    asked = task.prompt.model_copy(update={"user": "{absent} {text}"})
+    with pytest.raises(InputError, match=rf"all\.{kind} \(its part dev\): no column 'absent'"):
+        dev_items(task.model_copy(update={"prompt": asked}))
+
+
+def test_parts_of_a_file_that_moved_name_its_new_place(tmp_path: Path) -> None:
+    task = load(tmp_path, tickets(60))
+    (tmp_path / "moved").mkdir()
+    moved = load(tmp_path / "moved", tickets(60))
+    assert moved.dev == task.dev and file_name(task.dev).startswith(str(tmp_path / "moved" / "all.jsonl"))
+    assert file_name(tmp_path / "all.jsonl") == str(tmp_path / "all.jsonl")
+    task.dev.with_name("dev.jsonl.origin.json").write_text('{"file": 3')
+    assert file_name(task.dev) == str(task.dev)

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, IntegrityError, PlanError
-from ...evaluation.data_files import HUB, HubReference, read_hub_lines, read_lines, rows_to_table, table_rows
+from ...evaluation.data_files import (
+    HUB,
+    HubReference,
+    file_name,
+    read_hub_lines,
+    read_lines,
+    rows_to_table,
+    table_rows,
+)
 from ...evaluation.task import Source, Task
 from ...evaluation.usable_rows import RowCounts, usable
 from ...files import fingerprint, hash_file
@@ -106,8 +114,8 @@ def missing_columns(task: Task, columns: Mapping[str, Sequence[str]]) -> str:
 
 
 def _table(task: Task, source: Source) -> tuple[pa.Table, RowCounts]:
-    where = f"source '{source.name}', {source.path}"
-    counts = RowCounts(where, Path(source.path).name)
+    where = f"source '{source.name}', {file_name(source.path)}"
+    counts = RowCounts(where, source.path)
     try:
         lines = (
             read_hub_lines(source.path)
