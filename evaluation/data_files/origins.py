@@ -16,8 +16,8 @@ _ENDING = ".origin.json"
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The user's file, what of it is meant ('the part dev of all.csv'), and the line of each row."""
+class RowOrigin:
+    """The user's file, the name of the part, and the line of each of its rows."""
 
     file: Path
     part: str
@@ -43,7 +43,7 @@ def line_name(path: str | Path, number: int) -> str:
     return f"{origin.file.name}:{origin.lines[number - 1]}"
 
 
-def _origin(path: Path) -> Origin | None:
+def _origin(path: Path) -> RowOrigin | None:
     kept = path.with_name(path.name + _ENDING) if path.name else path
     try:
         return _read(kept, kept.stat().st_mtime_ns)
@@ -52,8 +52,8 @@ def _origin(path: Path) -> Origin | None:
 
 
 @lru_cache(maxsize=8)
-def _read(kept: Path, changed: int) -> Origin:
+def _read(kept: Path, changed: int) -> RowOrigin:
     stored = read_json(kept)
-    return Origin(
+    return RowOrigin(
         Path(stored["file"]), kept.name.removesuffix(_ENDING).partition(".")[0], list(stored["lines"])
     )
