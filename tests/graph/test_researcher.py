@@ -257,9 +257,61 @@ def test_sixty_rounds_of_valid_new_repeatable_plans(
 def test_long_searches_use_every_direction_and_strategy() -> None:
     plans = [p for seed in range(3) for p in simulate(rated_task(), rated_notes(), 60, 4, 480, seed)]
     used = {plan.direction for plan in plans}
-    # The streams of this task are deduplicated, so this direction applies only to several streams.
-    assert used >= DIRECTIONS.keys() - {"deduplication"} | {"first_plan"}
+    # This task has chosen answers, and its streams are deduplicated: that direction applies only to several streams.
+    assert used >= DIRECTIONS.keys() - {"deduplication", "reinforcement"} | {"first_plan"}
     assert {plan.strategy for plan in plans} == {"refine_data", "construct_synthetic_data", "adjust_training"}
+
+
+def _refined(task: Task, notes: ResearchNotes, examples: int) -> Situation:
+    """The situation after a first plan that trained."""
+    asked = request(task, notes, Tree([root()]), trials=3, trial_examples=examples)
+    first = executed(BuiltinResearcher().plan(asked), "e000", 1, [0.7, 0.8, 0.75])
+    tree = Tree([root(), first])
+    return Situation.of(request(task, notes, tree, "e001", trials=3, trial_examples=examples), History())
+
+
+def test_reinforcement_follows_where_the_metric_gives_partial_credit() -> None:
+    task = free_task().model_copy(update={"metric": "molecules"})
+    situation, direction = _refined(task, free_notes(), 480), DIRECTIONS["reinforcement"]
+    plan = direction.propose(situation, random.Random(0))
+    assert plan is not None and plan.direction == "reinforcement" and plan.recipes[MAIN].rows == 60
+    assert "60 rows, 8 examples each, 15 steps a trial" in plan.hypothesis
+    rates = set()
+    for trial in plan.trials:
+        [stage] = trial.training.stages
+        assert (trial.training.start, stage.method) == ("parent", "grpo")
+        assert trial.training.weights == situation.training.weights
+        assert stage.epochs * 60 * stage.generations <= 480 and stage.max_new_tokens == 96
+        rates.add(stage.learning_rate)
+    assert len(rates) == 3 and all(1e-7 <= rate <= 1e-3 for rate in rates)
+    assert DIRECTIONS["reinforcement"].propose(_refined(task, free_notes(), 60), random.Random(0)) is None
+    for other in (task.model_copy(update={"metric": "exact_match"}), rated_task()):
+        notes = rated_notes() if other.choices else free_notes()
+        assert direction.propose(_refined(other, notes, 480), random.Random(0)) is None
+
+
+def test_preferences_follow_on_pairs_that_are_there_or_are_made() -> None:
+    situation, direction = _refined(rated_task(), rated_notes(), 480), DIRECTIONS["preferences"]
+    plan = direction.propose(situation, random.Random(0))
+    assert plan is not None and plan.recipes[MAIN].output == "pairs"
+    assert {trial.training.stage.method for trial in plan.trials} == {"dpo"}
+    assert any(step.op == "reject" for step in plan.recipes[MAIN].steps)
+    notes = free_notes()
+    given = [source.model_copy(update={"columns": [*source.columns, "rejected"]}) for source in notes.sources]
+    found = direction.propose(_refined(free_task(), ResearchNotes(sources=given), 480), random.Random(0))
+    assert found is not None and not any(step.op == "reject" for step in found.recipes[MAIN].steps)
+    untrained = Situation.of(request(free_task(), notes, Tree([root()])), History())
+    assert direction.propose(untrained, random.Random(0)) is None
+
+
+def test_further_training_continues_from_the_parent() -> None:
+    situation, direction = _refined(free_task(), free_notes(), 480), DIRECTIONS["further_training"]
+    plan = direction.propose(situation, random.Random(0))
+    assert plan is not None and situation.continues
+    starts = [trial.training.start for trial in plan.trials]
+    assert starts.count("parent") == 2 and starts.count("base") == 1, (
+        "one trial is close to the parent's best"
+    )
 
 
 def test_first_plan_takes_in_domain_data_labelled_and_deduplicated() -> None:

@@ -17,7 +17,7 @@ from ....training.data.sources import missing_columns
 from ...tree.experiment import Diagnosis, ExperimentPlan
 from ..context import ResearcherContext
 from ..protocol import Analysis, Evidence, PlanningRequest, ResearchNotes
-from . import data_directions, training_directions  # noqa: F401 - importing them registers directions
+from . import data_directions, method_directions, training_directions  # noqa: F401 - importing them registers directions
 from .bandit import arm, choose, outcomes, scale
 from .diagnosis import read_outcome, verdict_only
 from .directions import DIRECTIONS, FIRST, Direction
