@@ -67,8 +67,8 @@ class MethodDirection(Direction):
             f"{count} rows, {self.examples_per_row} examples each, {first.total_steps(count)} steps a trial"
         )
         hypothesis = (
-            f"{situation.symptom_phrase(self.remedies)}training with {self.method} from the parent's best weights ({cost}): "
-            f"{self.because}. Expected: {situation.task.metric} above {situation.score}."
+            f"{situation.symptom_phrase(self.remedies)}training with {self.method} from the parent's best weights "
+            f"({cost}): {self.because}. Expected: {situation.task.metric} above {situation.score}."
         )
         return plan(self, recipe, chosen, hypothesis)
 
