@@ -17,7 +17,7 @@ from ..errors import InputError, reading
 from ..evaluation.task import Task
 from ..evaluation.task_check import TaskCheck
 from ..files import read_json
-from .app import build_graph
+from .app import Graph, build_graph
 from .finish.finish_record import FinishRecord
 from .llm.model_settings import ModelSettings
 from .report.call_totals import read_run_calls
@@ -31,7 +31,7 @@ from .run.events import Follow
 from .run.migration import migrated
 from .run.runner_choice import choose_runner
 from .run.runtime import RuntimeRegistry
-from .run.session import Approve, Session, connect, saver
+from .run.session import Approve, Session, Step, connect, saver
 from .run.settings import Settings, parse_duration
 from .run.setup import check_settings, default_directory, name_task, resolve_task, settle
 from .steering.control import is_held
@@ -183,6 +183,7 @@ def run(
     runner: str | None = None,
     approve: Approve | None = None,
     follow: Follow | None = None,
+    step: Step | None = None,
 ) -> Run:
     """Improve a model on a task by a tree of experiments, and return the finished run.
 
@@ -191,7 +192,8 @@ def run(
     answers under the metric `judge`; without it `llm` does. `researcher` names another
     Researcher than these two. `memory` and `diagnosis` switch off what plans know of the tree, and what is read from
     failures. `runner` says where jobs run, 'NAME:setting=value,…', by default the one of trex.toml, else this machine.
-    `approve` is called with every plan, `follow` with every event. Raises InputError for bad input,
+    `approve` is called with every plan, `follow` with every event, `step` before every turn of an agent and about its
+    answer: it may return edits (`llm.agent_review.StepReview`). Raises InputError for bad input,
     TrexError if the run fails; after an interruption `resume` goes on.
     """
     prepared = prepare_run(
@@ -214,12 +216,18 @@ def run(
         keep_all=keep_all,
         **choose_runner(runner),
     )
-    return prepared.go(approve, follow)
+    return prepared.go(approve, follow, step=step)
 
 
-def resume(directory: str | Path, *, approve: Approve | None = None, follow: Follow | None = None) -> Run:
+def resume(
+    directory: str | Path,
+    *,
+    approve: Approve | None = None,
+    follow: Follow | None = None,
+    step: Step | None = None,
+) -> Run:
     """Go on with a run that was interrupted or killed. A finished run is returned as it is."""
-    return reopen(directory).go(approve, follow)
+    return reopen(directory).go(approve, follow, step=step)
 
 
 def load_run(directory: str | Path) -> Run:
@@ -239,12 +247,24 @@ class PreparedRun:
         approve: Approve | None = None,
         follow: Follow | None = None,
         runtimes: RuntimeRegistry | None = None,
+        *,
+        step: Step | None = None,
     ) -> Run:
         """Run to the end. A finished run is left as it is."""
         if not self.directory.finish.exists():
-            with closing(Session(self.directory, self.settings, runtimes)) as session:
-                session.run(approve, follow)
+            session = Session(self.directory, self.settings, runtimes, step=step is not None)
+            with closing(session):
+                session.run(approve, follow, step)
         return Run(self.directory)
+
+    @contextmanager
+    def open_graph(self, runtimes: RuntimeRegistry | None = None) -> Iterator[tuple[Graph, RunnableConfig]]:
+        """The run's graph and its configuration, to stream, stop and edit by hand with LangGraph's own methods.
+
+        A person is asked before every turn of an agent, unless the configuration's `step` is switched off.
+        """
+        with closing(Session(self.directory, self.settings, runtimes, step=True)) as session:
+            yield session.graph, session.config
 
 
 def prepare_run(

@@ -94,6 +94,7 @@ def run(
     no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Skip failure analysis")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Tiny model, little data: a quick check")] = False,
     approve: Annotated[bool, typer.Option("--approve", help="Ask before each plan is executed")] = False,
+    step: Annotated[bool, typer.Option("--step", help="Ask before each turn of an agent")] = False,
     no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Use no results of other runs")] = False,
     keep: Annotated[str, typer.Option(help="Adapters and checkpoints to keep: best or all")] = "best",
     runner: Runner = None,
@@ -129,7 +130,7 @@ def run(
         keep_all=keep == "all",
         **choose_runner(runner),
     )
-    run_in_foreground(prepared)
+    run_in_foreground(prepared, step=step)
 
 
 @app.command()
@@ -194,14 +195,17 @@ def check(
 
 
 @app.command()
-def resume(directory: Directory) -> None:
+def resume(
+    directory: Directory,
+    step: Annotated[bool, typer.Option("--step", help="Ask before each turn of an agent")] = False,
+) -> None:
     """Continue a run that was interrupted or killed."""
     from ..api import reopen
 
     prepared = reopen(directory)
     if prepared.directory.finish.exists():
         out.print(f"{directory} is already done", soft_wrap=True)
-    run_in_foreground(prepared)
+    run_in_foreground(prepared, step=step)
 
 
 @app.command()

@@ -40,18 +40,21 @@ def announce(task: Task, check: TaskCheck, settings: Settings) -> None:
         out.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
 
 
-def run_in_foreground(prepared: PreparedRun) -> None:
-    """Run to the end with live output; Ctrl-C exits with code 130 and the command that resumes."""
-    from .approval_prompt import ask_person
+def run_in_foreground(prepared: PreparedRun, *, step: bool = False) -> None:
+    """Run to the end with live output; with `step` ask before each turn of an agent.
+
+    Ctrl-C exits with code 130 and the command that resumes.
+    """
+    from .approval_prompt import ask_about_step, ask_person
     from .console import RunConsole
     from .outcome import print_summary
 
     console = RunConsole(prepared.settings, out)
 
-    def approve(question: dict[str, Any]) -> dict[str, Any]:
+    def asked(question: dict[str, Any]) -> Any:
         console.pause()
         try:
-            return ask_person(out, question)
+            return ask_person(out, question) if "plan" in question else ask_about_step(out, question)
         except click.Abort:
             raise KeyboardInterrupt from None
         finally:
@@ -59,7 +62,7 @@ def run_in_foreground(prepared: PreparedRun) -> None:
 
     try:
         with console:
-            done: Run = prepared.go(approve, console)
+            done: Run = prepared.go(asked, console, step=asked if step else None)
     except KeyboardInterrupt:
         err.print(f"interrupted: continue with `trex resume {prepared.directory.path}`", soft_wrap=True)
         raise SystemExit(130) from None

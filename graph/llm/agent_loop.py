@@ -230,7 +230,7 @@ def with_agent(agent: AgentGraph, node: Callable[[Any], Any]) -> Any:
                 update = node(state)
         finally:
             _stepping.reset(token)
-        ended = asks and not stepping.asks and "tree" in state
+        ended = state.get("step") and not stepping.asks and "tree" in state
         return update | {"step": False} if ended else update
 
     return run

@@ -34,16 +34,28 @@ from .settings import Settings
 # Is given the question about a plan (`steering.approval.question`); returns a `Review` as a dictionary.
 Approve = Callable[[dict[str, Any]], dict[str, Any]]
 
+# Is given the question before an agent's turn (`llm.agent_review`); returns a `StepReview` as a dictionary, or a text.
+Step = Callable[[dict[str, Any]], dict[str, Any] | str]
+
 # Supersteps of a round besides its rungs (two each): select, direction, diagnose, record; and for the plan and each of
 # its revisions plan, approve, prepare.
 _STEPS_A_ROUND = 4 + 3 * (1 + MOST_REVISIONS)
 
 
 class Session:
-    """Holds a run for this process. Raises InputError if another process does."""
+    """Holds a run for this process, with its `graph` and the `config` for it.
+
+    `step`: the agents' turns are checkpoints, and a person is asked before each. Raises InputError if another process
+    holds the run.
+    """
 
     def __init__(
-        self, directory: RunDirectory, settings: Settings, runtimes: RuntimeRegistry | None = None
+        self,
+        directory: RunDirectory,
+        settings: Settings,
+        runtimes: RuntimeRegistry | None = None,
+        *,
+        step: bool = False,
     ) -> None:
         self._directory = directory
         self._settings = settings
@@ -51,14 +63,16 @@ class Session:
         self._lock = directory.lock()
         self._runtimes = runtimes or RuntimeRegistry()
         self._connection = connect(directory)
-        self._graph = build_graph(Nodes(self._runtimes, settings), saver(self._connection), kept=False)
+        self.graph = build_graph(Nodes(self._runtimes, settings), saver(self._connection), kept=step)
         steps = (settings.rounds + 2) * (_STEPS_A_ROUND + 2 * len(settings.rungs))
-        self._config: RunnableConfig = {
-            "configurable": {"thread_id": settings.thread_id},
+        self.config: RunnableConfig = {
+            "configurable": {"thread_id": settings.thread_id, "step": step},
             "recursion_limit": steps,
         }
 
-    def run(self, approve: Approve | None = None, follow: Follow | None = None) -> None:
+    def run(
+        self, approve: Approve | None = None, follow: Follow | None = None, step: Step | None = None
+    ) -> None:
         """Go on from the last checkpoint to the end.
 
         Raises KeyboardInterrupt when asked to stop: jobs are cancelled and keep their checkpoints. Raises
@@ -69,7 +83,7 @@ class Session:
         pause = interrupt_main_thread if _in_main_thread() else self._runtimes.interrupt
         try:
             with _stopping(self._runtimes), closing(RequestPoller(self._control.pauses, pause)):
-                self._drive(approve, follow or (lambda event: None))
+                self._drive(approve, follow or (lambda event: None), step)
         except Interrupted:
             raise KeyboardInterrupt from None
         except Exception as error:
@@ -85,7 +99,7 @@ class Session:
         self._connection.close()
         self._lock.close()
 
-    def _drive(self, approve: Approve | None, follow: Follow) -> None:
+    def _drive(self, approve: Approve | None, follow: Follow, step: Step | None) -> None:
         begin: RunInput = {"task": self._settings.task}
         todo: RunInput | Command[Any] | None = None if self._state().values else begin
         while True:
@@ -95,11 +109,10 @@ class Session:
             if state.values.get("status") == "done":
                 return
             if state.interrupts:
-                if approve is None:
-                    raise InputError(
-                        "this run asks a person about every plan: give `approve`, or use the command line"
-                    )
-                todo = Command(resume=approve(state.interrupts[0].value))
+                said = {each.id: _answer(each.value, approve, step) for each in state.interrupts}
+                if {"step": False} in said.values():
+                    self.config["configurable"]["step"] = False
+                todo = Command(resume=said)
             elif todo is begin:
                 raise TrexError("the graph ended before the run did")
             else:
@@ -111,18 +124,27 @@ class Session:
         """To the graph's end or a question. Raises Interrupted when a person asks for a pause."""
         # A pause interrupts the main thread at once; another thread looks for the request after each step.
         asked: list[StreamMode] = [] if _in_main_thread() else ["updates"]
-        steps = self._graph.stream(todo, self._config, stream_mode=asked, durability="sync")
+        steps = self.graph.stream(todo, self.config, stream_mode=asked, durability="sync")
         with closing(steps):  # type: ignore[type-var]
             for _ in steps:
                 if self._control.pauses():
                     raise Interrupted
 
     def _state(self) -> Any:
-        return self._graph.get_state(self._config)
+        return self.graph.get_state(self.config)
 
     def _failed(self, error: Exception) -> Exception:
         self._directory.record_failure(error)
         return error
+
+
+def _answer(question: dict[str, Any], approve: Approve | None, step: Step | None) -> dict[str, Any] | str:
+    """The person's answer to a question of the graph. Raises InputError if there is nobody to ask."""
+    if "plan" not in question:
+        return step(question) if step else {"step": False}
+    if approve is None:
+        raise InputError("this run asks a person about every plan: give `approve`, or use the command line")
+    return approve(question)
 
 
 def _in_main_thread() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 from pydantic import BaseModel
+from rich.console import Console
 from support.chat import Call, FakeChat
 from support.llm_model import Reply, answer_with, call_with, talk
+from support.llm_runs import open_runtime, planning_model, settings_for
 from support.llm_server import LLMServer
+from trex.ftbench.tasks.sentiment import load
+from trex.graph.api import prepare_run
+from trex.graph.cli.approval_prompt import ask_about_step
 from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task, with_agent
 from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import open_chat
 from trex.graph.llm.model_settings import ModelSettings
+from trex.graph.run.runtime import RuntimeRegistry
 from trex.graph.run.session import saver
 from typing_extensions import TypedDict
 
@@ -261,3 +268,44 @@ def test_a_kill_at_any_moment_of_a_task_costs_no_answered_call(
             answered = [call for call in record if call.status == "answered"]
             assert len(answered) == calls, f"killed at moment {deadly}: no answered call is paid again"
             assert len(record) <= calls + 1, "only the call that was open may be made again"
+
+
+def test_a_run_asks_until_a_person_has_seen_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    seen: list[tuple[str, int]] = []
+
+    def step(question: dict[str, Any]) -> dict[str, Any] | str:
+        seen.append((question["purpose"], question.get("turn", 0)))
+        if seen[-1] == ("research", 2):
+            [(id, said)] = [(id, m) for id, m in question["messages"].items() if m["type"] == "tool"]
+            return {"messages": {id: f"{said['content']}\nA person was here."}}
+        return {"step": False} if seen[-1] == ("plan e001", 2) else "go on"
+
+    with LLMServer(planning_model) as server:
+        given: dict[str, Any] = {"rounds": 1, "trials": 2, "trial_examples": 96, "rungs": (0.5, 1.0)}
+        llm = settings_for(server.url)
+        prepared = prepare_run(load(smoke=True), out=tmp_path / "run", smoke=True, llm=llm, **given)
+        done = prepared.go(runtimes=RuntimeRegistry(open_runtime), step=step)
+        requests = [talk(request) for request in server.requests]
+    assert done.summary.status == "done"
+    # Turn 0 is the answer; the questions end while the direction is chosen.
+    asked = [("analyze", 1), ("analyze", 0), ("research", 1), ("research", 2), ("research", 0)]
+    assert seen == [*asked, ("plan e001", 1), ("plan e001", 2)]
+    assert sum("A person was here." in text for text in requests) == 1
+    assert len(requests) == len(read_calls(done.directory / "calls.jsonl"))
+
+
+def test_a_person_answers_in_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = {"question": "?", "purpose": "plan", "problem": "", "messages": {"m001": {"content": "rows"}}}
+    answer = {"question": "?", "purpose": "plan", "problem": "", "answer": {"value": 1}}
+    cases = [
+        (turn, "g", None, "go on"),
+        (turn, "n", None, {"step": False}),
+        (turn, "e", "m001: other rows\n", {"messages": {"m001": "other rows"}}),
+        (turn, "e", None, "go on"),
+        (answer, "e", "value: 2\n", {"answer": {"value": 2}}),
+    ]
+    for question, key, edited, expected in cases:
+        monkeypatch.setattr("click.prompt", lambda *a, key=key, **k: key)
+        monkeypatch.setattr("click.edit", lambda *a, edited=edited, **k: edited)
+        assert ask_about_step(Console(file=StringIO()), question) == expected

@@ -19,7 +19,7 @@ from trex.graph.run.agents import open_judge, open_ledger
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.runtime import Runtime, RuntimeRegistry, assemble
 from trex.graph.run.settings import Settings
-from trex.training.jobs.job import Job
+from trex.training.jobs.job import Job, Resources
 from trex.training.jobs.job_store import JobStore
 from trex.training.jobs.trial_folder import TrialFolder
 from trex.training.jobs.worker_session import WorkerSession
@@ -47,10 +47,11 @@ class HereLauncher:
     def start(self) -> None:
         """Nothing takes long."""
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job, resources: Resources) -> str:
         folder = TrialFolder(job.folder)
         with WorkerSession(folder, job.rung, job.stop_step) as session:
             train(session, step_seconds=0.0, checkpoint_every=1000, misbehave="")
+        return "here"
 
     def poll(self, job: Job) -> JobState:
         return "ended"
