@@ -14,8 +14,9 @@ from ..training.data.expressions.row_functions import row_functions
 from ..training.data.operators import operators
 from ..training.data.recipe import DataRecipe, Stream
 from ..training.methods import METHODS
+from ..training.methods.pair_method import PairStage
 from ..training.methods.protocol import Method
-from ..training.methods.sampling import SampledStage
+from ..training.methods.sampling import AnsweringStage, SampledStage
 from ..training.methods.schedule import ScheduledStage
 from ..training.methods_page import value_range
 from ..training.weights import WEIGHTS
@@ -62,23 +63,26 @@ def training_guide() -> str:
     )
 
 
-_SHARED: dict[str, type[BaseModel]] = {"sampling": SampledStage, "schedule": ScheduledStage}
+_SHARED: dict[str, type[BaseModel]] = {
+    "rewarded": SampledStage,
+    "sampling": AnsweringStage,
+    "pair": PairStage,
+    "schedule": ScheduledStage,
+}
+"""Settings that several methods share, the most special ones first."""
 
 
 def _stage(method: Method[Any]) -> str:
-    """A method's rows and settings; those that it shares with others are named once, after all methods."""
-    group = next((name for name, shared in _SHARED.items() if issubclass(method.stage, shared)), "")
-    return "; ".join(
-        [f"rows {method.row_schema}", *_own(method.stage), *([f"{group} settings"] if group else [])]
-    )
+    return "; ".join([f"rows {method.row_schema}", *_own(method.stage)])
 
 
 def _own(stage: type[BaseModel]) -> list[str]:
-    """The settings of a stage that are not those of the nearest shared ones."""
-    nearest = next((each for each in _SHARED.values() if issubclass(stage, each) and each is not stage), None)
-    known = _listed(nearest) if nearest else []
-    own = [setting for setting in _listed(stage) if setting not in known]
-    return [*own, "schedule settings"] if stage is SampledStage else own
+    """The settings of a stage, and the name of the nearest shared ones, which are listed once for all methods."""
+    shared = next(((n, s) for n, s in _SHARED.items() if issubclass(stage, s) and s is not stage), None)
+    if shared is None:
+        return _listed(stage)
+    known = _listed(shared[1])
+    return [*(setting for setting in _listed(stage) if setting not in known), f"{shared[0]} settings"]
 
 
 def _settings(kind: type[BaseModel]) -> str:

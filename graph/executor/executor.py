@@ -12,6 +12,7 @@ from typing import Literal
 from ...errors import IntegrityError, Interrupted, PlanError
 from ...evaluation.results import Evaluation
 from ...training.causes import Cause, Problem
+from ...training.curves import binned
 from ...training.data.build import BuiltDataset
 from ...training.data.recipe import DataRecipe
 from ...training.jobs.job import JobFailed, JobResult, StartWeights
@@ -27,6 +28,7 @@ from .recipe_repair import repair_recipe
 from .repair_rules import MAX_REPAIRS, TrainingRepair, repair_training
 
 CURVE_POINTS = 24
+FIGURE_POINTS = 6
 
 
 # Checks a data set and a training plan of one stage before training; returns the problems that it would have.
@@ -196,7 +198,7 @@ class Executor:
         """By a rule, else by the repair agent. `MAX_REPAIRS` limits both together."""
         if len(trial.repairs) >= MAX_REPAIRS:
             return None
-        repair = repair_training(trial.training, failure.cause)
+        repair = repair_training(trial.training, failure.cause, failure.stage)
         if repair is None and self.repair_agent is not None:
             return self.repair_agent.repair(trial, failure, experiment)
         return repair
@@ -236,12 +238,12 @@ def _failed(
 
 def _measured(trial: TrialRecord, result: JobResult) -> dict[str, object]:
     """The fields of a trial's record that a finished job sets."""
-    every = max(1, -(-len(result.curve) // CURVE_POINTS))
     return {
         "rung": result.rung,
         "step": result.step,
         "train_loss": result.train_loss,
-        "curve": [*result.curve[:-1:every], *result.curve[-1:]],
+        "curve": binned(result.curve, CURVE_POINTS),
+        "figures": {name: binned(points, FIGURE_POINTS) for name, points in result.series.items()},
         "load_seconds": trial.load_seconds + (0.0 if result.reused else result.load_seconds),
         "train_seconds": trial.train_seconds + (0.0 if result.reused else result.train_seconds),
         "attempts": trial.attempts + result.attempts,

@@ -31,5 +31,6 @@ def repair_training(plan: TrainingPlan, cause: Cause, only: int | None = None) -
     for place, stage in enumerate(plan.stages):
         if only in (None, place) and (repair := method_of(stage).repair(stage, cause)):
             stages = (*plan.stages[:place], repair.stage, *plan.stages[place + 1 :])
-            return TrainingRepair(plan.model_copy(update={"stages": stages}), repair.report)
+            report = f"stage {place + 1}: {repair.report}" if len(plan.stages) > 1 else repair.report
+            return TrainingRepair(plan.model_copy(update={"stages": stages}), report)
     return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment
 from markupsafe import Markup
 
+from ...training.curves import in_words
 from . import formatting as formatting
 from .agent_turns import calls_by_experiment
 from .call_totals import by_role, by_round, totals
@@ -74,6 +75,7 @@ def _environment() -> Environment:
         "duration": formatting.duration,
         "readable": formatting.readable,
         "dollars": formatting.dollars,
+        "in_words": in_words,
         "model_usage": formatting.model_usage,
         "shorten": lambda text: formatting.shorten(text, TEXT_LENGTH),
     }

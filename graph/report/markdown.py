@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ...training.curves import in_words
 from ..tree.experiment import Experiment, TrialRecord
 from . import formatting as formatting
 from .agent_turns import RoundCalls, calls_by_experiment
@@ -189,6 +190,7 @@ def _trial(trial: TrialRecord, best: str | None) -> str:
     loss = "–" if trial.train_loss is None else f"{trial.train_loss:.3f}"
     spent = duration(trial.load_seconds + trial.train_seconds + trial.eval_seconds)
     notes = [trial.status, "reused" if trial.reused else "", trial.message, *trial.repairs]
+    notes.append(in_words(trial.figures))
     status = escape("; ".join(note for note in notes if note))
     star = " ★" if trial.id and trial.id == best else ""
     cells = [

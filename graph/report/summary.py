@@ -58,6 +58,9 @@ class TrialSummary(BaseModel):
     step: int
     total_steps: int
     train_loss: float | None
+    figures: dict[str, list[tuple[int, float]]] = Field(
+        description="What the methods logged besides the loss, in bins: (step, mean)"
+    )
     cause: str | None
     message: str
     repairs: list[str]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from ...evaluation.results import ContaminationReport, Evaluation, Score
 from ...training.causes import Cause
+from ...training.curves import Series
 from ...training.data.recipe import DataRecipe
 from ...training.jobs.job import StartWeights
 from ...training.methods.protocol import RecipeName
@@ -90,6 +91,9 @@ class TrialRecord(BaseModel, frozen=True):
     total_steps: int = 0
     train_loss: float | None = None
     curve: list[tuple[int, float]] = Field(default_factory=list)
+    figures: dict[str, Series] = Field(
+        default_factory=dict, description="What the methods logged besides the loss, in bins: (step, mean)"
+    )
     scored: list[tuple[int, float, float]] = Field(
         default_factory=list, description="Step, score and its standard error at the end of each rung"
     )

@@ -116,6 +116,7 @@ def make_bench(
     gate: Gate | None = None,
     problems: Callable[[BuiltDataset, TrainingPlan], Sequence[Problem]] = lambda dataset, plan: [],
     failures: Sequence[tuple[Cause, str]] = (),
+    failing_stage: int | None = None,
     log: str = "",
     model: bool = True,
     budget_seconds: float | None = None,
@@ -139,7 +140,8 @@ def make_bench(
         (tmp_path / "trials" / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / "trials" / name / "log.txt").write_text(log)
         cause, message = failures[min(len(trained), len(failures)) - 1]
-        return TrainingOutcome(trial=name, total_steps=12, last_rung=False, failure=JobFailed(cause, message))
+        failure = JobFailed(cause, message, failing_stage)
+        return TrainingOutcome(trial=name, total_steps=12, last_rung=False, failure=failure)
 
     def never(weights: Path | None, limit: int | None) -> Evaluation:
         raise AssertionError("no training run of these tests succeeds")
@@ -437,6 +439,28 @@ def test_a_rule_needs_no_model(bench: MakeBench) -> None:
     trial = b.train(PLAN)
     assert trial.status == "failed" and len(trial.repairs) == 3 and b.chat.asked == []
     assert [plan.stage.batch_size for plan in b.trained] == [8, 4, 2, 1]
+
+
+STAGES = PLAN.model_copy(update={"stages": (*PLAN.stages, *PLAN.stages)})
+
+
+def test_a_rule_repairs_the_stage_that_failed(bench: MakeBench) -> None:
+    b = bench(failures=[("out_of_memory", "no room")], failing_stage=1)
+    trial = b.train(STAGES)
+    assert [[stage.batch_size for stage in plan.stages] for plan in b.trained] == [
+        [8, 8], [8, 4], [8, 2], [8, 1],
+    ]  # fmt: skip
+    assert trial.repairs[0].startswith("stage 2: out of memory: batch_size 8 → 4")
+
+
+def test_the_model_repairs_the_stage_that_failed_and_keeps_the_others(bench: MakeBench) -> None:
+    b = bench(
+        [{"max_grad_norm": 0.3, "why": "Gradients blow up."}, {"why": "Nothing else."}],
+        failures=[("crash", "the worker died")], failing_stage=1,
+    )  # fmt: skip
+    trial = b.train(STAGES)
+    assert [stage.max_grad_norm for stage in trial.training.stages] == [1.0, 0.3]
+    assert "crash in stage 2, sft" in b.chat.asked[0].text
 
 
 def test_without_a_rule_the_model_reads_the_log(bench: MakeBench) -> None:

@@ -22,6 +22,7 @@ from support.worker import (
 from trex.errors import InputError
 from trex.evaluation.base_models import resolve_model
 from trex.files import write_json
+from trex.training.curves import in_words
 from trex.training.jobs.identity import environment_hash
 from trex.training.jobs.job import Job, JobFailed
 from trex.training.methods.grpo import GRPO, GrpoStage
@@ -244,6 +245,9 @@ def test_it_learns_after_sft_and_rungs_do_not_change_the_weights(
     whole = run(runner, tiny, dataset, tmp_path / "a", plan)
     parts = run(runner, tiny, dataset, tmp_path / "b", plan, 3, 6)
     assert whole.adapter_hash == parts.adapter_hash and whole.curve == parts.curve
+    rewards, losses = whole.series["reward"], dict(whole.curve)
+    assert [step for step, _ in rewards] == [5, 6, 7, 8] and set(losses) == set(range(1, 9))
+    assert whole.series == parts.series and in_words(whole.series).startswith("reward ")
     assert 0 <= whole.figures["reward"] <= 1 and whole.figures["kl"] >= 0
     assert whole.figures["completions/mean_length"] <= SETTINGS["max_new_tokens"]
 
@@ -251,19 +255,21 @@ def test_it_learns_after_sft_and_rungs_do_not_change_the_weights(
 def test_a_stage_without_differing_rewards_is_stopped_with_a_cause(
     runner: JobRunner, tiny: Path, tmp_path: Path
 ) -> None:
-    """No answer of four tokens repeats a long one, so all rewards are 0."""
+    """No answer of four tokens repeats a long one, so all rewards are 0. The stage that failed is named."""
     rows = [row | {"source": {"id": n}} for n, row in enumerate(make_rows(8))]
     for row in rows:
         row["completion"] = [
             {"role": "assistant", "content": "a very long answer about the film and the plot"}
         ]
     dataset = scored_rows(tmp_path / "d", "exact_match", rows)
-    plan = TrainingPlan.model_validate({"stages": [SETTINGS | {"max_steps": 40, "max_length": 128}]})
+    plan = TrainingPlan.model_validate(
+        {"stages": [{"max_steps": 1}, SETTINGS | {"max_steps": 40, "max_length": 128}]}
+    )
     trial = trial_of(tiny, dataset, plan, rows=8)
     with pytest.raises(JobFailed, match="equal rewards for 20 steps") as failed:
-        runner.run(Job(trial=trial, rung=0, stop_step=40, folder=tmp_path / "t"), None, quiet)
-    assert failed.value.cause == "reward_collapse"
-    assert list((tmp_path / "t").glob("checkpoint-*")), "the last checkpoint is kept"
+        runner.run(Job(trial=trial, rung=0, stop_step=41, folder=tmp_path / "t"), None, quiet)
+    assert (failed.value.cause, failed.value.stage) == ("reward_collapse", 1)
+    assert list((tmp_path / "t" / "stage-1").glob("checkpoint-*")), "the last checkpoint is kept"
     repair = GRPO.repair(GrpoStage(), "reward_collapse")
     assert repair is not None and getattr(repair.stage, "temperature", 0) > 1
 

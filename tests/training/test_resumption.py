@@ -19,6 +19,7 @@ from trex.training.runners.job_runner import JobRunner
 SETTINGS: dict[str, dict[str, Any]] = {
     "grpo": {"batch_size": 2, "generations": 2, "max_new_tokens": 4},
     "rloo": {"batch_size": 2, "generations": 2, "max_new_tokens": 4},
+    "distillation": {"max_new_tokens": 4, "temperature": 0.9},
 }
 
 

@@ -88,9 +88,11 @@ def _readable(trial: Trial, trials: Path) -> Iterator[tuple[Path, int]]:
     data = [Path(each.dataset).absolute() for each in trial.stage_data]
     if trial.start is not None:
         data.append(trial.start.folder(trials))
+    models = [model, *(Path(each) for stage in trial.plan.stages for each in stage.model_folders())]
+    weights = [path for folder in models for path in landlock.with_targets(folder)]
     for path in (*map(Path, _PROGRAMS), *sorted(_installation())):
         yield path, landlock.RUN
-    for path in (*map(Path, _FACTS), *_own_code(), *landlock.with_targets(model), *data):
+    for path in (*map(Path, _FACTS), *_own_code(), *weights, *data):
         yield path, landlock.READ
 
 

@@ -95,12 +95,16 @@ def _own_hash() -> str:
 
 
 def _installed_sources(plan: TrainingPlan) -> list[str]:
-    """Hashes of what else determines a plan's weights: other packages that bring its method and weights, rewards."""
+    """Hashes of what else determines a plan's weights: other packages that bring its method and weights, rewards,
+    teachers.
+    """
     used = [weights_of(plan.weights), *(method_of(stage) for stage in plan.stages)]
     ours, *packages = (module.partition(".")[0] for module in (__name__, *(type(u).__module__ for u in used)))
     found = [_package_hash(name) for name in sorted(set(packages) - {ours})]
     if any(method_of(stage).row_schema == "prompt_and_item" for stage in plan.stages):
         found.append(hash_folder(Path(__file__).parents[2] / "evaluation/metrics", "**/*.py"))
+    models = [Path(folder) for stage in plan.stages for folder in stage.model_folders()]
+    found += [hash_folder(model, pattern) for model in models for pattern in ("*.safetensors", "config.json")]
     return found
 
 

@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field
 from ...files import fingerprint, hash_folder
 from ...landlock import NOT_CONFINED
 from ..causes import Cause
+from ..curves import Series
 from ..plan import TrainingPlan
 
 
@@ -140,6 +141,7 @@ class JobStatus(BaseModel):
     loss: float | None = None
     learning_rate: float | None = None
     seconds: float = 0.0
+    stage: int = Field(default=0, description="Number of the stage that is trained, from 0")
     pid: int
     attempts: int = Field(ge=1, description="Times a worker was started for this trial's current rung")
     heartbeat: float = Field(description="Unix time of the last sign of life")
@@ -154,12 +156,15 @@ class JobResult(BaseModel, frozen=True):
     rung: int
     step: int
     adapter_hash: str = Field(description="hash_folder of the adapter directory")
-    curve: list[tuple[int, float]] = Field(description="(step, training loss) since step 0")
+    curve: Series = Field(description="(step, training loss) since step 0, means of bins")
     train_loss: float
     tokens: int = 0
     figures: dict[str, float] = Field(
         default_factory=dict,
         description="What the last stage's method logged, e.g. 'kl': means of its last steps",
+    )
+    series: dict[str, Series] = Field(
+        default_factory=dict, description="The same in bins over all stages: (last step, mean)"
     )
     rows_without_loss: int = 0
     peak_memory_mb: float = 0.0
@@ -171,9 +176,13 @@ class JobResult(BaseModel, frozen=True):
 
 
 class JobFailed(Exception):
-    """A job that ended without a result, with a cause that repair rules understand."""
+    """A job that ended without a result, with a cause that repair rules understand.
 
-    def __init__(self, cause: Cause, message: str) -> None:
+    `stage`: the number of the stage that failed, from 0, if it is known.
+    """
+
+    def __init__(self, cause: Cause, message: str, stage: int | None = None) -> None:
         super().__init__(message)
         self.cause: Cause = cause
         self.message = message
+        self.stage = stage

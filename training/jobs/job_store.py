@@ -13,7 +13,7 @@ from pathlib import Path
 from ...files import lock, read_regular, try_lock, write_atomic
 from ...sealed_folder import create, is_sealed
 from .checkpoints import remove_all
-from .job import Job, JobFailed, JobResult
+from .job import Job, JobResult
 from .trial_folder import TrialFolder
 from .worker_session import point_to_adapter
 
@@ -32,7 +32,7 @@ class JobStore:
             return result
         for failure in (folder.read_cause(job.rung), folder.read_failure(job.rung)):
             if failure is not None and failure.lasting:
-                raise JobFailed(failure.cause, failure.message)
+                raise failure.error
         return None
 
     def publish(self, job: Job, result: JobResult) -> None:

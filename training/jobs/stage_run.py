@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import read_json, write_json
+from ..curves import Series
 from ..methods.protocol import Stage
 from .checkpoints import checkpoint_folder
 from .job import StageData, Trial
@@ -27,6 +28,8 @@ class StageRun:
     stop_step: int
     first_step: int = 0
     """Steps of the stages before."""
+    index: int = 0
+    """The stage's number, from 0."""
     start: Path | None = None
 
     @property
@@ -47,7 +50,7 @@ class StageRun:
         """Change fields of the job's status; `step` is one of the stage."""
         if step is not None:
             fields["step"] = self.first_step + step
-        self.session.update(**fields)
+        self.session.update(stage=self.index, **fields)
 
     def outcome(self) -> dict[str, Any] | None:
         """What an earlier job found when it ended this stage."""
@@ -70,7 +73,7 @@ def stage_runs(session: WorkerSession) -> Iterator[StageRun]:
         if first >= stop:
             return
         folder = session.folder.path / f"stage-{index}" if index else session.folder.path
-        run = StageRun(session, stage, data, folder, min(stop - first, data.total_steps), first, start)
+        run = StageRun(session, stage, data, folder, min(stop - first, data.total_steps), first, index, start)
         yield run
         first, start = first + data.total_steps, run.checkpoint
 
@@ -86,5 +89,9 @@ def joined(runs: list[StageRun], outcomes: list[dict[str, Any]]) -> dict[str, An
         name: sum(each.get(name, 0) for each in outcomes)
         for name in ("tokens", "rows_without_loss", "load_seconds", "train_seconds")
     }
+    series: dict[str, Series] = {}
+    for run, each in zip(runs, outcomes, strict=True):
+        for name, points in each.get("series", {}).items():
+            series.setdefault(name, []).extend((run.first_step + step, value) for step, value in points)
     memory = max(each.get("peak_memory_mb", 0.0) for each in outcomes)
-    return outcomes[-1] | sums | {"curve": curve, "peak_memory_mb": memory}
+    return outcomes[-1] | sums | {"curve": curve, "series": series, "peak_memory_mb": memory}

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ...errors import IntegrityError
 from ...files import hash_folder, is_locked, read_json, read_regular, write_atomic
 from ..causes import Cause
-from .job import Job, JobResult, JobStatus, Trial
+from .job import Job, JobFailed, JobResult, JobStatus, Trial
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -31,11 +31,17 @@ class Failure(BaseModel, frozen=True):
     cause: Cause
     message: str
     lasting: bool = True
+    stage: int | None = None
 
     @classmethod
-    def of(cls, rung: int, cause: Cause, message: str) -> Failure:
+    def of(cls, rung: int, cause: Cause, message: str, stage: int | None = None) -> Failure:
         """A failure that lasts unless its cause is one that passes by itself."""
-        return cls(rung=rung, cause=cause, message=message, lasting=cause not in _PASSING)
+        return cls(rung=rung, cause=cause, message=message, lasting=cause not in _PASSING, stage=stage)
+
+    @property
+    def error(self) -> JobFailed:
+        """The failure as an exception."""
+        return JobFailed(self.cause, self.message, self.stage)
 
 
 @dataclass(frozen=True)

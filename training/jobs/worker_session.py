@@ -106,7 +106,7 @@ class WorkerSession:
 
     def fail(self, cause: Cause, message: str) -> None:
         """Write failure.json and set the status to failed."""
-        failure = Failure.of(self.job.rung, cause, message)
+        failure = Failure.of(self.job.rung, cause, message, self._fields.get("stage"))
         write_atomic(self.folder.failure_file(self.job.rung), failure.model_dump_json(indent=1) + "\n")
         self.update(state="failed", message=f"{cause}: {message}")
 

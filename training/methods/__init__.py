@@ -19,8 +19,10 @@ METHODS = Registry[Method[Any]](
         "pretraining": f"{__name__}.pretraining:PRETRAINING",
         "dpo": f"{__name__}.dpo:DPO",
         "kto": f"{__name__}.kto:KTO",
+        "orpo": f"{__name__}.orpo:ORPO",
         "grpo": f"{__name__}.grpo:GRPO",
         "rloo": f"{__name__}.rloo:RLOO",
+        "distillation": f"{__name__}.distillation:DISTILLATION",
     },
 )
 

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..causes import Problem
-from ..data.render import Contents
-from .preference_pairs import measure_pairs
-from .protocol import RowMeasurement, RowSchema
-from .schedule import ScheduledMethod, ScheduledStage
+from .pair_method import PairMethod, PairStage
 
 Loss = Literal[
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard",
     "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop",
 ]  # fmt: skip
 _SMOOTHED = ("robust", "exo_pair")
-_NO_PAIRS = (
-    "set `output: pairs` in the recipe, and add the step `reject` if the rows have no column `rejected`"
-)
 
 
-class DpoStage(ScheduledStage):
+class DpoStage(PairStage):
     """Learns which of two answers is better, relative to the weights that the stage begins with."""
 
     method: Literal["dpo"] = "dpo"
-    learning_rate: float = Field(default=5e-5, gt=0, le=1e-2, description="Peak learning rate of AdamW")
-    batch_size: int = Field(default=8, ge=1, le=256, description="Pairs of one forward pass")
     loss: Loss = Field(
         default="sigmoid", description="TRL's `loss_type`; sigmoid is DPO, ipo and hinge its variants"
     )
@@ -57,44 +47,13 @@ class DpoStage(ScheduledStage):
         return self
 
 
-class Dpo(ScheduledMethod[DpoStage]):
+class Dpo(PairMethod[DpoStage]):
     """See `protocol.Method`."""
 
     name = "dpo"
     stage = DpoStage
-    row_schema: RowSchema = "preference_pair"
     trainer = f"{__package__}.dpo_trainer:train"
     search_space: Mapping[str, tuple[float, float]] = {"learning_rate": (1e-7, 1e-3), "beta": (0.01, 1)}
-
-    def measure(self, stage: DpoStage, dataset: Path, base_model: Path) -> RowMeasurement:
-        """See `protocol.Method`."""
-        rows, measured = measure_pairs(str(dataset), str(base_model))
-        pairs = [pair for pair in measured if pair is not None]
-        longest = max((pair.longest for pair in pairs), default=0)
-        unfit = {
-            "too_long": sum(pair.longest > stage.max_length for pair in pairs),
-            "without_pair": len(measured) - len(pairs),
-        }
-        of = f"of {len(measured)} rows" + (" looked at" if len(measured) < rows else "")
-        problems = []
-        if not pairs:
-            problems = [Problem(cause="empty", message=f"no row has two different answers: {_NO_PAIRS}")]
-        elif unfit["too_long"]:
-            message = (
-                f"{unfit['too_long']} {of} are longer than max_length {stage.max_length}; the longest has "
-                f"{longest} tokens: raise max_length, or filter long rows out"
-            )
-            problems = [Problem(cause="too_long", message=message)]
-        return RowMeasurement(len(measured), longest, unfit, problems)
-
-    def plan_faults(self, stage: DpoStage, contents: Contents, examples: int) -> list[str]:
-        """See `protocol.Method`. A pair counts as two examples."""
-        faults = self.schedule_faults(stage, contents, examples // 2)
-        if contents.pairs < contents.rows:
-            faults.append(
-                f"{contents.rows - contents.pairs} of {contents.rows} rows have no worse answer: {_NO_PAIRS}"
-            )
-        return faults
 
 
 DPO = Dpo()

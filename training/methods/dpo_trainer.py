@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import datasets
 import trl
 
-from ..causes import Cause
-from ..jobs.job import JobFailed
 from ..jobs.stage_run import StageRun
 from .dpo import DpoStage
-from .preference_pairs import pair_tokens
+from .preference_pairs import pairs_of
 from .stage_trainer import (
     Prepared,
     Progress,
@@ -44,13 +41,7 @@ def prepare(run: StageRun) -> Prepared:
     stage = run.stage
     assert isinstance(stage, DpoStage)
     rows = read_rows(run)
-    tokens = pair_tokens(Path(run.data.dataset), Path(run.trial.base_model), rows)
-    pairs = [pair for pair in tokens if pair is not None and pair.longest <= stage.max_length]
-    if not pairs:
-        cause: Cause = "too_long" if any(tokens) else "empty"
-        raise JobFailed(
-            cause, f"no row has two different answers within max_length={stage.max_length} tokens"
-        )
+    pairs = pairs_of(run, rows, stage.max_length)
     model = load_model(run, stage.max_length)
     ordered = in_order(
         run,

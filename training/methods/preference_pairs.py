@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...files import read_jsonl
+from ..causes import Cause
 from ..data.build import TRAIN
 from ..data.row_kinds import Row
 from ..data.row_table import REJECTED
+from ..jobs.job import JobFailed
 from .prompt_completion import rendered_rows, sampled_rows
+
+if TYPE_CHECKING:
+    from ..jobs.stage_run import StageRun
 
 
 @dataclass(frozen=True)
@@ -64,3 +70,13 @@ def _last_answer(answer: Sequence[bool]) -> int:
     while start and answer[start - 1]:
         start -= 1
     return start
+
+
+def pairs_of(run: StageRun, rows: Sequence[Row], max_length: int) -> list[PairTokens]:
+    """The pairs that a stage can train on. Raises JobFailed if there are none."""
+    tokens = pair_tokens(Path(run.data.dataset), Path(run.trial.base_model), rows)
+    pairs = [pair for pair in tokens if pair is not None and pair.longest <= max_length]
+    if not pairs:
+        cause: Cause = "too_long" if any(tokens) else "empty"
+        raise JobFailed(cause, f"no row has two different answers within max_length={max_length} tokens")
+    return pairs

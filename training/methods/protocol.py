@@ -39,6 +39,10 @@ class Stage(BaseModel):
         default=MAIN, description="Name of the plan's recipe that this stage trains on"
     )
 
+    def model_folders(self) -> tuple[str, ...]:
+        """Folders of models that the trainer reads besides the base model."""
+        return ()
+
 
 S = TypeVar("S", bound=Stage)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..data.row_kinds import Row
 from ..jobs.job import JobFailed
 from ..jobs.stage_run import StageRun
 from .prompt_completion import rendered_rows
-from .sampling import SampledStage
+from .sampling import AnsweringStage, SampledStage
 from .stage_trainer import (
     Prepared,
     Progress,
@@ -87,19 +88,26 @@ _SIGNS: Sequence[tuple[Cause, Callable[[Sequence[Any], Sequence[Any]], bool], st
 )
 
 
-Make = Callable[..., PromptTrainer]
+@dataclass(frozen=True)
+class Questions:
+    """A model, and the questions of a stage in order: by the numbers of their rows, in tokens."""
+
+    model: Any
+    ordered: Any
+    prompts: dict[str, list[int]]
+    ends: frozenset[int]
 
 
-def prepare(run: StageRun, make: Make, config: Callable[..., Any], **settings: Any) -> Prepared:
-    """The trainer with its questions in order. Rows that are too long or that the metric cannot score are dropped.
-
-    `make` is TRL's trainer with `PromptTrainer`, `config` its settings, of which `settings` are the method's own.
-    """
+def questions(run: StageRun, rows: list[Row], usable: Callable[[Row], bool] = lambda row: True) -> Questions:
+    """The usable questions that fit. The model's answers end where the renderer's do. Raises JobFailed without any."""
     stage = run.stage
-    assert isinstance(stage, SampledStage)
-    reward = open_reward(Path(run.data.dataset), stage.valid_weight > 0)
-    rows = read_rows(run)
-    kept = _prompts(run, stage, rows, reward)
+    assert isinstance(stage, AnsweringStage)
+    rendered = rendered_rows(Path(run.data.dataset), Path(run.trial.base_model), rows)
+    kept = {
+        place: row.ids[: row.prompt]
+        for place, row in enumerate(rendered)
+        if row and row.prompt + stage.max_new_tokens <= stage.max_length and usable(rows[place])
+    }
     if not kept:
         raise JobFailed("too_long", f"no question fits in max_length={stage.max_length} with its answer")
     model = load_model(run, stage.max_length)
@@ -109,47 +117,58 @@ def prepare(run: StageRun, make: Make, config: Callable[..., Any], **settings: A
     ordered = in_order(
         run, datasets.Dataset.from_dict({"prompt": list(map(str, places))}), [len(kept[n]) for n in places]
     )
-    whole = stage.beta > 0 and not hasattr(model, "peft_config")
-    started = {name: each.clone() for name, each in model.state_dict().items()} if whole else None
-    functions, weights = _rewards(stage, rows, reward, renderer.ends)
-    trainer = make(
-        model=model,
-        reward_funcs=functions,
-        args=config(**_arguments(run, stage), reward_weights=weights, **settings),
-        processing_class=load_tokenizer(run),
-        train_dataset=ordered,
-        callbacks=[RewardHealth(), Progress(run)],
-    )
-    if started is not None:  # TRL would compare a whole model with the base model
-        trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(started)
-    trainer.prompts = {str(place): ids for place, ids in kept.items()}
-    return Prepared(trainer, len(rows) - len(kept))
+    return Questions(model, ordered, {str(place): ids for place, ids in kept.items()}, renderer.ends)
 
 
-def _arguments(run: StageRun, stage: SampledStage) -> dict[str, Any]:
+def sampling_arguments(run: StageRun) -> dict[str, Any]:
+    """The plan in TRL's words, with those of sampling."""
+    stage = run.stage
+    assert isinstance(stage, AnsweringStage)
     return arguments(run) | {
-        "per_device_train_batch_size": stage.batch_size * stage.generations,
         "include_num_input_tokens_seen": "no",  # the trainer counts them
-        "steps_per_generation": stage.gradient_accumulation,
-        "num_generations": stage.generations,
         "max_completion_length": stage.max_new_tokens,
         "temperature": stage.temperature,
         "top_p": stage.top_p,
-        "epsilon": stage.epsilon,
-        "beta": stage.beta,
         "shuffle_dataset": False,
         "disable_dropout": True,
     }
 
 
-def _prompts(run: StageRun, stage: SampledStage, rows: list[Row], reward: TaskReward) -> dict[int, list[int]]:
-    """The tokens of the questions that can be used, by the number of their row."""
-    rendered = rendered_rows(Path(run.data.dataset), Path(run.trial.base_model), rows)
-    return {
-        place: row.ids[: row.prompt]
-        for place, row in enumerate(rendered)
-        if row and row.prompt + stage.max_new_tokens <= stage.max_length and reward.can_score(rows[place])
+def prepare(
+    run: StageRun, make: Callable[..., PromptTrainer], config: Callable[..., Any], **settings: Any
+) -> Prepared:
+    """The trainer with its questions in order. Rows that are too long or that the metric cannot score are dropped.
+
+    `make` is TRL's trainer with `PromptTrainer`, `config` its settings, of which `settings` are the method's own.
+    """
+    stage = run.stage
+    assert isinstance(stage, SampledStage)
+    reward = open_reward(Path(run.data.dataset), stage.valid_weight > 0)
+    rows = read_rows(run)
+    asked = questions(run, rows, reward.can_score)
+    whole = stage.beta > 0 and not hasattr(asked.model, "peft_config")
+    started = {name: each.clone() for name, each in asked.model.state_dict().items()} if whole else None
+    functions, weights = _rewards(stage, rows, reward, asked.ends)
+    given = sampling_arguments(run) | {
+        "per_device_train_batch_size": stage.batch_size * stage.generations,
+        "steps_per_generation": stage.gradient_accumulation,
+        "num_generations": stage.generations,
+        "epsilon": stage.epsilon,
+        "beta": stage.beta,
+        "reward_weights": weights,
     }
+    trainer = make(
+        model=asked.model,
+        reward_funcs=functions,
+        args=config(**given, **settings),
+        processing_class=load_tokenizer(run),
+        train_dataset=asked.ordered,
+        callbacks=[RewardHealth(), Progress(run)],
+    )
+    if started is not None:  # TRL would compare a whole model with the base model
+        trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(started)
+    trainer.prompts = asked.prompts
+    return Prepared(trainer, len(rows) - len(asked.prompts))
 
 
 def _rewards(

@@ -1,8 +1,8 @@
-"""What reinforcement learning on the task's metric shares: how answers are sampled and rewarded, and its repairs."""
+"""What methods share that sample answers, and those that reward them with the task's metric."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -17,12 +17,11 @@ from .schedule import ScheduledMethod, ScheduledStage
 from .task_reward import open_reward
 
 
-class SampledStage(ScheduledStage):
-    """Answers to the rows' questions are sampled in groups and scored by the task's metric."""
+class AnsweringStage(ScheduledStage):
+    """Answers to the rows' questions are sampled."""
 
     learning_rate: float = Field(default=2e-5, gt=0, le=1e-2, description="Peak learning rate of AdamW")
     batch_size: int = Field(default=4, ge=1, le=128, description="Questions of one forward pass")
-    generations: int = Field(default=8, ge=2, le=64, description="Answers to each question: a group")
     max_new_tokens: int = Field(
         default=64, ge=1, le=8192, description="Tokens of an answer; longer ones are cut"
     )
@@ -32,16 +31,6 @@ class SampledStage(ScheduledStage):
     temperature: float = Field(default=1.0, gt=0, le=2, description="Of sampling")
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="Share of the likeliest tokens that are sampled from"
-    )
-    epsilon: float = Field(default=0.2, gt=0, lt=1, description="Clipping of probability ratios")
-    beta: float = Field(
-        default=0.0, ge=0, le=1, description="Weight of the KL divergence from the stage's beginning"
-    )
-    ended_weight: float = Field(
-        default=0.0, ge=0, le=1, description="Reward added for an answer that ends within max_new_tokens"
-    )
-    valid_weight: float = Field(
-        default=0.0, ge=0, le=1, description="Reward added for a valid answer; for metrics with a validity"
     )
 
     @model_validator(mode="after")
@@ -54,20 +43,32 @@ class SampledStage(ScheduledStage):
         return self
 
 
+class SampledStage(AnsweringStage):
+    """Answers are sampled in groups and scored by the task's metric."""
+
+    generations: int = Field(default=8, ge=2, le=64, description="Answers to each question: a group")
+    epsilon: float = Field(default=0.2, gt=0, lt=1, description="Clipping of probability ratios")
+    beta: float = Field(
+        default=0.0, ge=0, le=1, description="Weight of the KL divergence from the stage's beginning"
+    )
+    ended_weight: float = Field(
+        default=0.0, ge=0, le=1, description="Reward added for an answer that ends within max_new_tokens"
+    )
+    valid_weight: float = Field(
+        default=0.0, ge=0, le=1, description="Reward added for a valid answer; for metrics with a validity"
+    )
+
+
+A = TypeVar("A", bound=AnsweringStage)
 T = TypeVar("T", bound=SampledStage)
 
 
-class SampledMethod(ScheduledMethod[T]):
-    """The part of `protocol.Method` that follows from sampled and rewarded answers."""
+class AnsweringMethod(ScheduledMethod[A]):
+    """The part of `protocol.Method` that follows from sampled answers."""
 
-    row_schema: RowSchema = "prompt_and_item"
-    search_space: Mapping[str, tuple[float, float]] = {
-        "learning_rate": (1e-7, 1e-3),
-        "temperature": (0.5, 1.5),
-        "beta": (0, 0.2),
-    }
+    row_schema: RowSchema = "prompt_completion"
 
-    def measure(self, stage: T, dataset: Path, base_model: Path) -> RowMeasurement:
+    def measure(self, stage: A, dataset: Path, base_model: Path) -> RowMeasurement:
         """See `protocol.Method`."""
         rows = measure_rows(str(dataset), str(base_model))
         lengths = [row.prompt + stage.max_new_tokens if row.total else 0 for row in rows.tokens]
@@ -75,11 +76,7 @@ class SampledMethod(ScheduledMethod[T]):
             "too_long": sum(length > stage.max_length for length in lengths),
             "not_rendered": lengths.count(0),
         }
-        problems = []
-        try:
-            open_reward(dataset, stage.valid_weight > 0)
-        except InputError as error:
-            problems = [Problem(cause="no_reward", message=str(error))]
+        problems = list(self.other_problems(stage, dataset, base_model))
         if wrong := wrong_kind(self.row_schema, rows):
             problems = [Problem(cause="wrong_rows", message=wrong)]
         elif unfit["too_long"] and not problems:
@@ -89,6 +86,33 @@ class SampledMethod(ScheduledMethod[T]):
             )
             problems = [Problem(cause="too_long", message=message)]
         return RowMeasurement(len(rows.tokens), max(lengths), unfit, problems)
+
+    def other_problems(self, stage: A, dataset: Path, base_model: Path) -> Sequence[Problem]:
+        """Problems besides those of the rows."""
+        return ()
+
+    def plan_faults(self, stage: A, contents: Contents, examples: int) -> list[str]:
+        """See `protocol.Method`."""
+        return self.schedule_faults(stage, contents, examples)
+
+
+class SampledMethod(AnsweringMethod[T]):
+    """The part of `protocol.Method` that follows from rewarded answers."""
+
+    row_schema: RowSchema = "prompt_and_item"
+    search_space: Mapping[str, tuple[float, float]] = {
+        "learning_rate": (1e-7, 1e-3),
+        "temperature": (0.5, 1.5),
+        "beta": (0, 0.2),
+    }
+
+    def other_problems(self, stage: T, dataset: Path, base_model: Path) -> Sequence[Problem]:
+        """A metric that cannot be a reward."""
+        try:
+            open_reward(dataset, stage.valid_weight > 0)
+        except InputError as error:
+            return [Problem(cause="no_reward", message=str(error))]
+        return ()
 
     def plan_faults(self, stage: T, contents: Contents, examples: int) -> list[str]:
         """See `protocol.Method`. A question counts as many examples as it has answers."""

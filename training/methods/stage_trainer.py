@@ -23,6 +23,7 @@ from transformers import AutoTokenizer, TrainerCallback, TrainerControl, Trainer
 from ...evaluation.causal_models import load_causal_model
 from ...files import read_json, read_jsonl
 from ...sealed_folder import seal
+from ..curves import binned
 from ..data.build import TRAIN
 from ..data.row_kinds import Row
 from ..jobs.checkpoints import checkpoint_folder, newest_sealed, remove_before
@@ -37,6 +38,7 @@ CHECKPOINT_SECONDS = float(os.environ.get("TREX_CHECKPOINT_SECONDS", "30"))
 """A killed worker loses at most about this much training."""
 
 _CURVE_POINTS = 200
+_BINS = 24
 _LAST_STEPS = 10
 _SHORT = 512  # tokens; beyond, the whole attention matrix costs more than the fused kernel's backward pass
 
@@ -136,12 +138,16 @@ def read_training(checkpoint: Path) -> dict[str, Any]:
     state = read_json(checkpoint / "trainer_state.json")
     logged = [entry for entry in state["log_history"] if "loss" in entry]
     curve = [(int(entry["step"]), float(entry["loss"])) for entry in logged]
-    stride = -(-len(curve) // _CURVE_POINTS)
     return {
-        "curve": curve[::-1][::stride][::-1],
+        "curve": binned(curve, _CURVE_POINTS),
         "train_loss": _mean(loss for _, loss in curve[-_LAST_STEPS:]),
         "tokens": int(state["num_input_tokens_seen"]),
         "figures": _figures(logged[-_LAST_STEPS:]),
+        "series": {
+            name: points
+            for name in _FIGURES
+            if (points := binned([(int(e["step"]), float(e[name])) for e in logged if name in e], _BINS))
+        },
     }
 
 
@@ -204,8 +210,13 @@ def reference_model(model: Any) -> Any:
 
 
 def load_tokenizer(run: StageRun) -> Any:
-    """The base model's tokenizer."""
-    return AutoTokenizer.from_pretrained(run.trial.base_model, local_files_only=True, trust_remote_code=False)
+    """The base model's tokenizer. Without a token for padding it pads with its end token; padding is masked."""
+    tokenizer = AutoTokenizer.from_pretrained(
+        run.trial.base_model, local_files_only=True, trust_remote_code=False
+    )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def read_rows(run: StageRun) -> list[Row]:

@@ -95,7 +95,7 @@ class JobRunner:
             if self._known(job) is not None:
                 continue
             if (failure := folder.read_failure(job.rung) or folder.read_cause(job.rung)) is not None:
-                raise JobFailed(failure.cause, failure.message)
+                raise failure.error
             deaths = 0 if step > furthest else deaths + 1
             furthest = max(furthest, step)
             if deaths and shutil.disk_usage(job.folder).free < _TOO_LITTLE_DISK:

@@ -80,9 +80,10 @@ class WorkerWatch:
         if seconds is not None and time.monotonic() - self._begun > seconds:
             return Failure.of(rung, "timeout", f"the job took more than {seconds:.0f} s")
         if memory is not None and (used := self._memory_mb()) > memory:
-            return Failure.of(
-                rung, "out_of_memory", f"the job used {used:.0f} MB, the limit is {memory:.0f} MB"
-            )
+            status = self.folder.read_status()
+            stage = None if status is None else status.stage
+            message = f"the job used {used:.0f} MB, the limit is {memory:.0f} MB"
+            return Failure.of(rung, "out_of_memory", message, stage)
         return None
 
     def _memory_mb(self) -> float:

@@ -49,14 +49,15 @@ class TrainingChange(BaseModel, extra="forbid", allow_inf_nan=False):
         description="One sentence: what the log shows, and why this change helps; or why no change would help"
     )
 
-    def applied(self, plan: TrainingPlan) -> TrainingPlan:
-        """The changed plan; the same plan if nothing is changed.
+    def applied(self, plan: TrainingPlan, place: int = 0) -> TrainingPlan:
+        """The plan with its stage of that number, from 0, changed; the same plan if nothing is changed.
 
         Raises PlanError for a change that the stage's method does not allow.
         """
         given = {name: value for name, value in self if name != "why" and value is not None}
-        stage = method_of(plan.stage).adjusted(plan.stage, given)
-        return plan.model_copy(update={"stages": (stage,)})
+        stage = plan.stages[place]
+        changed = method_of(stage).adjusted(stage, given)
+        return plan.model_copy(update={"stages": (*plan.stages[:place], changed, *plan.stages[place + 1 :])})
 
 
 @cache

@@ -16,6 +16,7 @@ from ....tools.agent_tool import agent_tool
 from ....tools.excerpt import brief, cut, fitting
 from ....tools.preview import RecipeArgument
 from ....tools.untrusted import defanged, quoted
+from ....training.curves import in_words
 from ....training.data.build import TRAIN
 from ....training.methods.protocol import MAIN, RecipeName
 from ...tree.experiment import DatasetCard, ExperimentPlan, TrialRecord, trial_dataset
@@ -146,6 +147,8 @@ def _result(trial: TrialRecord) -> str:
     curve = [trial.curve[0], trial.curve[-1]] if trial.curve else []
     losses = " → ".join(f"{loss:.2f}" for _, loss in curve)
     steps = f"{trial.step} of {trial.total_steps} steps"
+    figures = in_words(trial.figures)
+    losses += f", {figures}" if figures else ""
     return f"{steps}, loss {losses}, {score.name} {score.value:.3f} on {score.n} items"
 
 

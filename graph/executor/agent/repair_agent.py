@@ -24,6 +24,7 @@ from ....training.data.recipe import DataRecipe
 from ....training.jobs.job import JobFailed
 from ....training.jobs.trial_folder import TrialFolder
 from ....training.methods import method_of
+from ....training.methods.protocol import Stage
 from ....training.plan import TrainingPlan
 from ...llm.agent_loop import AgentTask, run_agent_task
 from ...llm.prompt_files import first_messages
@@ -106,21 +107,23 @@ class ExecutorAgent:
     def repair(self, trial: TrialRecord, failure: JobFailed, experiment: str = "") -> TrainingRepair:
         """One change of the repairable training settings; the same plan if the model proposes none."""
         log = TrialFolder(self.trials / trial.id).log_file
-        plan = trial.training
+        plan, place = trial.training, failure.stage or 0
+        stage = plan.stages[place]
+        which = f" in stage {place + 1}, {stage.method}" if len(plan.stages) > 1 else ""
         agent_task = AgentTask(
             chat=self.chat,
-            answer=training_change(plan.stage.method),
+            answer=training_change(stage.method),
             purpose=f"repair {experiment} trial {trial.index + 1}".replace("  ", " "),
             tools=(log_tool(log),),
-            check=lambda change: _misuse(change, plan),
+            check=lambda change: _misuse(change, plan, place),
             turns=self.turns,
         )
         messages = _messages(
             "repair",
             training=canonical_json(plan.model_dump(mode="json")),
             data=f"{trial.total_steps} steps were planned, {max(trial.step, 0)} were done before.",
-            changes=_allowed_changes(plan),
-            cause=failure.cause,
+            changes=_allowed_changes(stage),
+            cause=failure.cause + which,
             failure=quoted(failure.message, "the training job", 1500),
             log=log_end(log),
             repairs="\n".join(f"- {_plain(each, 400)}" for each in trial.repairs) or "nothing",
@@ -130,7 +133,7 @@ class ExecutorAgent:
             change = run_agent_task(agent_task, messages)
         except ModelError as error:
             return TrainingRepair(plan, f"no answer of the model about {failure.cause}: {_plain(error, 200)}")
-        changed = change.applied(plan)
+        changed = change.applied(plan, place)
         done = "" if changed != plan else "nothing to try: "
         return TrainingRepair(changed, f"model: {done}{_changes(plan, changed)}{_plain(change.why, 400)}")
 
@@ -219,15 +222,15 @@ class _Review:
         return f"trial {lost[0]} was ready and would fail with it" if lost else None
 
 
-def _allowed_changes(plan: TrainingPlan) -> str:
-    """The changes that a repair of the plan may make, such as 'a lower `batch_size`, a higher `max_length`'."""
+def _allowed_changes(stage: Stage) -> str:
+    """The changes that a repair of the stage may make, such as 'a lower `batch_size`, a higher `max_length`'."""
     words = {"up": "a higher", "down": "a lower"}
-    return ", ".join(f"{words[way]} `{name}`" for name, way in method_of(plan.stage).repairable.items())
+    return ", ".join(f"{words[way]} `{name}`" for name, way in method_of(stage).repairable.items())
 
 
-def _misuse(change: TrainingChange, plan: TrainingPlan) -> str | None:
+def _misuse(change: TrainingChange, plan: TrainingPlan, place: int) -> str | None:
     try:
-        change.applied(plan)
+        change.applied(plan, place)
     except PlanError as error:
         return str(error)
     return None

@@ -8,6 +8,7 @@ from itertools import chain
 
 from ....tools.excerpt import brief, cell, cut, fitting
 from ....tools.untrusted import MOST_QUOTED, quoted
+from ....training.curves import in_words
 from ....training.data.recipe import DataRecipe
 from ....training.methods.protocol import MAIN
 from ....training.plan import TrainingPlan
@@ -118,6 +119,8 @@ def trial_lines(records: Sequence[TrialRecord]) -> list[str]:
     for record in records:
         score = "no score" if record.value is None else f"{record.value:.3f}"
         loss = "" if record.train_loss is None else f", training loss {record.train_loss:.3f}"
+        figures = in_words(record.figures)
+        loss += f", {figures}" if figures else ""
         why = f" ({record.cause or brief(record.message, 100)})" if record.status == "failed" else ""
         note = f"; {brief(record.note, 120)}" if record.note else ""
         lines.append(

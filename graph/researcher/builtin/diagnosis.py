@@ -65,13 +65,18 @@ def read_curve(curve: Sequence[tuple[int, float]]) -> CurveReading:
     return CurveReading("settled", thirds)
 
 
+def _losses(trial: TrialRecord) -> Sequence[tuple[int, float]]:
+    """The learning curve of a trial whose loss shows its progress: one stage, and not of rewards."""
+    return [] if len(trial.training.stages) > 1 or "reward" in trial.figures else trial.curve
+
+
 def read_outcome(evidence: Evidence) -> Diagnosis:
     """Verdict, causes, symptoms, insights and claims of an experiment, computed from its results."""
     experiment, verdict = evidence.experiment, verdict_only(evidence)
     best = _best(experiment)
     if best is None:
         return _failure(experiment, verdict)
-    reading = read_curve(best.curve)
+    reading = read_curve(_losses(best))
     insights = (
         _contrast(experiment.trials),
         _data_effect(evidence, best),
@@ -209,7 +214,7 @@ def fell_behind(trial: TrialRecord) -> bool:
 
     The items of a rung are among those of the next, so treating the errors as independent is conservative.
     """
-    if len(trial.scored) < 2 or read_curve(trial.curve).shape == "diverged":
+    if len(trial.scored) < 2 or read_curve(_losses(trial)).shape == "diverged":
         return False
     _, last, error = trial.scored[-1]
     return any(before - last > 2 * math.hypot(error, sd) for _, before, sd in trial.scored[:-1])
@@ -324,7 +329,7 @@ def _failed_trials(trials: Sequence[TrialRecord]) -> list[str]:
         if trial.status == "failed":
             reason = trial.cause or trial.message or "no cause"
             lines.append(f"trial {trial.index} ({trial.note}) failed: {reason}")
-        elif read_curve(trial.curve).shape == "diverged":
+        elif read_curve(_losses(trial)).shape == "diverged":
             lines.append(f"trial {trial.index} ({trial.note}) diverged")
     return lines
 
