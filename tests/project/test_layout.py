@@ -40,6 +40,7 @@ ROOT_MODULES = {
 }
 OF_EVALUATION = {
     "evaluation.conversations",
+    "evaluation.base_models",
     "evaluation.causal_models",
     "evaluation.data_files",
     "evaluation.full_weights",
