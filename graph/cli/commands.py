@@ -262,6 +262,23 @@ def replay(directory: Directory) -> None:
 
 
 @app.command()
+def export(
+    directory: Directory,
+    to: Annotated[str, typer.Option(help="peft, merged, ollama, gguf, trl-script, axolotl or llamafactory")],
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="New folder; default: DIR/exports/FORM")
+    ] = None,
+) -> None:
+    """Write the winner of a finished run in the form of another tool."""
+    from ..exports import export_winner
+
+    folder = out_folder or directory / "exports" / to
+    for note in export_winner(directory, to, folder):
+        out.print(note, markup=False, soft_wrap=True)
+    out.print(str(folder), markup=False, soft_wrap=True)
+
+
+@app.command()
 def doctor(
     llm: Annotated[
         str | None, typer.Option(metavar="PROVIDER:MODEL", help="Also probe a chat model: a few small calls")

@@ -54,7 +54,7 @@ class Replay(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Part:
+class WinnerPart:
     """A trial of best/: the winner in the folder itself, what it continues from in start/, and so on."""
 
     folder: str
@@ -76,7 +76,7 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     in a run. Raises InputError if best/ is incomplete, PlanError and IntegrityError like the preparation of a run,
     TrexError if the training fails.
     """
-    parts, task = _read(best)
+    parts, task = read_winner(best)
     plan = parts[0].plan
     check_task(task)
     check_sources(task)
@@ -164,14 +164,14 @@ def _check(
         raise TrexError(f"the winner cannot be trained again: {'; '.join([problems[0], *differences])}")
 
 
-def _edited(best: Path, parts: Sequence[_Part]) -> list[str]:
+def _edited(best: Path, parts: Sequence[WinnerPart]) -> list[str]:
     """The files of best/ that determine the weights and are not as the run wrote them, a sentence each."""
     inputs = {TASK, IDENTITY, MANIFEST}.union(*(part.inputs for part in parts))
     edited = [name for name in changed_files(best) if name in inputs] if (best / MANIFEST).exists() else []
     return [f"{name} differs from the run's" for name in edited]
 
 
-def _differences(part: _Part, trial: Trial, task: Task, explained: bool) -> list[str]:
+def _differences(part: WinnerPart, trial: Trial, task: Task, explained: bool) -> list[str]:
     """What else determines the weights and is not as in the run; `explained`: a difference is known already."""
     names = {stream.source for recipe in part.recipes.values() for stream in recipe.streams}
     sources = {name: content_hash(task, name) for name in sorted(names)}
@@ -209,8 +209,8 @@ def _scoring(best: Path, workspace: Path) -> Iterator[str]:
         yield f"scored otherwise than in the run: {', '.join(changed)} differ"
 
 
-def _read(best: Path) -> tuple[list[_Part], Task]:
-    """The winner, what it continues from, and so on; and the task."""
+def read_winner(best: Path) -> tuple[list[WinnerPart], Task]:
+    """The winner, what it continues from, and so on; and the task. Raises InputError if something is missing."""
     parts = [_read_part(best, "")]
     while parts[-1].plan.training.start == "parent":
         parts.append(_read_part(best, f"{parts[-1].folder}{START}/"))
@@ -221,7 +221,7 @@ def _read(best: Path) -> tuple[list[_Part], Task]:
     return parts, task
 
 
-def _read_part(best: Path, folder: str) -> _Part:
+def _read_part(best: Path, folder: str) -> WinnerPart:
     """The plan, and the recipes by file."""
     _require(best, f"{folder}{PLAN}")
     with reading(best / folder / PLAN, _CLOSED):
@@ -231,7 +231,7 @@ def _read_part(best: Path, folder: str) -> _Part:
         _require(best, f"{folder}{name}")
         with reading(best / folder / name, _CLOSED):
             recipes[name] = DataRecipe.model_validate(read_yaml(best / folder / name))
-    return _Part(folder, plan, recipes)
+    return WinnerPart(folder, plan, recipes)
 
 
 def _require(best: Path, name: str) -> None:

@@ -17,7 +17,7 @@ from trex.files import fingerprint, read_json, write_json, write_yaml
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import load_run
 from trex.graph.app import build_graph
-from trex.graph.finish.replay import _read
+from trex.graph.finish.replay import read_winner
 from trex.graph.llm.call_ledger import read_calls
 from trex.graph.run.budget import read_clock
 from trex.graph.run.directory import RunDirectory
@@ -188,7 +188,7 @@ def test_summary_and_report_are_made(old_run: Path) -> None:
 
 
 def test_the_winner_can_be_trained_again(old_run: Path) -> None:
-    [winner], task = _read(old_run / "best")
+    [winner], task = read_winner(old_run / "best")
     plan, recipes = winner.plan, winner.recipes
     assert recipes["recipe.yaml"].rows == 45 and plan.training.total_steps(45) == 24
     trial = make_trial(plan.training, Path("m"), "h", [built(Path("d"), 45)], 0, 1)
