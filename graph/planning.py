@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..tools.excerpt import brief
+from ..training.methods import method_of
 from .memory.memory_context import context, without_memory
-from .researcher.protocol import Analysis, PlanningRequest
+from .report.call_totals import experiment_of, read_run_calls, totals
+from .researcher.protocol import Analysis, PlanningRequest, Resources
+from .rounds import ROOT
 from .run.runtime import Runtime
 from .state import RunState
 from .tree.experiment import Experiment, ExperimentPlan
@@ -33,8 +36,31 @@ def planning_request(
         trials=settings.trials,
         trial_examples=settings.trial_examples,
         seed=settings.seed,
+        resources=resources(runtime, tree),
         hint=hint,
         direction=direction or {},
+    )
+
+
+def resources(runtime: Runtime, tree: Tree) -> Resources:
+    """What the rounds before this one used, from what is stored of them."""
+    settings, models = runtime.settings, runtime.settings.llm
+    closed = {experiment.id for experiment in tree if experiment.status != "running"}
+    calls = read_run_calls(runtime.directory.calls)
+    spent = totals(call for call in calls if (experiment_of(call) or ROOT) in closed)
+    trained = [t for e in tree for t in e.trials if e.id in closed and t.train_seconds > 0 and not t.reused]
+    examples = sum(t.step * method_of(t.training.stage).rows_per_step(t.training.stage) for t in trained)
+    base = tree.root.evaluation
+    return Resources(
+        rounds=settings.rounds,
+        job_seconds=sum(experiment.seconds for experiment in tree if experiment.id in closed),
+        seconds_limit=settings.budget_seconds,
+        tokens=spent.tokens,
+        tokens_limit=models.token_budget if models else None,
+        cost_usd=spent.cost_usd,
+        cost_limit_usd=models.cost_budget_usd if models else None,
+        seconds_per_example=sum(t.train_seconds for t in trained) / examples if examples else None,
+        seconds_per_item=base.seconds / base.score.n if base is not None else None,
     )
 
 

@@ -55,7 +55,7 @@ def assess(experiment: Experiment, trials: Sequence[TrialRecord]) -> Experiment:
     )
     scored = [t for t in trials if t.evaluation is not None]
     if not scored:
-        reasons = [f"trial {t.index}: {t.message}" for t in trials if t.message]
+        reasons = [f"trial {t.index + 1}: {t.message}" for t in trials if t.message]
         failure = experiment.failure or "; ".join(reasons) or "no trial was evaluated"
         return outcome.model_copy(update={"failure": failure})
     best = min(scored, key=lambda t: (-t.rung, -(t.value or 0.0), t.id))

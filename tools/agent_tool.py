@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from typing import Any, get_type_hints
 
@@ -12,13 +12,17 @@ from pydantic import ValidationError, create_model
 from ..errors import explain
 
 
-def agent_tool(function: Callable[..., str], description: str) -> BaseTool:
+def agent_tool(
+    function: Callable[..., str], description: str, types: Mapping[str, Any] | None = None
+) -> BaseTool:
     """The tool, with the name and the parameters of the function. The model reads the parameters' descriptions.
+
+    `types` replaces the types of parameters.
 
     A parameter is described by `Annotated[type, Field(description=...)]`. For invalid arguments the tool returns one
     line that says which are wrong and why.
     """
-    types = get_type_hints(function, include_extras=True)
+    types = get_type_hints(function, include_extras=True) | dict(types or {})
     fields: dict[str, Any] = {
         name: (types[name], ... if parameter.default is Parameter.empty else parameter.default)
         for name, parameter in signature(function).parameters.items()

@@ -6,6 +6,8 @@ Their JSON schemas would fill a tenth of a small context, in each tool that take
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,25 +31,53 @@ _EXAMPLE = (
 
 def recipe_guide() -> str:
     """The fields of a recipe and all operators with their defaults, one line per operator."""
-    lines = [
-        f"{name}({_fields(kind)}): {' '.join((kind.__doc__ or '').split())}"
-        for name, kind in operators().items()
-    ]
     return (
         f"The whole recipe, an object with {_fields(DataRecipe)}. A stream has {_fields(Stream)}. With `rows`, "
         "at most so many are taken in all, from the streams by weight. `output` may be answers or, for "
         f"other methods than sft, {DataRecipe.model_fields['output'].description}. A step is an object with `op` and "
-        "the settings of its operator:\n" + "\n".join(lines) + f"\n{_row_language()}\nExample: {_EXAMPLE}"
+        f"the settings of its operator:\n{operator_lines()}\n{_row_language()}\nExample: {_EXAMPLE}"
     )
+
+
+def operator_lines(names: Collection[str] | None = None) -> str:
+    """One line for each operator (of those `names`): its settings, and what it does in a sentence."""
+    return "\n".join(
+        f"{name}({_fields(kind)}): {_sentence(kind)}"
+        for name, kind in operators().items()
+        if names is None or name in names
+    )
+
+
+def possibilities() -> str:
+    """What a plan may do at all, without settings: operators, methods with their rows, and kinds of weights."""
+    steps = [f"- {name}: {_sentence(kind)}" for name, kind in operators().items()]
+    methods = [
+        f"- method {name} (rows: {METHODS.load(name).row_schema}): {_sentence(METHODS.load(name).stage)}"
+        for name in METHODS.names()
+    ]
+    weights = [f"- weights {kind}: {_sentence(WEIGHTS.load(kind).settings)}" for kind in WEIGHTS.names()]
+    return "\n".join([*steps, *methods, *weights])
+
+
+def _sentence(kind: type[BaseModel]) -> str:
+    """The first sentence of a docstring."""
+    text = " ".join((kind.__doc__ or "").split())
+    return re.split(r"(?<=[.;])\s", text, maxsplit=1)[0].rstrip(".;")
 
 
 def _row_language() -> str:
     """The row language in one line."""
-    functions = ", ".join(function.signature for function in row_functions())
+    functions = ", ".join(_call(function.signature) for function in row_functions())
     return (
         "Expressions have Python's syntax for values: operators, `x if test else y`, `[f(x) for x in list if test]`, "
         f"f-strings; names are columns; no attributes, lambdas or imports. Functions: {functions}"
     )
+
+
+def _call(signature: str) -> str:
+    """'upper' for 'upper(text)': a single parameter needs no name."""
+    name, _, parameters = signature.partition("(")
+    return signature if "," in parameters else name
 
 
 def training_guide() -> str:

@@ -24,7 +24,7 @@ from ..training.methods.protocol import RecipeName
 from ..training.plan import TrainingPlan
 from .agent_tool import agent_tool
 from .excerpt import brief, fitting
-from .guide import training_guide
+from .parent_changes import ParentConfiguration
 from .preview import RecipeArgument
 from .untrusted import quoted
 
@@ -33,7 +33,8 @@ ALIKE = 1.25
 
 _NEAR = 0.02  # of settings that lie in [0, 1] and may be zero: their difference counts, not their ratio
 
-_TRAININGS = "The training plan of every trial; what is left out has its default. " + training_guide()
+_RECIPES = Field(min_length=1, max_length=4, description="The plan's recipes by name")
+_TRAININGS = Field(min_length=1, max_length=8, description="The training plan of every trial")
 
 Recipes = Mapping[str, DataRecipe]
 PlanCheck = Callable[[Recipes, Sequence[TrainingPlan]], Sequence[str]]
@@ -48,18 +49,16 @@ class Tried:
     training: TrainingPlan
 
 
-def plan_check_tool(check: PlanCheck) -> BaseTool:
-    """The tool `check_plan`. `check` returns the problems of a plan, e.g. `plan_problems`."""
+def plan_check_tool(check: PlanCheck, parent: ParentConfiguration | None = None) -> BaseTool:
+    """The tool `check_plan`. `check` returns the problems of a plan, e.g. `plan_problems`.
+
+    With a `parent` recipes and trainings may be written as changes of the parent's.
+    """
 
     def check_plan(
-        recipes: Annotated[
-            dict[RecipeName, RecipeArgument],
-            Field(min_length=1, max_length=4, description="The plan's recipes by name: see preview_recipe"),
-        ],
+        recipes: Annotated[dict[RecipeName, RecipeArgument], _RECIPES],
         trainings: Annotated[
-            list[TrainingPlan],
-            WithJsonSchema({"type": "array", "items": {"type": "object"}}),
-            Field(min_length=1, max_length=8, description=_TRAININGS),
+            list[TrainingPlan], WithJsonSchema({"type": "array", "items": {"type": "object"}}), _TRAININGS
         ],
     ) -> str:
         problems = check(recipes, trainings)
@@ -73,7 +72,16 @@ def plan_check_tool(check: PlanCheck) -> BaseTool:
         "Check a plan before handing it in. Lists all that is wrong: a recipe that cannot be "
         "carried out, trials that are the same or too alike, configurations that were tried before, steps "
         "beyond the budget, rows longer than max_length.",
+        {} if parent is None else _changes_of(parent),
     )
+
+
+def _changes_of(parent: ParentConfiguration) -> dict[str, Any]:
+    recipes = Annotated[dict[RecipeName, RecipeArgument], parent.recipes_argument(), _RECIPES]
+    return {
+        "recipes": recipes,
+        "trainings": Annotated[list[parent.training_argument()], _TRAININGS],  # type: ignore[misc]
+    }
 
 
 def plan_problems(

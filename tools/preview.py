@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from langchain_core.tools import BaseTool
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from ..errors import PlanError
 from ..evaluation.task import Task
 from ..training.data.build import Preview, preview
 from ..training.data.operators import remedy
 from ..training.data.recipe import DataRecipe
 from ..training.data.recipe_execution import ModelNeeded, StepCount
-from ..training.data.recipe_file import recipe_from_yaml
 from ..training.data.render import Contents
 from .agent_tool import agent_tool
 from .excerpt import brief, cut, fitting
-from .guide import recipe_guide
+from .parent_changes import ParentConfiguration, parsed_recipe
 from .untrusted import quoted
 
 EXAMPLES = 3
+
+_RECIPE = Field(description="A whole recipe, or a change of the parent's if there is one")
 
 _TURN = 900  # characters of one turn of a conversation
 _ANSWERS = 12
 
 
-def _parsed(value: Any) -> Any:
-    """Some models write a nested argument as text: JSON and YAML are both read."""
-    try:
-        return recipe_from_yaml(value) if isinstance(value, str) else value
-    except PlanError as error:
-        raise ValueError(str(error)) from None  # pydantic reports only a ValueError with its field
+RecipeArgument = Annotated[DataRecipe, BeforeValidator(parsed_recipe), WithJsonSchema({"type": "object"})]
 
 
-RecipeArgument = Annotated[DataRecipe, BeforeValidator(_parsed), WithJsonSchema({"type": "object"})]
-
-
-def preview_tool(task: Task) -> BaseTool:
+def preview_tool(task: Task, parent: ParentConfiguration | None = None) -> BaseTool:
     """The tool `preview_recipe`. It writes nothing and does not run the contamination gate.
+
+    With a `parent` the recipe may be written as a change of the parent's.
 
     Raises PlanError for a recipe that cannot be executed, InputError for an error in the task's files.
     """
 
-    def preview_recipe(recipe: Annotated[RecipeArgument, Field(description=recipe_guide())]) -> str:
+    def preview_recipe(recipe: Annotated[RecipeArgument, _RECIPE]) -> str:
         counts: list[StepCount] = []
         try:
             told = _summary(preview(recipe, task, lambda count, rows: counts.append(count)))
@@ -57,6 +51,7 @@ def preview_tool(task: Task) -> BaseTool:
         "See what a recipe would build: rows after each step, rows from each source, answers and "
         "their counts, lengths, repeated rows, and three rows as the conversations that would be trained on. "
         "Says what is wrong with a recipe that cannot be carried out.",
+        {} if parent is None else {"recipe": Annotated[parent.recipe_argument(), _RECIPE]},
     )
 
 

@@ -170,7 +170,7 @@ Members = dict[str, list[str]]
 
 
 class Failures:
-    """The failures of an evaluation on `search`. Items and predictions are read by the constructor.
+    """The failures of an evaluation on `search`. Items and predictions are read by the constructor (`answered`).
 
     Raises InputError for any other split, TrexError for predictions that are missing, damaged or of other items.
     """
@@ -184,7 +184,7 @@ class Failures:
         if unknown:
             raise TrexError(f"evaluation {evaluation.id} has item {unknown[0]}, which is not in dev")
         self._choices = {normalise(choice): choice for choice in task.choices or ()}
-        self._answered = [
+        self.answered = [
             AnsweredItem(p.id, task.prompt.turns(items[p.id].row)[-1]["content"], items[p.id]["reference"], p)
             for p in predictions
         ]
@@ -199,7 +199,7 @@ class Failures:
                 reference=item.reference,
                 prediction=item.prediction.prediction,
             )
-            for item in self._answered
+            for item in self.answered
             if item.wrong
         ]
 
@@ -214,13 +214,13 @@ class Failures:
         topics of failures. They do not show that such inputs fail more often than others.
         """
         groups = [
-            *_wrong_forms(self._answered, self._choices),
-            *_confusions(self._answered, self._choices),
-            *_lengths(self._answered),
-            *_words_of_failures(self._answered),
+            *_wrong_forms(self.answered, self._choices),
+            *_confusions(self.answered, self._choices),
+            *_lengths(self.answered),
+            *_words_of_failures(self.answered),
         ]
         groups.sort(key=lambda group: (-group.count, group.kind, group.cause))
-        return [*groups[:MOST_CAUSES], *_similar_inputs(self._answered)]
+        return [*groups[:MOST_CAUSES], *_similar_inputs(self.answered)]
 
 
 def _grouped(kind: str, members: Members) -> list[FailureGroup]:

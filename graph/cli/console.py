@@ -116,13 +116,13 @@ class RunConsole:
 
     def _on_evaluated(self, event: Event) -> str:
         self._jobs.pop(event["trial"], None)
-        label = f"trial {event['index']} ({escape(event['note'])})"
+        label = f"trial {event['index'] + 1} ({escape(event['note'])})"
         if event["value"] is None or event["status"] in ("failed", "stopped"):
             return f"[yellow]{label} {event['status']}: {escape(event['message'])}[/yellow]"
         return f"{label}, rung {event['rung'] + 1}: {event['value']:.3f}"
 
     def _on_promoted(self, event: Event) -> str:
-        going = ", ".join(map(str, event["going"]))
+        going = ", ".join(str(index + 1) for index in event["going"])
         return f"promoted to the next rung: trial {going}" if going else ""
 
     def _on_experiment(self, event: Event) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...evaluation.metrics import is_ours
 from ...evaluation.results import Evaluation
 from ...files import write_json
 from ..memory.insight_store import InsightStore
@@ -22,6 +23,10 @@ from .finalists import choose_winner
 from .finish_record import Ending, FinishRecord
 from .paired_gain import gain_on_same_items
 from .selection_bias import estimate_selection_bias
+
+ENOUGH_ITEMS = 60
+"""With so many right answers and no wrong one, at most 5 % are wrong (95 % confidence; Hanley and Lippman-Hand 1983,
+JAMA 249:1743). A search that goes on could not show a better model."""
 
 _RESERVE_MARGIN = 1.5
 _CHECK_ITEMS = 300  # what regression checks cost, in items of a task answered by choice
@@ -47,13 +52,21 @@ def reserve_seconds(runtime: Runtime, baseline: Evaluation) -> float:
 
 
 def reason_to_end(runtime: Runtime, tree: Tree) -> Ending | None:
-    """Why there is no further round, or None: rounds used up, or no time for one more like those before."""
+    """Why there is no further round, or None: rounds used up, nothing left to gain, no time for one more round."""
     seconds = [experiment.seconds for experiment in tree if experiment.round > 0]
     if len(seconds) >= runtime.settings.rounds:
         return "rounds"
+    if is_ours(runtime.task.metric) and any(_is_perfect(experiment) for experiment in tree):
+        return "perfect"
     typical = max(seconds, default=0.0) / min(runtime.settings.slots, runtime.settings.trials)
     # A round that ends before its first rung has no result.
     return None if runtime.budget.allows(max(1.0, typical * runtime.settings.rungs[0])) else "budget"
+
+
+def _is_perfect(experiment: Experiment) -> bool:
+    """Whether its score is the maximum of our metrics on enough items. Of a user's metric the maximum is not known."""
+    score = experiment.score
+    return score is not None and score.value >= 1.0 and score.n >= ENOUGH_ITEMS
 
 
 def record_round(runtime: Runtime, tree: Tree, closed: Experiment) -> None:

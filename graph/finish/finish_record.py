@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...evaluation.results import Evaluation, RegressionCheck, Score
 
-Ending = Literal["rounds", "budget", "stopped", "failed"]
-"""`failed`: every experiment failed, and the test split was not opened."""
+Ending = Literal["rounds", "perfect", "budget", "stopped", "failed"]
+"""`perfect`: every search item is right. `failed`: every experiment failed, and the test split was not opened."""
 
 
 class SelectionBias(BaseModel):

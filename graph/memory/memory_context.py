@@ -7,7 +7,7 @@ similar tasks. `condense` writes it as text within a token budget.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -98,8 +98,11 @@ class _Section:
     oldest_first: bool = False
 
 
-def condense(context: MemoryContext, token_budget: int) -> str:
+def condense(context: MemoryContext, token_budget: int, *, describe: bool = True) -> str:
     """The context as text of at most `token_budget` tokens, as `token_count` counts them.
+
+    Each experiment is told once: later sections only name those that an earlier one tells. Without `describe` the node
+    to refine counts as told.
 
     A section may use its share of what is left and hands on what it does not need. What does not fit is
     dropped from the least important end (far ancestors, old siblings, minor key nodes) and counted in a last
@@ -107,7 +110,7 @@ def condense(context: MemoryContext, token_budget: int) -> str:
     """
     left, gap = float(max(0, token_budget)), token_count(_GAP)
     written: list[str] = []
-    for section in _sections(context):
+    for section in _sections(context, describe):
         text = _write(section, left * section.share - gap)
         if text:
             written.append(text)
@@ -118,16 +121,19 @@ def condense(context: MemoryContext, token_budget: int) -> str:
 _GAP = "\n\n"
 
 
-def _sections(context: MemoryContext) -> list[_Section]:
+def _sections(context: MemoryContext, describe: bool) -> list[_Section]:
     tree = context.tree
     node, above, below = context.node, context.path[-2::-1], context.children[::-1]
-    description, outcomes, beside = _description(tree, node), _direction_lines(tree), context.siblings[::-1]
+    description = _description(tree, node) if describe else []
+    outcomes = _direction_lines(tree)
+    told = {experiment.id for experiment in (node, *above, *below)}
     keys, own, earlier = context.key_nodes, context.insights, context.earlier_insights
+    beside = [e for e in context.siblings[::-1] if e.id not in told | {key.id for key in keys}]
     return [
         _Section("To refine", description, len(description), 0.5),
         _Section("Path from the root", _lines(tree, above), len(above), 0.4, oldest_first=True),
         _Section("Already tried from here", _lines(tree, below), len(below), 0.4),
-        _Section("Key experiments of the whole tree", _key_lines(tree, keys), len(keys), 0.5),
+        _Section("Key experiments of the whole tree", _key_lines(tree, keys, told), len(keys), 0.5),
         _Section("Insights of this run", map(_insight_line, own), len(own), 0.4),
         _Section("Insights of earlier runs", map(_earlier_insight_line, earlier), len(earlier), 0.3),
         _Section("Siblings", _lines(tree, beside), len(beside), 0.6),
@@ -175,8 +181,10 @@ def _lines(tree: Tree, experiments: Sequence[Experiment]) -> Iterator[str]:
     return (_line(tree, experiment) for experiment in experiments)
 
 
-def _key_lines(tree: Tree, key_nodes: Sequence[KeyNode]) -> Iterator[str]:
-    return (f"{_line(tree, tree[key.id])} [{key.kind}: {_brief(key.reason)}]" for key in key_nodes)
+def _key_lines(tree: Tree, key_nodes: Sequence[KeyNode], told: Collection[str]) -> Iterator[str]:
+    for key in key_nodes:
+        line = f"- {key.id}" if key.id in told else _line(tree, tree[key.id])
+        yield f"{line} [{key.kind}: {_brief(key.reason)}]"
 
 
 def _line(tree: Tree, experiment: Experiment) -> str:
@@ -187,8 +195,19 @@ def _line(tree: Tree, experiment: Experiment) -> str:
         done = f"{experiment.tried_plan.strategy}/{experiment.tried_plan.direction}"
         parts.append(f"hypothesis: {_brief(experiment.tried_plan.hypothesis)}")
     if experiment.diagnosis is not None:
-        parts.append(f"{experiment.diagnosis.verdict}: {_brief(experiment.diagnosis.summary)}")
+        parts.append(_verdict(experiment))
     return "; ".join([f"- {experiment.id} {_brief(done)}: {_outcome(tree, experiment)}", *parts])
+
+
+def _verdict(experiment: Experiment) -> str:
+    """'refuted: raw gain -0.020, p = 0.012', against the parent on the same items."""
+    found = experiment.diagnosis
+    assert found is not None
+    if found.verdict == "failed":
+        return found.verdict
+    if found.p_value is None:
+        return f"{found.verdict}: {_brief(found.summary)}"
+    return f"{found.verdict}: raw gain {found.gain:+.3f}, p = {found.p_value:.3g}"
 
 
 def _outcome(tree: Tree, experiment: Experiment) -> str:
@@ -199,7 +218,7 @@ def _outcome(tree: Tree, experiment: Experiment) -> str:
     score, posterior = experiment.score, tree.posterior(experiment.id)
     text = f"{score.name} {score.value:.3f} ± {score.standard_error:.3f}"
     if posterior is not None and posterior.gain is not None:
-        text += f", gain {posterior.gain:+.3f} (better with probability {posterior.chance:.2f})"
+        text += f", shrunk gain {posterior.gain:+.3f} (better with probability {posterior.chance:.2f})"
     return text
 
 

@@ -23,6 +23,7 @@ _UNFIT = re.compile(
 ANSWERS_SHOWN = 8
 ENDINGS = {
     "rounds": "all rounds are done",
+    "perfect": "every search item is answered rightly, so there is nothing left to gain",
     "budget": "the budget is used up",
     "stopped": "stopped by a person",
     "failed": "every experiment failed, so the test split was not opened",

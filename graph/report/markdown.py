@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ...training.curves import in_words
 from ..tree.experiment import Experiment, TrialRecord
+from ..tree.strategy_changes import strategy_lines
 from . import formatting as formatting
 from .agent_turns import RoundCalls, calls_by_experiment
 from .call_totals import totals
@@ -87,6 +88,9 @@ def _tree(report: Report) -> Iterator[str]:
     for line in formatting.tree_lines(report.summary.experiments, best.experiment if best else None):
         yield f"    {' '.join(line.splitlines())}"
     yield ""
+    if lines := strategy_lines(report.tree):
+        yield f"{'; '.join(lines)}."
+        yield ""
 
 
 def _experiments(report: Report) -> Iterator[str]:
@@ -167,11 +171,15 @@ def _experiment(experiment: Experiment) -> Iterator[str]:
     yield f"### {experiment.round} {name}: {score}"
     yield ""
     yield f"- Refines: {escape(experiment.parent_id or '–')}"
+    if plan.fallback:
+        yield f"- Planned by the built-in policy; the chat model gave no plan: {escape(plan.fallback)}"
     yield f"- Hypothesis: {escape(plan.hypothesis)}"
     verdict = f"({experiment.diagnosis.verdict}) " if experiment.diagnosis else ""
     yield f"- Outcome: {verdict}{escape(formatting.outcome(experiment))}"
     if experiment.diagnosis:
         yield from (f"- Insight: {escape(insight)}" for insight in experiment.diagnosis.insights)
+        if experiment.diagnosis.fallback:
+            yield f"- Diagnosed without the chat model: {escape(experiment.diagnosis.fallback)}"
     for name, card in experiment.datasets.items():
         label = "Data" if len(experiment.datasets) == 1 else f"Data `{name}`"
         yield f"- {label}: {card.rows} rows, {escape(card.summary)} (`{escape(card.fingerprint)}`)"
@@ -194,7 +202,7 @@ def _trial(trial: TrialRecord, best: str | None) -> str:
     status = escape("; ".join(note for note in notes if note))
     star = " ★" if trial.id and trial.id == best else ""
     cells = [
-        f"{trial.index}{star}",
+        f"{trial.index + 1}{star}",
         escape(trial.note),
         score,
         f"{trial.step}/{trial.total_steps}",

@@ -108,7 +108,7 @@ def _checked_experiment(experiment: Experiment, records: Records) -> tuple[Exper
     wrong = [
         t.index for t in experiment.trials if t.evaluation and not records.confirm(t.evaluation, "search")
     ]
-    places = [f"the score of {experiment.id} trial {index}" for index in wrong]
+    places = [f"the score of {experiment.id} trial {index + 1}" for index in wrong]
     trials = [_without_score(t) if t.index in wrong else t for t in experiment.trials]
     checked = experiment.model_copy(update={"trials": trials})
     baseline = experiment.baseline

@@ -110,6 +110,26 @@ class ResearchNotes(BaseModel, frozen=True):
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What was used before this round, and the limits. A round that is repeated after a crash has the same."""
+
+    rounds: int
+    """Of the whole run."""
+    job_seconds: float = 0.0
+    """Training and evaluation so far, summed over jobs."""
+    seconds_limit: float | None = None
+    tokens: int = 0
+    """Of chat models, read and written."""
+    tokens_limit: int | None = None
+    cost_usd: float = 0.0
+    cost_limit_usd: float | None = None
+    seconds_per_example: float | None = None
+    """Of training, measured."""
+    seconds_per_item: float | None = None
+    """Of an evaluation, measured on the base model."""
+
+
+@dataclass(frozen=True)
 class PlanningRequest:
     """Everything a plan may be based on."""
 
@@ -123,6 +143,7 @@ class PlanningRequest:
     trial_examples: int = 1024
     """Training examples that one trial may use: rows × epochs. A setting: plans do not depend on speed."""
     seed: int = 0
+    resources: Resources | None = None
     hint: str = ""
     """The text of a person who rejected a plan or gave a hint."""
     direction: dict[str, Any] = field(default_factory=dict)

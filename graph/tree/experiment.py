@@ -54,6 +54,7 @@ class ExperimentPlan(BaseModel, frozen=True, extra="forbid"):
     fallback: str = Field(
         default="", description="Why the built-in policy made this plan in place of the chat model"
     )
+    notes: str = Field(default="", description="What a chat model's answer held besides the plan; no effect")
 
     @model_validator(mode="after")
     def _recipes_are_those_of_the_trials(self) -> ExperimentPlan:
@@ -173,6 +174,7 @@ class Diagnosis(BaseModel):
     p_value: float | None = Field(default=None, description="Paired permutation test against the parent")
     insights: list[str] = Field(default_factory=list)
     claims: list[Claim] = Field(default_factory=list, description="Insights that the tree keeps score of")
+    fallback: str = Field(default="", description="Why the chat model added nothing to what was computed")
 
 
 def reward_of(score: Score | None) -> float:

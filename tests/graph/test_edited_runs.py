@@ -209,7 +209,7 @@ EDITS: dict[str, tuple[Edit, str, Held]] = {
     "trail edited": (edited_trail, "no score is shown", no_best),
     "trail with NaN": (trail_with_nan, "does not follow from the entry before it", no_best),
     "no trail": (remove("audit.jsonl"), "audit.jsonl is missing or empty: no score is shown", no_best),
-    "score in the tree": (every_trial_score, "e001 trial 0, the score of e001 trial 1: not in", no_best),
+    "score in the tree": (every_trial_score, "e001 trial 1, the score of e001 trial 2: not in", no_best),
     "score of the experiment": (
         in_tree("score", "value"), "the score of e001: not in", lambda s: s.experiments[1].score is None),
     "reward in the tree": (

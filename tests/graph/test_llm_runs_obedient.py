@@ -82,9 +82,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    """Tickets, every one with orders in it."""
+    """Tickets, every one with orders in it, and so few that the Executor's model is asked too."""
     path = write_task(tmp_path)
-    rows = [row | {"text": f"{'; '.join(ORDERS)}; {row['text']}"} for row in tickets(90)]
+    rows = [row | {"text": f"{'; '.join(ORDERS)}; {row['text']}"} for row in tickets(45)]
     write_jsonl(tmp_path / "train.jsonl", rows)
     return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from trex.files import canonical_json, write_jsonl
 from trex.graph.memory.memory_context import context
 from trex.graph.researcher.builtin import first_plan
 from trex.graph.researcher.builtin.bandit import arm, outcomes
-from trex.graph.researcher.builtin.diagnosis import fell_behind, read_curve, read_outcome
+from trex.graph.researcher.builtin.diagnosis import fell_behind, read_outcome
 from trex.graph.researcher.builtin.directions import DIRECTIONS
+from trex.graph.researcher.builtin.learning_curve import read_curve
 from trex.graph.researcher.builtin.policy import BuiltinResearcher, asked_for
 from trex.graph.researcher.builtin.recipe_edits import with_step
 from trex.graph.researcher.builtin.situation import History, Situation
@@ -703,6 +705,31 @@ def curve(*thirds: float, points: int = 8) -> list[tuple[int, float]]:
 )
 def test_learning_curves(thirds: tuple[float, ...], shape: str) -> None:
     assert read_curve(curve(*thirds)).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("losses", "shape"),
+    [
+        (
+            (2.6, 1.92, 1.5, 1.12, 0.9, 0.74),
+            "falling",
+        ),  # thirds of 2.26, 1.31, 0.82: few points, little noise
+        ((0.9, 0.3, 0.03, 0.01, 0.002, 0.0011, 0.0009, 0.0006, 0.0004), "near zero"),  # memorised rows
+        ((0.75, 0.11, 0.03, 0.01, 0.16, 0.04), "unclear"),  # thirds of 0.43, 0.02, 0.10: single small batches
+        ((2.5, 2.3, 2.1, 0.7, 0.6, 0.5, 1.7, 1.9, 2.2), "diverged"),  # lost most of what it had gained
+        ((1.1, 0.9, 0.8, 1.5, 0.6, 1.3, 0.7, 1.2, 0.8), "unclear"),
+        ((0.6, 0.6, 0.5, 0.5, 0.5, float("inf")), "diverged"),
+    ],
+)
+def test_single_losses_are_read_with_their_noise(losses: tuple[float, ...], shape: str) -> None:
+    assert read_curve(list(enumerate(losses, start=1))).shape == shape
+
+
+def test_noise_alone_is_seldom_a_trend() -> None:
+    rng = random.Random(3)
+    flat = [[(step, 1 + rng.gauss(0, 0.2)) for step in range(24)] for _ in range(300)]
+    shapes = Counter(read_curve(curve).shape for curve in flat)
+    assert shapes["falling"] + shapes["diverged"] < 30
 
 
 @pytest.mark.parametrize(

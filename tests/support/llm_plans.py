@@ -63,6 +63,7 @@ def _direction(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
         "why": f"{way} was tried least.",
         "refuted_by": "No trial above the parent's score.",
         "rests_on": [node_of(text)],
+        "over_untried": f"{way} is cheap to vary.",
     }
 
 
@@ -138,7 +139,7 @@ def node_of(text: str) -> str:
 
 def way_of(text: str) -> str:
     """The chosen direction, or that of the diagnosed plan."""
-    found = re.search(r"## The direction, decided\n\w+/(\w+):|The plan \(\w+/(\w+)\)", text)
+    found = re.search(r"## The direction, decided\n\w+/(\w+):|[Tt]he plan \(\w+/(\w+)\)", text)
     return (found[1] or found[2]) if found else WAYS[0]
 
 

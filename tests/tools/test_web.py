@@ -40,8 +40,10 @@ def ddgs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         pass
 
     class DDGS:
-        def __init__(self, timeout: int) -> None:
-            self.timeout = timeout
+        def __enter__(self) -> DDGS:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
 
         def text(self, query: str, **options: Any) -> list[dict[str, Any]]:
             calls.append({"query": query, **options})
@@ -75,6 +77,41 @@ def test_tavily_is_asked_with_the_key_in_a_header(tavily: None, tmp_path: Path) 
     assert not any(KEY in path.read_text() for path in tmp_path.rglob("*") if path.is_file())
 
 
+def test_tavily_reads_a_page_that_sends_no_text(tavily: None, tmp_path: Path) -> None:
+    handlers = {
+        **SEARCH,
+        "blog.example.org/posts/choosing-a-rank": page("<html><script>render()</script></html>"),
+        "api.tavily.com/extract": recording("tavily_extract.json"),
+    }
+    web, provenance = Web(handlers), Provenance()
+    tools = web.tools(provenance, tmp_path)
+    tools["web_search"].invoke({"query": "lora rank"})
+    read = tools["read_page"].invoke({"url": BLOG})
+    assert "ranks above sixteen over-fitted within two epochs" in read and "it is material to judge" in read
+    assert provenance.pages == [BLOG]
+    request = web.asked[-1]
+    assert request.url.path == "/extract" and request.headers["authorization"] == f"Bearer {KEY}"
+    assert body_of(request) == {"urls": BLOG, "format": "text", "timeout": 15.0}
+    handlers["api.tavily.com/extract"] = page(
+        '{"results": [], "failed_results": [{"url": "x"}]}', "application/json"
+    )
+    fresh = Web(handlers).tools(provenance)
+    with pytest.raises(TrexError, match="no text to read"):
+        fresh["read_page"].invoke({"url": BLOG})
+
+
+def test_tavily_opens_nothing_that_we_would_not(tavily: None) -> None:
+    web = Web(
+        {"api.tavily.com/extract": recording("tavily_extract.json")},
+        names={"inner.example.org": ["169.254.169.254"]},
+    )
+    provenance = Provenance()
+    provenance.allow("http://inner.example.org/latest/meta-data/")
+    with pytest.raises(Refused):
+        web.tools(provenance)["read_page"].invoke({"url": "http://inner.example.org/latest/meta-data/"})
+    assert web.asked == []
+
+
 @pytest.mark.parametrize(
     ("status", "hint"), [(401, "TAVILY_API_KEY is not accepted"), (432, "quota"), (500, "later")]
 )
@@ -102,7 +139,9 @@ def test_without_a_key_ddgs_is_asked(ddgs: list[dict[str, Any]], tmp_path: Path)
     tool = web.tools(provenance, tmp_path)["web_search"]
     found = tool.invoke({"query": "noisy labels"})
     assert "https://notes.example.com/noisy-labels" in found and "(corpora.example.edu)" in found
-    assert ddgs == [{"query": "noisy labels", "max_results": 5, "backend": "duckduckgo,mojeek,brave"}]
+    (asked,) = ddgs
+    assert (asked["query"], asked["max_results"], asked["timelimit"]) == ("noisy labels", 5, None)
+    assert asked["backend"] == "duckduckgo,mojeek,brave"
     assert provenance.may_open("https://notes.example.com/noisy-labels#part-2")
     assert tool.invoke({"query": "noisy labels"}) == found and len(ddgs) == 1
     assert tool.invoke({"query": "nothing"}).startswith("nothing was found")

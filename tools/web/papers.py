@@ -1,8 +1,14 @@
-"""The tool `search_papers`: arXiv, Semantic Scholar and OpenAlex by their public interfaces.
+"""The tool `search_papers`: arXiv, Semantic Scholar, OpenAlex, PubMed and Wikipedia by their public interfaces.
 
 - arXiv: https://info.arxiv.org/help/api/user-manual.html (Atom; one request per 3 s)
 - Semantic Scholar: https://api.semanticscholar.org/api-docs/graph (a key, `SEMANTIC_SCHOLAR_API_KEY`, is optional)
 - OpenAlex: https://docs.openalex.org (abstracts are an index of words by position)
+- PubMed: langchain-community's wrapper
+- Wikipedia: https://www.mediawiki.org/wiki/API:Search
+
+Of langchain-community 0.4's other wrappers, that of arXiv calls `Search.results`, which the package arxiv no longer
+has (4.0); that of Semantic Scholar takes no key and returns no addresses; that of Wikipedia depends on a package of
+2014 that asks over http and without a time limit. So these are asked by our client.
 """
 
 from __future__ import annotations
@@ -10,27 +16,37 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
+from urllib.error import HTTPError, URLError
 from xml.etree import ElementTree
+from xml.parsers.expat import ExpatError
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field
 
-from ...errors import TrexError
+from ...errors import InputError, TrexError
 from ...evaluation.words import words
 from ...keys import environment
 from ..agent_tool import agent_tool
 from ..excerpt import brief, fitting
 from ..provenance import Provenance
 from ..untrusted import quoted
+from .addresses import call_with_timeout
 from .http_client import FEED, Http, Secret, UnusableResponse
 
 ARXIV = "https://export.arxiv.org/api/query"
 SEMANTIC_SCHOLAR = "https://api.semanticscholar.org/graph/v1/paper/search"
 OPENALEX = "https://api.openalex.org/works"
 
-EngineName = Literal["openalex", "arxiv", "semantic_scholar"]
+WIKIPEDIA = "https://en.wikipedia.org/w/api.php"
+PUBMED_HOST = "eutils.ncbi.nlm.nih.gov"
 
-_ENGINE = "openalex: all fields; arxiv: newest preprints; semantic_scholar: by meaning (often overloaded)"
+EngineName = Literal["openalex", "arxiv", "semantic_scholar", "pubmed", "wikipedia"]
+
+_ENGINE = (
+    "openalex: all fields; arxiv: newest preprints; semantic_scholar: by meaning (often overloaded); "
+    "pubmed: medicine and biology; wikipedia: articles on terms"
+)
+_PUBMED_S = 20.0
 _ABSTRACT = 900  # characters
 _MAX_POSITIONS = 5_000  # word positions that are read of an abstract
 _ATOM = {"a": "http://www.w3.org/2005/Atom"}
@@ -68,7 +84,7 @@ def papers_tool(http: Http, provenance: Provenance) -> BaseTool:
         except UnusableResponse as error:
             others = ", ".join(name for name in _ENGINES if name != engine)
             raise TrexError(f"{error}; other engines: {others}") from None
-        except (AttributeError, TypeError, KeyError, ValueError, ElementTree.ParseError):
+        except (AttributeError, TypeError, KeyError, ValueError, ElementTree.ParseError, ExpatError):
             raise TrexError(f"search_papers: the answer of {engine} has an unexpected format") from None
         if not papers:
             return "no paper was found: try fewer or other words, or another engine"
@@ -171,8 +187,64 @@ def _abstract(index: dict[str, list[int]]) -> str:
     return " ".join(words[position] for position in sorted(words))
 
 
+def _pubmed(http: Http, query: str, most: int) -> list[Paper]:
+    request = ["pubmed", query, most]
+    found = http.cache.get(request)
+    if found is None:
+        found = _ask_pubmed(http, query, most)
+        http.cache.put(request, found)
+    return [
+        Paper(
+            title=_text(row["Title"]),
+            year=str(row.get("Published") or "").strip("-")[:4],
+            venue="PubMed",
+            abstract=_text(row.get("Summary")),
+            url=f"https://pubmed.ncbi.nlm.nih.gov/{int(row['uid'])}/",
+        )
+        for row in found
+    ]
+
+
+def _ask_pubmed(http: Http, query: str, most: int) -> list[dict[str, Any]]:
+    """By langchain-community's wrapper, which opens its addresses without a time limit and prints while it retries."""
+    try:
+        from langchain_community.utilities.pubmed import PubMedAPIWrapper
+
+        pubmed = PubMedAPIWrapper(parse=None, top_k_results=most, max_retry=0)
+    except ImportError:
+        raise InputError("pubmed needs the extra `llm`: pip install 'trex-finetune[llm]'") from None
+    http.check_reachable(PUBMED_HOST)
+    try:
+        return call_with_timeout(lambda: pubmed.load(query), _PUBMED_S)
+    except HTTPError as error:
+        raise UnusableResponse(f"{PUBMED_HOST} answers {error.code}", error.code) from None
+    except (URLError, TimeoutError):
+        raise http.connection_failed(PUBMED_HOST) from None
+
+
+def _text(value: Any) -> str:
+    """Text of an XML element, which is a dictionary if it contains marks such as <i>."""
+    return str(value.get("#text") or "") if isinstance(value, dict) else str(value or "")
+
+
+def _wikipedia(http: Http, query: str, most: int) -> list[Paper]:
+    wanted: dict[str, str | int] = {
+        "action": "query", "format": "json", "formatversion": 2,
+        "generator": "search", "gsrsearch": query, "gsrlimit": most,
+        "prop": "extracts|info", "exintro": 1, "explaintext": 1, "exlimit": most, "inprop": "url",
+    }  # fmt: skip
+    found = http.get(WIKIPEDIA, wanted).json()
+    pages = (found.get("query") or {}).get("pages") or []
+    return [
+        Paper(title=row["title"], venue="Wikipedia", abstract=row.get("extract") or "", url=row["fullurl"])
+        for row in sorted(pages, key=lambda row: row["index"])
+    ]
+
+
 _ENGINES: dict[EngineName, Callable[[Http, str, int], list[Paper]]] = {
     "openalex": _openalex,
     "arxiv": _arxiv,
     "semantic_scholar": _semantic_scholar,
+    "pubmed": _pubmed,
+    "wikipedia": _wikipedia,
 }

@@ -1,26 +1,25 @@
-"""Web search engines: Tavily if `TAVILY_API_KEY` is set, else public engines through the library ddgs.
-
-Tavily (https://docs.tavily.com) is called by our own HTTP client and not by its library: so the key is sent to its
-host only, responses are cached, and text of the server stays out of errors.
-"""
+"""Web search engines: Tavily if `TAVILY_API_KEY` is set, else public engines through langchain-community and ddgs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
+from tavily import TavilyClient
 
 from ...errors import InputError, TrexError
 from ...keys import environment
-from .addresses import call_with_timeout, host_of
-from .http_client import Http, Secret, UnusableResponse
+from .addresses import call_with_timeout
+from .http_client import Http, UnusableResponse
+from .requests_adapter import open_session
 
-TAVILY = "https://api.tavily.com/search"
-
+_TAVILY_READ_S = 15.0  # its own limit for opening a page
 _DDGS_ENGINES = ("duckduckgo", "mojeek", "brave")  # general engines of ddgs that need no key
 _DDGS_HOST = "html.duckduckgo.com"
 _DDGS_TIMEOUT_S = 15.0
+_OTHER_FORMAT = "web_search: the search engine's answer does not have the expected format"
 
 
 class SearchHit(BaseModel):
@@ -43,13 +42,12 @@ class SearchEngine(Protocol):
 
 
 class Tavily:
-    """See `SearchEngine`."""
+    """See `SearchEngine`. Tavily's own client (https://docs.tavily.com), on a session of ours."""
 
     title = "Tavily"
 
     def __init__(self, http: Http, key: str) -> None:
-        self._http = http
-        self._secret = Secret(host_of(TAVILY), "Authorization", f"Bearer {key}")
+        self._client = TavilyClient(key, session=open_session(http))
 
     @classmethod
     def if_available(cls, http: Http) -> Tavily | None:
@@ -59,14 +57,27 @@ class Tavily:
 
     def search(self, query: str, most: int) -> list[SearchHit]:
         """By its interface `/search`."""
-        body = {"query": query, "max_results": most, "search_depth": "basic"}
+        answer = self._ask(lambda: self._client.search(query, search_depth="basic", max_results=most))
+        return _hits(answer.get("results"), "content", "url")
+
+    def extract(self, url: str) -> str:
+        """The text of a page as Tavily reads it, by its interface `/extract`; empty if it cannot."""
+        answer = self._ask(lambda: self._client.extract(url, format="text", timeout=_TAVILY_READ_S))
+        found = [row.get("raw_content") for row in answer.get("results") or [] if isinstance(row, dict)]
+        return next((text for text in found if isinstance(text, str)), "")
+
+    def _ask(self, call: Callable[[], Any]) -> dict[str, Any]:
         try:
-            answer = self._http.post(TAVILY, body, secret=self._secret).json()
+            answer = call()
         except UnusableResponse as error:
             refused = 400 <= error.status < 500
             hint = "TAVILY_API_KEY is not accepted, or its quota is used up" if refused else "try later"
             raise TrexError(f"{error}; {hint}") from None
-        return _hits(answer.get("results") if isinstance(answer, dict) else None, "content", "url")
+        except (AttributeError, json.JSONDecodeError, RecursionError):  # its client expects an object
+            answer = None
+        if not isinstance(answer, dict):
+            raise TrexError(_OTHER_FORMAT)
+        return answer
 
 
 class PublicEngines:
@@ -83,29 +94,31 @@ class PublicEngines:
         return cls(http)
 
     def search(self, query: str, most: int) -> list[SearchHit]:
-        """Through ddgs. Raises InputError if it is not installed."""
+        """Through langchain-community's wrapper of ddgs. Raises InputError if ddgs is not installed."""
         request = ["ddgs", query, most]
         found = self._http.cache.get(request)
         if found is None:
             found = self._search(query, most)
             if found:
                 self._http.cache.put(request, found)
-        return _hits(found, "body", "href")
+        return _hits(found, "snippet", "link")
 
-    def _search(self, query: str, most: int) -> list[dict[str, Any]]:
+    def _search(self, query: str, most: int) -> list[dict[str, str]]:
         try:
-            from ddgs import DDGS
             from ddgs.exceptions import DDGSException
+            from langchain_community.utilities.duckduckgo_search import DuckDuckGoSearchAPIWrapper
+
+            # Without `time` the wrapper asks for results of the last year only.
+            engines = DuckDuckGoSearchAPIWrapper(time=None, backend=",".join(_DDGS_ENGINES))
         except ImportError:
             raise InputError("web_search needs the extra `llm`: pip install 'trex-finetune[llm]'") from None
         self._http.check_reachable(_DDGS_HOST)
-        engines = ",".join(_DDGS_ENGINES)
         try:
-            return call_with_timeout(
-                lambda: DDGS(timeout=5).text(query, max_results=most, backend=engines), _DDGS_TIMEOUT_S
-            )
+            return call_with_timeout(lambda: engines.results(query, most), _DDGS_TIMEOUT_S)
         except TimeoutError:
             raise self._http.connection_failed(_DDGS_HOST) from None
+        except KeyError:
+            raise TrexError(_OTHER_FORMAT) from None
         except DDGSException as error:
             if "No results" in str(error):
                 return []
@@ -131,4 +144,4 @@ def _hits(found: Any, text: str, address: str) -> list[SearchHit]:
             for row in found or []
         ]
     except (AttributeError, TypeError, ValidationError):
-        raise TrexError("web_search: the search engine's answer does not have the expected format") from None
+        raise TrexError(_OTHER_FORMAT) from None

@@ -1,12 +1,13 @@
 """The tools `web_search` and `read_page`.
 
 A page is read only if a search returned its address, or if it belongs to a known scholarly site
-(`provenance.SITES`).
+(`provenance.SITES`). One that sends no readable text (it needs JavaScript, say) is read by Tavily if there is a key.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Annotated
 
 from langchain_core.tools import BaseTool
@@ -17,9 +18,9 @@ from ..agent_tool import agent_tool
 from ..excerpt import brief, fitting
 from ..provenance import Provenance, is_known_site
 from ..untrusted import quoted
-from .addresses import Refused, call_with_timeout, host_of, parse_address
+from .addresses import NoNetwork, Refused, call_with_timeout, host_of, parse_address
 from .http_client import TEXT, Http, Page
-from .search_engines import SearchHit, open_search_engine
+from .search_engines import SearchHit, Tavily, open_search_engine
 
 _READ_S = 15.0
 _SNIPPET = 500  # characters
@@ -59,9 +60,7 @@ def page_tool(http: Http, provenance: Provenance) -> BaseTool:
             raise Refused(
                 "read_page opens only what a search of this session returned, and plain pages of known scholarly sites"
             )
-        known = is_known_site(url)
-        page = http.get(url, accept=TEXT, allowed=lambda hop: not known or hop == url or is_known_site(hop))
-        text = page_text(page)
+        text = _text_of(http, url)
         provenance.add_page(url)
         part = text[offset : offset + _CHUNK]
         if not part:
@@ -72,6 +71,26 @@ def page_tool(http: Http, provenance: Provenance) -> BaseTool:
         return f"characters {offset} to {end} of {len(text)}{more}\n{shown}"
 
     return agent_tool(read_page, "Read the text of a page that a search returned, in parts by `offset`.")
+
+
+def _text_of(http: Http, url: str) -> str:
+    """The page's text; through Tavily if it cannot be read directly and there is a key, which costs a credit."""
+    known = is_known_site(url)
+    try:
+        return page_text(
+            http.get(url, accept=TEXT, allowed=lambda hop: not known or hop == url or is_known_site(hop))
+        )
+    except (Refused, NoNetwork):
+        raise
+    except TrexError:
+        tavily = Tavily.if_available(http)
+        text = ""
+        if tavily is not None:
+            with suppress(TrexError):
+                text = tavily.extract(url)
+        if text:
+            return text
+        raise
 
 
 def page_text(page: Page) -> str:

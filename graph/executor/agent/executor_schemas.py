@@ -5,24 +5,25 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field, create_model
 
 from ....tools.preview import RecipeArgument
 from ....training.methods import METHODS, method_of
 from ....training.methods.protocol import RecipeName
 from ....training.plan import TrainingPlan
+from ...llm.model_answer import ModelAnswer
 
 Sentence = Annotated[str, Field(min_length=3, max_length=400)]
 
 
-class CannotCarryOut(BaseModel, extra="forbid"):
+class CannotCarryOut(ModelAnswer):
     """Why a plan cannot be executed, for the Researcher, which will change it."""
 
     why: Sentence = Field(description="One sentence: what in the data or the tools prevents the plan")
     needs: Sentence = Field(description="One sentence: what an executable plan would need")
 
 
-class PreparationAnswer(BaseModel, extra="forbid"):
+class PreparationAnswer(ModelAnswer):
     """The result of a preparation: the plan unchanged, changed recipes, or why it cannot be executed."""
 
     recipes: dict[RecipeName, RecipeArgument] = Field(
@@ -39,7 +40,7 @@ class PreparationAnswer(BaseModel, extra="forbid"):
     )
 
 
-class TrainingChange(BaseModel, extra="forbid", allow_inf_nan=False):
+class TrainingChange(ModelAnswer, allow_inf_nan=False):
     """One change of the training settings after a failure; a field that is null stays unchanged.
 
     There are no fields for epochs, data and seed: with other values it would be another experiment.
@@ -54,7 +55,11 @@ class TrainingChange(BaseModel, extra="forbid", allow_inf_nan=False):
 
         Raises PlanError for a change that the stage's method does not allow.
         """
-        given = {name: value for name, value in self if name != "why" and value is not None}
+        given = {
+            name: value
+            for name in type(self).model_fields
+            if name != "why" and (value := getattr(self, name)) is not None
+        }
         stage = plan.stages[place]
         changed = method_of(stage).adjusted(stage, given)
         return plan.model_copy(update={"stages": (*plan.stages[:place], changed, *plan.stages[place + 1 :])})

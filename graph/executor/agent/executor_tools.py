@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,16 +56,29 @@ def report(preparation: Preparation) -> str:
 
 
 def built_rows(dataset: Path) -> str:
-    """A few evenly spaced rows of a built data set, as conversations."""
-    rows = list(read_jsonl(dataset / TRAIN))
-    count = min(ROWS_SHOWN, len(rows))
+    """A few evenly spaced rows of a built data set, as conversations, with different answers if there are."""
     lines = []
-    for number in range(count):
-        row = rows[number * len(rows) // count]
+    for number, row in enumerate(_spread(list(read_jsonl(dataset / TRAIN))), start=1):
         turns = [*row["prompt"], *row["completion"]]
-        lines.append(f"row {number + 1}:")
+        lines.append(f"row {number}:")
         lines += [f"  {turn['role']}: {cut(turn['content'], _CELL)}" for turn in turns]
     return quoted(fitting(lines), "rows that were built")
+
+
+def _spread(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`ROWS_SHOWN` rows: evenly spaced ones, of each answer in turn."""
+    by_answer: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_answer.setdefault(row["completion"][-1]["content"], []).append(row)
+    if len(by_answer) > len(rows) / 2:  # free text: every answer is a class of its own
+        by_answer = {"": list(rows)}
+    answers = sorted(by_answer.values(), key=len, reverse=True)[:ROWS_SHOWN]
+    shares = [ROWS_SHOWN // len(answers) + (n < ROWS_SHOWN % len(answers)) for n in range(len(answers))]
+    return [
+        group[number * len(group) // share]
+        for group, share in zip(answers, shares, strict=True)
+        for number in range(min(share, len(group)))
+    ]
 
 
 def build_tool(plan: ExperimentPlan, attempt: Attempt) -> BaseTool:

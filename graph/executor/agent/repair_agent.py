@@ -17,9 +17,11 @@ from ....errors import PlanError
 from ....evaluation.task import Task
 from ....files import canonical_json
 from ....tools.excerpt import brief
+from ....tools.guide import operator_lines, recipe_guide
 from ....tools.preview import preview_tool
 from ....tools.rows_tool import rows_tool
 from ....tools.untrusted import defanged, quoted
+from ....training.data.operators import operators
 from ....training.data.recipe import DataRecipe
 from ....training.jobs.job import JobFailed
 from ....training.jobs.trial_folder import TrialFolder
@@ -37,6 +39,7 @@ from ..protocol import Attempt, Probe
 from ..repair_rules import TrainingRepair
 from .executor_schemas import PreparationAnswer, TrainingChange, training_change
 from .executor_tools import TrainingProbe, build_tool, built_rows, log_end, log_tool, plan_text, report
+from .open_questions import open_questions
 from .recipe_differences import MOST_CHANGES, MOST_ROWS_LOST, departure, differences
 
 DEFAULT_TURNS = 6
@@ -70,7 +73,12 @@ class ExecutorAgent:
     def prepare(
         self, plan: ExperimentPlan, first: Preparation, attempt: Attempt, probe: Probe, experiment: str = ""
     ) -> Preparation:
-        """A review of the built rows, or a search for a recipe that can be built; `first` if the model fails."""
+        """A review of the built rows, or a search for a recipe that can be built; `first` if the model fails.
+
+        The model is asked only if there is something to decide (`open_questions`).
+        """
+        if not (questions := open_questions(first, self.datasets)):
+            return first
         base = first.plan or plan
         review = _Review(base, first, attempt)
         works = first.problem is None
@@ -93,12 +101,19 @@ class ExecutorAgent:
             if works
             else "",
             works=works,
+            questions=questions,
+            guide=operator_lines([n for n, kind in operators().items() if kind.cleaning])
+            if works
+            else recipe_guide(),
             most_changes=MOST_CHANGES,
             most_lost=MOST_ROWS_LOST,
             turns=self.turns,
         )
         try:
-            ready = review.outcome(run_agent_task(agent_task, messages))
+            answer = run_agent_task(agent_task, messages)
+            ready = review.outcome(answer)
+            if answer.notes:
+                ready = replace(ready, repairs=(*ready.repairs, f"model: without effect: {answer.notes}"))
         except ModelError as error:
             note = f"the model gave no answer, rules alone prepared the plan: {_plain(error, 200)}"
             ready = replace(first, repairs=(*first.repairs, note))
@@ -135,7 +150,10 @@ class ExecutorAgent:
             return TrainingRepair(plan, f"no answer of the model about {failure.cause}: {_plain(error, 200)}")
         changed = change.applied(plan, place)
         done = "" if changed != plan else "nothing to try: "
-        return TrainingRepair(changed, f"model: {done}{_changes(plan, changed)}{_plain(change.why, 400)}")
+        noted = f" (without effect: {change.notes})" if change.notes else ""
+        return TrainingRepair(
+            changed, f"model: {done}{_changes(plan, changed)}{_plain(change.why, 400)}{noted}"
+        )
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 from ....tools.excerpt import brief, cell, cut, fitting
+from ....tools.parent_changes import ParentConfiguration
 from ....tools.untrusted import MOST_QUOTED, quoted
 from ....training.curves import in_words
-from ....training.data.recipe import DataRecipe
-from ....training.methods.protocol import MAIN
+from ....training.data.recipe import DataRecipe, Step
 from ....training.plan import TrainingPlan
 from ...memory.token_count import token_count
 from ...tree.experiment import Diagnosis, Experiment, ExperimentPlan, TrialRecord
-from ..protocol import Evidence, Note, ResearchNotes, SourceNotes
+from ..protocol import Evidence, Note, ResearchNotes, Resources, SourceNotes
 
 QUOTE_TOKENS = 100
 """Tokens that the marks around a quotation may add."""
@@ -117,17 +118,24 @@ def trial_lines(records: Sequence[TrialRecord]) -> list[str]:
     """One line per trial: its steps, score and settings."""
     lines = []
     for record in records:
-        score = "no score" if record.value is None else f"{record.value:.3f}"
+        score = _trial_score(record)
         loss = "" if record.train_loss is None else f", training loss {record.train_loss:.3f}"
         figures = in_words(record.figures)
         loss += f", {figures}" if figures else ""
         why = f" ({record.cause or brief(record.message, 100)})" if record.status == "failed" else ""
         note = f"; {brief(record.note, 120)}" if record.note else ""
         lines.append(
-            f"trial {record.index} {record.status}{why} at step {record.step} of {record.total_steps}: {score}{loss}; "
-            f"{training_json(record.training)}{note}"
+            f"trial {record.index + 1} {record.status}{why} at step {record.step} of {record.total_steps}: "
+            f"{score}{loss}; {training_json(record.training)}{note}"
         )
     return lines
+
+
+def _trial_score(record: TrialRecord) -> str:
+    if record.evaluation is None:
+        return "no score"
+    score = record.evaluation.score
+    return f"{score.value:.3f} ± {score.standard_error:.3f} on {score.n} items"
 
 
 def training_json(training: TrainingPlan) -> str:
@@ -136,20 +144,63 @@ def training_json(training: TrainingPlan) -> str:
 
 
 def recipe_json(recipe: DataRecipe) -> str:
-    """A recipe as JSON, in one line."""
-    return json.dumps(recipe.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
+    """A recipe as JSON in one line, without settings that have their default."""
+    whole = recipe.model_dump(mode="json", exclude_defaults=True)
+    streams = [
+        stream.model_dump(mode="json", exclude={"steps"}, exclude_defaults=True) | _steps(stream.steps)
+        for stream in recipe.streams
+    ]
+    written = {"streams": streams} | {n: v for n, v in whole.items() if n not in ("streams", "steps")}
+    return json.dumps(written | _steps(recipe.steps), ensure_ascii=False)
 
 
-def start_part(recipe: DataRecipe, training: TrainingPlan) -> str:
-    """The configuration that a plan changes: a recipe and the settings of one trial on it."""
-    text = f"recipe {MAIN}: {recipe_json(recipe)}\ntraining: {training_json(training)}"
-    return quoted(text, "the configuration to start from")
+def _steps(steps: Sequence[Step]) -> dict[str, Any]:
+    dumped = [
+        {"op": step.op} | step.model_dump(mode="json", exclude={"op"}, exclude_defaults=True)
+        for step in steps
+    ]
+    return {"steps": dumped} if dumped else {}
+
+
+def start_part(start: ParentConfiguration) -> str:
+    """The configuration that a plan changes: recipes by name and the settings of one trial. It is never cut."""
+    lines = [f"recipe {name}: {recipe_json(recipe)}" for name, recipe in start.recipes.items()]
+    if start.training is not None:
+        lines.append(f"training: {training_json(start.training)}")
+    text = "\n".join(lines)
+    if len(text) > MOST_QUOTED:  # a recipe of thousands of steps: written as text, as all of it must be read
+        return quoted_whole(text, "the configuration to start from")
+    return quoted(text, "the configuration to start from", MOST_QUOTED)
+
+
+def resources_part(left: Resources | None, trial_examples: int) -> str:
+    """' of 6. Jobs took 310 s of 3600 s. …': what the rounds before used, and what a trial takes."""
+    if left is None:
+        return "."
+    parts = [f" of {left.rounds}"]
+    limit = "" if left.seconds_limit is None else f" of {left.seconds_limit:.0f} s"
+    parts.append(f"Jobs took {left.job_seconds:.0f} s{limit} so far")
+    if left.tokens_limit is not None:
+        parts.append(f"Chat models took {left.tokens} of {left.tokens_limit} tokens")
+    if left.cost_limit_usd is not None:
+        parts.append(f"Chat models took ${left.cost_usd:.2f} of ${left.cost_limit_usd:.2f}")
+    if left.seconds_per_example is not None:
+        seconds = left.seconds_per_example * trial_examples
+        parts.append(
+            f"A training example takes {left.seconds_per_example:.3f} s, "
+            f"so {trial_examples} of them {seconds:.0f} s"
+        )
+    if left.seconds_per_item is not None:
+        parts.append(f"An evaluated item takes {left.seconds_per_item:.3f} s")
+    return ". ".join(parts) + "."
 
 
 def plan_part(plan: ExperimentPlan) -> str:
     """All recipes and trials of a plan."""
     lines = [f"recipe {name}: {recipe_json(each)}" for name, each in plan.recipes.items()]
-    lines += [f"trial {n}: {training_json(t.training)} ({t.note})" for n, t in enumerate(plan.trials)]
+    lines += [
+        f"trial {n}: {training_json(t.training)} ({t.note})" for n, t in enumerate(plan.trials, start=1)
+    ]
     return "\n".join(lines)
 
 

@@ -19,15 +19,21 @@ from pydantic import BaseModel
 
 from ....evaluation.task import Task
 from ....tools.excerpt import brief
-from ....tools.plan_check import Tried, plan_problems
+from ....tools.guide import possibilities, recipe_guide, training_guide
+from ....tools.parent_changes import ParentConfiguration
+from ....tools.plan_check import Recipes, Tried, plan_problems
 from ....tools.provenance import Provenance
 from ....tools.untrusted import defanged, quoted
+from ....training.methods.protocol import MAIN
+from ....training.plan import TrainingPlan
 from ...llm.agent_loop import AgentTask, run_agent_task
 from ...llm.model_settings import ModelSettings
 from ...llm.prompt_files import first_messages
 from ...llm.protocol import Chat, ModelError, ModelRefused
 from ...memory.memory_context import condense
+from ...report.report_model import CHECK
 from ...tree.experiment import Diagnosis, Experiment, ExperimentPlan
+from ...tree.strategy_changes import untried
 from ..builtin.diagnosis import verdict_only
 from ..builtin.directions import DIRECTIONS
 from ..builtin.policy import BuiltinResearcher, open_builtin
@@ -44,8 +50,10 @@ from .researcher_schemas import (
     PlanAnswer,
     ResearchAnswer,
     RevisionAnswer,
+    plan_answer,
 )
 from .researcher_tools import ResearcherTools, is_opened_source, open_outside_tools
+from .task_briefing import task_briefing
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -118,15 +126,16 @@ class ResearcherAgent:
 
     def direction(self, request: PlanningRequest) -> dict[str, Any]:
         """The direction of the next plan, or under `failed` why the model gave none."""
-        node = request.context.node
-        known = {experiment.id for experiment in request.context.tree}
+        node, start = request.context.node, self._start(request)
+        values = self._prompt_values(request, start)
 
         def check(direction: DirectionAnswer) -> str | None:
-            unknown = [name for name in direction.rests_on if name not in known] if self.memory else []
-            return f"there is no experiment {brief(unknown[0], 40)}" if unknown else None
+            if direction.strategy == "adjust_training" and values["untried"] and not direction.over_untried:
+                return "adjust_training varies settings: write in `over_untried` why that is better than the untried"
+            return None
 
-        messages = _messages("direction", **self._prompt_values(request), known=sorted(DIRECTIONS))
-        tools = self.tools.for_plan(node, None, memory=self.memory, diagnosis=self.diagnosis)
+        messages = _messages("direction", **values, known=sorted(DIRECTIONS), possibilities=possibilities())
+        tools = self.tools.for_plan(node, None, start, memory=self.memory, diagnosis=self.diagnosis)
         turns = max(1, self.settings.planning_turns // 3)
         try:
             answer = self._send(messages, DirectionAnswer, _purpose(request), tools, check, turns=turns)
@@ -139,18 +148,14 @@ class ResearcherAgent:
         try:
             return self._model_plan(request, request.direction or self.direction(request))
         except ModelError as error:
-            plan = self.builtin.plan(request)
-            note = f"The chat model gave no plan ({_reason(error)}): this is the built-in policy's plan."
-            return plan.model_copy(
-                update={"hypothesis": f"{note} {plan.hypothesis}", "fallback": _reason(error)}
-            )
+            return self.builtin.plan(request).model_copy(update={"fallback": _reason(error)})
 
     def _model_plan(self, request: PlanningRequest, chosen: Mapping[str, Any]) -> ExperimentPlan:
         if "failed" in chosen:
             raise ModelError(chosen["failed"])
         direction = DirectionAnswer.model_validate(chosen)
-        node, task = request.context.node, request.task
-        problems = partial(
+        node, task, start = request.context.node, request.task, self._start(request)
+        check = partial(
             plan_problems,
             task=task,
             examples=request.trial_examples,
@@ -158,26 +163,47 @@ class ResearcherAgent:
             tried=_tried(request.context.tree if self.memory else [node], node),
         )
 
+        def problems(recipes: Recipes, trainings: Sequence[TrainingPlan]) -> list[str]:
+            found = check(recipes, trainings)
+            changed = [name for name, recipe in recipes.items() if recipe not in start.recipes.values()]
+            if direction.strategy == "adjust_training" and node.tried_plan is not None and changed:
+                fault = f"the direction is adjust_training, but the recipe {changed[0]!r} is not the parent's"
+                found.append(f'{fault}: write "parent"')
+            return found
+
         def check_plan(answer: PlanAnswer) -> str | None:
             return _correction(problems(answer.recipes, [trial.training for trial in answer.trials]))
 
         whole = self.settings.planning_turns
         turns = max(1, whole - max(1, whole // 3))
+        values = self._prompt_values(request, start)
         answer = self._send(
-            _messages("plan", **self._prompt_values(request), direction=direction, turns=turns),
-            PlanAnswer,
+            _messages("plan", **values, **_guides(), direction=direction, turns=turns),
+            plan_answer(request.trials, start),
             _purpose(request),
-            self.tools.for_plan(node, problems, memory=self.memory, diagnosis=self.diagnosis),
+            self.tools.for_plan(node, problems, start, memory=self.memory, diagnosis=self.diagnosis),
             check_plan,
             turns=turns,
         )
-        return answer.plan(direction)
+        known = {experiment.id for experiment in request.context.tree} if self.memory else None
+        return answer.plan(direction, known)
 
-    def _prompt_values(self, request: PlanningRequest) -> dict[str, Any]:
+    def _start(self, request: PlanningRequest) -> ParentConfiguration:
+        """The best trial of the experiment to refine; where it has none, the configuration of the built-in policy."""
+        node, plan = request.context.node, request.context.node.tried_plan
+        best = node.best_record
+        if plan is not None and best is not None and len(best.training.stages) > 1:
+            used = {stage.recipe: plan.recipes[stage.recipe] for stage in best.training.stages}
+            return ParentConfiguration(used, best.training)
+        found = self.builtin.situation(request)
+        return ParentConfiguration({MAIN: found.recipe}, found.fitted(found.training, found.rows))
+
+    def _prompt_values(self, request: PlanningRequest, start: ParentConfiguration) -> dict[str, Any]:
         """The values of the prompts of a plan."""
-        start = self.builtin.situation(request)
         tokens = self.settings.memory_tokens
-        text = condense(request.context, tokens - parts.QUOTE_TOKENS) if self.memory else ""
+        text = condense(request.context, tokens - parts.QUOTE_TOKENS, describe=False) if self.memory else ""
+        sources = [source.name for source in request.task.sources]
+        grown = len(request.context.tree) > 1
         return {
             "task": request.task,
             "analysis": request.analysis,
@@ -187,12 +213,19 @@ class ResearcherAgent:
             "findings": parts.findings_part(request.notes),
             "node": request.context.node.id,
             "record": parts.experiment_part(request.context.node, diagnosis=self.diagnosis),
-            "start": parts.start_part(start.recipe, start.fitted(start.training, start.rows)),
+            "start": parts.start_part(start),
+            "briefing": self._briefing(request),
+            "left": parts.resources_part(request.resources, request.trial_examples),
+            "untried": untried(request.context.tree, sources) if self.memory and grown else {},
             "memory": parts.memory_part(text, tokens),
             "trials": request.trials,
             "trial_examples": request.trial_examples,
             "columns": sorted(request.task.prompt.fields),
         }
+
+    def _briefing(self, request: PlanningRequest) -> str:
+        base, run = request.context.tree.root.evaluation, self.tools.run
+        return task_briefing(request.task, run / CHECK, run, base, answers=self.diagnosis)
 
     def diagnose(self, evidence: Evidence) -> Diagnosis:
         """The computed diagnosis; the model adds causes, insights and claims after looking at failure cases.
@@ -217,8 +250,7 @@ class ResearcherAgent:
         try:
             answer = self._send(messages, DiagnosisAnswer, f"diagnose {experiment.id}", tools, turns=turns)
         except ModelError as error:
-            summary = f"{computed.summary} (without the chat model: {_reason(error)})"
-            return computed.model_copy(update={"summary": summary})
+            return computed.model_copy(update={"fallback": _reason(error)})
         claims = [*(claim.claim() for claim in answer.claims), *computed.claims]
         return computed.model_copy(
             update={
@@ -247,7 +279,7 @@ class ResearcherAgent:
 
         messages = _messages(
             "revise", task=task, plan=plan, hypothesis=_hypothesis(plan), plan_text=parts.plan_part(plan),
-            trial_examples=self.trial_examples,
+            trial_examples=self.trial_examples, **_guides(),
             report=quoted(report, "the Executor's report"), sources=self._sources,
         )  # fmt: skip
         tools, turns = self.tools.for_revision(problems), self.settings.planning_turns
@@ -295,6 +327,10 @@ def open_researcher(context: ResearcherContext) -> ResearcherAgent:
 
 def _purpose(request: PlanningRequest) -> str:
     return f"plan e{request.round:03d}"
+
+
+def _guides() -> dict[str, str]:
+    return {"recipe_guide": recipe_guide(), "training_guide": training_guide()}
 
 
 def _reason(error: ModelError) -> str:

@@ -5,16 +5,18 @@ Texts are cut and cleaned on input, since they go into memory, reports and later
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, create_model
 
 from ....tools.excerpt import brief
-from ....tools.guide import recipe_guide, training_guide
+from ....tools.parent_changes import ParentConfiguration
 from ....tools.preview import RecipeArgument
 from ....tools.untrusted import defanged
 from ....training.methods.protocol import RecipeName
 from ....training.plan import TrainingPlan
+from ...llm.model_answer import ModelAnswer
 from ...tree.experiment import MOST_RECIPES, Claim, ExperimentPlan, TrialPlan
 
 MAX_LINE = 500
@@ -41,13 +43,7 @@ Recipes = Annotated[
 ]
 
 
-class _Answer(BaseModel):
-    """Additional fields are ignored: they are no reason to ask again."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class AnalysisAnswer(_Answer):
+class AnalysisAnswer(ModelAnswer):
     """The requirement, made precise."""
 
     goal: Line = Field(description="What the fine-tuned model must do, in one sentence, and why it is hard")
@@ -58,7 +54,7 @@ class AnalysisAnswer(_Answer):
     )
 
 
-class FindingAnswer(_Answer):
+class FindingAnswer(ModelAnswer):
     """One finding of research."""
 
     text: Line = Field(description="What was found, and what it means for plans of this task")
@@ -68,14 +64,14 @@ class FindingAnswer(_Answer):
     )
 
 
-class CandidateAnswer(_Answer):
+class CandidateAnswer(ModelAnswer):
     """A data set that could help."""
 
     name: str = Field(max_length=200, description="Its name on the hub, 'owner/name'")
     why: Line = Field(description="Its benefit and its risks")
 
 
-class ResearchAnswer(_Answer):
+class ResearchAnswer(ModelAnswer):
     """The result of open-domain research."""
 
     findings: list[FindingAnswer] = Field(
@@ -89,7 +85,7 @@ class ResearchAnswer(_Answer):
     )
 
 
-class DirectionAnswer(_Answer):
+class DirectionAnswer(ModelAnswer):
     """The kind of change to try next."""
 
     strategy: Literal["refine_data", "construct_synthetic_data", "adjust_training"] = Field(
@@ -103,42 +99,78 @@ class DirectionAnswer(_Answer):
     )
     why: Line = Field(description="Why this direction and no other, from evidence")
     refuted_by: Line = Field(description="Which result would refute it")
+    over_untried: str = Field(
+        default="",
+        max_length=4 * MAX_LINE,
+        description="For adjust_training: why varying settings is better than what was never tried",
+    )
     rests_on: list[str] = Field(
         default_factory=list, max_length=12, description="Ids of the experiments that this is based on"
     )
 
 
-class TrialAnswer(_Answer):
+class TrialAnswer(ModelAnswer):
     """One trial of the plan."""
 
     note: Line = Field(description="How this trial differs, in a few words")
-    training: TrainingArgument = Field(description="Settings other than the defaults. " + training_guide())
+    training: TrainingArgument = Field(description="Settings other than the defaults")
 
 
-class PlanAnswer(_Answer):
+class PlanAnswer(ModelAnswer):
     """The complete plan: recipes by name, and trials that differ on purpose."""
 
     hypothesis: Line = Field(
         description="The expected result and why, with the score to beat, so that a result can refute it"
     )
     recipes: Recipes = Field(
-        description="Data recipes by name, e.g. main; trials that name different ones compare data. "
-        + recipe_guide()
+        description="Data recipes by name, e.g. main; trials that name different ones compare data"
     )
     trials: list[TrialAnswer] = Field(min_length=1, max_length=8)
 
-    def plan(self, direction: DirectionAnswer) -> ExperimentPlan:
-        """The plan of an experiment in that direction."""
+    def plan(self, direction: DirectionAnswer, known: Collection[str] | None = None) -> ExperimentPlan:
+        """The plan of an experiment in that direction. Of experiments that are not `known` the notes say so."""
+        unknown = [] if known is None else [name for name in direction.rests_on if name not in known]
+        over = brief(defanged(direction.over_untried), MAX_LINE)
+        notes = [
+            f"rather than the untried: {over}" if over else "",
+            direction.notes,
+            self.notes,
+            *(trial.notes for trial in self.trials),
+        ]
+        notes += [f"no such experiment: {brief(defanged(', '.join(unknown)), 100)}"] if unknown else []
         return ExperimentPlan(
             strategy=direction.strategy,
             direction=direction.direction,
             hypothesis=self.hypothesis,
             recipes=self.recipes,
             trials=[TrialPlan(training=trial.training, note=trial.note) for trial in self.trials],
+            notes="; ".join(filter(None, notes)),
         )
 
 
-class RevisionAnswer(_Answer):
+def plan_answer(trials: int, parent: ParentConfiguration) -> type[PlanAnswer]:
+    """The answer type of a plan with that number of trials, which its JSON schema requires.
+
+    Recipes and trainings may be written as changes of the parent's.
+    """
+    trial: Any = create_model(
+        "TrialAnswer",
+        __base__=TrialAnswer,
+        training=(parent.training_argument(), TrialAnswer.model_fields["training"]),
+    )
+    bounds = Field(
+        min_length=1, max_length=8, json_schema_extra={"minItems": trials, "maxItems": trials}
+    )  # another number is a problem that the check of the plan names
+    return create_model(
+        "PlanAnswer",
+        __base__=PlanAnswer,
+        __doc__=PlanAnswer.__doc__,
+        recipes=(Annotated[Recipes, parent.recipes_argument()], PlanAnswer.model_fields["recipes"]),
+        trials=(list[trial], bounds),
+    )
+
+
+class RevisionAnswer(ModelAnswer):
     """The change of a plan that cannot be executed, or the decision to give it up."""
 
     give_up: bool = Field(
@@ -161,7 +193,7 @@ class RevisionAnswer(_Answer):
         return plan.model_copy(update=changed)
 
 
-class ClaimAnswer(_Answer):
+class ClaimAnswer(ModelAnswer):
     """An insight that later experiments can confirm or refute."""
 
     text: Line = Field(description="One sentence that another experiment could use")
@@ -174,7 +206,7 @@ class ClaimAnswer(_Answer):
         return Claim(text=self.text, direction=direction, expects=self.expects)
 
 
-class DiagnosisAnswer(_Answer):
+class DiagnosisAnswer(ModelAnswer):
     """What you conclude from a result, in addition to what was computed."""
 
     causes: list[Line] = Field(max_length=5, description="What failure cases share, most frequent first")

@@ -16,6 +16,7 @@ from ....evaluation.task import Task
 from ....tools.failures_tool import failure_tool
 from ....tools.history_tool import history_tool
 from ....tools.literature import literature_tool, load_notes
+from ....tools.parent_changes import ParentConfiguration
 from ....tools.plan_check import PlanCheck, plan_check_tool
 from ....tools.preview import preview_tool
 from ....tools.provenance import Provenance
@@ -55,11 +56,18 @@ class ResearcherTools:
         return [literature_tool(), rows_tool(self.task), *self.outside(provenance)]
 
     def for_plan(
-        self, node: Experiment, check: PlanCheck | None, *, memory: bool, diagnosis: bool
+        self,
+        node: Experiment,
+        check: PlanCheck | None,
+        start: ParentConfiguration,
+        *,
+        memory: bool,
+        diagnosis: bool,
     ) -> list[BaseTool]:
         """Tools for a plan that refines `node`; with `check` also those that preview recipes and check the plan.
 
-        Without `memory` there is no history; without `diagnosis` no failure cases and no predictions in the history.
+        Recipes and trainings may be written as changes of `start`. Without `memory` there is no history; without
+        `diagnosis` no failure cases and no predictions in the history.
         """
         tools = [literature_tool(), rows_tool(self.task)]
         if memory:
@@ -68,7 +76,7 @@ class ResearcherTools:
         if diagnosis and node.evaluation is not None:
             tools.append(self._failures(node))
         if check is not None:
-            tools += [preview_tool(self.task), plan_check_tool(check)]
+            tools += [preview_tool(self.task, start), plan_check_tool(check, start)]
         return tools
 
     def for_revision(self, check: PlanCheck) -> list[BaseTool]:

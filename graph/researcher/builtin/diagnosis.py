@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from ....evaluation.metrics import metric
@@ -15,14 +13,9 @@ from ....training.methods.sft import SftStage
 from ....training.plan import TrainingPlan
 from ...tree.experiment import Claim, Diagnosis, Experiment, Symptom, TrialRecord
 from ..protocol import Evidence
+from .learning_curve import CurveReading, curve_line, read_curve
 
 SIGNIFICANT = 0.05
-STILL_FALLING = 0.1
-"""A loss that drops by this share from the second to the last third of its steps is still falling."""
-
-DIVERGED = 1.5
-"""A loss whose last third is this many times an earlier third has diverged."""
-
 OVERFIT_LOSS_RATIO = 0.8
 """A worse trial whose training loss is below this share of the best trial's has overfitted."""
 
@@ -34,35 +27,6 @@ FEW_ROWS = 50
 _NAMES = {"lr_scheduler_type": "schedule", "neftune_noise_alpha": "NEFTune"}
 _UNREPORTED = {"alpha", "max_length", "max_steps"}
 _LENGTH = {"epochs", "max_steps", "recipe"}
-
-Shape = Literal["falling", "settled", "diverged", "too short"]
-
-
-@dataclass(frozen=True)
-class CurveReading:
-    """The shape of a training loss, and its mean over each third of the logged steps."""
-
-    shape: Shape
-    thirds: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-
-def read_curve(curve: Sequence[tuple[int, float]]) -> CurveReading:
-    """The shape of a learning curve of (step, loss); it needs at least six points."""
-    losses = [loss for _, loss in sorted(curve)]
-    if not all(math.isfinite(loss) for loss in losses):
-        return CurveReading("diverged")
-    size = len(losses) // 3
-    if size < 2:
-        return CurveReading("too short")
-    parts = losses[:size], losses[size : 2 * size], losses[2 * size :]
-    first, middle, last = (statistics.fmean(part) for part in parts)
-    thirds = (first, middle, last)
-    noise = math.sqrt(sum(statistics.variance(part) / len(part) for part in parts[1:]))
-    if last > DIVERGED * min(first, middle) and last - min(first, middle) > 2 * noise:
-        return CurveReading("diverged", thirds)
-    if middle - last > max(STILL_FALLING * middle, 2 * noise):
-        return CurveReading("falling", thirds)
-    return CurveReading("settled", thirds)
 
 
 def _losses(trial: TrialRecord) -> Sequence[tuple[int, float]]:
@@ -80,7 +44,7 @@ def read_outcome(evidence: Evidence) -> Diagnosis:
     insights = (
         _contrast(experiment.trials),
         _data_effect(evidence, best),
-        _curve_line(best, reading),
+        curve_line(best.step, reading),
         *_failed_trials(experiment.trials),
         _secondary_line(experiment, evidence.parent),
     )
@@ -312,25 +276,14 @@ def _same_but_for_length(one: TrainingPlan, other: TrainingPlan) -> bool:
     return one.weights == other.weights and first == second
 
 
-def _curve_line(best: TrialRecord, reading: CurveReading) -> str:
-    first, middle, last = reading.thirds
-    numbers = f"mean loss by thirds {first:.3f}, {middle:.3f}, {last:.3f}"
-    return {
-        "falling": f"the best trial's loss was still falling at step {best.step} ({numbers}): under-fitting",
-        "diverged": f"the best trial's loss diverged by step {best.step} ({numbers})",
-        "settled": f"the best trial's loss had settled by step {best.step} ({numbers})",
-        "too short": "",
-    }[reading.shape]
-
-
 def _failed_trials(trials: Sequence[TrialRecord]) -> list[str]:
     lines = []
     for trial in trials:
         if trial.status == "failed":
             reason = trial.cause or trial.message or "no cause"
-            lines.append(f"trial {trial.index} ({trial.note}) failed: {reason}")
+            lines.append(f"trial {trial.index + 1} ({trial.note}) failed: {reason}")
         elif read_curve(_losses(trial)).shape == "diverged":
-            lines.append(f"trial {trial.index} ({trial.note}) diverged")
+            lines.append(f"trial {trial.index + 1} ({trial.note}) diverged")
     return lines
 
 
