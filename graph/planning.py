@@ -8,7 +8,7 @@ from ..tools.excerpt import brief
 from ..training.methods import method_of
 from .memory.memory_context import context, without_memory
 from .report.call_totals import experiment_of, read_run_calls, totals
-from .researcher.protocol import Analysis, PlanningRequest, Resources
+from .researcher.protocol import Analysis, BudgetLeft, PlanningRequest
 from .rounds import ROOT
 from .run.runtime import Runtime
 from .state import RunState
@@ -42,7 +42,7 @@ def planning_request(
     )
 
 
-def resources(runtime: Runtime, tree: Tree) -> Resources:
+def resources(runtime: Runtime, tree: Tree) -> BudgetLeft:
     """What the rounds before this one used, from what is stored of them."""
     settings, models = runtime.settings, runtime.settings.llm
     closed = {experiment.id for experiment in tree if experiment.status != "running"}
@@ -51,7 +51,7 @@ def resources(runtime: Runtime, tree: Tree) -> Resources:
     trained = [t for e in tree for t in e.trials if e.id in closed and t.train_seconds > 0 and not t.reused]
     examples = sum(t.step * method_of(t.training.stage).rows_per_step(t.training.stage) for t in trained)
     base = tree.root.evaluation
-    return Resources(
+    return BudgetLeft(
         rounds=settings.rounds,
         job_seconds=sum(experiment.seconds for experiment in tree if experiment.id in closed),
         seconds_limit=settings.budget_seconds,

@@ -110,7 +110,7 @@ class ResearchNotes(BaseModel, frozen=True):
 
 
 @dataclass(frozen=True)
-class Resources:
+class BudgetLeft:
     """What was used before this round, and the limits. A round that is repeated after a crash has the same."""
 
     rounds: int
@@ -143,7 +143,7 @@ class PlanningRequest:
     trial_examples: int = 1024
     """Training examples that one trial may use: rows × epochs. A setting: plans do not depend on speed."""
     seed: int = 0
-    resources: Resources | None = None
+    resources: BudgetLeft | None = None
     hint: str = ""
     """The text of a person who rejected a plan or gave a hint."""
     direction: dict[str, Any] = field(default_factory=dict)

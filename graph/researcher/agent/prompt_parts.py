@@ -15,7 +15,7 @@ from ....training.data.recipe import DataRecipe, Step
 from ....training.plan import TrainingPlan
 from ...memory.token_count import token_count
 from ...tree.experiment import Diagnosis, Experiment, ExperimentPlan, TrialRecord
-from ..protocol import Evidence, Note, ResearchNotes, Resources, SourceNotes
+from ..protocol import BudgetLeft, Evidence, Note, ResearchNotes, SourceNotes
 
 QUOTE_TOKENS = 100
 """Tokens that the marks around a quotation may add."""
@@ -173,7 +173,7 @@ def start_part(start: ParentConfiguration) -> str:
     return quoted(text, "the configuration to start from", MOST_QUOTED)
 
 
-def resources_part(left: Resources | None, trial_examples: int) -> str:
+def resources_part(left: BudgetLeft | None, trial_examples: int) -> str:
     """' of 6. Jobs took 310 s of 3600 s. …': what the rounds before used, and what a trial takes."""
     if left is None:
         return "."
