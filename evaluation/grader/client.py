@@ -214,7 +214,7 @@ class GraderClient:
             while answer is not None and answer.questions is not None:
                 judged = GraderRequest(number=request.number, action="judged")
                 try:
-                    judged = judged.model_copy(update={"replies": self._judged(answer)})
+                    judged = judged.model_copy(update={"replies": self._judged(request, answer)})
                 except Exception as error:  # the grader goes on to the next request
                     refused = error
                 _send(process.stdin, judged)
@@ -232,10 +232,12 @@ class GraderClient:
             self._end(process)
         return answer
 
-    def _judged(self, asked: GraderResponse) -> list[JudgeReply]:
+    def _judged(self, request: GraderRequest, asked: GraderResponse) -> list[JudgeReply]:
         if self._judge is None:
             raise InputError("the task's metric needs a judge, and this run has none")
-        return self._judge.ask(asked.questions or [], asked.allowed)
+        return self._judge.ask(
+            asked.questions or [], asked.allowed, request.action == "evaluate" and request.split == "search"
+        )
 
     def _end(self, process: subprocess.Popen[str]) -> None:
         _kill(process)

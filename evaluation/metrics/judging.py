@@ -8,6 +8,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...errors import TrexError
 from ...files import fingerprint
 from ..task import Item
 
@@ -54,6 +55,10 @@ Ask = Callable[[Sequence[JudgeQuestion], int], list[JudgeReply]]
 """Asks a judge. After more than so many questions without a verdict the rest is not asked."""
 
 
+class JudgeSpent(TrexError):
+    """The budget does not allow to ask a judge any more, or leaves only what the end of the run will take."""
+
+
 class Judge(Protocol):
     """A language model that is asked for verdicts. The process of the run holds it, never the grader."""
 
@@ -62,10 +67,12 @@ class Judge(Protocol):
         """'provider:model', part of what makes scores comparable."""
         ...
 
-    def ask(self, questions: Sequence[JudgeQuestion], allowed: int) -> list[JudgeReply]:
-        """A reply for each question, also where there is no verdict; see `Ask`.
+    def ask(
+        self, questions: Sequence[JudgeQuestion], allowed: int, searching: bool = False
+    ) -> list[JudgeReply]:
+        """A reply for each question, also where there is no verdict; see `Ask`. `searching` leaves enough for the end.
 
-        Raises TrexError if it may not be asked any more, because its budget is spent.
+        Raises JudgeSpent.
         """
         ...
 

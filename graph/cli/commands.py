@@ -235,17 +235,28 @@ def report(directory: Directory) -> None:
 
 
 @app.command()
-def replay(directory: Directory) -> None:
+def replay(
+    directory: Directory,
+    judge: Annotated[str | None, typer.Option(help="Chat model of the metric judge")] = None,
+    llm_budget: Annotated[str | None, typer.Option(help="Limit of its calls: 200k (tokens) or $2")] = None,
+    llm_set: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra option of that model")
+    ] = None,
+) -> None:
     """Train the winner again from best/ alone, and show both dev scores."""
     import tempfile
 
     from ..finish.export import PLAN
     from ..finish.replay import replay as train_again
+    from ..llm.model_settings import parse_judge
 
     best = directory if (directory / PLAN).exists() else directory / "best"
     with tempfile.TemporaryDirectory(prefix="trex-replay-") as workspace, out.status("training…") as status:
         again = train_again(
-            best, Path(workspace), lambda job: status.update(f"training: step {job.step}/{job.stop_step}")
+            best,
+            Path(workspace),
+            lambda job: status.update(f"training: step {job.step}/{job.stop_step}"),
+            parse_judge(judge, None, None, llm_budget, llm_set or ())[1],
         )
     same = "same" if again.trial == again.replayed_trial else "another"
     out.print(

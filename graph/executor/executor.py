@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import IntegrityError, Interrupted, PlanError
+from ...evaluation.metrics.judging import JudgeSpent
 from ...evaluation.results import Evaluation
 from ...training.causes import Cause, Problem
 from ...training.curves import binned
@@ -212,6 +213,8 @@ class Executor:
             evaluation = self.evaluate(outcome.adapter, limit)
         except IntegrityError as error:
             return _failed(trial, trial.cause, f"not eligible: {error}")
+        except JudgeSpent as error:
+            return _failed(trial, trial.cause, str(error), "stopped")
         return trial.model_copy(
             update={
                 "status": "done" if outcome.last_rung else "running",

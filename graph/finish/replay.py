@@ -12,6 +12,7 @@ from ...errors import InputError, IntegrityError, TrexError, reading
 from ...evaluation.base_models import model_hash, resolve_model
 from ...evaluation.grader.client import GraderClient
 from ...evaluation.grader.messages import IDENTITY
+from ...evaluation.metrics import is_ours
 from ...evaluation.results import Evaluation, Score
 from ...evaluation.task import Task
 from ...evaluation.task_file import check_task
@@ -32,6 +33,8 @@ from ...training.runners import DEFAULT_LAUNCHER, LAUNCHERS
 from ...training.runners.job_runner import JobRunner, OnProgress
 from ...training.runners.protocol import LauncherOptions
 from ..executor.data_builder import DataBuilder
+from ..llm.model_settings import ModelSettings
+from ..run.agents import check_judge, judge_of
 from ..run.machine import Machine
 from ..run.migration import migrated
 from ..run.settings import Settings
@@ -69,8 +72,10 @@ class WinnerPart:
         return {f"{self.folder}{name}" for name in (PLAN, *self.recipes)}
 
 
-def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
-    """Train the winner again from best/ alone, in `workspace`, and score it on `search`.
+def replay(
+    best: Path, workspace: Path, on_progress: OnProgress, judge: ModelSettings | None = None
+) -> Replay:
+    """Train the winner again from best/ alone, in `workspace`, and score it on `search`; `judge` as in a run.
 
     What it continues from is trained again first. Every data set passes the contamination gate and the preflight, as
     in a run. Raises InputError if best/ is incomplete, PlanError and IntegrityError like the preparation of a run,
@@ -80,6 +85,8 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
     plan = parts[0].plan
     check_task(task)
     check_sources(task)
+    if is_ours(task.metric):
+        check_judge(task, judge)
     model = resolve_model(task.base_model)
     options = LauncherOptions(slots=1, threads=plan.threads)
     resources = Resources(
@@ -88,7 +95,7 @@ def replay(best: Path, workspace: Path, on_progress: OnProgress) -> Replay:
         seconds=Settings.model_fields["job_timeout_s"].default,
     )
     runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
-    grader = GraderClient(task, workspace, model, threads=plan.grader_threads, engine=plan.engine)
+    grader = _grader(task, workspace, model, plan, judge)
     try:
         answers = home() / "store" / "datasets" / ANSWERS
         models = ModelAccess(task, answers, plan.engine, plan.grader_threads)
@@ -144,6 +151,18 @@ def _trial(
         resources=resources,
         start=start,
     )
+
+
+def _grader(
+    task: Task, workspace: Path, model: Path, plan: WinnerPlan, judge: ModelSettings | None
+) -> GraderClient:
+    asked = None
+    if judge is not None:
+        from ..llm.call_ledger import CallLedger
+
+        ledger = CallLedger(workspace / "calls.jsonl", judge.token_budget, judge.cost_budget_usd)
+        asked = judge_of(task, judge, ledger)
+    return GraderClient(task, workspace, model, threads=plan.grader_threads, engine=plan.engine, judge=asked)
 
 
 def _check(

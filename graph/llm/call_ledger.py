@@ -75,6 +75,7 @@ class CallLedger:
         self._answers: dict[str, RecordedAnswer] = {}
         self._profiles: dict[str, dict[str, Any]] = {}
         self._spent = Usage()
+        self._spent_by: dict[str, Usage] = {}
         self._calls = 0
         self._recover()
 
@@ -83,6 +84,20 @@ class CallLedger:
         """The usage of the calls that have ended."""
         with self._lock:
             return self._spent
+
+    def spent_by(self, role: Role) -> Usage:
+        """The usage of a role's calls that have ended."""
+        with self._lock:
+            return self._spent_by.get(role, Usage())
+
+    def affords(self, most: Usage) -> bool:
+        """Whether the budgets have that much left, beside what is reserved."""
+        with self._lock:
+            try:
+                self._check(most, Usage())
+            except ModelBudgetSpent:
+                return False
+        return True
 
     @property
     def answered(self) -> bool:
@@ -133,7 +148,7 @@ class CallLedger:
             if message is not None:
                 line["message"] = message
                 self._answers[reservation.request.key] = RecordedAnswer(message, reservation.request.mode)
-            self._spent += usage
+            self._count(reservation.request.role, usage)
             self._write(line)
         record = _record(reservation.id, asdict(reservation.request), line)
         if self._on_call is not None:
@@ -156,6 +171,10 @@ class CallLedger:
                 f"may cost ${most.cost_usd:.4f}{plan}: it was not made"
             )
 
+    def _count(self, role: str, usage: Usage) -> None:
+        self._spent += usage
+        self._spent_by[role] = self._spent_by.get(role, Usage()) + usage
+
     def _write(self, line: Mapping[str, Any]) -> None:
         append_line(self._path, json.dumps(line, ensure_ascii=False, separators=(",", ":")))
 
@@ -170,11 +189,11 @@ class CallLedger:
             elif line["event"] == "mode":
                 self._profiles[line["role"]] = line
             elif reserved := open_calls.pop(line["id"], None):
-                self._spent += _usage(line)
+                self._count(reserved["role"], _usage(line))
                 if "message" in line:
                     self._answers[reserved["key"]] = RecordedAnswer(line["message"], reserved["mode"])
         for left in open_calls.values():
-            self._spent += _usage(left)
+            self._count(left["role"], _usage(left))
             self._write(_unknown(left))
 
 

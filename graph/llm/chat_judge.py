@@ -16,23 +16,57 @@ from typing import Annotated, Any, Literal
 from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import BaseModel, BeforeValidator, create_model
 
-from ...evaluation.metrics.judging import JudgeQuestion, JudgeReply
+from ...evaluation.metrics.judging import JudgeQuestion, JudgeReply, JudgeSpent
+from .call_ledger import CallLedger
 from .protocol import Chat, ModelBudgetSpent, ModelError
+from .usage import Usage
 
 CALLS_AT_ONCE = 4
+_MARGIN = 1.3  # on what the end of the run is expected to take
+_KEPT = "what is left of --llm-budget is kept for judging the end of the run"
 NOT_ASKED = "not asked: too many questions before it got no verdict"
 
 
 class ChatJudge:
-    """See `evaluation.metrics.judging.Judge`. `open_chat` opens one chat for each thread; `interrupt` ends calls."""
+    """See `evaluation.metrics.judging.Judge`. `open_chat` opens one chat for each thread; `interrupt` ends calls.
 
-    def __init__(self, name: str, open_chat: Callable[[], Chat], interrupt: Callable[[], None]) -> None:
+    `at_end` is the number of questions that the end of the run will ask, for which searching leaves enough.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_chat: Callable[[], Chat],
+        interrupt: Callable[[], None],
+        ledger: CallLedger,
+        at_end: int = 0,
+    ) -> None:
         self.name = name
         self._open_chat, self._interrupt = open_chat, interrupt
+        self._ledger, self._at_end = ledger, at_end
+        self._search_ended = False
         self._local = threading.local()
 
-    def ask(self, questions: Sequence[JudgeQuestion], allowed: int) -> list[JudgeReply]:
-        """A reply for each question; equal questions are asked once. Raises ModelBudgetSpent, Interrupted."""
+    def leaves_enough(self) -> bool:
+        """Whether the budget, as far as can be told from the calls so far, is enough for the end of the run."""
+        if self._search_ended:  # calls that were under way have taken less than was reserved for them
+            return False
+        spent = self._ledger.spent_by("judge")
+        share = _MARGIN * self._at_end / max(1, spent.calls)
+        return self._ledger.affords(
+            Usage(0, round(spent.tokens_in * share), round(spent.tokens_out * share), spent.cost_usd * share)
+        )
+
+    def ask(
+        self, questions: Sequence[JudgeQuestion], allowed: int, searching: bool = False
+    ) -> list[JudgeReply]:
+        """A reply for each question; equal questions are asked once. Raises JudgeSpent, Interrupted."""
+        try:
+            return self._ask(questions, allowed, searching)
+        except ModelBudgetSpent as spent:
+            raise JudgeSpent(f"the budget of the judge, --llm-budget, is used up: {spent}") from spent
+
+    def _ask(self, questions: Sequence[JudgeQuestion], allowed: int, searching: bool) -> list[JudgeReply]:
         different = {question.key: question for question in questions}
         replies: dict[str, JudgeReply] = {}
         stop = threading.Event()
@@ -42,6 +76,9 @@ class ChatJudge:
                 replies[question.key] = JudgeReply(problem=NOT_ASKED)
                 return
             try:
+                if searching and not self.leaves_enough():
+                    self._search_ended = True
+                    raise JudgeSpent(_KEPT)
                 replies[question.key] = self._verdict(question)
             except ModelBudgetSpent:
                 pass  # asked below, when no other call holds a reservation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import InputError
 from ...evaluation.metrics import JudgedMetric, metric
-from ...evaluation.metrics.judging import Judge
+from ...evaluation.splits import confirm_items
 from ...evaluation.task import Task
 from ...training.data.models.text_model import TextModel
 from ..executor.protocol import RepairAgent
@@ -23,6 +23,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from ..llm.call_ledger import CallLedger
+    from ..llm.chat_judge import ChatJudge
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,17 @@ def check_judge(task: Task, model: ModelSettings | None) -> None:
     open_model(model, "judge")
 
 
-def open_judge(settings: Settings, task: Task, ledger: CallLedger | None) -> Judge | None:
+def open_judge(settings: Settings, task: Task, ledger: CallLedger | None) -> ChatJudge | None:
     """The judge of a run whose metric needs one, else None. Raises InputError where it cannot be called."""
-    check_judge(task, settings.judging_model)
-    model = settings.judging_model
+    at_end = _questions_at_end(settings, task) if judged(task) else 0
+    return judge_of(task, settings.judging_model, ledger, at_end)
+
+
+def judge_of(
+    task: Task, model: ModelSettings | None, ledger: CallLedger | None, at_end: int = 0
+) -> ChatJudge | None:
+    """The model as the judge of a task whose metric needs one, else None; `at_end` as in `ChatJudge`."""
+    check_judge(task, model)
     if ledger is None or model is None or not judged(task):
         return None
     from ..llm.call_limits import CallLimits
@@ -107,7 +115,20 @@ def open_judge(settings: Settings, task: Task, ledger: CallLedger | None) -> Jud
         model.researcher,
         lambda: open_chat("judge", model, ledger, limits=limits, private=True),
         limits.interrupt,
+        ledger,
+        at_end,
     )
+
+
+def _questions_at_end(settings: Settings, task: Task) -> int:
+    """How many questions finalists on `confirm`, and winner and baseline on the test split, lead to."""
+    made = metric(task.metric)
+    finalists = settings.finalists * len(confirm_items(task))
+    with task.test.open("rb") as file:
+        test = sum(1 for _ in file)
+    if isinstance(made, JudgedMetric) and made.against_base:  # the base model's answers cost nothing
+        return 2 * (finalists + test)
+    return finalists + 2 * test
 
 
 def open_ledger(settings: Settings, directory: RunDirectory) -> CallLedger | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,6 +66,8 @@ class Budget:
         self.limit_seconds = limit_seconds
         self.clock = clock
         self.reserve_seconds = 0.0
+        self.judge_allows: Callable[[], bool] = lambda: True
+        """Whether the judge's budget leaves more than the end of the run will take."""
 
     def left(self) -> float | None:
         """Seconds left for rounds; None without a limit."""
@@ -75,7 +78,7 @@ class Budget:
     def allows(self, seconds: float) -> bool:
         """Whether so many seconds can be spent and the run still ends in time."""
         left = self.left()
-        return left is None or left >= seconds
+        return (left is None or left >= seconds) and self.judge_allows()
 
     def deadline(self) -> float | None:
         """When jobs must have ended, in Unix time; None without a limit."""

@@ -150,12 +150,15 @@ def open_runtime(settings: Settings) -> Runtime:
         return preflight(dataset.folder, plan, model)
 
     try:
-        return assemble(settings, directory, task, model, grader, runner, check, ledger)
+        runtime = assemble(settings, directory, task, model, grader, runner, check, ledger)
     except BaseException:
         # A chat model without its key, for one: no runtime will close what was started.
         runner.close()
         grader.close()
         raise
+    if judge is not None:
+        runtime.budget.judge_allows = judge.leaves_enough
+    return runtime
 
 
 def assemble(

@@ -147,7 +147,9 @@ class Scripted:
         self.verdict, self.asked = verdict, list[JudgeQuestion]()
         self.closed = False
 
-    def ask(self, questions: Sequence[JudgeQuestion], allowed: int) -> list[JudgeReply]:
+    def ask(
+        self, questions: Sequence[JudgeQuestion], allowed: int, searching: bool = False
+    ) -> list[JudgeReply]:
         self.asked += questions
         return [JudgeReply(verdict=self.verdict(each), problem="out of words") for each in questions]
 

@@ -20,7 +20,7 @@ from support.llm_server import LLMServer
 from support.places import SUPPORT
 from trex.errors import InputError, TrexError
 from trex.evaluation.grader.client import GraderClient
-from trex.evaluation.metrics.judging import JudgeQuestion
+from trex.evaluation.metrics.judging import JudgeQuestion, JudgeSpent
 from trex.evaluation.results import Evaluation
 from trex.files import write_jsonl
 from trex.graph.api import prepare_run
@@ -28,7 +28,6 @@ from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import open_chat
 from trex.graph.llm.chat_judge import CALLS_AT_ONCE, ChatJudge
 from trex.graph.llm.model_settings import ModelSettings, parse_judge
-from trex.graph.llm.protocol import ModelBudgetSpent
 
 STATED = {"name": "judge", "rubric": "Names the feeling.", "repeats": 4}
 PROGRAM = [sys.executable, str(SUPPORT / "grader.py")]
@@ -42,7 +41,9 @@ def judge_at(url: str, record: Path, budget: int | None = None, **more: Any) -> 
     given = {"max_tokens": 256, "timeout_s": 20.0, "attempts": 1} | more
     settings = ModelSettings(researcher="openai:test", base_url=url, **given)
     ledger = CallLedger(record, budget)
-    return ChatJudge("openai:test", lambda: open_chat("judge", settings, ledger, private=True), lambda: None)
+    return ChatJudge(
+        "openai:test", lambda: open_chat("judge", settings, ledger, private=True), lambda: None, ledger
+    )
 
 
 def questions(count: int, repeat: int = 0) -> list[JudgeQuestion]:
@@ -128,7 +129,7 @@ def test_a_budget_that_ends_midway(scene: Scene) -> None:
     """Nothing is spent beyond it, and with a larger one what was paid for is not asked again."""
     record = scene.folder / "calls.jsonl"
     with LLMServer(four) as server:
-        with pytest.raises(ModelBudgetSpent, match="tokens are spent or reserved"):
+        with pytest.raises(JudgeSpent, match="tokens are spent or reserved"):
             scene.evaluate(judge_at(server.url, record, budget=6_000))
         first = len(server.requests)
         assert first > 0 and sum(used.tokens_in + used.tokens_out for used in server.used) <= 6_000
@@ -243,3 +244,20 @@ def test_a_whole_run_with_a_judge(judged_task: Path, tmp_path: Path) -> None:
     assert {call.role for call in read_calls(tmp_path / "out" / "calls.jsonl")} == {"judge"}
     assert "film numbered" not in (tmp_path / "out" / "calls.jsonl").read_text()
     assert "--judge openai:test" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_run_ends_in_good_order_when_the_judge_is_paid_out(judged_task: Path, tmp_path: Path) -> None:
+    """The search leaves what finalists and the test split will take: there is a test score within the budget."""
+    with LLMServer(four) as server:
+        settings = ModelSettings(researcher="openai:test", base_url=server.url, max_tokens=256)
+        whole = begin(tmp_path / "whole", None, str(judged_task), judge=settings, rounds=3)
+        needed = sum(call.usage.tokens for call in read_calls(tmp_path / "whole" / "calls.jsonl"))
+        less = settings.model_copy(update={"token_budget": int(needed * 0.7)})
+        run = begin(tmp_path / "out", None, str(judged_task), judge=less, rounds=3)
+    spent = sum(call.usage.tokens for call in read_calls(tmp_path / "out" / "calls.jsonl"))
+    assert spent <= needed * 0.7
+    assert run.summary.reason == "budget" and whole.summary.reason == "rounds"
+    assert run.summary.best is None or run.summary.best.test is not None
+    assert len(list(run.tree)) < len(list(whole.tree)) or any(
+        "judging the end" in m for m in run.trials["message"]
+    )

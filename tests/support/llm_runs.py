@@ -79,7 +79,10 @@ def open_runtime(settings: Settings) -> Runtime:
     grader = GraderClient(task, directory.path, model, command=command, judge=judge)
     grader.start()
     runner = JobRunner(HereLauncher(), JobStore())
-    return assemble(settings, directory, task, model, grader, runner, fine, ledger)
+    runtime = assemble(settings, directory, task, model, grader, runner, fine, ledger)
+    if judge is not None:
+        runtime.budget.judge_allows = judge.leaves_enough
+    return runtime
 
 
 def settings_for(url: str | None, **more: Any) -> ModelSettings | None:

@@ -77,7 +77,7 @@ class HashModel:
         adapter: Path | None = None,
         choices: Sequence[str] | None = None,
     ) -> list[Completion]:
-        return self.choose(conversations, choices or ["positive"], settings, adapter)
+        return self.choose(conversations, choices or [str(n) for n in range(256)], settings, adapter)
 
 
 class LearningModel(HashModel):
