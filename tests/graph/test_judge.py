@@ -261,3 +261,15 @@ def test_a_run_ends_in_good_order_when_the_judge_is_paid_out(judged_task: Path, 
     assert len(list(run.tree)) < len(list(whole.tree)) or any(
         "judging the end" in m for m in run.trials["message"]
     )
+
+
+def test_a_budget_too_small_for_the_end_ends_the_run_at_its_baseline(
+    judged_task: Path, tmp_path: Path
+) -> None:
+    with LLMServer(four) as server:
+        judge = ModelSettings(
+            researcher="openai:test", base_url=server.url, max_tokens=256, token_budget=15_000
+        )
+        with pytest.raises(JudgeSpent, match="kept for judging the end of the run"):
+            begin(tmp_path / "out", None, str(judged_task), judge=judge)
+    assert sum(call.usage.tokens for call in read_calls(tmp_path / "out" / "calls.jsonl")) <= 15_000
