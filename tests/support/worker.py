@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from trex.files import write_json
+from trex.files import read_jsonl, write_json
 from trex.training.data.build import BuildReport, BuiltDataset
 from trex.training.data.render import Contents
 from trex.training.jobs.identity import make_trial
@@ -93,12 +93,14 @@ def dataset_of(schema: RowSchema, folder: Path, count: int = 40) -> Path:
 def prepared(tiny: Path, dataset: Path, folder: Path, stage: dict[str, Any], kind: str = "lora") -> Any:
     """The trainer of a stage, as the worker makes it."""
     plan = TrainingPlan.model_validate({"weights": {"kind": kind}, "stages": [stage]})
-    trial = trial_of(tiny, dataset, plan)
-    session: Any = SimpleNamespace(job=SimpleNamespace(trial=trial))
+    rows = sum(1 for _ in read_jsonl(dataset / "train.jsonl"))
+    trial = trial_of(tiny, dataset, plan, rows)
+    session: Any = SimpleNamespace(job=SimpleNamespace(trial=trial), update=lambda **fields: None)
     module = method_of(plan.stage).trainer.partition(":")[0]
     run = StageRun(session, plan.stage, trial.stage_data[0], folder, 2)
     trainer = import_module(module).prepare(run).trainer
     trainer.current_gradient_accumulation_steps = 1
+    trainer.run = run
     return trainer
 
 

@@ -102,3 +102,11 @@ def test_repairs_keep_two_rows_a_batch() -> None:
     assert KTO.repair(stage, "out_of_memory") is None
     with pytest.raises(PlanError, match="down to 2"):
         KTO.adjusted(stage, {"batch_size": 1})
+
+
+def test_a_whole_model_is_compared_with_its_beginning(tiny: Path, dataset: Path, tmp_path: Path) -> None:
+    """At first no answer is likelier than before, so the value of each is a half."""
+    trainer = prepared(tiny, dataset, tmp_path, {"method": "kto", "max_steps": 2, "batch_size": 6}, "full")
+    batch = next(iter(trainer.get_train_dataloader()))
+    trainer.model.train()
+    assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(0.5, abs=1e-6)

@@ -38,6 +38,7 @@ def test_without_settings_a_plan_is_one_stage_of_sft_on_lora_from_the_base_model
             "no training method 'magic'; there are: sft, pretraining, dpo, kto",
         ),
         ({"weights": {"kind": "magic"}}, "no kind of weights 'magic'; there are: lora, full"),
+        ({"stages": [{"packing": True}]}, r"packing is not offered: .* leave it out"),
         ({"stages": [{"recipe": "../main"}]}, "should match pattern"),
         ({"stages": ["sft"]}, "instance of Stage"),
         ({"weights": 8}, "instance of WeightsSettings"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...errors import PlanError
 from ..causes import Cause
@@ -47,6 +47,15 @@ class ScheduledStage(Stage):
     )
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay of AdamW")
     max_grad_norm: float = Field(default=1.0, gt=0, le=100, description="Gradients are clipped to this norm")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_packing(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.keys() & {"packing", "padding_free"}:
+            raise ValueError(
+                "packing is not offered: rows of similar length share a batch, which saves padding too; leave it out"
+            )
+        return fields
 
 
 T = TypeVar("T", bound=ScheduledStage)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Reject(Operator):
     """Gives each row a worse answer in the column `rejected`: another row's answer, chosen by hash.
 
-    For recipes with `output: pairs`. Rows without an answer get none.
+    For recipes with `output: pairs` or `unpaired`. Rows without an answer get none.
     """
 
     op: Literal["reject"] = "reject"
