@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= 3
+KILLS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install assets run test test-kill check bench notebooks studio clean
+.PHONY: help install assets run test test-kill test-engines check bench notebooks studio clean
 
 help:  ## List the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-11s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-14s%s\n", $$1, $$2 }'
 
 # The stamp is written last: an installation that was interrupted is taken up again.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -37,6 +38,10 @@ test: assets  ## All tests but the slow ones
 
 test-kill: assets  ## Kill real runs at random moments, resume them, compare
 	$(BIN)/python -m pytest -m slow
+
+test-engines: assets  ## Tests on a Ray cluster and a Slurm cluster on this machine; KILLS=20 sets the kills
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,slurm]'
+	TREX_TEST_ENGINES=1 TREX_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/engines tests/training/test_launcher_protocol.py
 
 check: $(INSTALLED)  ## Lint and type-check
 	$(BIN)/ruff check .

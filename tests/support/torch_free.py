@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +25,15 @@ from trex.evaluation.task_check import TaskCheck
 from trex.ftbench.tasks.sentiment import load
 from trex.graph.api import Run, prepare_run, reopen
 from trex.graph.run.directory import RunDirectory
+from trex.graph.run.runner_choice import choose_runner, launcher_settings
 from trex.graph.run.runtime import Runtime, RuntimeRegistry, assemble
 from trex.graph.run.settings import Settings
 from trex.training.causes import Problem
 from trex.training.data.build import BuiltDataset
 from trex.training.jobs.job_store import JobStore
 from trex.training.plan import TrainingPlan
+from trex.training.runners import LAUNCHERS
 from trex.training.runners.job_runner import JobRunner
-from trex.training.runners.local import LocalLauncher
 from trex.training.runners.protocol import LauncherOptions
 
 HERE = Path(__file__).parent
@@ -40,6 +42,8 @@ STEP_SECONDS = "0.5" if "slowly" in sys.argv else "0.03"
 
 WORKER_OPTIONS: list[str] = []
 GRADER = "grader"
+RUNNER = "TREX_TEST_RUNNER"
+"""Environment variable: another launcher than this machine's, as `--runner` takes it."""
 MEMORY_LIMIT_MB = 1000
 
 
@@ -143,8 +147,14 @@ def open_runtime(settings: Settings) -> Runtime:
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
     grader = GraderClient(task, directory.path, model, command=grader_command())
-    options = LauncherOptions(slots=2, threads=1, command=worker_command())
-    runner = JobRunner(LocalLauncher(options), JobStore())
+    chosen = choose_runner(os.environ.get(RUNNER))
+    options = LauncherOptions(
+        slots=2,
+        threads=1,
+        settings=launcher_settings(chosen["launcher"], chosen["launcher_settings"]),
+        command=worker_command(),
+    )
+    runner = JobRunner(LAUNCHERS.load(chosen["launcher"])(options), JobStore())
     grader.start()
     settings = settings.model_copy(update={"memory_limit_mb": MEMORY_LIMIT_MB, "job_timeout_s": 600.0})
     return assemble(settings, directory, task, model, grader, runner, fine)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from engines import engine_settings
 from support.jobs import job_in, quiet
 from support.launchers import FAKE
 from support.outside_package import write_package
@@ -28,7 +29,9 @@ WAIT_SECONDS = 60
 
 def open_launcher(name: str, *options: str, slots: int = 2) -> Launcher:
     """The launcher with the torch-free worker; `options` are the worker's."""
-    return LAUNCHERS.load(name)(LauncherOptions(slots=slots, threads=1, command=(*FAKE, *options)))
+    launcher = LAUNCHERS.load(name)
+    settings = settings_class(launcher).model_validate(engine_settings(name))
+    return launcher(LauncherOptions(slots=slots, threads=1, settings=settings, command=(*FAKE, *options)))
 
 
 def planned(job: Job) -> Job:

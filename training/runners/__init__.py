@@ -10,4 +10,12 @@ from .protocol import OpenLauncher
 
 DEFAULT_LAUNCHER = "local"
 
-LAUNCHERS = Registry[OpenLauncher]("launcher", "trex.runners", {"local": f"{__name__}.local:LocalLauncher"})
+LAUNCHERS = Registry[OpenLauncher](
+    "launcher",
+    "trex.runners",
+    {
+        "local": f"{__name__}.local:LocalLauncher",
+        "ray": f"{__name__}.ray_cluster:RayLauncher",
+        "slurm": f"{__name__}.slurm_cluster:SlurmLauncher",
+    },
+)

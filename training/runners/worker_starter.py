@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO
@@ -100,11 +100,17 @@ class Started:
 
 
 class Script:
-    """Starts `command TRIAL_FOLDER RUNG STOP_STEP` as a new process."""
+    """Starts `command TRIAL_FOLDER RUNG STOP_STEP` as a new process, which calls `in_child` first."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        in_child: Callable[[], None] | None = None,
+    ) -> None:
         self._command = list(command)
         self._environment = dict(environment)
+        self._in_child = in_child
 
     def warm_up(self) -> None:
         """Nothing to prepare."""
@@ -120,6 +126,7 @@ class Script:
                 stderr=subprocess.STDOUT,
                 env=self._environment | dict(environment),
                 start_new_session=True,
+                preexec_fn=self._in_child,
             )
         return Started(child.pid, child)
 
