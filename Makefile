@@ -39,8 +39,8 @@ test: assets  ## All tests but the slow ones
 test-kill: assets  ## Kill real runs at random moments, resume them, compare
 	$(BIN)/python -m pytest -m slow
 
-test-engines: assets  ## Tests on a Ray cluster and a Slurm cluster on this machine; KILLS=20 sets the kills
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,slurm]'
+test-engines: assets  ## Tests on Ray, Slurm and PostgreSQL on this machine; KILLS=20 sets the kills
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,slurm,postgres]'
 	TREX_TEST_ENGINES=1 TREX_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/engines tests/training/test_launcher_protocol.py
 
 check: $(INSTALLED)  ## Lint and type-check

@@ -26,12 +26,13 @@ from .report.summary import BestSummary, RunSummary, summarise
 from .report.verification import Stated, Verified, verify
 from .report.write_report import write_report
 from .run.budget import read_clock
+from .run.checkpoint_store import checkpointer
 from .run.directory import RunDirectory
 from .run.events import Follow
 from .run.migration import migrated
 from .run.runner_choice import choose_runner
 from .run.runtime import RuntimeRegistry
-from .run.session import Approve, Session, Step, connect, saver
+from .run.session import Approve, Session, Step
 from .run.settings import Settings, parse_duration
 from .run.setup import check_settings, default_directory, name_task, resolve_task, settle
 from .steering.control import is_held
@@ -307,11 +308,12 @@ def read_stated(directory: RunDirectory) -> Stated:
 
     The tree is empty before the baseline. Raises InputError for files that are damaged.
     """
-    served = directory.settings().checkpoint == "server"
+    kept = directory.settings().checkpoint
+    served = kept == "server"
     source = directory.tree if served else directory.checkpoints
     values: Mapping[str, Any] = {}
     with reading(source, "the run cannot be opened"):
-        if source.exists():
+        if source.exists() or kept == "postgres":
             values = {"tree": read_json(source)} if served else _checkpoint(directory)
         stored_tree = values.get("tree", {})
         tree = TreeReader().read(stored_tree)
@@ -332,9 +334,9 @@ def read_stated(directory: RunDirectory) -> Stated:
 def _checkpoint(directory: RunDirectory) -> Mapping[str, Any]:
     """The state of the graph. Raises ValueError where the database is damaged."""
     config: RunnableConfig = {"configurable": {"thread_id": directory.settings().thread_id}}
-    with closing(connect(directory)) as connection:
+    with checkpointer(directory, directory.settings()) as store:
         try:
-            values: Mapping[str, Any] = build_graph(checkpointer=saver(connection)).get_state(config).values
+            values: Mapping[str, Any] = build_graph(checkpointer=store).get_state(config).values
         except sqlite3.Error as error:
             raise ValueError(str(error)) from error
     return values

@@ -9,23 +9,20 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command, StreamMode
 
 from ...errors import InputError, Interrupted, TrexError
-from ...files import FileLocksMissing
 from ..app import build_graph
 from ..nodes import Nodes
 from ..planning import MOST_REVISIONS
 from ..state import RunInput
 from ..steering.control import Control, RequestPoller, interrupt_main_thread
+from .checkpoint_store import checkpointer, explain_database_error
 from .directory import RunDirectory, explain_write_error
 from .events import Follow, followed_by
 from .runtime import RuntimeRegistry
@@ -62,8 +59,9 @@ class Session:
         self._control = Control(directory.path)
         self._lock = directory.lock()
         self._runtimes = runtimes or RuntimeRegistry()
-        self._connection = connect(directory)
-        self.graph = build_graph(Nodes(self._runtimes, settings), saver(self._connection), kept=step)
+        self._open = ExitStack()
+        store = self._open.enter_context(checkpointer(directory, settings))
+        self.graph = build_graph(Nodes(self._runtimes, settings), store, kept=step)
         steps = (settings.rounds + 2) * (_STEPS_A_ROUND + 2 * len(settings.rungs))
         self.config: RunnableConfig = {
             "configurable": {"thread_id": settings.thread_id, "step": step},
@@ -89,6 +87,7 @@ class Session:
         except Exception as error:
             refused = _refusal(error)
             known = refused and explain_write_error(refused, self._directory.path)
+            known = known or explain_database_error(error)
             raise self._failed(known or error) from error
         finally:
             self._control.clear_pause()
@@ -96,7 +95,7 @@ class Session:
     def close(self) -> None:
         """Release processes, files and the run."""
         self._runtimes.close()
-        self._connection.close()
+        self._open.close()
         self._lock.close()
 
     def _drive(self, approve: Approve | None, follow: Follow, step: Step | None) -> None:
@@ -160,42 +159,6 @@ def _refusal(error: BaseException | None) -> OSError | None:
             return OSError(errno.ENOSPC, str(error))
         error = error.__cause__
     return None
-
-
-def connect(directory: RunDirectory) -> sqlite3.Connection:
-    """Open the checkpoint database. Raises TrexError if it is none."""
-    path = directory.checkpoints
-    if path.exists() and not path.is_file():
-        raise TrexError(f"{path} cannot be opened: it is no regular file")
-    try:
-        return _opened(path)
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR):
-            raise FileLocksMissing(path, str(error)) from error
-        raise TrexError(
-            f"{path} cannot be opened ({error}): if it is damaged, begin the run anew with "
-            "another --out; trials that are finished are not trained again"
-        ) from error
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        # Nothing that was committed is lost when a process is killed. A power cut may cost the last steps, which
-        # are then done again; a sync at every step would cost more than all of TREX's own work.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA wal_autocheckpoint=8000")  # pages: folding the log in waits for the disk
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
-
-
-def saver(connection: sqlite3.Connection) -> SqliteSaver:
-    """A checkpointer that revives plain data only: no pickles, no classes."""
-    serde = JsonPlusSerializer(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
-    return SqliteSaver(connection, serde=serde)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Settings(BaseModel):
     task: str = Field(description="A task's name (`trex tasks`) or a path to a task file")
     directory: str = Field(description="The run directory, absolute")
     thread_id: str = Field(description="The graph's thread in the checkpoint")
-    checkpoint: Literal["sqlite", "server"] = "sqlite"
+    checkpoint: Literal["sqlite", "server", "postgres"] = "sqlite"
     rounds: int = Field(default=DEFAULT_ROUNDS, ge=0, le=1000, description="Experiments after the baseline")
     trials: int = Field(default=DEFAULT_TRIALS, ge=1, le=8, description="Configurations of one experiment")
     budget_seconds: float | None = Field(default=None, gt=0, description="Limit on active wall time")

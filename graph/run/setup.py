@@ -27,6 +27,7 @@ from ..researcher import RESEARCHERS
 from ..state import RunInput, RunState
 from ..tree.policies import POLICIES
 from .agents import check_judge
+from .checkpoint_store import check_checkpoint, checkpoint_kind
 from .directory import RunDirectory
 from .machine import Machine
 from .runner_choice import is_cluster, launcher_settings
@@ -66,6 +67,7 @@ def choose_settings(
         "thread_id": uuid.uuid4().hex,
         "trial_examples": _EXAMPLES[str(given.get("device", share["device"]))],
         "smoke": smoke,
+        "checkpoint": checkpoint_kind(),
     }
     try:
         return Settings.model_validate(defaults | share | (_SMOKE if smoke else {}) | given)
@@ -75,6 +77,7 @@ def choose_settings(
 
 def check_settings(settings: Settings) -> None:
     """Raises InputError for a name that is not installed, and for a model that cannot be called: no key."""
+    check_checkpoint(settings)
     ENGINES.check(settings.engine)
     launcher_settings(settings.launcher, settings.launcher_settings)
     POLICIES.check(settings.policy)

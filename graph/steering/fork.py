@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ from ...evaluation.results import Evaluation
 from ...files import read_json
 from ...sealed_folder import copy
 from ..app import build_graph  # first: it makes checkpoints strict
+from ..run.checkpoint_store import checkpoint_kind, checkpointer
 from ..run.directory import RunDirectory, explain_write_error
-from ..run.session import connect, saver
 from ..run.settings import Settings
 from ..run.setup import check_settings
 from ..tree.experiment import Experiment
@@ -78,7 +77,7 @@ def _settings(source: RunDirectory, out: Path, made: int, changes: dict[str, obj
     own: dict[str, object] = {
         "directory": str(out.absolute()),
         "thread_id": uuid.uuid4().hex,
-        "checkpoint": "sqlite",
+        "checkpoint": checkpoint_kind(),
         "rounds": made + to_come if isinstance(to_come, int) else to_come,
     }
     if before.task == str(source.task_file):
@@ -143,8 +142,8 @@ def _begin(
         "tree": {each.id: each.model_dump(mode="json") for each in finished},
         "refine_next": experiment,
     }
-    with closing(connect(fork)) as connection:
-        graph = build_graph(checkpointer=saver(connection))
+    with checkpointer(fork, settings) as store:
+        graph = build_graph(checkpointer=store)
         graph.update_state(_thread(settings), values, as_node="analyze")
 
 
@@ -155,8 +154,8 @@ def _analysis(source: RunDirectory) -> dict[str, Any]:
         return analysis
     if not source.checkpoints.exists():
         return {}
-    with closing(connect(source)) as connection:
-        graph = build_graph(checkpointer=saver(connection))
+    with checkpointer(source, source.settings()) as store:
+        graph = build_graph(checkpointer=store)
         found: dict[str, Any] = graph.get_state(_thread(source.settings())).values.get("analysis", {})
         return found
 

@@ -27,8 +27,8 @@ from trex.graph.llm.agent_loop import AgentTask, build_agent, run_agent_task, wi
 from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import open_chat
 from trex.graph.llm.model_settings import ModelSettings
+from trex.graph.run.checkpoint_store import saver
 from trex.graph.run.runtime import RuntimeRegistry
-from trex.graph.run.session import saver
 from typing_extensions import TypedDict
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}

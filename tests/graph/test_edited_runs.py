@@ -18,8 +18,8 @@ from trex import Run, load_run
 from trex.files import read_json, write_json
 from trex.graph.app import build_graph
 from trex.graph.report.summary import RunSummary
+from trex.graph.run.checkpoint_store import connect, saver
 from trex.graph.run.directory import RunDirectory
-from trex.graph.run.session import connect, saver
 
 Edit = Callable[[Path], None]
 Held = Callable[[RunSummary], bool]

@@ -15,7 +15,7 @@ import pytest
 from trex.errors import InputError
 from trex.files import lock, try_lock
 from trex.ftbench.tasks.sentiment import load
-from trex.graph.run import session
+from trex.graph.run import checkpoint_store
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.machine import Machine
 from trex.graph.run.setup import choose_settings
@@ -134,9 +134,11 @@ def test_a_checkpoint_database_without_locks_is_named(
             raise error
 
     true_connect = sqlite3.connect
-    monkeypatch.setattr(session.sqlite3, "connect", lambda *a, **k: true_connect(*a, factory=Refusing, **k))
+    monkeypatch.setattr(
+        checkpoint_store.sqlite3, "connect", lambda *a, **k: true_connect(*a, factory=Refusing, **k)
+    )
     with pytest.raises(InputError, match=r"checkpoints\.sqlite: its file system has no file locks"):
-        session.connect(RunDirectory(tmp_path))
+        checkpoint_store.connect(RunDirectory(tmp_path))
 
 
 def test_a_directory_that_is_being_begun_elsewhere_is_left_alone(tmp_path: Path) -> None:

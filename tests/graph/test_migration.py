@@ -20,9 +20,9 @@ from trex.graph.app import build_graph
 from trex.graph.finish.replay import read_winner
 from trex.graph.llm.call_ledger import read_calls
 from trex.graph.run.budget import read_clock
+from trex.graph.run.checkpoint_store import connect, saver
 from trex.graph.run.directory import RunDirectory
 from trex.graph.run.migration import migrated
-from trex.graph.run.session import connect, saver
 from trex.graph.tree.experiment import Experiment
 from trex.training.jobs.identity import make_trial
 from trex.training.methods.sft import SftStage

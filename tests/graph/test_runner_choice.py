@@ -82,3 +82,11 @@ def test_the_class_decides_what_a_trial_may_consume(tmp_path: Path) -> None:
     """A driver without a GPU plans for nodes with one."""
     given = {"device": "cuda", "resource_class": "cuda/NVIDIA-H200+9.0/bfloat16-autocast"}
     assert choose_settings("sentiment", tmp_path, **given).trial_examples == 50_000
+
+
+def test_the_address_of_another_database_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TREX_CHECKPOINT", "mysql://host/runs")
+    with pytest.raises(InputError, match="write postgresql://user@host/name"):
+        choose_settings("sentiment", tmp_path)
+    monkeypatch.setenv("TREX_CHECKPOINT", "sqlite")
+    assert choose_settings("sentiment", tmp_path).checkpoint == "sqlite"

@@ -21,6 +21,7 @@ from .cluster import ClusterLauncher
 from .protocol import ClusterSettings, LauncherOptions, Node
 
 _NAMESPACE = "trex"
+_CONNECTING = threading.Lock()  # Ray has one connection a process
 
 
 class RaySettings(ClusterSettings, frozen=True):
@@ -47,7 +48,6 @@ class RayScheduler:
 
     def __init__(self, settings: RaySettings) -> None:
         self._settings = settings
-        self._connected = False
         self._answers: dict[str, Any] = {}
 
     def nodes(self) -> Sequence[Node]:
@@ -107,21 +107,20 @@ class RayScheduler:
             import ray
         except ImportError as error:
             raise InputError("the launcher 'ray' needs Ray: pip install 'trex-finetune[ray]'") from error
-        if not self._connected or not ray.is_initialized():
-            try:
-                ray.init(
-                    address=self._settings.address,
-                    namespace=_NAMESPACE,
-                    log_to_driver=False,
-                    ignore_reinit_error=True,
-                )
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise TrexError(
-                    f"no Ray cluster at {self._settings.address} ({reason}): start one with `ray start --head`, "
-                    "or give --runner ray:address=HOST:PORT"
-                ) from error
-            self._connected = True
+        with _CONNECTING:
+            if not ray.is_initialized():
+                try:
+                    ray.init(
+                        address=self._settings.address,
+                        namespace=_NAMESPACE,
+                        log_to_driver=False,
+                    )
+                except (ConnectionError, RuntimeError, ValueError) as error:
+                    reason = " ".join(str(error).split())[:200]
+                    raise TrexError(
+                        f"no Ray cluster at {self._settings.address} ({reason}): start one with `ray start --head`, "
+                        "or give --runner ray:address=HOST:PORT"
+                    ) from error
         return ray
 
 
