@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_LONGEST_SHOWN = 60  # characters of an option
 _WITH_OPTIONS = re.compile(r"(?P<name>.*?)\((?P<options>\s*[A-Za-z_]\w*\s*=.*)\)\s*", re.DOTALL)
 
 
@@ -45,6 +46,13 @@ def metric_text(metric: Any) -> Any:
             f"metric {name!r}: options must be numbers, texts, true, false, null or lists of these"
         )
     return text
+
+
+def metric_label(text: str) -> str:
+    """The metric in sentences and tables: without long options, such as a rubric."""
+    name, options = split_metric(text)
+    short = [f"{option}={value!r}" for option, value in options.items() if len(repr(value)) <= _LONGEST_SHOWN]
+    return f"{name}({', '.join(short)})" if short else name
 
 
 def is_file(name: str) -> bool:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_v
 
 from .conversations import Message, answer_text, read_conversation, read_tools
 from .data_files.values import as_text
-from .metric_name import metric_text
+from .metric_name import metric_label, metric_text
 
 Split = Literal["search", "confirm", "test"]
 Item = dict[str, Any]
@@ -307,6 +307,11 @@ class Task(BaseModel, frozen=True, extra="forbid"):
         # By name: the proposal's modules are built on this one.
         task: Task = import_module(".proposal", __package__).task_from_data(data, given)
         return task
+
+    @property
+    def metric_label(self) -> str:
+        """The metric in sentences and tables."""
+        return metric_label(self.metric)
 
     @property
     def rendering(self) -> RenderingOptions:

@@ -49,8 +49,8 @@ class RubricJudge:
     judged like any other. In the examples, answers are replaced by the verdicts on them.
 
     `secondary`: items without a verdict ('unjudged'); of the items that are judged twice, the share with equal values
-    ('judge_agreement') and what the judge's noise adds to the standard error of the score ('judge_error'); for
-    `pairwise` the items whose two orders disagree ('order_conflicts').
+    ('judge_agreement') and the standard error of the score that the judge's noise alone makes ('judge_error'), which
+    the interval of the score contains already; for `pairwise` the items whose two orders disagree ('order_conflicts').
     """
 
     name = "judge"

@@ -48,6 +48,9 @@ class JudgeReply(BaseModel):
     problem: str = ""
 
 
+JUDGE_FIGURES = ("unjudged", "order_conflicts", "judge_agreement", "judge_error")
+"""Secondary figures of a judged metric."""
+
 Verdicts = Sequence[str | None]
 """The verdicts on one answer, in the order of its questions; None where the judge gave none."""
 

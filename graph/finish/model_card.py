@@ -147,7 +147,7 @@ def _scores(task: Task, finish: FinishRecord) -> Iterator[str]:
     ]
     yield "## Scores"
     yield ""
-    yield f"| {escape(task.metric)} | value [95 % interval] | items | scored by |"
+    yield f"| {escape(task.metric_label)} | value [95 % interval] | items | scored by |"
     yield "|---|---|---|---|"
     for name, evaluation in rows:
         if evaluation is not None:

@@ -132,8 +132,8 @@ def compare_with_baseline(summary: RunSummary) -> BaselineComparison:
 
 
 def score_notes(best: BestSummary) -> list[str]:
-    """Sentences beside the scores: selection bias, training seeds, regression checks; those that are known."""
-    sentences = (_selection_bias(best), _seeds(best), _regression_checks(best))
+    """Sentences beside the scores: selection bias, training seeds, the judge, regression checks; those known."""
+    sentences = (_selection_bias(best), _seeds(best), _judge(best), _regression_checks(best))
     return [sentence for sentence in sentences if sentence is not None]
 
 
@@ -162,6 +162,25 @@ def _regression_checks(best: BestSummary) -> str | None:
     broken = [check.name for check in best.regression_checks if check.broken]
     found = f"significant loss on {' and '.join(broken)}" if broken else "no significant loss"
     return f"Regression checks: {found}. Base model → winner, share of items: {', '.join(figures)}."
+
+
+def _judge(best: BestSummary) -> str | None:
+    found = best.judged
+    if not found:
+        return None
+    parts = []
+    if "judge_error" in found:
+        parts.append(
+            f"equal values for {found['judge_agreement']:.0%} of the items judged twice; its noise alone is a "
+            f"standard error of {found['judge_error']:.3f}"
+        )
+    if "order_conflicts" in found:
+        parts.append(f"{found['order_conflicts']:.0f} items on which its two orders disagree")
+    named = (
+        f" ({', '.join(best.unjudged[:3])}{', …' if len(best.unjudged) > 3 else ''})" if best.unjudged else ""
+    )
+    parts.append(f"{found['unjudged']:.0f} items without a verdict{named}")
+    return f"The judge {'on test' if best.test else 'on dev'}: {'; '.join(parts)}."
 
 
 def _seeds(best: BestSummary) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...evaluation.metrics.judging import JUDGE_FIGURES
 from ...evaluation.results import Evaluation, RegressionCheck, Score
 from ..finish.finish_record import Ending, FinishRecord, SelectionBias
 from ..run.rerun_command import command
@@ -107,6 +108,10 @@ class BestSummary(BaseModel):
     selection_bias: SelectionBias | None
     seeds: Interval | None = Field(description="The winner's plan on `confirm`, over several training seeds")
     regression_checks: list[RegressionCheck]
+    judged: dict[str, float] = Field(
+        default_factory=dict, description="Of a judged metric: its noise and its gaps, on test or else on dev"
+    )
+    unjudged: tuple[str, ...] = Field(default=(), description="Items to which the judge gave no verdict")
     test_seen: bool
     scoring: str
     path: str | None
@@ -158,7 +163,7 @@ def summarise(run: Verified, spend: Spend, *, alive: bool = False, failure: str 
         reason=finish.reason if finish else None,
         message=_message(tree, finish, failure),
         task=task.name,
-        metric=task.metric,
+        metric=task.metric_label,
         requirement=task.requirement,
         base_model=task.base_model,
         policy=settings.policy,
@@ -261,6 +266,7 @@ def _winner(finish: FinishRecord) -> BestSummary | None:
         selection_bias=finish.selection_bias,
         seeds=Interval.of(finish.seeds),
         regression_checks=finish.regression_checks,
+        **_judged(finish.test or finish.dev),
         test_seen=finish.test_seen,
         scoring=finish.dev.scoring,
         path=finish.best_path,
@@ -285,10 +291,17 @@ def _leader(tree: Tree) -> BestSummary | None:
         selection_bias=None,
         seeds=None,
         regression_checks=[],
+        **_judged(evaluation),
         test_seen=False,
         scoring=evaluation.scoring,
         path=None,
     )
+
+
+def _judged(evaluation: Evaluation) -> dict[str, Any]:
+    """The judge's fields of a summary; none under another metric."""
+    figures = {name: value for name, value in evaluation.secondary.items() if name in JUDGE_FIGURES}
+    return {"judged": figures, "unjudged": evaluation.unjudged} if "unjudged" in figures else {}
 
 
 def _interval(evaluation: Evaluation) -> Interval:

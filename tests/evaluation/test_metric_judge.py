@@ -16,6 +16,7 @@ from trex.errors import InputError, IntegrityError, TrexError
 from trex.evaluation.grader import audit
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.grader.metric_trial import check_metric
+from trex.evaluation.metric_name import metric_label
 from trex.evaluation.metrics import JudgedMetric, measure, metric
 from trex.evaluation.metrics.judging import JudgedAnswer, JudgeQuestion, JudgeReply
 from trex.files import read_jsonl
@@ -307,3 +308,16 @@ def test_a_judge_is_no_reward(tmp_path: Path) -> None:
     (tmp_path / "scoring.json").write_text('{"metric": "judge(rubric=\'x\')"}')
     with pytest.raises(InputError, match="gives no reward"):
         open_reward(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("accuracy", "accuracy"),
+        ("numeric(tolerance=0.01)", "numeric(tolerance=0.01)"),
+        (f"judge(form='pairwise', rubric={'Kind. ' * 20!r})", "judge(form='pairwise')"),
+        (f"judge(rubric={'Kind. ' * 20!r})", "judge"),
+    ],
+)
+def test_tables_show_no_long_options(text: str, label: str) -> None:
+    assert metric_label(text) == label

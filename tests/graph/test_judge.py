@@ -241,9 +241,14 @@ def test_a_whole_run_with_a_judge(judged_task: Path, tmp_path: Path) -> None:
     summary = run.summary
     assert summary.best is not None and summary.best.test is not None
     assert summary.best.test.value == 0.75
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert (
+        "The judge on test: equal values for 100% of the items judged twice; its noise alone is a" in report
+    )
+    assert "0 items without a verdict" in report
     assert {call.role for call in read_calls(tmp_path / "out" / "calls.jsonl")} == {"judge"}
     assert "film numbered" not in (tmp_path / "out" / "calls.jsonl").read_text()
-    assert "--judge openai:test" in (tmp_path / "out" / "report.md").read_text()
+    assert "--judge openai:test" in report
 
 
 def test_a_run_ends_in_good_order_when_the_judge_is_paid_out(judged_task: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class DataDirection(Direction):
         chosen = untried(situation, edit.recipe, variants, rng)
         hypothesis = (
             f"{situation.symptom_phrase(self.remedies)}{edit.change}: {edit.because}. Expected: "
-            f"{situation.task.metric} above {situation.score}, also for the trial with the parent's "
+            f"{situation.task.metric_label} above {situation.score}, also for the trial with the parent's "
             "training plan."
         )
         return plan(self, edit.recipe, chosen, hypothesis)
@@ -128,8 +128,8 @@ class TrainingDirection(Direction):
         chosen = untried(situation, situation.recipe, [*others[:1], close, *others[1:]], rng)
         changes = "; ".join(variant.note for variant in chosen if variant is not close)
         hypothesis = (
-            f"{situation.symptom_phrase(self.remedies)}{changes}: {self.because}. Expected: {situation.task.metric} "
-            f"above {situation.score}, and above the trial close to the parent's best."
+            f"{situation.symptom_phrase(self.remedies)}{changes}: {self.because}. Expected: "
+            f"{situation.task.metric_label} above {situation.score}, and above the trial close to the parent's best."
         )
         return plan(self, situation.recipe, chosen, hypothesis)
 
@@ -148,8 +148,8 @@ class FirstPlan(Direction):
         sources = ", ".join(stream.source for stream in situation.recipe.streams)
         hypothesis = (
             "The base model has not been trained on this task. Training on deduplicated rows of the sources closest "
-            f"to the search items ({sources}) should raise the score. Expected: {situation.task.metric} clearly above "
-            f"the baseline's {situation.score}."
+            f"to the search items ({sources}) should raise the score. Expected: {situation.task.metric_label} clearly "
+            f"above the baseline's {situation.score}."
         )
         return _with_and_without_balance(plan(self, situation.recipe, chosen, hypothesis), situation)
 
