@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from .report.spend import spend_of_run
 from .report.summary import BestSummary, RunSummary, summarise
 from .report.verification import Stated, Verified, verify
 from .report.write_report import write_report
+from .researcher.given_plans import read_plans
 from .run.budget import read_clock
 from .run.checkpoint_store import checkpointer
 from .run.directory import RunDirectory
@@ -176,6 +177,7 @@ def run(
     llm: str | ModelSettings | None = None,
     judge: str | ModelSettings | None = None,
     researcher: str | None = None,
+    plans: Sequence[str | Path] = (),
     memory: bool = True,
     diagnosis: bool = True,
     smoke: bool = False,
@@ -190,11 +192,12 @@ def run(
 
     `task` is a name, the path of a task file, or a `Task`. `budget` limits active time ('10m' or seconds).
     `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `judge`, likewise, judges
-    answers under the metric `judge`; without it `llm` does. `researcher` names another
-    Researcher than these two. `memory` and `diagnosis` switch off what plans know of the tree, and what is read from
-    failures. `runner` says where jobs run, 'NAME:setting=value,…', by default the one of trex.toml, else this machine.
-    `approve` is called with every plan, `follow` with every event, `step` before every turn of an agent and about its
-    answer: it may return edits (`llm.agent_review.StepReview`). Raises InputError for bad input,
+    answers under the metric `judge`; without it `llm` does. `researcher` names another Researcher than these two.
+    `plans` are files with the plans of the first rounds. `memory` and `diagnosis` switch off what plans know of the
+    tree, and what is read from failures. `runner` says where jobs run, 'NAME:setting=value,…', by default the one of
+    trex.toml, else this machine. `approve` is called with every plan, `follow` with every event, `step` before every
+    turn of an agent and about its answer: it may return edits (`llm.agent_review.StepReview`). Raises InputError for
+    bad input,
     TrexError if the run fails; after an interruption `resume` goes on.
     """
     prepared = prepare_run(
@@ -211,6 +214,7 @@ def run(
         llm=llm,
         judge=judge,
         researcher=researcher,
+        plans=read_plans(plans),
         memory=memory,
         diagnosis=diagnosis,
         reuse=reuse,

@@ -90,6 +90,9 @@ def run(
     ] = None,
     judge: Annotated[str | None, typer.Option(help="Chat model of the metric judge (else --llm)")] = None,
     researcher: Annotated[str | None, typer.Option(help="builtin, agent, or an installed one")] = None,
+    plan: Annotated[
+        list[Path] | None, typer.Option(help="File with the plan of the first round; again for the next")
+    ] = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Plan without the tree")] = False,
     no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Skip failure analysis")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Tiny model, little data: a quick check")] = False,
@@ -102,6 +105,7 @@ def run(
     """Improve a model on TASK by searching a tree of experiments."""
     from ..api import prepare_run
     from ..llm.model_settings import parse_judge
+    from ..researcher.given_plans import read_plans
     from ..run.runner_choice import choose_runner
     from ..run.settings import parse_duration
 
@@ -123,6 +127,7 @@ def run(
         llm=models,
         judge=judging,
         researcher=researcher,
+        plans=read_plans(plan or ()),
         memory=not no_memory,
         diagnosis=not no_diagnosis,
         approve=approve,

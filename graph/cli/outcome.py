@@ -28,6 +28,9 @@ def print_summary(console: Console, summary: RunSummary) -> None:
             experiment.verdict or "",
         )
     console.print(table)
+    for experiment in summary.experiments:
+        if experiment.failure:
+            console.print(f"[red]{experiment.id} failed:[/red] {escape(experiment.failure)}", soft_wrap=True)
     best = summary.best
     if best is not None:
         console.print()

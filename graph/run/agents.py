@@ -15,6 +15,7 @@ from ..executor.protocol import RepairAgent
 from ..llm.model_settings import ModelSettings
 from ..researcher import RESEARCHERS
 from ..researcher.context import ResearcherContext
+from ..researcher.given_plans import GivenPlans
 from ..researcher.protocol import Researcher
 from ..steering.control import Control
 from .directory import RunDirectory
@@ -50,7 +51,7 @@ def open_agents(
     Calls of chat models end at the `deadline` (Unix time), and when a person asks for the end at once. `ledger` is the
     run's, if it is open already.
     """
-    open_researcher = RESEARCHERS.load(settings.researcher)
+    open_researcher = _opener(settings)
     if settings.llm is None:
         return Agents(open_researcher(ResearcherContext(settings, task, directory)))
     # A run without a model needs none of these libraries.
@@ -72,6 +73,11 @@ def open_agents(
 
     repair_agent = open_repair_agent(executor, settings, task, directory)
     return Agents(researcher, repair_agent, limits.interrupt, open_text_model)
+
+
+def _opener(settings: Settings) -> Callable[[ResearcherContext], Researcher]:
+    opened = RESEARCHERS.load(settings.researcher)
+    return (lambda context: GivenPlans(opened(context), settings.plans)) if settings.plans else opened
 
 
 def judged(task: Task) -> bool:

@@ -12,6 +12,7 @@ from ...errors import InputError
 from ...evaluation.engines import DEFAULT_ENGINE
 from ...training.runners import DEFAULT_LAUNCHER
 from ..llm.model_settings import ModelSettings
+from ..tree.experiment import ExperimentPlan
 
 SCHEMA_VERSION = 3
 
@@ -49,6 +50,10 @@ class Settings(BaseModel):
     researcher: str = Field(
         default_factory=lambda known: "agent" if known.get("llm") else "builtin",
         description="A Researcher by name (entry points `trex.researchers`); by default 'agent' with a chat model",
+    )
+    plans: tuple[ExperimentPlan, ...] = Field(
+        default=(),
+        description="Plans of the first rounds, given by a person; the Researcher makes the others",
     )
     memory: bool = Field(default=True, description="Plans see the tree; off, only the node they refine")
     diagnosis: bool = Field(default=True, description="Failures are read; off, only scores are compared")

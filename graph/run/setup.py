@@ -31,7 +31,7 @@ from .checkpoint_store import check_checkpoint, checkpoint_kind
 from .directory import RunDirectory
 from .machine import Machine
 from .runner_choice import is_cluster, launcher_settings
-from .settings import DEFAULT_TRIALS, Settings, parse_duration
+from .settings import DEFAULT_ROUNDS, DEFAULT_TRIALS, Settings, parse_duration
 from .task_lookup import find_task, is_file
 
 # What one trial may train on: on a CPU minutes, on a GPU what the paper allows an experiment.
@@ -69,6 +69,11 @@ def choose_settings(
         "smoke": smoke,
         "checkpoint": checkpoint_kind(),
     }
+    plans = asked.get("plans")
+    if isinstance(plans, tuple) and plans:  # each of them has a round
+        given["rounds"] = given.get("rounds", max(DEFAULT_ROUNDS, len(plans)))
+        if isinstance(given["rounds"], int) and given["rounds"] < len(plans):
+            raise InputError(f"{len(plans)} plans are given for {given['rounds']} rounds: raise --rounds")
     try:
         return Settings.model_validate(defaults | share | (_SMOKE if smoke else {}) | given)
     except ValidationError as error:
