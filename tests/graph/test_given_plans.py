@@ -37,7 +37,7 @@ def test_the_first_rounds_carry_out_the_given_plans_then_the_researcher_plans(
     done = run("sentiment", out=tmp_path / "run", smoke=True, rounds=3, trials=2, plans=files)
     first, second, third = (done.tree[f"e00{number}"] for number in (1, 2, 3))
     assert first.status == "done" and first.plan == read_plans(files)[0]
-    assert len(first.trials) == 1 and first.datasets["main"].rows == 20
+    assert len(first.trials) == 1 and 0 < first.datasets["main"].rows <= 20
     assert second.plan == read_plans(files)[1] and second.status == "failed"
     assert second.failure is not None and "nowhere" in second.failure
     assert third.status == "done" and third.plan is not None and len(third.trials) == 2
