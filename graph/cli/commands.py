@@ -23,6 +23,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+LlmSet = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra option of a chat model: docs/models.md")
+]
+Plans = Annotated[
+    list[Path] | None, typer.Option(help="File with the plan of the first round; again for the next")
+]
 Runner = Annotated[
     str | None,
     typer.Option(
@@ -85,14 +91,10 @@ def run(
     ] = None,
     llm_executor: Annotated[str | None, typer.Option(help="Chat model of the Executor (else --llm)")] = None,
     llm_budget: Annotated[str | None, typer.Option(help="Limit of all calls: 200k (tokens) or $2")] = None,
-    llm_set: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra model option: docs/models.md")
-    ] = None,
+    llm_set: LlmSet = None,
     judge: Annotated[str | None, typer.Option(help="Chat model of the metric judge (else --llm)")] = None,
     researcher: Annotated[str | None, typer.Option(help="builtin, agent, or an installed one")] = None,
-    plan: Annotated[
-        list[Path] | None, typer.Option(help="File with the plan of the first round; again for the next")
-    ] = None,
+    plan: Plans = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Plan without the tree")] = False,
     no_diagnosis: Annotated[bool, typer.Option("--no-diagnosis", help="Skip failure analysis")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Tiny model, little data: a quick check")] = False,
@@ -174,9 +176,7 @@ def check(
     judge: Annotated[
         str | None, typer.Option(metavar="PROVIDER:MODEL", help="Chat model of the metric judge")
     ] = None,
-    llm_set: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra option of that model: docs/models.md")
-    ] = None,
+    llm_set: LlmSet = None,
 ) -> None:
     """Read every row of a task's files: what is kept, left out and why; lengths, duplicates, noise."""
     from ...evaluation.check_process import check_files
