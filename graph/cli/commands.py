@@ -86,9 +86,7 @@ def run(
     out_dir: Annotated[Path | None, typer.Option("--out", help="Directory (default: runs/TASK-TIME)")] = None,
     examples: Annotated[int | None, typer.Option(help="Training examples a trial may consume")] = None,
     fresh_seeds: Annotated[int, typer.Option(help="Extra trainings of each finalist with other seeds")] = 0,
-    llm: Annotated[
-        str | None, typer.Option(help="Chat model PROVIDER:MODEL; without it the built-in policy plans")
-    ] = None,
+    llm: Annotated[str | None, typer.Option(help="Chat model PROVIDER:MODEL that plans")] = None,
     llm_executor: Annotated[str | None, typer.Option(help="Chat model of the Executor (else --llm)")] = None,
     llm_budget: Annotated[str | None, typer.Option(help="Limit of all calls: 200k (tokens) or $2")] = None,
     llm_set: LlmSet = None,
