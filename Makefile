@@ -34,7 +34,7 @@ run: assets  ## Fine-tune the embedded model on `sentiment`, within a quarter of
 	$(BIN)/trex run sentiment --budget 14m
 
 test: assets  ## All tests but the slow ones
-	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-kill: assets  ## Kill real runs at random moments, resume them, compare
 	$(BIN)/python -m pytest -m slow

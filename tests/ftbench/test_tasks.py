@@ -74,6 +74,10 @@ def test_validation_finds_faults(smoke_tasks: dict[str, Task], tmp_path: Path) -
     found = problems(task.model_copy(update={"sources": [source]}))
     assert found == [f"3 rows of source {source.name!r} repeat dev or test items"]
     assert "test items repeat dev items" in problems(task.model_copy(update={"dev": task.test}))[0]
+    alike = tmp_path / "alike.jsonl"
+    write_jsonl(alike, [row for row in rows_of(task.dev) if row["label"] == "positive"])
+    found = problems(task.model_copy(update={"dev": alike}))
+    assert found == ["dev: another item's answer scores as well as an item's own"]
 
 
 def test_tasks_are_made_once_and_the_same_everywhere(

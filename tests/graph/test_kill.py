@@ -44,8 +44,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_the_whole_process_tree_killed_8_times(tmp_path: Path, undisturbed: Path) -> None:
-    check_killed_trees(tmp_path, undisturbed, kills=8)
+def test_the_whole_process_tree_killed_4_times(tmp_path: Path, undisturbed: Path) -> None:
+    check_killed_trees(tmp_path, undisturbed, kills=4)
 
 
 @pytest.mark.slow
@@ -68,8 +68,8 @@ def check_killed_trees(tmp_path: Path, undisturbed: Path, kills: int) -> None:
     assert made >= kills
 
 
-def test_real_smoke_runs_killed_3_times(tmp_path: Path) -> None:
-    check_real_smoke_runs(tmp_path, kills=3)
+def test_a_real_smoke_run_killed_once(tmp_path: Path) -> None:
+    check_real_smoke_runs(tmp_path, kills=1)
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_only_the_grader_is_killed(tmp_path: Path, undisturbed: Path) -> None:
     while process.poll() is None and killed < 2:  # a third death in a row would be taken for a fault
         time.sleep(1.0)
         for child in psutil.Process(process.pid).children() if process.poll() is None else []:
-            if "grader" in child.cmdline():
+            if any(word.endswith("hash_grader.py") for word in child.cmdline()):
                 child.kill()
                 killed += 1
     assert process.wait() == 0, (tmp_path / "log").read_text()

@@ -21,6 +21,7 @@ from trex.training.runners.protocol import LauncherOptions
 
 from support import torch_free
 from support.cli import on_the_torch_free_runtime
+from support.hash_grader import LearningModel
 from support.own_task import write_task
 
 
@@ -29,7 +30,7 @@ def finished_run(folder: Path) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_HOME", str(folder / "home"))
         on_the_torch_free_runtime(patch, step_seconds=0.001)
-        patch.setattr(torch_free, "GRADER", "good_grader")
+        patch.setattr(torch_free, "GRADER", "learning")
         done = run(write_task(folder), out=folder / "run", smoke=True, rounds=1, trials=2, seed=1)
     assert done.best is not None and done.best.trial is not None, "a trial must win"
     return done
@@ -46,7 +47,7 @@ class GraderHere(GraderService):
     def __init__(self, task: Task, run_dir: Path, base_model: Path, **options: Any) -> None:
         ENGINES.check(options["engine"])
         setup = GraderSetup(task=task, run_dir=run_dir, base_model=base_model, **options)
-        super().__init__(setup, torch_free.LearningModel(setup))
+        super().__init__(setup, LearningModel(setup))
 
     def evaluate(
         self, adapter: Path | None, split: str, limit: int | None = None, scoring: Any = "auto"

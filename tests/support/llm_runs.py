@@ -73,7 +73,7 @@ def open_runtime(settings: Settings) -> Runtime:
     model.mkdir(exist_ok=True)
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (model / name).write_text("{}")
-    command = [sys.executable, str(HERE / "torch_free.py"), "grader"]
+    command = [sys.executable, str(HERE / "hash_grader.py"), "hash"]
     ledger = open_ledger(settings, directory)
     judge = open_judge(settings, task, ledger)
     grader = GraderClient(task, directory.path, model, command=command, judge=judge)

@@ -13,7 +13,7 @@ from trex.files import write_jsonl
 from trex.training.data.operators.protocol import Operator, OperatorContext
 from trex.training.data.operators.threshold import Threshold
 from trex.training.data.recipe import DataRecipe, Stream
-from trex.training.data.row_table import KEY, STREAM
+from trex.training.data.row_table import KEY, STREAM, as_dataset
 from trex.training.data.sources import row_key
 
 from support.text_models import ToyModel, toy_models
@@ -27,9 +27,9 @@ LABEL = Threshold(column="rating", below=-0.5, above=0.5)
 
 def dataset(rows: Rows, stream: str = "movies") -> Any:
     """Rows as operators see them."""
-    from datasets import Dataset
+    import pyarrow as pa
 
-    return Dataset.from_list([{**row, KEY: row_key(row), STREAM: stream} for row in rows])
+    return as_dataset(pa.Table.from_pylist([{**row, KEY: row_key(row), STREAM: stream} for row in rows]))
 
 
 def apply(step: Operator, rows: Any, scope: Literal["stream", "mix"] = "stream") -> Any:

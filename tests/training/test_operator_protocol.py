@@ -36,15 +36,6 @@ def examples() -> list[Operator]:
 EXAMPLES = examples()
 each_example = pytest.mark.parametrize("step", EXAMPLES, ids=lambda step: step.op)
 each_operator = pytest.mark.parametrize("kind", operators().values(), ids=operators())
-row = st.fixed_dictionaries(
-    {
-        "id": st.integers(0, 40),
-        "rating": st.one_of(st.none(), st.integers(-4, 4).map(float)),
-        "text": st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join),
-        "label": st.sampled_from(LABELS),
-    }
-).map(lambda made: complete(made))
-row_lists = st.lists(row, min_size=1, max_size=40)
 quick = settings(max_examples=12, deadline=None)
 
 
@@ -57,6 +48,24 @@ def complete(made: dict[str, Any]) -> dict[str, Any]:
     turns = [("user", made["text"]), ("assistant", made["label"]), ("user", "And?"), ("assistant", "No.")]
     messages = [{"role": role, "content": content} for role, content in turns]
     return {**made, "parts": made["text"].split(), "messages": messages}
+
+
+def some_rows(seed: int) -> Rows:
+    """1 to 40 rows by chance. Drawn value by value, they would take longer than the operators."""
+    chance = random.Random(seed)
+    made = [
+        {
+            "id": chance.randint(0, 40),
+            "rating": chance.choice([None, *map(float, range(-4, 5))]),
+            "text": " ".join(chance.choices(WORDS, k=chance.randint(1, 4))),
+            "label": chance.choice(LABELS),
+        }
+        for _ in range(chance.choice([1, 2, 5, 20, 40]))
+    ]
+    return [complete(row) for row in made]
+
+
+row_lists = st.integers(0, 10_000).map(some_rows)
 
 
 def empty() -> Any:
