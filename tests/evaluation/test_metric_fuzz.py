@@ -24,8 +24,12 @@ from trex.evaluation.metrics import UPSTREAM, Metric, PooledMetric
 CALLS = int(os.environ.get("TREX_FUZZ_CALLS", "150"))
 SEED = int(os.environ.get("TREX_FUZZ_SEED", "0"))
 BLOCKS = 5
-UNBOUNDED = {"lawbench/upstream", "lawbench:3-4/upstream", "lawbench:3-5/upstream", "gta:InstAcc/upstream"}
-"""Official figures that leave 0…1: terms far from the published one, and steps that are counted above the line only."""
+UNBOUNDED = {
+    *("lawbench/upstream", "lawbench:3-4/upstream", "lawbench:3-5/upstream", "gta:InstAcc/upstream"),
+    "omebench/upstream",
+}
+"""Official figures that leave 0…1: terms far from the published one, steps that are counted above the line only, and
+steps whose weights do not sum to 1."""
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 7, 2.5, 1e300, math.nan, math.inf, -math.inf, 10**30, 10**400, 10**5000),
