@@ -38,7 +38,7 @@ def chained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_HOME", str(folder / "home"))
         on_the_torch_free_runtime(patch, step_seconds=0.001)
-        patch.setattr(torch_free, "GRADER", "good_grader")
+        patch.setattr(torch_free, "GRADER", "learning")
         done = run(
             write_task(folder), out=folder / "run", smoke=True, rounds=3, trials=2, seed=1,
             policy="gbfs", approve=from_the_parent,
