@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..evaluation.failures.analysis import Failures, compare
+from ..evaluation.failures.degenerate import degenerate_answers
 from ..evaluation.results import Evaluation
 from .researcher.protocol import Evidence
 from .run.runtime import Runtime
@@ -83,5 +84,6 @@ def evidence(runtime: Runtime, experiment: Experiment, parent: Experiment | None
         parent=parent,
         failures=failures.cases if failures else [],
         groups=failures.groups if failures else [],
+        degenerate=degenerate_answers(runtime.task, failures.answered) if failures else [],
         comparison=compare(before, after, run) if before else None,
     )

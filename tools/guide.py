@@ -80,16 +80,27 @@ def _call(signature: str) -> str:
     return signature if "," in parameters else name
 
 
-def training_guide() -> str:
-    """Every setting of a training plan with its default and bounds: weights by kind, stages by method."""
+def training_guide(names: Collection[str] | None = None) -> str:
+    """Every setting of a training plan with its default and bounds: weights by kind, stages by method.
+
+    With `names` other methods are only named, with their rows.
+    """
     kinds = [f"kind={kind}: {_settings(WEIGHTS.load(kind).settings)}" for kind in WEIGHTS.names()]
-    stages = [f"method={name}: {_stage(METHODS.load(name))}" for name in METHODS.names()]
-    shared = [f"{name} settings: {'; '.join(_own(stage))}" for name, stage in _SHARED.items()]
+    told = [name for name in METHODS.names() if names is None or name in names]
+    stages = [f"method={name}: {_stage(METHODS.load(name))}" for name in told]
+    needed = [each for each in _SHARED if any(issubclass(METHODS.load(n).stage, _SHARED[each]) for n in told)]
+    shared = [f"{name} settings: {'; '.join(_own(_SHARED[name]))}" for name in needed]
+    others = [f"{name} ({METHODS.load(name).row_schema})" for name in METHODS.names() if name not in told]
     return (
         'An object {"start": "base", "weights": {…}, "stages": [{…}]} with 1 to 4 stages; each goes on from the '
         "weights of the one before, and names the recipe it trains on. With start=parent the first one continues from "
         "the best weights of the refined experiment, which keep their kind, rank and targets. "
         f"weights, {' | '.join(kinds)}. A stage, {' | '.join([*stages, *shared])}"
+        + (
+            f". Other methods and their rows, usable with their defaults: {', '.join(others)}"
+            if others
+            else ""
+        )
     )
 
 

@@ -76,6 +76,10 @@ class MoleculeSuccess:
             rewards.append(1.0 if not apart else 0.5 * (1 - apart / total))
         return rewards
 
+    def degenerate(self, answer: str, reference: str) -> str:
+        """What is wrong with a right answer: several molecules (`C.C.C.O`) have the counts of one."""
+        return "are several molecules" if "." in extract(answer) and "." not in reference else ""
+
     def secondary(self, items: Sequence[Item], predictions: Sequence[str]) -> dict[str, float]:
         """Validity, uniqueness, novelty, each in 0…1."""
         valid = [canonical(m) for m in map(parse, map(extract, predictions)) if m is not None]

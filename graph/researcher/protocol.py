@@ -161,6 +161,8 @@ class Evidence:
     """Search items that the experiment's best trial answered wrongly."""
     groups: list[FailureGroup] = field(default_factory=list)
     """Causes that these failures share, most frequent first."""
+    degenerate: list[str] = field(default_factory=list)
+    """Kinds of right answers that only exploit the metric."""
     comparison: Comparison | None = None
     """Parent (`before`) and experiment (`after`) on the search items both answered."""
 

@@ -48,7 +48,7 @@ def _research(text: str, tools: Collection[str]) -> Call | dict[str, Any]:
     if "search_literature" in tools and "from notes on fine-tuning practice" not in text:
         return Call("search_literature", {"query": "learning rate of LoRA", "most": 2})
     sources = re.findall(r"^\[([^\[\]\n]*arXiv:[^\[\]\n]*)\]$", text, re.MULTILINE)
-    found = [{"text": "The learning rate decides more than the rank.", "source": s} for s in sources[:2]]
+    found = [{"text": f"The learning rate decides more than the rank: {s}", "source": s} for s in sources[:2]]
     return {"findings": found, "candidates": []}
 
 

@@ -59,7 +59,7 @@ def built_rows(dataset: Path) -> str:
     """A few evenly spaced rows of a built data set, as conversations, with different answers if there are."""
     lines = []
     for number, row in enumerate(_spread(list(read_jsonl(dataset / TRAIN))), start=1):
-        turns = [*row["prompt"], *row["completion"]]
+        turns = [t for t in (*row["prompt"], *row["completion"]) if number == 1 or t["role"] != "system"]
         lines.append(f"row {number}:")
         lines += [f"  {turn['role']}: {cut(turn['content'], _CELL)}" for turn in turns]
     return quoted(fitting(lines), "rows that were built")

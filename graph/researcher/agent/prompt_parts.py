@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 from ....tools.excerpt import brief, cell, cut, fitting
@@ -53,17 +52,22 @@ def sources_part(notes: ResearchNotes) -> str:
     """Every source that recipes may load: counts, columns and two rows."""
     counted = {note.source: note.text for note in notes.notes}
     share = max(600, 6000 // max(1, len(notes.sources)))
-    described = (_source(source, counted.get(source.name, ""), share) for source in notes.sources)
-    return quoted(fitting(chain.from_iterable(described)), "the task's sources")
+    described: list[str] = []
+    columns = ""
+    for source in notes.sources:
+        shown = ", ".join(source.columns)
+        described += _source(source, counted.get(source.name, ""), share, shown != columns)
+        columns = shown
+    return quoted(fitting(described), "the task's sources")
 
 
-def _source(source: SourceNotes, counted: str, most: int) -> list[str]:
+def _source(source: SourceNotes, counted: str, most: int, columns: bool) -> list[str]:
     made = ", synthetic" if source.synthetic else ""
     described = f" {brief(source.description, _LINE)}" if source.description else ""
     lines = [
         f"- {source.name} (licence {brief(source.licence, 60)}{made}):{described}",
         f"  {brief(counted, _LINE)}" if counted else f"  {source.rows} rows",
-        f"  columns: {brief(', '.join(source.columns), _LINE)}",
+        f"  columns: {brief(', '.join(source.columns), _LINE)}" if columns else "  the same columns",
     ]
     for row in source.examples[:2]:
         cells = {name: cell(value, _CELL) for name, value in row.items()}

@@ -24,6 +24,7 @@ from ....tools.parent_changes import ParentConfiguration
 from ....tools.plan_check import Recipes, Tried, plan_problems
 from ....tools.provenance import Provenance
 from ....tools.untrusted import defanged, quoted
+from ....training.methods import METHODS
 from ....training.methods.protocol import MAIN
 from ....training.plan import TrainingPlan
 from ...llm.agent_loop import AgentTask, run_agent_task
@@ -178,7 +179,9 @@ class ResearcherAgent:
         turns = max(1, whole - max(1, whole // 3))
         values = self._prompt_values(request, start)
         answer = self._send(
-            _messages("plan", **values, **_guides(), direction=direction, turns=turns),
+            _messages(
+                "plan", **values, **_guides_for(direction, node, start), direction=direction, turns=turns
+            ),
             plan_answer(request.trials, start),
             _purpose(request),
             self.tools.for_plan(node, problems, start, memory=self.memory, diagnosis=self.diagnosis),
@@ -331,6 +334,15 @@ def _purpose(request: PlanningRequest) -> str:
 
 def _guides() -> dict[str, str]:
     return {"recipe_guide": recipe_guide(), "training_guide": training_guide()}
+
+
+def _guides_for(direction: DirectionAnswer, node: Experiment, start: ParentConfiguration) -> dict[str, str]:
+    """What a plan in that direction can need: other training keeps the recipe, other data seldom new methods."""
+    if direction.strategy == "adjust_training" and node.tried_plan is not None:
+        return _guides() | {"recipe_guide": ""}
+    text = f"{direction.direction} {direction.why}".casefold()
+    used = {stage.method for stage in start.training.stages} if start.training else set()
+    return _guides() | {"training_guide": training_guide({*used, *(n for n in METHODS.names() if n in text)})}
 
 
 def _reason(error: ModelError) -> str:

@@ -11,6 +11,7 @@ from ....errors import TrexError
 from ....evaluation.failures.analysis import Failures
 from ....evaluation.metrics import metric
 from ....evaluation.results import Evaluation
+from ....evaluation.splits import search_items
 from ....evaluation.task import Task
 from ....evaluation.task_check import FileCheck, TaskCheck
 from ....files import read_json
@@ -75,9 +76,12 @@ def _base_lines(task: Task, run: Path, base: Evaluation, answers: bool) -> Itera
         answered = Failures(base, task, run).answered
     except TrexError:  # predictions that were removed
         return
+    rows = {item["id"]: item.row for item in search_items(task)}
+    asked = sorted(task.prompt.fields - task.prompt.answer_fields)
     for item in answered[:: max(1, len(answered) // ANSWERS)][:ANSWERS]:
-        given = item.prediction
+        given, row = item.prediction, rows[item.id]
+        text = "; ".join(brief(row[name], _LINE) for name in asked if name in row)
         yield (
-            f"- {json.dumps(brief(item.text, _LINE), ensure_ascii=False)}: right {brief(item.reference, 80)!r}, "
+            f"- {json.dumps(brief(text, _LINE), ensure_ascii=False)}: right {brief(item.reference, 80)!r}, "
             f"answered {brief(given.prediction, 80)!r}, value {given.value:.2f}"
         )

@@ -42,6 +42,7 @@ def read_outcome(evidence: Evidence) -> Diagnosis:
         return _failure(experiment, verdict)
     reading = read_curve(_losses(best))
     insights = (
+        *evidence.degenerate,
         _contrast(experiment.trials),
         _data_effect(evidence, best),
         curve_line(best.step, reading),
