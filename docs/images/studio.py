@@ -52,5 +52,5 @@ def take(page: str, name: str, size: str, pages: Path) -> None:
 
 if __name__ == "__main__":
     address, folder = sys.argv[1], Path(sys.argv[2]).resolve()
-    take(graph_page(), "studio_graph.png", "1150,2300", folder)
+    take(graph_page(), "studio_graph.png", "1200,4600", folder)
     take(api_page(address), "studio_api.png", "1280,800", folder)

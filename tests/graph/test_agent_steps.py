@@ -28,6 +28,7 @@ from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import open_chat
 from trex.graph.llm.model_settings import ModelSettings
 from trex.graph.run.checkpoint_store import saver
+from trex.graph.run.events import emit
 from trex.graph.run.runtime import RuntimeRegistry
 from typing_extensions import TypedDict
 
@@ -115,6 +116,16 @@ def test_turns_are_streamed_and_drawn_under_the_agents_name() -> None:
     assert parts[-1] == ((), {"adding": {"found": 2004}})
     drawn = {node for node in graph.get_graph(xray=True).nodes if node.startswith("adding:")}
     assert drawn > {f"adding:researcher_{node}" for node in ("step", "model", "tools", "answer")}
+
+
+def test_events_of_an_agent_reach_the_stream_of_the_run() -> None:
+    def answers(_: object) -> Sum:
+        emit("called", purpose="add")
+        return Sum(value=2)
+
+    graph = parent(FakeChat(answers), InMemorySaver())
+    [event] = graph.stream({"tree": {}}, CONFIG, stream_mode="custom")  # also without `subgraphs`
+    assert event == {"event": "called", "purpose": "add"}
 
 
 def test_a_person_edits_a_tool_result_and_the_answer() -> None:

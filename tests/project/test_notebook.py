@@ -1,4 +1,4 @@
-"""The notebook: it runs from top to bottom in smoke mode, and what is committed shows such a run."""
+"""The notebooks: they run from top to bottom in smoke mode, and what is committed shows such a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 from support.places import REPOSITORY
 
 NOTEBOOK = REPOSITORY / "notebooks" / "01_first_run.ipynb"
+AGENTS = REPOSITORY / "notebooks" / "03_agents.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,10 @@ def committed() -> NotebookNode:
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory, committed: NotebookNode) -> NotebookNode:
-    folder = tmp_path_factory.mktemp("notebook")
+    return execute(committed, tmp_path_factory.mktemp("notebook"))
+
+
+def execute(committed: NotebookNode, folder: Path) -> NotebookNode:
     notebook = nbformat.from_dict(committed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TREX_SMOKE", "1")
@@ -76,3 +80,18 @@ def test_the_committed_one_shows_a_whole_run_and_no_machine(committed: NotebookN
     raw = NOTEBOOK.read_text(encoding="utf-8")
     for sign in (str(Path.home()), "/tmp", "site-packages", str(NOTEBOOK.parents[1])):
         assert sign not in raw
+
+
+def test_agents_are_stepped_through_edited_and_finish(tmp_path: Path) -> None:
+    shown = nbformat.read(AGENTS, as_version=4)
+    printed = text(execute(shown, tmp_path))
+    for line in (
+        "research: researcher_tools",
+        "m003 tool",
+        "True\n",
+        "('researcher_answer',)",
+        "done\n",
+        "12 calls,",
+    ):
+        assert line in printed and line in text(shown), line
+    assert "/tmp" not in AGENTS.read_text(encoding="utf-8")
