@@ -16,11 +16,14 @@ from trex.training.methods import METHODS
 from trex.training.plan import TrainingPlan
 from trex.training.runners.job_runner import JobRunner
 
+REWARDED = {"batch_size": 4, "generations": 4, "max_new_tokens": 12, "temperature": 1.3, "ended_weight": 1}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "grpo": {"batch_size": 2, "generations": 2, "max_new_tokens": 4},
-    "rloo": {"batch_size": 2, "generations": 2, "max_new_tokens": 4},
+    "grpo": REWARDED,
+    "rloo": REWARDED,
     "distillation": {"max_new_tokens": 4, "temperature": 0.9},
 }
+SFT = {"method": "sft", "max_steps": 16, "batch_size": 8, "learning_rate": 1e-2}
+"""Before methods that sample answers: some end in time then, and the model differs from its teacher, the base model."""
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +60,13 @@ def test_resumed_at_any_step_it_ends_in_the_same_weights(
         "gradient_accumulation": 2,
         "learning_rate": 1e-3,
     }
-    plan = TrainingPlan.model_validate({"stages": [stage | SETTINGS.get(name, {})]})
+    before = [SFT] if name in SETTINGS else []
+    first = 16 if before else 0
+    plan = TrainingPlan.model_validate({"stages": [*before, stage | SETTINGS.get(name, {})]})
     dataset = dataset_of(METHODS.load(name).row_schema, tmp_path / "d")
     whole = run(runner, tiny, tmp_path / "a", plan, dataset)
-    parts = run(runner, tiny, tmp_path / "b", plan, dataset, 1, 2, 3)
+    parts = run(runner, tiny, tmp_path / "b", plan, dataset, *(first + step for step in (1, 2, 3)))
     assert whole.adapter_hash == parts.adapter_hash
-    assert (whole.curve, whole.tokens) == (parts.curve, parts.tokens)
-    assert whole.tokens > 0 and len(whole.curve) == 4
+    assert (whole.curve, whole.series, whole.tokens) == (parts.curve, parts.series, parts.tokens)
+    assert whole.tokens > 0 and len(whole.curve) == first + 4
+    assert max(norm for step, norm in whole.series["grad_norm"] if step > first) > 0
