@@ -1,8 +1,9 @@
 """A process permanently gives up Linux capabilities, and all sockets except TCP, Unix and netlink sockets.
 
-Both complete `landlock`, to be called after `landlock.restrict`, while there is one thread. Landlock keeps a process
-from reading another one's memory and environment, except if it has the capability CAP_PERFMON or CAP_SYS_ADMIN, which
-root has (`may_access_mm` in the kernel's kernel/fork.c). Landlock restricts TCP, and no other protocol.
+`compute_only` leaves a process nothing but memory, time and its open files. The others complete `landlock`, to be
+called after `landlock.restrict`, while there is one thread. Landlock keeps a process from reading another one's memory
+and environment, except if it has the capability CAP_PERFMON or CAP_SYS_ADMIN, which root has (`may_access_mm` in the
+kernel's kernel/fork.c). Landlock restricts TCP, and no other protocol.
 """
 
 from __future__ import annotations
@@ -25,6 +26,18 @@ _X32 = 0x40000000  # a second set of system calls on x86-64
 _IO_URING_SETUP = 425  # an io_uring makes sockets without the system call `socket`
 # AUDIT_ARCH_*, and the numbers of the system calls `socket` and `seccomp`.
 _PROCESSORS = {"x86_64": (0xC000003E, 41, 317), "aarch64": (0xC00000B7, 198, 277)}
+# read, write, close, fstat, poll (arm64: ppoll), lseek, mmap, mprotect, munmap, brk, rt_sigaction, rt_sigprocmask,
+# rt_sigreturn, readv, writev, sched_yield, mremap, madvise, nanosleep, getpid, exit, gettimeofday, getrusage, times,
+# sigaltstack, gettid, futex, sched_getaffinity, restart_syscall, clock_gettime, clock_nanosleep, exit_group, getrandom,
+# rseq. x86-64 also has time.
+_COMPUTING = {
+    "x86_64": (0, 1, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 19, 20, 24, 25, 28, 35, 39, 60, 96, 98, 100, 131, 186,
+               202, 204, 219, 228, 230, 231, 318, 334, 201),
+    "aarch64": (63, 64, 57, 80, 73, 62, 222, 226, 215, 214, 134, 135, 139, 65, 66, 124, 216, 233, 101, 172, 93, 169,
+                165, 153, 132, 178, 98, 123, 128, 113, 115, 94, 278, 293),
+}  # fmt: skip
+_NOT_PERMITTED = 0x00050000 | 1  # EPERM
+_NO_NEW_PRIVILEGES = 38  # of prctl
 _SET_MODE_FILTER, _FULL_SPEED = (
     1,
     1 << 2,
@@ -84,11 +97,39 @@ def deny_sockets() -> bool:
     """
     if sys.platform != "linux" or platform.machine() not in _PROCESSORS:
         return False
-    architecture, socket, seccomp = _PROCESSORS[platform.machine()]
-    program = _filter(architecture, socket)
+    architecture, socket, _ = _PROCESSORS[platform.machine()]
+    return _install(_filter(architecture, socket))
+
+
+def compute_only() -> bool:
+    """Deny every system call but those for memory, time, waiting, and reading and writing open files.
+
+    No file can be opened, no process or thread started, no socket made, no signal sent. For good, for this thread and
+    what it starts. Returns False, with nothing denied, where `deny_sockets` would.
+    """
+    machine = platform.machine()
+    if sys.platform != "linux" or machine not in _COMPUTING:
+        return False
+    if _libc().prctl(_NO_NEW_PRIVILEGES, ctypes.c_ulong(1), *[ctypes.c_ulong(0)] * 3):
+        return False
+    calls = _COMPUTING[machine]
+    deny = len(calls) + 3  # the line; the one after it allows. A jump counts the lines that it skips
+    program = [
+        _Instruction(_LOAD, 0, 0, _ARCHITECTURE),
+        _Instruction(_EQUAL, 0, deny - 2, _PROCESSORS[machine][0]),
+        _Instruction(_LOAD, 0, 0, _NUMBER),
+        *(_Instruction(_EQUAL, deny - line, 0, number) for line, number in enumerate(calls, start=3)),
+        _Instruction(_RETURN, 0, 0, _NOT_PERMITTED),
+        _Instruction(_RETURN, 0, 0, _ALLOW),
+    ]
+    return _install(program)
+
+
+def _install(program: list[_Instruction]) -> bool:
     array = (_Instruction * len(program))(*program)
     given = _Program(len(program), array)
     mode, flags = ctypes.c_uint(_SET_MODE_FILTER), ctypes.c_uint(_FULL_SPEED)
+    seccomp = _PROCESSORS[platform.machine()][2]
     return bool(_libc().syscall(ctypes.c_long(seccomp), mode, flags, ctypes.byref(given)) == 0)
 
 

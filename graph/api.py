@@ -183,6 +183,7 @@ def run(
     smoke: bool = False,
     reuse: bool = True,
     keep_all: bool = False,
+    allow_python: bool = False,
     runner: str | None = None,
     approve: Approve | None = None,
     follow: Follow | None = None,
@@ -195,9 +196,9 @@ def run(
     answers under the metric `judge`; without it `llm` does. `researcher` names another Researcher than these two.
     `plans` are files with the plans of the first rounds. `memory` and `diagnosis` switch off what plans know of the
     tree, and what is read from failures. `runner` says where jobs run, 'NAME:setting=value,…', by default the one of
-    trex.toml, else this machine. `approve` is called with every plan, `follow` with every event, `step` before every
-    turn of an agent and about its answer: it may return edits (`llm.agent_review.StepReview`). Raises InputError for
-    bad input,
+    trex.toml, else this machine. `allow_python` lets recipes run code in a sandbox. `approve` is called with every
+    plan, `follow` with every event, `step` before every turn of an agent and about its answer: it may return edits
+    (`llm.agent_review.StepReview`). Raises InputError for bad input,
     TrexError if the run fails; after an interruption `resume` goes on.
     """
     prepared = prepare_run(
@@ -219,6 +220,7 @@ def run(
         diagnosis=diagnosis,
         reuse=reuse,
         keep_all=keep_all,
+        allow_python=allow_python,
         **choose_runner(runner),
     )
     return prepared.go(approve, follow, step=step)

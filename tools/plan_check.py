@@ -92,6 +92,7 @@ def plan_problems(
     examples: int,
     trials: int | None = None,
     tried: Sequence[Tried] = (),
+    allow_python: bool = False,
 ) -> list[str]:
     """The problems of a plan, one sentence each; an empty list for a valid plan.
 
@@ -107,7 +108,7 @@ def plan_problems(
     faults = []
     for name, recipe in recipes.items():
         try:
-            contents = preview(recipe, task).report.contents
+            contents = preview(recipe, task, allow_python=allow_python).report.contents
         except ModelNeeded:
             continue  # what the model makes is seen when the data set is built
         except TrexError as error:

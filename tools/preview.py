@@ -30,7 +30,9 @@ _ANSWERS = 12
 RecipeArgument = Annotated[DataRecipe, BeforeValidator(parsed_recipe), WithJsonSchema({"type": "object"})]
 
 
-def preview_tool(task: Task, parent: ParentConfiguration | None = None) -> BaseTool:
+def preview_tool(
+    task: Task, parent: ParentConfiguration | None = None, allow_python: bool = False
+) -> BaseTool:
     """The tool `preview_recipe`. It writes nothing and does not run the contamination gate.
 
     With a `parent` the recipe may be written as a change of the parent's.
@@ -41,7 +43,9 @@ def preview_tool(task: Task, parent: ParentConfiguration | None = None) -> BaseT
     def preview_recipe(recipe: Annotated[RecipeArgument, _RECIPE]) -> str:
         counts: list[StepCount] = []
         try:
-            told = _summary(preview(recipe, task, lambda count, rows: counts.append(count)))
+            told = _summary(
+                preview(recipe, task, lambda count, rows: counts.append(count), allow_python=allow_python)
+            )
         except ModelNeeded as needed:
             told = fitting([*_steps(counts), f"then a model makes the rows; {needed}"])
         return quoted(told, "a preview of the recipe's rows")

@@ -35,6 +35,9 @@ Runner = Annotated[
         metavar="NAME:SETTING=VALUE,…", help="Where jobs run: local, or another one of docs/scaling.md"
     ),
 ]
+AllowPython = Annotated[
+    bool, typer.Option("--allow-python", help="Recipes may run Python code, in a sandbox")
+]
 Directory = Annotated[Path, typer.Argument(help="A run directory", metavar="DIR")]
 
 
@@ -75,6 +78,12 @@ def assets() -> None:
     fetch_all(lambda line: out.print(line))
 
 
+def _keeps_all(keep: str) -> bool:
+    if keep not in ("best", "all"):
+        raise InputError(f"--keep {keep!r}: choose best or all")
+    return keep == "all"
+
+
 @app.command()
 def run(
     task: Annotated[str, typer.Argument(help="A task's name, or the path of a task file")],
@@ -100,6 +109,7 @@ def run(
     step: Annotated[bool, typer.Option("--step", help="Ask before each turn of an agent")] = False,
     no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Use no results of other runs")] = False,
     keep: Annotated[str, typer.Option(help="Adapters and checkpoints to keep: best or all")] = "best",
+    allow_python: AllowPython = False,
     runner: Runner = None,
 ) -> None:
     """Improve a model on TASK by searching a tree of experiments."""
@@ -109,8 +119,6 @@ def run(
     from ..run.runner_choice import choose_runner
     from ..run.settings import parse_duration
 
-    if keep not in ("best", "all"):
-        raise InputError(f"--keep {keep!r}: choose best or all")
     models, judging = parse_judge(judge, llm, llm_executor, llm_budget, llm_set or ())
     prepared = prepare_run(
         task,
@@ -132,7 +140,8 @@ def run(
         diagnosis=not no_diagnosis,
         approve=approve,
         reuse=not no_reuse,
-        keep_all=keep == "all",
+        keep_all=_keeps_all(keep),
+        allow_python=allow_python,
         **choose_runner(runner),
     )
     run_in_foreground(prepared, step=step)
@@ -245,6 +254,7 @@ def replay(
     llm_set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Extra option of that model")
     ] = None,
+    allow_python: AllowPython = False,
 ) -> None:
     """Train the winner again from best/ alone, and show both dev scores."""
     import tempfile
@@ -260,6 +270,7 @@ def replay(
             Path(workspace),
             lambda job: status.update(f"training: step {job.step}/{job.stop_step}"),
             parse_judge(judge, None, None, llm_budget, llm_set or ())[1],
+            allow_python,
         )
     same = "same" if again.trial == again.replayed_trial else "another"
     out.print(

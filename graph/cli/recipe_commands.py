@@ -23,6 +23,9 @@ TaskName = Annotated[str, typer.Argument(help="A task's name, or the path of a t
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON")]
 Llm = Annotated[str | None, typer.Option("--llm", help="PROVIDER:MODEL for steps with `model: llm`")]
 LlmBudget = Annotated[str | None, typer.Option("--llm-budget", help="Of the chat model: 200k tokens or $2")]
+AllowPython = Annotated[
+    bool, typer.Option("--allow-python", help="Recipes may run code in Python, in a sandbox")
+]
 Smoke = Annotated[bool, typer.Option("--smoke", help="With the task's small sample of data")]
 
 
@@ -48,7 +51,13 @@ def schema(
 
 
 @app.command()
-def check(recipe: RecipeFile, task: TaskName, as_json: AsJson = False, smoke: Smoke = False) -> None:
+def check(
+    recipe: RecipeFile,
+    task: TaskName,
+    as_json: AsJson = False,
+    smoke: Smoke = False,
+    allow_python: AllowPython = False,
+) -> None:
     """Carry a recipe out, write nothing, and say what it makes or what is wrong.
 
     Of a recipe that uses a model, the steps before, and how many calls it would make.
@@ -57,7 +66,7 @@ def check(recipe: RecipeFile, task: TaskName, as_json: AsJson = False, smoke: Sm
     from .recipe_view import preview_of
 
     try:
-        report = preview_of(_read(recipe), task, smoke).report
+        report = preview_of(_read(recipe), task, smoke, allow_python=allow_python).report
     except ModelNeeded as needed:
         if as_json:
             _print_json({"model_needed": str(needed)})
@@ -79,6 +88,7 @@ def preview(
     smoke: Smoke = False,
     llm: Llm = None,
     llm_budget: LlmBudget = None,
+    allow_python: AllowPython = False,
 ) -> None:
     """Show the number of rows after every step, why rows were dropped, and samples.
 
@@ -88,7 +98,7 @@ def preview(
     from .recipe_view import preview_of, print_preview
 
     open_models = partial(models_for, llm=llm, llm_budget=llm_budget, trial=True)
-    found = preview_of(_read(recipe), task, smoke, rows, open_models)
+    found = preview_of(_read(recipe), task, smoke, rows, open_models, allow_python)
     if as_json:
         _print_json(found.as_json)
     else:
@@ -104,6 +114,7 @@ def build(
     smoke: Smoke = False,
     llm: Llm = None,
     llm_budget: LlmBudget = None,
+    allow_python: AllowPython = False,
 ) -> None:
     """Write the data set into a folder named by its fingerprint. Rows are not compared with dev and test."""
     from ...training.data.build import build as build_dataset
@@ -112,7 +123,7 @@ def build(
 
     planned, found = _read(recipe), find_task(task, smoke)
     models = models_for(planned, found, llm=llm, llm_budget=llm_budget)
-    built = build_dataset(planned, found, out_dir, models=models)
+    built = build_dataset(planned, found, out_dir, models=models, allow_python=allow_python)
     if as_json:
         _print_json({"folder": str(built.folder), "report": built.report.model_dump(mode="json")})
         return

@@ -55,6 +55,7 @@ def preview_of(
     smoke: bool = False,
     sample: int = 0,
     open_models: Callable[[DataRecipe, Task], ModelAccess | None] = lambda recipe, task: None,
+    allow_python: bool = False,
 ) -> WatchedPreview:
     """Carry a recipe out without writing. Raises InputError and PlanError as `preview`."""
     found = find_task(task, smoke)
@@ -64,7 +65,7 @@ def preview_of(
         shown = arrow(choose(rows, sample, "preview").select_columns(visible(rows.column_names)))
         samples.append([{k: cell(v, _CELL) for k, v in row.items()} for row in shown.to_pylist()[:sample]])
 
-    return WatchedPreview(preview(recipe, found, watch, open_models(recipe, found)), samples)
+    return WatchedPreview(preview(recipe, found, watch, open_models(recipe, found), allow_python), samples)
 
 
 def print_preview(out: Console, found: WatchedPreview) -> None:

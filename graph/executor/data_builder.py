@@ -48,6 +48,7 @@ class DataBuilder:
     reuse: Path | None
     grader: Grader
     models: ModelAccess | None = None
+    allow_python: bool = False
 
     def prepare(self, recipe: DataRecipe) -> PreparedData:
         """Build the recipe's data set, check it, and remove rows that repeat dev or test items.
@@ -57,7 +58,7 @@ class DataBuilder:
         """
         _record_sources(recipe, self.task, self.datasets.parent)
         try:
-            dataset = build(recipe, self.task, self.datasets, self.reuse, self.models)
+            dataset = build(recipe, self.task, self.datasets, self.reuse, self.models, self.allow_python)
         finally:
             if self.models is not None:
                 self.models.close()

@@ -73,7 +73,11 @@ class WinnerPart:
 
 
 def replay(
-    best: Path, workspace: Path, on_progress: OnProgress, judge: ModelSettings | None = None
+    best: Path,
+    workspace: Path,
+    on_progress: OnProgress,
+    judge: ModelSettings | None = None,
+    allow_python: bool = False,
 ) -> Replay:
     """Train the winner again from best/ alone, in `workspace`, and score it on `search`; `judge` as in a run.
 
@@ -97,9 +101,7 @@ def replay(
     runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
     grader = _grader(task, workspace, model, plan, judge)
     try:
-        answers = home() / "store" / "datasets" / ANSWERS
-        models = ModelAccess(task, answers, plan.engine, plan.grader_threads)
-        builder = DataBuilder(task, workspace / "datasets", None, grader, models)
+        builder = DataBuilder(task, workspace / "datasets", None, grader, _models(task, plan), allow_python)
         known = [{name: builder.prepare(recipe) for name, recipe in part.recipes.items()} for part in parts]
         prepared = [each for data in known for each in data.values()]
         for each in prepared:
@@ -131,6 +133,12 @@ def replay(
         repeats_removed=sum(each.contamination.removed for each in prepared),
         differences=differences,
     )
+
+
+def _models(task: Task, plan: WinnerPlan) -> ModelAccess:
+    """The models that steps of the recipes may use; answers of earlier runs are taken from TREX_HOME."""
+    answers = home() / "store" / "datasets" / ANSWERS
+    return ModelAccess(task, answers, plan.engine, plan.grader_threads)
 
 
 def _trial(

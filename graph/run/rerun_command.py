@@ -17,6 +17,7 @@ def command(settings: Settings) -> str:
     words += _models(settings)
     words += [] if settings.memory else ["--no-memory"]
     words += [] if settings.diagnosis else ["--no-diagnosis"]
+    words += ["--allow-python"] * settings.allow_python
     return shlex.join(words + (["--smoke"] if settings.smoke else []))
 
 

@@ -188,11 +188,9 @@ def assemble(
         resource_class=settings.resource_class,
         resources=_resources(settings),
     )
-    store = _store("datasets") if settings.reuse else None
     agents = open_agents(settings, task, directory, budget.deadline, ledger)
-    models = _models(settings, task, store or directory.datasets, agents, budget)
     executor = Executor(
-        prepare_data=DataBuilder(task, directory.datasets, store, grader, models).prepare,
+        prepare_data=_data_builder(settings, directory, task, grader, agents, budget).prepare,
         train=training.train,
         evaluate=lambda weights, limit: grader.evaluate(weights, "search", limit),
         preflight=check,
@@ -233,16 +231,20 @@ def _resources(settings: Settings) -> Resources:
     )
 
 
-def _models(settings: Settings, task: Task, datasets: Path, agents: Agents, budget: Budget) -> ModelAccess:
-    """The models that steps of recipes may use, within the budget."""
-    return ModelAccess(
+def _data_builder(
+    settings: Settings, directory: RunDirectory, task: Task, grader: Grader, agents: Agents, budget: Budget
+) -> DataBuilder:
+    """Builds data sets, with models for the steps of recipes that use one, within the budget."""
+    store = _store("datasets") if settings.reuse else None
+    models = ModelAccess(
         task,
-        datasets / ANSWERS,
+        (store or directory.datasets) / ANSWERS,
         settings.engine,
         settings.grader_threads,
         agents.open_text_model,
         seconds_left=budget.left,
     )
+    return DataBuilder(task, directory.datasets, store, grader, models, settings.allow_python)
 
 
 class RuntimeRegistry:

@@ -59,6 +59,9 @@ class Settings(BaseModel):
     diagnosis: bool = Field(default=True, description="Failures are read; off, only scores are compared")
     approve: bool = Field(default=False, description="Ask a person before each plan is carried out")
     reuse: bool = Field(default=True, description="Take identical trials and data sets from TREX_HOME")
+    allow_python: bool = Field(
+        default=False, description="Recipes may run code in Python, in a sandbox (the operator `python`)"
+    )
     keep_all: bool = Field(default=False, description="Keep adapters and checkpoints of trials that lost")
     trial_examples: int = Field(default=1024, ge=1, description="Training examples one trial may consume")
     rungs: tuple[float, ...] = Field(

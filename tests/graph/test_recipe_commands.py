@@ -114,3 +114,16 @@ def test_diff(trex: Trex, recipe: str, tmp_path: Path) -> None:
     assert trex("recipe", "diff", recipe, recipe).out == "the recipes are the same\n"
     same = recipe_from_yaml(RECIPE)
     assert recipe_changes(same, same) == []
+
+
+def test_steps_that_ask_a_model_or_run_code(trex: Trex, tmp_path: Path) -> None:
+    path = tmp_path / "made.yaml"
+    start = "streams: [{source: movie, steps: [{op: threshold, column: rating}, "
+    path.write_text(start + "{op: generate, n: 2, max_new_tokens: 2}]}]")
+    said = trex("recipe", "check", str(path), "sentiment", "--smoke")
+    assert said.code == 0 and "calls of the model 'policy'" in said.out
+    said = trex("recipe", "preview", str(path), "sentiment", "--smoke")
+    assert said.code == 1 and "16 answers, 16 cut" in said.err
+    path.write_text(start + "{op: python, code: 'def row(row): return {}'}]}]")
+    assert "give --allow-python" in trex("recipe", "check", str(path), "sentiment", "--smoke").err
+    assert trex("recipe", "check", str(path), "sentiment", "--smoke", "--allow-python").code == 0

@@ -54,6 +54,8 @@ REWARDS = {"training/methods/task_reward.py", "training/data/models/answer_rewar
 ENGINE_MODEL = "training/data/models/engine_model.py"
 """It samples answers for data sets."""
 OF_ENGINES = {"evaluation.base_models", "evaluation.engines"}
+SANDBOX = "training/data/sandbox/row_process.py"
+"""It runs code, after it has given up everything else."""
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
@@ -210,7 +212,8 @@ def test_nothing_is_pickled_executed_or_trusted(path: Path) -> None:
         if not isinstance(node, ast.Call):
             continue
         where = f"{name_of(path)}:{node.lineno}"
-        assert not (isinstance(node.func, ast.Name) and node.func.id in {"exec", "eval"}), where
+        runs_code = isinstance(node.func, ast.Name) and node.func.id in {"exec", "eval"}
+        assert not runs_code or name_of(path) == SANDBOX, where
         given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
         assert given.get("shell") in (None, False), where
         assert "trust_remote_code" not in given or given["trust_remote_code"] is False, where

@@ -120,12 +120,14 @@ def build(
     out_root: Path,
     reuse_root: Path | None = None,
     models: ModelAccess | None = None,
+    allow_python: bool = False,
 ) -> BuiltDataset:
     """The data set of a recipe, in the folder `out_root/<fingerprint>`.
 
     It is reused if that folder or `reuse_root` contains it, else built. Then it is copied to `reuse_root`. A folder
-    of that name is always complete. `models` are for steps that use one. Raises PlanError for a recipe that cannot be
-    executed (EmptyDataset if it leaves no rows), InputError for an error in the task's files.
+    of that name is always complete. `models` are for steps that use one, `allow_python` for code in Python. Raises
+    PlanError for a recipe that cannot be executed (EmptyDataset if it leaves no rows), InputError for an error in the
+    task's files.
     """
     name = recipe_fingerprint(recipe, task, models)
     folder = out_root / name
@@ -133,7 +135,11 @@ def build(
         if not is_sealed(folder, fingerprint=name) and not (
             reuse_root and copy(reuse_root / name, folder, fingerprint=name)
         ):
-            create(folder, lambda building: _write(recipe, task, building, models), fingerprint=name)
+            create(
+                folder,
+                lambda building: _write(recipe, task, building, models, allow_python),
+                fingerprint=name,
+            )
     if reuse_root and not is_sealed(reuse_root / name, fingerprint=name):
         with _locked(reuse_root):
             copy(folder, reuse_root / name, fingerprint=name)
@@ -145,9 +151,10 @@ def preview(
     task: Task,
     watch: Watch = lambda count, rows: None,
     models: ModelAccess | None = None,
+    allow_python: bool = False,
 ) -> Preview:
     """The rows that `build` would write. Raises the same errors; writes nothing. `watch` sees the rows of each step."""
-    execution = Execution(task, watch, models)
+    execution = Execution(task, watch, models, allow_python)
     rendered = render(execution.rows(recipe), task, recipe.output)
     report = BuildReport(
         steps=execution.steps,
@@ -250,8 +257,8 @@ def _locked(root: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(recipe: DataRecipe, task: Task, folder: Path, models: ModelAccess | None) -> None:
-    built = preview(recipe, task, models=models)
+def _write(recipe: DataRecipe, task: Task, folder: Path, models: ModelAccess | None, python: bool) -> None:
+    built = preview(recipe, task, models=models, allow_python=python)
     write_jsonl(folder / TRAIN, built.rows)
     write_jsonl(folder / LINEAGE, built.lineage)
     write_atomic(folder / RECIPE, recipe_to_yaml(recipe))

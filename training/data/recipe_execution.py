@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
@@ -71,6 +71,7 @@ class Execution:
     task: Task
     watch: Watch = lambda count, rows: None
     models: ModelAccess | None = None
+    allow_python: bool = False
     steps: list[StepCount] = field(default_factory=list)
     unusable: list[Dropped] = field(default_factory=list)
 
@@ -110,7 +111,10 @@ class Execution:
     def _run(self, steps: Sequence[Step], rows: Dataset, stream: str, prefix: str) -> Dataset:
         for place, step in enumerate(steps):
             where = f"{prefix}steps[{place}] {step.op}"
-            context = OperatorContext("stream" if prefix else "mix", task=self.task, models=self.models)
+            scope: Literal["stream", "mix"] = "stream" if prefix else "mix"
+            context = OperatorContext(
+                scope, task=self.task, models=self.models, allow_python=self.allow_python
+            )
             try:
                 followed = self._followed(step, rows, context)
             except ModelNeeded as error:

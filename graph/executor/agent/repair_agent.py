@@ -52,7 +52,7 @@ def open_repair_agent(chat: Chat, settings: Settings, task: Task, directory: Run
     return ExecutorAgent(
         chat=chat,
         requirement=task.requirement,
-        tools=(rows_tool(task), preview_tool(task)),
+        tools=(rows_tool(task), preview_tool(task, allow_python=settings.allow_python)),
         datasets=directory.datasets,
         trials=directory.trials,
         turns=settings.llm.executor_turns if settings.llm else DEFAULT_TURNS,

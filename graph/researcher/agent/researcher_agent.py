@@ -159,6 +159,7 @@ class ResearcherAgent:
         check = partial(
             plan_problems,
             task=task,
+            allow_python=self.tools.allow_python,
             examples=request.trial_examples,
             trials=request.trials,
             tried=_tried(request.context.tree if self.memory else [node], node),
@@ -270,7 +271,9 @@ class ResearcherAgent:
         """
         task = self.tools.task
 
-        problems = partial(plan_problems, task=task, examples=self.trial_examples)
+        problems = partial(
+            plan_problems, task=task, examples=self.trial_examples, allow_python=self.tools.allow_python
+        )
 
         def check_revision(revision: RevisionAnswer) -> str | None:
             if revision.give_up:
@@ -323,6 +326,7 @@ def open_researcher(context: ResearcherContext) -> ResearcherAgent:
         store=directory.experiments,
         others=tuple(path for path in neighbours if path != directory.path),
         outside=open_outside_tools if settings.llm.outside else lambda provenance: (),
+        allow_python=settings.allow_python,
     )
     switches = settings.trial_examples, settings.memory, settings.diagnosis
     return ResearcherAgent(context.chat, open_builtin(context), tools, settings.llm, *switches)

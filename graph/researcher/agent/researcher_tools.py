@@ -50,6 +50,7 @@ class ResearcherTools:
     store: Path
     others: tuple[Path, ...] = ()
     outside: OutsideTools = field(default=open_outside_tools)
+    allow_python: bool = False
 
     def for_research(self, provenance: Provenance) -> list[BaseTool]:
         """Tools for open-domain research."""
@@ -76,12 +77,16 @@ class ResearcherTools:
         if diagnosis and node.evaluation is not None:
             tools.append(self._failures(node))
         if check is not None:
-            tools += [preview_tool(self.task, start), plan_check_tool(check, start)]
+            tools += [preview_tool(self.task, start, self.allow_python), plan_check_tool(check, start)]
         return tools
 
     def for_revision(self, check: PlanCheck) -> list[BaseTool]:
         """Tools for a plan that could not be executed."""
-        return [rows_tool(self.task), preview_tool(self.task), plan_check_tool(check)]
+        return [
+            rows_tool(self.task),
+            preview_tool(self.task, allow_python=self.allow_python),
+            plan_check_tool(check),
+        ]
 
     def for_diagnosis(self, evidence: Evidence) -> list[BaseTool]:
         """Tools for the diagnosis of an experiment."""

@@ -28,6 +28,7 @@ OPERATORS = Registry[type[Operator]](
         "filter": f"{__name__}.filter:Filter",
         "threshold": f"{__name__}.threshold:Threshold",
         "compute": f"{__name__}.compute:Compute",
+        "python": f"{__name__}.python:Python",
         "where": f"{__name__}.where:Where",
         "quality": f"{__name__}.quality:Quality",
         "balance": f"{__name__}.balance:Balance",

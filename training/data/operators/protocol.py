@@ -126,6 +126,8 @@ class OperatorContext:
     task: Task | None = None
     models: ModelAccess | None = None
     """Models that make or score rows; None where none may be used."""
+    allow_python: bool = False
+    """Whether code in Python may be run, in a sandbox."""
 
     @property
     def trial(self) -> bool:
