@@ -194,7 +194,8 @@ class Benchmark:
         if not parts["dev"] or not parts["test"]:
             raise InputError(f"{self.title}: dev or test has no rows")
         prompt = Prompt(system=self.system, user="{prompt}", answer="{gold}")
-        parts["dev"] = _apart(parts["dev"], parts["test"], prompt)
+        parts["test"] = _distinct(parts["test"], prompt)
+        parts["dev"] = _apart(_distinct(parts["dev"], prompt), parts["test"], prompt)
         if parts["train"]:
             found = repeats(
                 ContaminationGate([*parts["dev"], *parts["test"]], prompt), parts["train"], prompt
@@ -259,6 +260,14 @@ def _apart(dev: list[Row], test: list[Row], prompt: Prompt) -> list[Row]:
         gone = {i for i, _ in pairs}
         dev = [row for i, row in enumerate(dev) if i not in gone]
     return dev
+
+
+def _distinct(rows: list[Row], prompt: Prompt) -> list[Row]:
+    """The rows that are items of their own: of several with one content, `load_items` keeps one.
+
+    What the others share with it must not count as wording of the task.
+    """
+    return list({content_id(row, prompt.fields): row for row in reversed(rows)}.values())[::-1]
 
 
 def _flat(row: Row) -> Row:

@@ -267,9 +267,13 @@ def test_near_duplicates_are_on_one_side(dev: str, test: str) -> None:
     }
     assert across(rows["dev"], rows["test"], Prompt(user="{q}", answer="{a}")) == [(8, 8)]
     records = [Record(part, each) for part, own in rows.items() for each in own]
-    parts = made(records).parts(records)
-    assert [item["q"] for item in parts["dev"]] == texts["dev"][:8]
-    assert [item["q"] for item in parts["test"]] == texts["test"]
+    for copies in (
+        1,
+        4,
+    ):  # rows of one content are one item, so that what they share is no wording of the task
+        parts = made(records * copies).parts(records * copies)
+        assert [item["q"] for item in parts["dev"]] == texts["dev"][:8]
+        assert [item["q"] for item in parts["test"]] == texts["test"]
 
 
 def test_a_topic_that_few_dev_rows_share_is_no_repeat() -> None:
