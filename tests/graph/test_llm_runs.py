@@ -262,9 +262,9 @@ def test_the_executor_may_train_a_trial_before_the_plan_is_carried_out(
     jobs: list[tuple[str, int]] = []
     submit = HereLauncher.submit
 
-    def counted(self: HereLauncher, job: Job) -> None:
+    def counted(self: HereLauncher, job: Job, *resources: Any) -> None:
         jobs.append((job.trial.id, job.rung))
-        submit(self, job)
+        submit(self, job, *resources)
 
     def training_model(request: dict[str, Any]) -> Any:
         if "train_model" in tools_of(request) and "from the training of trial 1" not in talk(request):
@@ -286,7 +286,7 @@ def test_the_executor_may_train_a_trial_before_the_plan_is_carried_out(
 def test_without_memory_plans_see_only_what_they_refine(remembering: Whole, tmp_path: Path) -> None:
     whole = ablated(tmp_path / "run", memory=False)
     for known, on in ((remembering, True), (whole, False)):
-        later = [request for request in plannings(known.requests) if "Round 1." not in talk(request)]
+        later = [request for request in plannings(known.requests) if "Round 1 of" not in talk(request)]
         assert later
         assert {"## Memory of the search" in talk(request) for request in later} == {on}
         assert any("query_history" in tools_of(request) for request in known.requests) == on
