@@ -29,13 +29,14 @@ from ..tree.policies import POLICIES
 from .agents import check_judge
 from .checkpoint_store import check_checkpoint, checkpoint_kind
 from .directory import RunDirectory
-from .machine import Machine
+from .machine import Machine, job_memory_mb
 from .runner_choice import is_cluster, launcher_settings
 from .settings import DEFAULT_ROUNDS, DEFAULT_TRIALS, Settings, parse_duration
 from .task_lookup import find_task, is_file
 
 # What one trial may train on: on a CPU minutes, on a GPU what the paper allows an experiment.
 _EXAMPLES = {"cpu": 1024, "cuda": 50_000}
+_CLUSTER_MB = 4096  # of a job on another machine, whose memory is not known here
 _FORM = TypeAdapter(RunInput)
 _AS_IN_FORM = ("rounds", "trials", "approve", "memory", "diagnosis")
 _SMOKE = {"trial_examples": 320, "rung_items": 20, "finalists": 1}
@@ -60,7 +61,8 @@ def choose_settings(
     trials = trials if isinstance(trials, int) and trials > 0 else 1
     share = Machine.here().share(trials, model.weights_mb if model else 0)
     if is_cluster(str(given.get("launcher", DEFAULT_LAUNCHER))):
-        share["slots"] = trials
+        weights_mb = model.weights_mb if model else 0
+        share |= {"slots": trials, "memory_limit_mb": max(_CLUSTER_MB, 2 * job_memory_mb(weights_mb))}
     defaults = {
         "task": task,
         "directory": str(directory.absolute()),

@@ -90,3 +90,8 @@ def test_the_address_of_another_database_is_refused(tmp_path: Path, monkeypatch:
         choose_settings("sentiment", tmp_path)
     monkeypatch.setenv("TREX_CHECKPOINT", "sqlite")
     assert choose_settings("sentiment", tmp_path).checkpoint == "sqlite"
+
+
+def test_the_drivers_memory_does_not_limit_the_jobs_of_a_cluster(tmp_path: Path) -> None:
+    settings = choose_settings("sentiment", tmp_path, launcher="slurm", trials=5)
+    assert (settings.slots, settings.memory_limit_mb) == (5, 4096)

@@ -25,13 +25,17 @@ NO_SETTINGS = RunnerSettings()
 
 
 class ClusterSettings(RunnerSettings, frozen=True):
-    """Settings of every launcher that starts jobs on other machines. None: as on this machine."""
+    """Settings of every launcher that starts jobs on other machines."""
 
     slots: int | None = Field(
         default=None, ge=1, description="Jobs submitted at once; default: all of a round"
     )
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of a job")
-    memory_mb: int | None = Field(default=None, ge=64, description="Memory of a job")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of a job; default: the driver's")
+    memory_mb: int | None = Field(
+        default=None,
+        ge=64,
+        description="Memory of a job; default: by the base model",
+    )
     devices: int = Field(default=1, ge=1, description="GPUs of a job, where its resource class is 'cuda'")
     resource_class: str = Field(
         default="", alias="class", description="Hardware of the nodes; `trex doctor --runner` prints it"
