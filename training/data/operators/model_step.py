@@ -38,7 +38,7 @@ class ModelStep(Operator):
     )
     weights: str | None = Field(
         default=None,
-        description="Trained weights of the policy: a folder, or `parent` for those of the refined experiment",
+        description="A folder of trained weights of the policy; null: the base model",
     )
     system: Template | None = Field(default=None, description="The system turn; may name columns as {column}")
     n: int = Field(default=1, ge=1, le=64, description="Answers drawn for each row")
