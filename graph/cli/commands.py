@@ -110,6 +110,7 @@ def run(
     no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Use no results of other runs")] = False,
     keep: Annotated[str, typer.Option(help="Adapters and checkpoints to keep: best or all")] = "best",
     allow_python: AllowPython = False,
+    track: Annotated[str, typer.Option(help="Show trials in tensorboard, mlflow, wandb or trackio too")] = "",
     runner: Runner = None,
 ) -> None:
     """Improve a model on TASK by searching a tree of experiments."""
@@ -142,6 +143,7 @@ def run(
         reuse=not no_reuse,
         keep_all=_keeps_all(keep),
         allow_python=allow_python,
+        track=track,
         **choose_runner(runner),
     )
     run_in_foreground(prepared, step=step)

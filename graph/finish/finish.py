@@ -70,7 +70,9 @@ def _is_perfect(experiment: Experiment) -> bool:
 
 
 def record_round(runtime: Runtime, tree: Tree, closed: Experiment) -> None:
-    """Project the tree to the experiment store, and remove the files of trials that lost."""
+    """Project the tree to the experiment store, tell the tracker, and remove the files of trials that lost."""
+    if runtime.tracking is not None:
+        runtime.tracking.tell(closed)
     if runtime.projector.due:
         calls = read_run_calls(runtime.directory.calls)
         runtime.projector.project(tree, spend_of_run(tree, runtime.budget.clock.read(), calls=calls))

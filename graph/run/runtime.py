@@ -36,6 +36,7 @@ from ..memory.insights import Insight
 from ..researcher.protocol import Researcher, ResearchNotes
 from ..steering.control import Control, RequestPoller
 from ..store.projection import Projector
+from ..tracking.tracking import Tracking, open_tracking
 from ..tree.policies import POLICIES
 from ..tree.policies.protocol import SearchPolicy
 from ..tree.tree import TreeReader
@@ -75,6 +76,8 @@ class Runtime:
     retrain: Retrain
     watch: RequestPoller | None = None
     """Cancels what trains when a person asks for the end at once."""
+    tracking: Tracking | None = None
+    """Tells an experiment tracker of trials."""
     interrupt_calls: Callable[[], None] = lambda: None
     """Ends the calls of chat models that are waiting."""
     held: IO[str] | None = None
@@ -217,6 +220,7 @@ def assemble(
         projector=Projector(directory.experiments, directory.path),
         reader=TreeReader(),
         retrain=retrain,
+        tracking=open_tracking(settings.track, directory),
         watch=RequestPoller(Control(directory.path).stops_now, runner.cancel),
         interrupt_calls=agents.interrupt,
     )

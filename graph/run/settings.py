@@ -95,6 +95,9 @@ class Settings(BaseModel):
     grader_threads: int = Field(ge=1, description="Threads of the grader: it works while jobs wait for it")
     memory_limit_mb: int = Field(ge=64, description="Of one training job")
     job_timeout_s: float = Field(default=6 * 3600.0, gt=0)
+    track: str = Field(
+        default="", description="Where trials are shown too: tensorboard, mlflow, wandb, trackio; '': nowhere"
+    )
     device: str = "cpu"
     devices: int = Field(default=1, ge=1, description="GPUs of one training job on 'cuda'")
     resource_class: str = Field(

@@ -25,6 +25,7 @@ from ...training.runners import DEFAULT_LAUNCHER
 from ..llm.model_settings import ModelSettings, parse_model_settings
 from ..researcher import RESEARCHERS
 from ..state import RunInput, RunState
+from ..tracking.trackers import open_tracker
 from ..tree.policies import POLICIES
 from .agents import check_judge
 from .checkpoint_store import check_checkpoint, checkpoint_kind
@@ -89,6 +90,8 @@ def check_settings(settings: Settings) -> None:
     launcher_settings(settings.launcher, settings.launcher_settings)
     POLICIES.check(settings.policy)
     RESEARCHERS.check(settings.researcher)
+    if settings.track:
+        open_tracker(settings.track, settings.path)
     if settings.researcher == "agent" and settings.llm is None:
         raise InputError("the Researcher 'agent' needs a chat model: give --llm PROVIDER:MODEL")
     if settings.llm is not None:
