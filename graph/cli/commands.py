@@ -143,8 +143,7 @@ def run(
         reuse=not no_reuse,
         keep_all=_keeps_all(keep),
         allow_python=allow_python,
-        track=track,
-        **choose_runner(runner),
+        **(choose_runner(runner) | {"track": track}),
     )
     run_in_foreground(prepared, step=step)
 
