@@ -196,11 +196,10 @@ def run(
     `llm` is 'provider:model', or `ModelSettings`; without it the built-in policy plans. `judge`, likewise, judges
     answers under the metric `judge`; without it `llm` does. `researcher` names another Researcher than these two.
     `plans` are files with the plans of the first rounds. `memory` and `diagnosis` switch off what plans know of the
-    tree, and what is read from failures. `track` shows trials in tensorboard, mlflow, wandb or trackio too. `runner`
-    says where jobs run, 'NAME:setting=value,…', by default the one of trex.toml, else this machine. `allow_python` lets
-    recipes run code in a sandbox. `approve` is called with every plan, `follow` with every event, `step` before every
-    turn of an agent and about its answer: it may return edits (`llm.agent_review.StepReview`). Raises InputError for
-    bad input,
+    tree, and what is read from failures. `track`: tensorboard, mlflow, wandb or trackio. `runner` says where jobs run,
+    'NAME:setting=value,…', by default that of trex.toml, else this machine. `allow_python` lets recipes run code in a
+    sandbox. `approve` is called with every plan, `follow` with every event, `step` before every turn of an agent and
+    about its answer: it may return edits (`llm.agent_review.StepReview`). Raises InputError for bad input,
     TrexError if the run fails; after an interruption `resume` goes on.
     """
     prepared = prepare_run(
@@ -223,8 +222,7 @@ def run(
         reuse=reuse,
         keep_all=keep_all,
         allow_python=allow_python,
-        track=track,
-        **choose_runner(runner),
+        **(choose_runner(runner) | {"track": track}),
     )
     return prepared.go(approve, follow, step=step)
 
