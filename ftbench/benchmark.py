@@ -263,11 +263,12 @@ def _apart(dev: list[Row], test: list[Row], prompt: Prompt) -> list[Row]:
 
 
 def _distinct(rows: list[Row], prompt: Prompt) -> list[Row]:
-    """The rows that are items of their own: of several with one content, `load_items` keeps one.
+    """The rows as `load_items` gives them: one for each content, in the order of their ids.
 
-    What the others share with it must not count as wording of the task.
+    What several rows of one content share must not count as wording of the task, and near the gate's limits its
+    sums depend on the order.
     """
-    return list({content_id(row, prompt.fields): row for row in reversed(rows)}.values())[::-1]
+    return [row for _, row in sorted({content_id(row, prompt.fields): row for row in rows}.items())]
 
 
 def _flat(row: Row) -> Row:
