@@ -33,8 +33,8 @@ is computed from counts over all items where it is no mean (F1, BLEU, chrF). Eac
 `reference` is the answer of the task's prompt; other columns of its row are available to a metric too. `secondary`
 figures are reported beside the score, and the search does not use them.
 
-With the training method [`grpo`](methods.md) the value of an answer is also its reward, on training rows; where a
-metric gives partial credit instead, its section says so.
+With the training methods [`grpo` and `rloo`](methods.md) the value of an answer is also its reward, on training rows;
+where a metric gives partial credit instead, its section says so.
 
 Metrics of your own: `python` below for a function, [own_task.md](own_task.md#your-own-metric) for a class.
 

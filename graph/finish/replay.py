@@ -193,8 +193,11 @@ def _check(
 
 def _edited(best: Path, parts: Sequence[WinnerPart]) -> list[str]:
     """The files of best/ that determine the weights and are not as the run wrote them, a sentence each."""
+    if not (best / MANIFEST).exists():
+        # Folders of earlier versions have none.
+        return [] if any(part.plan.origin is None for part in parts) else [f"{MANIFEST} is missing"]
     inputs = {TASK, IDENTITY, MANIFEST}.union(*(part.inputs for part in parts))
-    edited = [name for name in changed_files(best) if name in inputs] if (best / MANIFEST).exists() else []
+    edited = [name for name in changed_files(best) if name in inputs]
     return [f"{name} differs from the run's" for name in edited]
 
 

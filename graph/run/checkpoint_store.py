@@ -75,6 +75,8 @@ def _postgres() -> Iterator[BaseCheckpointSaver[Any]]:
     """A saver on a pool, which connects again after the server was restarted."""
     try:
         from langgraph.checkpoint.postgres import PostgresSaver
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool, PoolTimeout
     except ImportError as error:
@@ -85,6 +87,12 @@ def _postgres() -> Iterator[BaseCheckpointSaver[Any]]:
         raise InputError(
             f"this run's state is on a PostgreSQL server: set {ADDRESS} to its address, as it was"
         )
+    try:
+        conninfo_to_dict(os.environ[ADDRESS])
+    except ProgrammingError:  # its text shows parts of the address
+        raise InputError(
+            f"{ADDRESS} cannot be read: write postgresql://user@host/name; in a password a % is written %25"
+        ) from None
     options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
     pool: Any = ConnectionPool(
         os.environ[ADDRESS],

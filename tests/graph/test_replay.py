@@ -145,6 +145,7 @@ def test_a_source_with_other_rows(winner: Winner, tmp_path: Path, sealed_again: 
     said = winner.replay()
     assert ANOTHER in said.out and "source 'train' differs from the run's" in said.out, said
     assert ("task.json differs" in said.out) is not sealed_again
+    assert ("manifest.json is missing" in said.out) is sealed_again
 
 
 def test_other_dev_items_are_named(winner: Winner, tmp_path: Path) -> None:

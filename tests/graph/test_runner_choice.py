@@ -8,6 +8,7 @@ import pytest
 from support.cli import caller
 from support.jobs import job_in
 from trex.errors import InputError
+from trex.graph.run.checkpoint_store import check_checkpoint
 from trex.graph.run.runner_check import check_runner
 from trex.graph.run.runner_choice import choose_runner
 from trex.graph.run.setup import choose_settings
@@ -80,7 +81,7 @@ def test_a_wrong_resource_class_is_refused(text: str) -> None:
 
 def test_the_class_decides_what_a_trial_may_consume(tmp_path: Path) -> None:
     """A driver without a GPU plans for nodes with one."""
-    given = {"device": "cuda", "resource_class": "cuda/NVIDIA-H200+9.0/bfloat16-autocast"}
+    given = {"device": "cuda", "resource_class": "cuda/NVIDIA-A100-SXM4-80GB+8.0/bfloat16-autocast"}
     assert choose_settings("sentiment", tmp_path, **given).trial_examples == 50_000
 
 
@@ -90,6 +91,16 @@ def test_the_address_of_another_database_is_refused(tmp_path: Path, monkeypatch:
         choose_settings("sentiment", tmp_path)
     monkeypatch.setenv("TREX_CHECKPOINT", "sqlite")
     assert choose_settings("sentiment", tmp_path).checkpoint == "sqlite"
+
+
+def test_an_address_that_cannot_be_read_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("TREX_CHECKPOINT", "postgresql://user:sec%ret@host/runs")
+    with pytest.raises(InputError, match="TREX_CHECKPOINT cannot be read") as refused:
+        check_checkpoint(choose_settings("sentiment", tmp_path))
+    assert "ret" not in str(refused.value) + "".join(capfd.readouterr())
 
 
 def test_the_drivers_memory_does_not_limit_the_jobs_of_a_cluster(tmp_path: Path) -> None:

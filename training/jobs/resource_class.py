@@ -1,8 +1,8 @@
 """The resource class of a trial: what of the hardware determines its weights. It is part of the trial's identity.
 
 Written `device/hardware/precision`, for example `cpu/x86_64+avx2+avx512f/float32` or
-`cuda/NVIDIA-H200+9.0/bfloat16-autocast`. The driver names the class that a trial is for; the worker compares it with
-the hardware it runs on. So the driver of a cluster need not have the cluster's hardware.
+`cuda/NVIDIA-A100-SXM4-80GB+8.0/bfloat16-autocast`. The driver names the class that a trial is for; the worker compares
+it with the hardware it runs on. So the driver of a cluster need not have the cluster's hardware.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class DistillationStage(AnsweringStage):
     """Samples answers to the rows' questions and learns the next-token distribution of a teacher on them.
 
     The rows' own answers are not read. The teacher has the same vocabulary. With the teacher `base`, a later stage
-    takes back what earlier ones have forgotten.
+    can restore what earlier stages made the model forget.
     """
 
     method: Literal["distillation"] = "distillation"

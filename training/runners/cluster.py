@@ -97,6 +97,8 @@ class ClusterLauncher:
             if not submitted.queued and not self._queue(name, job, submitted):
                 return "waiting"
             state = self._state(name)
+            if state == "waiting":  # the scheduler put it back into the queue: nothing beats there
+                submitted.heard = 0.0
             if state == "running" and self._lost(submitted):
                 self._answer_to_cancel(name)
                 state = "ended"
