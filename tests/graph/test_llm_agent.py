@@ -7,6 +7,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool, tool
 from pydantic import BaseModel
 from support.chat import Call, FakeChat
+from trex.errors import IntegrityError
 from trex.graph.llm.agent_loop import (
     MAX_RESULT_CHARACTERS,
     MAX_TOOL_CALLS,
@@ -78,6 +79,24 @@ def test_an_answer_that_fails_its_check_is_corrected_or_refused() -> None:
             AgentTask(FakeChat([Sum(value=1), Sum(value=3)]), Sum, "add", check=even, turns=2),
             [HumanMessage("add")],
         )
+
+
+@pytest.mark.parametrize(
+    "fault", [IntegrityError("a source changed"), OverflowError, ValueError("no\nnumber")]
+)
+def test_a_check_that_fails_is_a_problem_for_the_model(fault: Exception | type[Exception]) -> None:
+    def check(answer: Sum) -> str | None:
+        if answer.value == 1:
+            raise fault
+        return None
+
+    chat = FakeChat([Sum(value=1), Sum(value=2)])
+    if fault is OverflowError:  # a defect of ours is not hidden
+        with pytest.raises(OverflowError):
+            run_agent_task(AgentTask(chat, Sum, "add", check=check), [HumanMessage("add")])
+        return
+    assert run_agent_task(AgentTask(chat, Sum, "add", check=check), [HumanMessage("add")]) == Sum(value=2)
+    assert f"cannot be checked: {' '.join(str(fault).split())}" in str(chat.asked[1].messages[-1].content)
 
 
 def test_a_client_that_cannot_ask_in_a_form_is_not_paid_and_not_tried_again() -> None:

@@ -284,7 +284,7 @@ def test_compute_makes_columns_in_order_and_marks_its_rows() -> None:
         ({"x": "txt"}, "x: no column 'txt'; the rows have: text, n; did you mean 'text'?"),
         ({"x": "1", "y": "z"}, "y: no column 'z'"),
         ({"x": "n / 0"}, "no row has a value; the first, row 1: x: division by zero"),
-        ({"x": "n if n > 1 else text"}, "the values of column 'x' are of different kinds"),
+        ({"x": "n if n > 1 else text"}, "column 'x' cannot have the value 2 of row 1"),
     ],
 )
 def test_a_program_that_does_not_fit_the_rows_is_one_clear_error(

@@ -12,9 +12,11 @@ from trex.errors import PlanError
 from trex.evaluation.task import Task
 from trex.files import read_jsonl
 from trex.training.data.build import BuiltDataset, build, preview, recipe_fingerprint
+from trex.training.data.models import engine_model
 from trex.training.data.models.engine_model import open_engine_model
 from trex.training.data.models.model_access import ModelAccess
 from trex.training.data.models.text_model import Draws, ModelChoice
+from trex.training.data.operators.dedup import Dedup
 from trex.training.data.operators.generate import Generate
 from trex.training.data.operators.pairs import Pairs
 from trex.training.data.operators.protocol import OperatorContext
@@ -126,6 +128,22 @@ def test_pairs_stay_within_a_row_and_above_the_margin() -> None:
         ("**Score**: 7/10", 7),
         ("Of 3 points, 2 hold. Score: 4.5", 4.5),
         ("First score: 2. On reflection, score = 6", 6),
+        ("Score (1-10): 7", 7),
+        ("**Score [1 to 10]:** 7", 7),
+        ("Score (out of 10): 7 out of 10", 7),
+        ("Score (/10) = 7.5", 7.5),
+        ("Score - 7", 7),
+        ("Score – 7/10", 7),
+        ("Score-7", 7),
+        ("Score\n\n7", 7),
+        ('{"reason": "2 of 3 hold", "score": 7}', 7),
+        ("Score: **7** (of 10)", 7),
+        ("Of 3 points 2 hold, so the score is 6.", 6),
+        ("I give it a score of 8 out of 10", 8),
+        ("7 out of 10", 7),
+        ("Score: -5", None),
+        ("Score: 7-8", None),
+        ("Underscore 5, then 6", None),
         ("8", 8),
         ("8 or 9", None),
         ("Score: 11", None),
@@ -135,6 +153,12 @@ def test_pairs_stay_within_a_row_and_above_the_margin() -> None:
 )
 def test_the_score_of_a_reply(reply: str, score: float | None) -> None:
     assert stated_score(reply, 1, 10) == score
+
+
+def test_a_score_may_be_below_zero() -> None:
+    assert [
+        stated_score(f"Score{mark}-5", -10, 10) for mark in (": ", ":", " = ", ": **", " (-10 to 10): ")
+    ] == [-5] * 5
 
 
 def test_a_judge_that_answers_nonsense_costs_the_row(task: Task, tmp_path: Path) -> None:
@@ -218,6 +242,34 @@ def test_the_model_is_part_of_the_fingerprint(task: Task, tmp_path: Path) -> Non
     assert one != other
     with pytest.raises(PlanError, match="none can be used here"):
         recipe_fingerprint(plan, task)
+
+
+def test_the_task_s_limits_of_tokens_are_part_of_the_fingerprint(task: Task, tmp_path: Path) -> None:
+    models = toy_models(task, tmp_path, ToyModel(sometimes_right))
+
+    def named(step: Any, **generation: int) -> str:
+        changed = task.generation.model_copy(update=generation)
+        return recipe_fingerprint(recipe(step), task.model_copy(update={"generation": changed}), models)
+
+    for limit in ({"max_new_tokens": 7}, {"max_prompt_tokens": 99}):
+        assert named(Generate(), **limit) != named(Generate())
+    without = Dedup(columns=["text"])
+    assert named(without, max_new_tokens=7) == named(without)
+    assert named(Generate(), batch_size=3) == named(Generate())
+
+
+def test_the_libraries_are_part_of_an_engine_model_s_identity(
+    monkeypatch: pytest.MonkeyPatch, make_task: MakeTask
+) -> None:
+    task = make_task(movies=reviews(4)).model_copy(update={"base_model": "tiny"})
+
+    def identity() -> str:
+        return open_engine_model(task, ModelChoice("policy"), None, "transformers", 1).identity
+
+    before = identity()
+    assert identity() == before
+    monkeypatch.setattr(engine_model, "version", lambda package: "0.0.1")
+    assert identity() != before
 
 
 def test_a_step_that_would_take_too_long_stops_early(task: Task, tmp_path: Path) -> None:

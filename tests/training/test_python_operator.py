@@ -17,6 +17,7 @@ from support.recipes import MakeTask, dataset, recipe, task_in
 from trex.errors import PlanError
 from trex.training.data.build import build, preview
 from trex.training.data.expressions.row_program import computed
+from trex.training.data.models.model_access import ModelAccess
 from trex.training.data.operators.python import Python
 from trex.training.data.recipe_file import recipe_from_yaml
 from trex.training.data.sandbox import row_sandbox
@@ -228,6 +229,50 @@ def row(row):
     ]
     hashes = "def row(row): return {'x': list({'a', 'b', 'c', 'd'}), 'y': hash('a')}"
     assert run_rows(hashes, [{}]) == run_rows(hashes, [{}])
+
+
+def test_random_numbers_follow_from_the_seed_and_the_row() -> None:
+    body = "if row['stop']: os._exit(0)\nreturn {'x': random()}"
+    code = f"{LOAD}from random import random\ndef row(row):\n{indent(body, '    ')}"
+    rows = [{"stop": n == 1} for n in range(4)]
+    drawn, again, other = (run_rows(code, rows, seed) for seed in (0, 0, 1))
+    assert drawn == again and len({result.rows[0]["x"] for result in drawn + other if result.rows}) == 6
+    unstopped = run_rows(code, [{"stop": False}] * 4)
+    assert unstopped[2:] == drawn[2:]
+
+
+def test_all_rows_together_have_a_limit_of_time() -> None:
+    code = "import time\ndef row(row):\n    time.sleep(row['s'])\n    return {}"
+    with pytest.raises(PlanError, match=r"did \d+ of 1,000 rows in the 2 s .* use fewer rows"):
+        run_rows(f"{LOAD}{code}", [{"s": 0.2}] * 1000, step_seconds=2)
+
+
+def test_a_step_takes_no_more_than_the_run_has_left(make_task: MakeTask, tmp_path: Path) -> None:
+    task = make_task(movies=[{"text": "good", "label": "positive"}])
+    models = ModelAccess(task, tmp_path / "answers", seconds_left=lambda: 0.0)
+    with pytest.raises(PlanError, match="python: the code did 0 of 1 rows in the 0 s"):
+        preview(recipe(Python(code="def row(row): return {}")), task, models=models, allow_python=True)
+
+
+@pytest.mark.parametrize(
+    ("made", "fault"),
+    [
+        ("{'n': 10**30}", "column 'n' cannot have the value 1000000"),
+        ("{'\\ud800': 1}", r"a column cannot be called '\\ud800'"),
+        ("{'n': '\\ud800'}", "column 'n' cannot have the value"),
+        ("{'n': deep(70)}", r"column 'n' cannot have the value .*\[\[\[.* of row 2"),
+        ("{'n': deep(400)}", "column 'n' cannot have the value"),
+        ("{'n': row['text'] if int(row['text']) else 1}", "column 'n' cannot have the value '1' of row 1"),
+    ],
+)
+def test_values_that_no_table_holds_are_one_line(make_task: MakeTask, made: str, fault: str) -> None:
+    task = make_task(movies=[{"text": str(n), "label": "a"} for n in range(3)])
+    code = f"def deep(n): return [deep(n - 1)] if n else 1\ndef row(row):\n    return {made}"
+    if "deep" in made:
+        code += " if row['text'] == '2' else {'n': None}"
+    with pytest.raises(PlanError, match=rf"steps\[0\] python: {fault}") as raised:
+        preview(recipe(Python(code=code)), task, allow_python=True)
+    assert str(raised.value).isprintable()
 
 
 def test_a_machine_that_cannot_confine_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

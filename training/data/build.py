@@ -233,6 +233,8 @@ def recipe_fingerprint(recipe: DataRecipe, task: Task, models: ModelAccess | Non
             "metric": task.metric,
             "rows": task.rows.model_dump(mode="json"),
             "code": code,
+            # Of steps that state none; `rendering` has the other limit of tokens.
+            "max_new_tokens": task.generation.max_new_tokens if choices else None,
             "models": [models.identity(choice) for choice in choices] if models is not None else [],
         }
     )

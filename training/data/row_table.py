@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import heapq
 import math
+import reprlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...errors import PlanError
-from ...evaluation.data_files import as_text
+from ...evaluation.data_files import as_text, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,17 +103,35 @@ def texts(rows: Dataset, name: str) -> list[str | None]:
 
 
 def with_column(rows: Dataset, name: str, values: Sequence[Any]) -> Dataset:
-    """The rows with a column added, or replaced in its place. Raises PlanError for values of different kinds."""
+    """The rows with a column added, or replaced in its place.
+
+    Raises PlanError, with the column and the row, for values that one column cannot have.
+    """
     import pyarrow as pa
 
+    # What Arrow and datasets raise for huge integers, texts that are not Unicode, and deep lists.
+    unfit = (pa.ArrowException, OverflowError, UnicodeError, RecursionError)
     table = arrow(rows)
     try:
         added = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
-        raise PlanError(f"the values of column '{name}' are of different kinds: {error}") from None
-    if name not in table.column_names:
-        return as_dataset(table.append_column(name, added))
-    return as_dataset(table.set_column(table.column_names.index(name), name, added))
+        if name not in table.column_names:
+            return as_dataset(table.append_column(name, added))
+        return as_dataset(table.set_column(table.column_names.index(name), name, added))
+    except unfit as error:
+        reason = printable(str(error), 200)
+
+    def fails(last: int) -> bool:
+        try:
+            as_dataset(pa.table({"value": pa.array(values[: last + 1])}))
+        except unfit:
+            return True
+        return False
+
+    row = bisect_left(range(len(values)), True, key=fails)
+    if row == len(values):
+        raise PlanError(f"a column cannot be called '{printable(name)}': {reason}")
+    value = printable(reprlib.repr(values[row]))
+    raise PlanError(f"column '{printable(name)}' cannot have the value {value} of row {row}: {reason}")
 
 
 def take(rows: Dataset, indices: Sequence[int]) -> Dataset:

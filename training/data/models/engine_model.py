@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 from ....errors import InputError, IntegrityError, PlanError
@@ -18,6 +19,8 @@ from ....files import fingerprint, hash_folder
 from .text_model import POLICY, Drawing, DrawnAnswer, Draws, ModelChoice
 
 CALLS_AT_ONCE = 256
+PACKAGES = ("torch", "transformers")
+"""Their versions are part of the identity: another one may draw other answers."""
 EVALUATION = Path(inspect.getfile(Task)).parent
 
 
@@ -41,14 +44,18 @@ class EngineModel:
 
     @cached_property
     def identity(self) -> str:
-        """Base model, trained weights, rendering, engine with its code and number format. Raises PlanError."""
+        """Base model, trained weights, rendering, engine with its code, libraries and number format.
+
+        Raises PlanError.
+        """
         rendering = self._rendering.model_dump(mode="json")
         try:
             hashes = [model_hash(self._base_model), adapter_hash(self._weights)]
         except IntegrityError as error:
             raise PlanError(str(error)) from error
         code = [hash_folder(EVALUATION / name, "**/*.py") for name in ("engines", "rendering")]
-        return fingerprint([*hashes, *code, rendering, self._name, self._opened().precision])
+        libraries = [version(package) for package in PACKAGES]
+        return fingerprint([*hashes, *code, *libraries, rendering, self._name, self._opened().precision])
 
     def draw(self, conversations: Sequence[Sequence[Message]], numbers: range, draws: Draws) -> Drawing:
         """See `TextModel.draw`. Raises PlanError for a model or weights that cannot be loaded."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ....errors import PlanError
 from ..row_table import KEY, SYNTHETIC, column, take, visible, with_column
-from ..sandbox.row_sandbox import run_rows
+from ..sandbox.row_sandbox import STEP_SECONDS, run_rows
 from .model_step import row_values
 from .protocol import Operator, OperatorContext
 
@@ -23,7 +23,7 @@ class Python(Operator):
 
     It gets a dict of the row's columns and returns a dict of new or changed columns, a list of such dicts for several
     rows, or None to drop the row. It runs in a process that can compute and nothing else; a row on which it fails is
-    dropped. Use `compute` where an expression will do.
+    dropped. All rows may take 10 minutes, or the time that the run has left. Use `compute` where an expression will do.
     """
 
     op: Literal["python"] = "python"
@@ -32,6 +32,7 @@ class Python(Operator):
         max_length=20_000,
         description="Python that defines `def row(row): ...`; standard library only",
     )
+    seed: int = Field(default=0, ge=0, description="Another seed gives other numbers of `random`")
 
     examples: ClassVar = ({"op": "python", "code": "def row(row):\n    return {'n': len(row['text'])}"},)
     kind: ClassVar = "expands"
@@ -42,9 +43,10 @@ class Python(Operator):
             raise PlanError("Python code is not allowed here: use `compute`, or give --allow-python")
         keys, indices, made = list[str](), list[int](), list[dict[str, Any]]()
         sources = row_values(rows)
-        for index, (key, result) in enumerate(
-            zip(column(rows, KEY), run_rows(self.code, sources), strict=True)
-        ):
+        left = context.models.seconds_left() if context.models is not None else None
+        seconds = STEP_SECONDS if left is None else min(STEP_SECONDS, left)
+        results = run_rows(self.code, sources, self.seed, step_seconds=seconds)
+        for index, (key, result) in enumerate(zip(column(rows, KEY), results, strict=True)):
             fresh = result.rows[:MAX_ROWS_OF_ONE]
             if not fresh:
                 context.dropped.add("error" if result.fault else "dropped by the code", result.fault)

@@ -16,9 +16,15 @@ from .protocol import Column, OperatorContext
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_NUMBER = r"(-?\d+(?:\.\d+)?)(?:\s*/\s*\d+(?:\.\d+)?)?"
-_STATED = re.compile(rf"score\W{{0,6}}{_NUMBER}", re.IGNORECASE)
-_ANY = re.compile(_NUMBER)
+_NUMBER = r"(-?\d++(?:\.\d++)?)(?:\s*(?:/|out\s+of)\s*\d+(?:\.\d+)?)?"
+_RANGE = r"(?:-?\d+\s*(?:[-–—]|to|\.{2,3})|out\s+of|max\.?|/)\s*-?\d+"  # 1-10, out of 10
+_JOIN = (
+    r"(?:\s+(?:is|of)\b)?(?:[^\w-]|-(?!\d)|(?<=\w)-){0,8}"  # a minus belongs to the number, a dash does not
+)
+_STATED = re.compile(
+    rf"\bscore(?:\s*[(\[]\s*{_RANGE}\s*[)\]])?{_JOIN}{_NUMBER}(?!\s*[-–—]\s*\d)", re.IGNORECASE
+)
+_ANY = re.compile(_NUMBER, re.IGNORECASE)
 
 
 class ScoreRows(ModelStep):

@@ -1,8 +1,8 @@
 """The sandboxed process of the operator `python`. Run as a script, with the paths of `landlock` and `privileges`.
 
 It reads one JSON line with the code and limits, confines itself for good, and only then compiles the code. Then each
-line is a row, and each answer a line: `{"rows": [...]}` or `{"fault": "..."}`. Modules that are not loaded before
-cannot be imported, since no file can be opened.
+line is a seed for `random` and a row, and each answer a line: `{"rows": [...]}` or `{"fault": "..."}`. Modules that are
+not loaded before cannot be imported, since no file can be opened.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib.util
 import io
 import json
 import os
+import random
 import resource
 import sys
 from collections.abc import Callable
@@ -39,9 +40,12 @@ def main() -> None:
     if refusal:
         sys.exit(REFUSED)
     out, sys.stdout = sys.stdout, _Nowhere()  # what the code prints is no answer
+    set_seed = random.seed  # as it is before the code can replace it
     function, fault = _compiled(order["code"])
     for line in sys.stdin:
-        out.write(_answer(function, json.loads(line), fault) + "\n")
+        seed, row = json.loads(line)
+        set_seed(seed)
+        out.write(_answer(function, row, fault) + "\n")
         out.flush()
 
 

@@ -23,6 +23,8 @@ MEMORY = 512 << 20
 """Bytes of address space."""
 ROW_SECONDS = 10.0
 """Wall time for one row."""
+STEP_SECONDS = 600.0
+"""Wall time for all rows of a step."""
 CPU_SECONDS = 600
 MOST_OUTPUT = 1 << 20
 """Bytes made of one row."""
@@ -39,20 +41,35 @@ class RowResult:
     fault: str = ""
 
 
-def run_rows(code: str, rows: Sequence[dict[str, Any]], row_seconds: float = ROW_SECONDS) -> list[RowResult]:
-    """Call `row(row)` of the code for each row, in its order.
+def run_rows(
+    code: str,
+    rows: Sequence[dict[str, Any]],
+    seed: int = 0,
+    row_seconds: float = ROW_SECONDS,
+    step_seconds: float = STEP_SECONDS,
+) -> list[RowResult]:
+    """Call `row(row)` of the code for each row, in its order; `seed` and the row's number seed `random`.
 
     A row on which the function fails, or that takes too much, has a fault. Raises PlanError where the process cannot be
-    confined, for code without the function, and if several rows stop the process.
+    confined, for code without the function, if several rows stop the process, and if all take more than `step_seconds`.
     """
-    lines = [json.dumps(row, ensure_ascii=True, default=str) + "\n" for row in rows]
+    deadline = time.monotonic() + step_seconds
+    lines = [
+        json.dumps([f"{seed}/{number}", row], ensure_ascii=True, default=str) + "\n"
+        for number, row in enumerate(rows)
+    ]
     found: list[RowResult] = []
     stopped = 0
     while len(found) < len(lines):
-        with _Process(code, lines[len(found) :], row_seconds) as process:
+        with _Process(code, lines[len(found) :], row_seconds, deadline) as process:
             for result in process.results():
                 found.append(result)
         if len(found) < len(lines):
+            if time.monotonic() >= deadline:
+                raise PlanError(
+                    f"the code did {len(found):,} of {len(lines):,} rows in the {max(step_seconds, 0):,.0f} s that it "
+                    "may take: make it faster, or use fewer rows (`sample`)"
+                )
             stopped += 1
             if stopped > MOST_STOPPED:
                 raise PlanError(
@@ -65,8 +82,9 @@ def run_rows(code: str, rows: Sequence[dict[str, Any]], row_seconds: float = ROW
 class _Process:
     """One sandboxed process, and the rows that it gets."""
 
-    def __init__(self, code: str, lines: Sequence[str], row_seconds: float) -> None:
+    def __init__(self, code: str, lines: Sequence[str], row_seconds: float, deadline: float) -> None:
         self.end = ""
+        self._deadline = deadline
         self._lines, self._row_seconds, self._buffer = lines, row_seconds, b""
         paths = [str(Path(str(module.__file__))) for module in (row_process, landlock, privileges)]
         self._child = subprocess.Popen(
@@ -104,7 +122,7 @@ class _Process:
                 f"Python code is not run here, because it cannot be confined: {ready.get('fault')}"
             )
         for _ in self._lines:
-            answer = self._line(self._row_seconds)
+            answer = self._line(min(self._row_seconds, self._deadline - time.monotonic()))
             if answer is None:
                 return
             if answer.get("code"):
