@@ -29,28 +29,31 @@ _EXAMPLE = (
 )
 
 
-def recipe_guide() -> str:
-    """The fields of a recipe and all operators with their defaults, one line per operator."""
+def recipe_guide(allow_python: bool = False) -> str:
+    """The fields of a recipe and the operators with their defaults, one line each; `python` only if it is allowed."""
     return (
         f"The whole recipe, an object with {_fields(DataRecipe)}. A stream has {_fields(Stream)}. With `rows`, "
         "at most so many are taken in all, from the streams by weight. `output` may be answers or, for "
         f"other methods than sft, {DataRecipe.model_fields['output'].description}. A step is an object with `op` and "
-        f"the settings of its operator:\n{operator_lines()}\n{_row_language()}\nExample: {_EXAMPLE}"
+        f"the settings of its operator:\n{operator_lines(_usable(allow_python))}\n{_row_language()}\n"
+        f"Example: {_EXAMPLE}"
     )
 
 
-def operator_lines(names: Collection[str] | None = None) -> str:
-    """One line for each operator (of those `names`): its settings, and what it does in a sentence."""
+def operator_lines(names: Collection[str]) -> str:
+    """One line for each operator of these names: its settings, and what it does in a sentence."""
     return "\n".join(
-        f"{name}({_fields(kind)}): {_sentence(kind)}"
-        for name, kind in operators().items()
-        if names is None or name in names
+        f"{name}({_fields(kind)}): {_sentence(kind)}" for name, kind in operators().items() if name in names
     )
 
 
-def possibilities() -> str:
+def _usable(allow_python: bool) -> list[str]:
+    return [name for name, kind in operators().items() if allow_python or not kind.needs_permission]
+
+
+def possibilities(allow_python: bool = False) -> str:
     """What a plan may do at all, without settings: operators, methods with their rows, and kinds of weights."""
-    steps = [f"- {name}: {_sentence(kind)}" for name, kind in operators().items()]
+    steps = [f"- {name}: {_sentence(operators()[name])}" for name in _usable(allow_python)]
     methods = [
         f"- method {name} (rows: {METHODS.load(name).row_schema}): {_sentence(METHODS.load(name).stage)}"
         for name in METHODS.names()

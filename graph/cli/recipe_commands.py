@@ -45,7 +45,7 @@ def schema(
         OPERATORS.check(operator)
         _print_json(operators()[operator].model_json_schema())
     elif compact:
-        sys.stdout.write(recipe_guide() + "\n")
+        sys.stdout.write(recipe_guide(allow_python=True) + "\n")
     else:
         _print_json(DataRecipe.model_json_schema())
 

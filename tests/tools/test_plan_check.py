@@ -13,7 +13,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from support.plans import training_plan
 from support.recipes import LABEL, MakeTask, recipe, reviews, task_in
 from trex.evaluation.task import Task
-from trex.tools.guide import recipe_guide, training_guide
+from trex.tools.guide import possibilities, recipe_guide, training_guide
 from trex.tools.plan_check import Tried, plan_check_tool, plan_problems
 from trex.training.data.operators.filter import Filter
 from trex.training.data.operators.sample import Sample
@@ -166,6 +166,11 @@ def test_settings_that_do_not_validate_are_named(task: Task) -> None:
     assert Path(task.dev).is_file()
 
 
+def test_an_agent_is_told_of_python_only_where_it_is_allowed() -> None:
+    assert "\npython(" in recipe_guide(allow_python=True) and "\npython(" not in recipe_guide()
+    assert "- python:" in possibilities(allow_python=True) and "- python:" not in possibilities()
+
+
 def test_the_guides_name_everything_and_stay_short() -> None:
     for name in SETTINGS:
         assert f"{name}=" in training_guide()
@@ -173,8 +178,8 @@ def test_the_guides_name_everything_and_stay_short() -> None:
     assert "max_steps=null (≥ 1, ≤ 100000)" in training_guide()
     assert 'layers="all" (all | upper_half | upper_quarter)' in training_guide()
     for kind in get_args(get_args(Step)[0]):
-        assert f"\n{kind.model_fields['op'].default}(" in recipe_guide()
-        assert all(name in recipe_guide() for name in kind.model_fields)
+        assert f"\n{kind.model_fields['op'].default}(" in recipe_guide(allow_python=True)
+        assert all(name in recipe_guide(allow_python=True) for name in kind.model_fields)
     example = recipe_guide().split("Example: ")[1]
     assert DataRecipe.model_validate_json(example).rows == 600
     tool = plan_check_tool(lambda plan, trainings: [])

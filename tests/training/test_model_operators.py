@@ -305,7 +305,6 @@ def test_without_models_the_steps_before_are_carried_out(task: Task) -> None:
         ({"model": "llm"}, "no chat model"),
         ({"model": "/no/such/model"}, "neither 'policy' nor 'llm'"),
         ({"model": "owner/name"}, "neither 'policy' nor 'llm'"),
-        ({"weights": "parent"}, "needs an experiment with weights"),
         ({"weights": "/no/such/folder"}, "no folder of trained weights"),
     ],
 )
@@ -317,7 +316,7 @@ def test_a_model_that_is_not_there(task: Task, tmp_path: Path, settings: dict[st
 @pytest.mark.parametrize(
     "settings",
     [
-        {"weights": "parent", "model": "llm"},
+        {"weights": "/a/folder", "model": "llm"},
         {"n": 2, "temperature": 0},
         {"score": "value"},
         {"answer_after": "x"},

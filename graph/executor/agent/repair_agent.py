@@ -56,6 +56,7 @@ def open_repair_agent(chat: Chat, settings: Settings, task: Task, directory: Run
         datasets=directory.datasets,
         trials=directory.trials,
         turns=settings.llm.executor_turns if settings.llm else DEFAULT_TURNS,
+        allow_python=settings.allow_python,
     )
 
 
@@ -69,6 +70,7 @@ class ExecutorAgent:
     datasets: Path
     trials: Path
     turns: int = DEFAULT_TURNS
+    allow_python: bool = False
 
     def prepare(
         self, plan: ExperimentPlan, first: Preparation, attempt: Attempt, probe: Probe, experiment: str = ""
@@ -104,7 +106,7 @@ class ExecutorAgent:
             questions=questions,
             guide=operator_lines([n for n, kind in operators().items() if kind.cleaning])
             if works
-            else recipe_guide(),
+            else recipe_guide(self.allow_python),
             most_changes=MOST_CHANGES,
             most_lost=MOST_ROWS_LOST,
             turns=self.turns,

@@ -135,7 +135,8 @@ class ResearcherAgent:
                 return "adjust_training varies settings: write in `over_untried` why that is better than the untried"
             return None
 
-        messages = _messages("direction", **values, known=sorted(DIRECTIONS), possibilities=possibilities())
+        possible = possibilities(self.tools.allow_python)
+        messages = _messages("direction", **values, known=sorted(DIRECTIONS), possibilities=possible)
         tools = self.tools.for_plan(node, None, start, memory=self.memory, diagnosis=self.diagnosis)
         turns = max(1, self.settings.planning_turns // 3)
         try:
@@ -181,7 +182,7 @@ class ResearcherAgent:
         values = self._prompt_values(request, start)
         answer = self._send(
             _messages(
-                "plan", **values, **_guides_for(direction, node, start), direction=direction, turns=turns
+                "plan", **values, **self._guides_for(direction, node, start), direction=direction, turns=turns
             ),
             plan_answer(request.trials, start),
             _purpose(request),
@@ -285,7 +286,7 @@ class ResearcherAgent:
 
         messages = _messages(
             "revise", task=task, plan=plan, hypothesis=_hypothesis(plan), plan_text=parts.plan_part(plan),
-            trial_examples=self.trial_examples, **_guides(),
+            trial_examples=self.trial_examples, **self._guides(),
             report=quoted(report, "the Executor's report"), sources=self._sources,
         )  # fmt: skip
         tools, turns = self.tools.for_revision(problems), self.settings.planning_turns
@@ -296,6 +297,22 @@ class ResearcherAgent:
             return None
         hypothesis = f"{plan.hypothesis} Changed: {answer.why}"
         return None if answer.give_up else answer.applied(plan).model_copy(update={"hypothesis": hypothesis})
+
+    def _guides(self) -> dict[str, str]:
+        return {"recipe_guide": recipe_guide(self.tools.allow_python), "training_guide": training_guide()}
+
+    def _guides_for(
+        self, direction: DirectionAnswer, node: Experiment, start: ParentConfiguration
+    ) -> dict[str, str]:
+        """What a plan in that direction can need: other training keeps the recipe, other data seldom new methods."""
+        guides = self._guides()
+        if direction.strategy == "adjust_training" and node.tried_plan is not None:
+            return guides | {"recipe_guide": ""}
+        text = f"{direction.direction} {direction.why}".casefold()
+        used = {stage.method for stage in start.training.stages} if start.training else set()
+        return guides | {
+            "training_guide": training_guide({*used, *(n for n in METHODS.names() if n in text)})
+        }
 
     @cached_property
     def _sources(self) -> str:
@@ -334,19 +351,6 @@ def open_researcher(context: ResearcherContext) -> ResearcherAgent:
 
 def _purpose(request: PlanningRequest) -> str:
     return f"plan e{request.round:03d}"
-
-
-def _guides() -> dict[str, str]:
-    return {"recipe_guide": recipe_guide(), "training_guide": training_guide()}
-
-
-def _guides_for(direction: DirectionAnswer, node: Experiment, start: ParentConfiguration) -> dict[str, str]:
-    """What a plan in that direction can need: other training keeps the recipe, other data seldom new methods."""
-    if direction.strategy == "adjust_training" and node.tried_plan is not None:
-        return _guides() | {"recipe_guide": ""}
-    text = f"{direction.direction} {direction.why}".casefold()
-    used = {stage.method for stage in start.training.stages} if start.training else set()
-    return _guides() | {"training_guide": training_guide({*used, *(n for n in METHODS.names() if n in text)})}
 
 
 def _reason(error: ModelError) -> str:

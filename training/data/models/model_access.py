@@ -14,7 +14,7 @@ from ....evaluation.conversations import Message
 from ....evaluation.task import Task
 from ....files import fingerprint
 from .answer_cache import AnswerCache
-from .text_model import LLM, PARENT, POLICY, DrawnAnswer, Draws, ModelChoice, TextModel
+from .text_model import LLM, DrawnAnswer, Draws, ModelChoice, TextModel
 
 OpenLLM = Callable[[], TextModel]
 
@@ -49,7 +49,7 @@ class ModelUse:
 class ModelAccess:
     """Models by name, for one task. `close` releases their memory.
 
-    `cache` is a file; `parent` the weights that `weights: parent` means; `open_llm` opens the run's chat model;
+    `cache` is a file; `open_llm` opens the run's chat model;
     `seconds_left` limits a step; `trial_rows`: steps that use a model see so many rows at most, for a preview.
     """
 
@@ -58,7 +58,6 @@ class ModelAccess:
     engine: str = "transformers"
     threads: int = 1
     open_llm: OpenLLM | None = None
-    parent: Path | None = None
     seconds_left: Callable[[], float | None] = lambda: None
     trial_rows: int | None = None
     use: ModelUse = ModelUse()
@@ -128,13 +127,7 @@ class ModelAccess:
             return self.open_llm()
         from .engine_model import open_engine_model  # engines load numpy and torch
 
-        weights = None
-        if choice.model == POLICY and choice.weights == PARENT:
-            if self.parent is None:
-                raise PlanError("`weights: parent` needs an experiment with weights that the plan refines")
-            weights = self.parent
-        elif choice.weights is not None:
-            weights = Path(choice.weights).expanduser()
+        weights = Path(choice.weights).expanduser() if choice.weights is not None else None
         return open_engine_model(self.task, choice, weights, self.engine, self.threads)
 
 

@@ -8,14 +8,14 @@ from typing import Protocol
 
 from ....evaluation.conversations import Message
 
-POLICY, LLM, PARENT = "policy", "llm", "parent"
+POLICY, LLM = "policy", "llm"
 
 
 @dataclass(frozen=True)
 class ModelChoice:
     """Which model a step uses: `policy` (the task's base model), `llm`, or the directory of another base model.
 
-    `weights`: trained weights of the policy, a folder or `parent`; None: the base model.
+    `weights`: trained weights of the policy, a folder; None: the base model.
     """
 
     model: str

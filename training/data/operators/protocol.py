@@ -156,6 +156,8 @@ class Operator(BaseModel):
     """How a step that only cleans or orders rows is described, e.g. 'filter by words'; '' if there is none."""
     relax_order: ClassVar[int | None] = None
     """When a recipe leaves no rows, the step of the lowest number is relaxed first; None: it never is."""
+    needs_permission: ClassVar[bool] = False
+    """Whether it runs only where `allow_python` is given; elsewhere agents are not told of it."""
     removes_duplicates: ClassVar[bool] = False
     """Whether the rows it drops count as duplicates in the report."""
     remedies: ClassVar[Mapping[Fault, str]] = {}

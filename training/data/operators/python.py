@@ -37,6 +37,7 @@ class Python(Operator):
     examples: ClassVar = ({"op": "python", "code": "def row(row):\n    return {'n': len(row['text'])}"},)
     kind: ClassVar = "expands"
     position: ClassVar = 15
+    needs_permission: ClassVar = True
 
     def run(self, rows: Dataset, context: OperatorContext) -> Dataset:
         if not context.allow_python:
