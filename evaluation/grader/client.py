@@ -22,7 +22,7 @@ from typing import IO, Any, Protocol, Self, TypeVar
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
 from ..engines import DEFAULT_ENGINE
-from ..metrics.judging import Judge, JudgeReply
+from ..metrics.judging import Judge, JudgeReply, TooManyUnjudged
 from ..results import ContaminationReport, Evaluation, RegressionCheck
 from ..task import Task
 from .messages import Action, ErrorKind, Freeze, GraderRequest, GraderResponse, GraderSetup, Scoring
@@ -37,6 +37,7 @@ ERRORS: dict[ErrorKind, type[TrexError]] = {
     "InputError": InputError,
     "PlanError": PlanError,
     "IntegrityError": IntegrityError,
+    "TooManyUnjudged": TooManyUnjudged,
 }
 KEPT_ENVIRONMENT = (
     "PATH",

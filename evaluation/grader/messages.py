@@ -24,7 +24,7 @@ IDENTITY, FROZEN = "grader.json", "frozen.json"
 
 Scoring = Literal["auto", "choices", "generation"]
 Action = Literal["evaluate", "check_contamination", "seal", "score_test", "check_regressions", "judged"]
-ErrorKind = Literal["TrexError", "InputError", "PlanError", "IntegrityError", "DiskFull"]
+ErrorKind = Literal["TrexError", "InputError", "PlanError", "IntegrityError", "TooManyUnjudged", "DiskFull"]
 
 
 class _Line(BaseModel):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...errors import InputError, TrexError
+from ...errors import InputError
 from ..conversations import Message
 from ..engines.protocol import Completion, InferenceEngine
-from ..metrics.judging import Ask, JudgedAnswer, Verdicts
+from ..metrics.judging import Ask, JudgedAnswer, TooManyUnjudged, Verdicts
 from ..metrics.measure import Measured, measure
 from ..metrics.protocol import JudgedMetric, LikelihoodMetric, Metric, SampledMetric
 from ..results import Score
@@ -99,7 +99,7 @@ def _score_judged(
     adapter: Path | None,
     judging: Judging | None,
 ) -> ScoredAnswers:
-    """Score answers by a judge's verdicts. Raises TrexError if more items than the metric allows get none."""
+    """Score answers by a judge's verdicts. Raises TooManyUnjudged if more items than the metric allows get none."""
     refuse_choices(task, metric)
     if judging is None:
         raise InputError(
@@ -115,7 +115,7 @@ def _score_judged(
     )
     if len(unjudged) > metric.max_unjudged * len(items):
         why = f": {problems[0]}" if problems else ""
-        raise TrexError(
+        raise TooManyUnjudged(
             f"the judge gave no verdict on {len(unjudged)} of {len(items)} items, more than {metric.max_unjudged:.0%}"
             f"{why}"
         )

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from ...errors import InputError, IntegrityError, PlanError, TrexError
 from ...home import home
 from ..engines import ENGINES, InferenceEngine
-from ..metrics.judging import Ask, JudgeQuestion, JudgeReply
+from ..metrics.judging import Ask, JudgeQuestion, JudgeReply, TooManyUnjudged
 from .messages import ErrorKind, GraderRequest, GraderResponse, GraderSetup
 from .restrictions import restrict_writing
 from .service import GraderService
@@ -142,6 +142,8 @@ def _failure(number: int, error: BaseException) -> GraderResponse:
         kind = "IntegrityError"
     elif isinstance(error, PlanError):
         kind = "PlanError"
+    elif isinstance(error, TooManyUnjudged):
+        kind = "TooManyUnjudged"
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         kind = "DiskFull"
     message = str(error)

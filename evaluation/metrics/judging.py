@@ -62,6 +62,10 @@ class JudgeSpent(TrexError):
     """The budget does not allow to ask a judge any more, or leaves only what the end of the run will take."""
 
 
+class TooManyUnjudged(TrexError):
+    """A judge gave no verdict on more items than the metric allows: there is no score."""
+
+
 class Judge(Protocol):
     """A language model that is asked for verdicts. The process of the run holds it, never the grader."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import IntegrityError, Interrupted, PlanError
-from ...evaluation.metrics.judging import JudgeSpent
+from ...evaluation.metrics.judging import JudgeSpent, TooManyUnjudged
 from ...evaluation.results import Evaluation
 from ...training.causes import Cause, Problem
 from ...training.curves import binned
@@ -211,7 +211,7 @@ class Executor:
         limit = None if outcome.last_rung else self.rung_items
         try:
             evaluation = self.evaluate(outcome.adapter, limit)
-        except IntegrityError as error:
+        except (IntegrityError, TooManyUnjudged) as error:
             return _failed(trial, trial.cause, f"not eligible: {error}")
         except JudgeSpent as error:
             return _failed(trial, trial.cause, str(error), "stopped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, cast
@@ -12,6 +13,7 @@ import httpx
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.utils import convert_to_openai_messages
 from langchain_core.tools import BaseTool
+from langsmith import tracing_context
 
 from ...errors import Interrupted
 from ...keys import redact
@@ -60,7 +62,8 @@ def open_chat(
     """The model of a role; its calls are booked in the run's ledger. Raises InputError.
 
     `limits` end its calls early. Of `private` calls the record holds hashes, sums and answers that fit the schema, and
-    no other text. `transport` replaces the network in tests, `sleep` waits between attempts.
+    no other text; no callback and no tracer sees them. `transport` replaces the network in tests, `sleep` waits between
+    attempts.
     """
     model = open_model(settings, role, transport)
     return LLMChat(role, settings, ledger, model, limits or CallLimits(sleep=sleep), private)
@@ -125,9 +128,8 @@ class LLMChat:
         shown = [] if self._private else [*map(_message_record, new)]
         call = _PendingCall(request, messages, purpose, key, shown)
         recorded = self._ledger.replay(key)
-        if recorded is not None:
-            turn = _parse(recorded.mode, AIMessage(**recorded.message), request)
-        else:
+        turn = _parse(recorded.mode, AIMessage(**recorded.message), request) if recorded else None
+        if turn is None or (self._private and turn.answer is None):
             turn = self._answer_without_tools(self._ask(call, self._profile), call)
             self._watch_for_calls(turn)
         self._recorded[purpose] = keys
@@ -230,7 +232,9 @@ class LLMChat:
         reservation = self._ledger.reserve(first, most, kept)
         call.new = []  # the next attempt does not record them again
         try:
-            raw = self._limits.run(partial(self._invoke, model_input, profile), self._settings.timeout_s)
+            invoke = partial(self._invoke, model_input, profile)
+            call_model = partial(_unseen, invoke) if self._private else invoke
+            raw = self._limits.run(call_model, self._settings.timeout_s)
         except BaseException as error:
             # An interrupted call may be billed, like one that has timed out.
             ordinary = isinstance(error, Exception) and not isinstance(error, ModelError | Interrupted)
@@ -319,6 +323,16 @@ class LLMChat:
 def _parse(mode: str, message: AIMessage, request: OutputRequest[Answer]) -> ModelTurn[Answer]:
     truncated = message.response_metadata.get(TRUNCATED)
     return ModelTurn(message, problem=truncated) if truncated else MODES[mode].parse(message, request)
+
+
+def _unseen(invoke: Callable[[], AIMessage]) -> AIMessage:
+    """The result of a call outside of the graph's context: no callback, no stream and no tracer sees anything of it."""
+
+    def work() -> AIMessage:
+        with tracing_context(enabled=False):
+            return invoke()
+
+    return Context().run(work)
 
 
 def _without_other_text(turn: ModelTurn[Answer]) -> ModelTurn[Answer]:

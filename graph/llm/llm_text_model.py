@@ -40,20 +40,26 @@ class LLMTextModel:
 
     def draw(self, conversations: Sequence[Sequence[Message]], numbers: range, draws: Draws) -> Drawing:
         """See `TextModel.draw`. A call that fails leaves its answer out; if all fail, the step stops."""
-        before, faults = self._ledger.spent, list[ModelError]()
+        before, faults, refused = self._ledger.spent, list[ModelError](), list[int]()
+        wanted = [(place, number) for place in range(len(conversations)) for number in numbers]
 
-        def one(place: int, number: int) -> DrawnAnswer | None:
-            if any(isinstance(fault, ModelBudgetSpent) for fault in faults):
-                return None
+        def one(index: int, alone: bool = False) -> DrawnAnswer | None:
+            place, number = wanted[index]
             try:
                 return self._answer(conversations[place], number, draws)
             except ModelError as error:
-                faults.append(error)
+                if isinstance(error, ModelBudgetSpent) and not alone:
+                    refused.append(index)  # asked below, when no other call holds a reservation
+                else:
+                    faults.append(error)
                 return None
 
-        wanted = [(place, number) for place in range(len(conversations)) for number in numbers]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = list(pool.map(lambda each: one(*each), wanted))
+            found = list(pool.map(one, range(len(wanted))))
+        for index in sorted(refused):
+            found[index] = one(index, alone=True)
+            if faults and isinstance(faults[-1], ModelBudgetSpent):
+                break
         size = len(numbers)
         answers = [found[start : start + size] for start in range(0, len(found), size)]
         spent = [fault for fault in faults if isinstance(fault, ModelBudgetSpent)]

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import InputError
+from ...errors import InputError, reading
 from ...evaluation.metrics import JudgedMetric, metric
-from ...evaluation.splits import confirm_items
+from ...evaluation.splits import confirm_items, dev_items
 from ...evaluation.task import Task
+from ...evaluation.task_check import TaskCheck
+from ...files import read_json
 from ...training.data.models.text_model import TextModel
 from ..executor.protocol import RepairAgent
 from ..llm.model_settings import ModelSettings
@@ -100,7 +102,7 @@ def check_judge(task: Task, model: ModelSettings | None) -> None:
 
 def open_judge(settings: Settings, task: Task, ledger: CallLedger | None) -> ChatJudge | None:
     """The judge of a run whose metric needs one, else None. Raises InputError where it cannot be called."""
-    at_end = _questions_at_end(settings, task) if judged(task) else 0
+    at_end = questions_at_end(settings, task) if judged(task) else 0
     return judge_of(task, settings.judging_model, ledger, at_end)
 
 
@@ -126,15 +128,26 @@ def judge_of(
     )
 
 
-def _questions_at_end(settings: Settings, task: Task) -> int:
+def questions_at_end(settings: Settings, task: Task) -> int:
     """How many questions finalists on `confirm`, and winner and baseline on the test split, lead to."""
     made = metric(task.metric)
     finalists = settings.finalists * len(confirm_items(task))
-    with task.test.open("rb") as file:
-        test = sum(1 for _ in file)
+    test = _test_items(settings, task)
     if isinstance(made, JudgedMetric) and made.against_base:  # the base model's answers cost nothing
         return 2 * (finalists + test)
     return finalists + 2 * test
+
+
+def _test_items(settings: Settings, task: Task) -> int:
+    """How many items the test split has, by the check before the run: the process of the run never opens it."""
+    path = RunDirectory(settings.path).check
+    if not path.exists():  # a run of an earlier version: as many as its size allows
+        return round(len(dev_items(task)) * task.test.stat().st_size / max(1, task.dev.stat().st_size))
+    with reading(
+        path, "remove it, and the judge's calls at the end are estimated from the size of the test file"
+    ):
+        check = TaskCheck.model_validate(read_json(path))
+        return next(file.kept for file in check.files if file.name == "test")
 
 
 def open_ledger(settings: Settings, directory: RunDirectory) -> CallLedger | None:

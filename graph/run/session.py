@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,6 +18,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, StreamMode
 
 from ...errors import InputError, Interrupted, TrexError
+from ...evaluation.metrics.judging import TooManyUnjudged
 from ..app import build_graph
 from ..nodes import Nodes
 from ..planning import MOST_REVISIONS
@@ -87,7 +89,7 @@ class Session:
         except Exception as error:
             refused = _refusal(error)
             known = refused and explain_write_error(refused, self._directory.path)
-            known = known or explain_database_error(error)
+            known = known or explain_database_error(error) or _explain_unjudged(error, self._directory.path)
             raise self._failed(known or error) from error
         finally:
             self._control.clear_pause()
@@ -159,6 +161,16 @@ def _refusal(error: BaseException | None) -> OSError | None:
             return OSError(errno.ENOSPC, str(error))
         error = error.__cause__
     return None
+
+
+def _explain_unjudged(error: BaseException, path: Path) -> TrexError | None:
+    """What to do about a baseline or an end of the run that the judge did not judge; None for other errors."""
+    if not isinstance(error, TooManyUnjudged):
+        return None
+    return TrexError(
+        f"{error}: `trex resume {path}` asks the judge again; if it fails again, start a run with another --judge or a "
+        "larger max_unjudged"
+    )
 
 
 @contextmanager

@@ -95,7 +95,13 @@ def _take_over(source: RunDirectory, fork: RunDirectory, finished: list[Experime
         copy(source.datasets / fingerprint, fork.datasets / fingerprint, fingerprint=fingerprint)
     for trial in sorted({trial.id for each in finished for trial in each.trials if trial.id}):
         _copy_trial(source.trials / trial, fork.trials / trial)
-    for name in (source.analysis.name, source.research.name, source.earlier_insights.name, IDENTITY):
+    for name in (
+        source.analysis.name,
+        source.research.name,
+        source.earlier_insights.name,
+        source.check.name,
+        IDENTITY,
+    ):
         if (source.path / name).exists():
             shutil.copyfile(source.path / name, fork.path / name)
     _copy_evaluations(source.path, fork.path, entries)

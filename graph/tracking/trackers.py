@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 from ...errors import InputError
-from ...files import fingerprint
 
 PROJECT = "trex"
 
@@ -23,7 +22,9 @@ class TrackedTrial:
     run: str
     node: str
     name: str
-    """'RUN/NODE/NUMBER', the same whenever the trial is told again."""
+    """'RUN/NODE/NUMBER', the same whenever the trial is told again; runs in other folders may have it too."""
+    key: str
+    """The trial of this run and no other, in hex digits, the same whenever it is told again."""
     tags: dict[str, str]
     settings: dict[str, str]
     series: dict[str, list[tuple[int, float]]]
@@ -79,9 +80,10 @@ class MlflowTracker:
         client = MlflowClient(uri)
         known = client.get_experiment_by_name(PROJECT)
         project = known.experiment_id if known else client.create_experiment(PROJECT)
-        for earlier in client.search_runs([project], f"tags.`trex.name` = '{trial.name}'"):
+        for earlier in client.search_runs([project], f"tags.`trex.key` = '{trial.key}'"):
             client.delete_run(earlier.info.run_id)
-        tags = {f"trex.{name}": value for name, value in trial.tags.items()} | {"trex.name": trial.name}
+        tags = {f"trex.{name}": value for name, value in trial.tags.items()}
+        tags |= {"trex.name": trial.name, "trex.key": trial.key}
         run = client.create_run(project, tags=tags, run_name=trial.name).info.run_id
         for name, value in trial.settings.items():
             client.log_param(run, name, value[:500])
@@ -106,7 +108,7 @@ class WandbTracker:
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             group=trial.run,
             name=trial.name,
-            id=fingerprint([trial.name, trial.tags]),
+            id=trial.key,
             resume="allow",  # a trial that is told again is left as it is
             tags=[f"{name}:{value}"[:64] for name, value in trial.tags.items()],
             config=trial.settings,

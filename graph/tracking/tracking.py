@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...files import fingerprint
 from ...training.jobs.trial_folder import TrialFolder, read_result
 from ..run.directory import RunDirectory
 from ..tree.experiment import Experiment, TrialRecord
@@ -17,16 +18,17 @@ _LOG = logging.getLogger("trex")
 
 @dataclass(frozen=True)
 class Tracking:
-    """Tells a tracker the trials of a run; `name` is the tracker's, `trials` a folder of the run."""
+    """Tells a tracker the trials of a run; `name` is the tracker's, `thread` and `trials` are the run's."""
 
     name: str
     tracker: Tracker
     run: str
+    thread: str
     trials: Path
 
     def tell(self, experiment: Experiment) -> None:
         """Write the trials of an experiment that has ended. A tracker that fails costs a warning, not the run."""
-        for trial in tracked(self.run, experiment, self.trials):
+        for trial in tracked(self.run, self.thread, experiment, self.trials):
             try:
                 self.tracker.write(trial)
             except Exception as error:  # whatever a library, a server or a full disk raises
@@ -39,18 +41,20 @@ def open_tracking(name: str, directory: RunDirectory) -> Tracking | None:
     """What tells the tracker of that name; None for no name. Raises InputError as `open_tracker`."""
     if not name:
         return None
-    return Tracking(name, open_tracker(name, directory.path), directory.path.name, directory.trials)
+    tracker, thread = open_tracker(name, directory.path), directory.settings().thread_id
+    return Tracking(name, tracker, directory.path.name, thread, directory.trials)
 
 
-def tracked(run: str, experiment: Experiment, trials: Path) -> Iterator[TrackedTrial]:
-    """The trials of an experiment that were trained."""
+def tracked(run: str, thread: str, experiment: Experiment, trials: Path) -> Iterator[TrackedTrial]:
+    """The trials of an experiment that were trained; `run` is the name of its folder, `thread` the run's own."""
     for trial in experiment.trials:
         if trial.id and trial.rung >= 0:
             yield TrackedTrial(
                 run=run,
                 node=experiment.id,
                 name=f"{run}/{experiment.id}/{trial.index}",
-                tags=_tags(run, experiment, trial),
+                key=fingerprint([thread, experiment.id, trial.index]),
+                tags=_tags(run, experiment, trial) | {"thread": thread},
                 settings={name: str(value) for name, value in trial.training.effective().items()},
                 series=_series(experiment, trial, trials),
             )

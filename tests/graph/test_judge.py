@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -12,22 +13,30 @@ from typing import Any
 
 import pytest
 import yaml
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers import LangChainTracer, Run
+from langsmith.utils import get_env_var
 from support.cli import Trex, caller
 from support.grader import films, films_task, model_folder
 from support.llm_model import Reply, answer_with, talk
-from support.llm_runs import begin
+from support.llm_runs import begin, open_runtime
 from support.llm_server import LLMServer
 from support.places import SUPPORT
 from trex.errors import InputError, TrexError
 from trex.evaluation.grader.client import GraderClient
 from trex.evaluation.metrics.judging import JudgeQuestion, JudgeSpent
 from trex.evaluation.results import Evaluation
+from trex.evaluation.splits import confirm_items
 from trex.files import write_jsonl
-from trex.graph.api import prepare_run
+from trex.graph.api import prepare_run, reopen
 from trex.graph.llm.call_ledger import CallLedger, read_calls
 from trex.graph.llm.chat import open_chat
 from trex.graph.llm.chat_judge import CALLS_AT_ONCE, ChatJudge
 from trex.graph.llm.model_settings import ModelSettings, parse_judge
+from trex.graph.llm.protocol import Chat
+from trex.graph.run.agents import questions_at_end
+from trex.graph.run.runtime import RuntimeRegistry
 
 STATED = {"name": "judge", "rubric": "Names the feeling.", "repeats": 4}
 PROGRAM = [sys.executable, str(SUPPORT / "grader.py")]
@@ -69,7 +78,7 @@ def test_an_equal_question_is_paid_for_once_and_the_record_shows_none(tmp_path: 
 
 
 def test_nonsense_is_asked_once_more(tmp_path: Path) -> None:
-    """Also what is no verdict of the scale; what the model wrote instead is not recorded."""
+    """Also what is no verdict of the scale. What the model wrote instead is not recorded, and not replayed for ever."""
     record, seen = tmp_path / "calls.jsonl", Counter[str]()
 
     def model(request: dict[str, Any]) -> Reply:
@@ -83,9 +92,57 @@ def test_nonsense_is_asked_once_more(tmp_path: Path) -> None:
         replies = judge_at(server.url, record).ask(questions(3), 3)
         assert [reply.verdict for reply in replies] == [None, "3", "3"]
         assert replies[0].problem == "no verdict in 2 replies" and seen == {"0": 2, "1": 2, "2": 1}
-        judge_at(server.url, record).ask(questions(3), 3)
-        assert len(server.requests) == 5
+        again = judge_at(server.url, record)
+        assert again.ask(questions(3), 3) == replies and len(server.requests) == 8
+        server.wire.model = four
+        assert [reply.verdict for reply in again.ask(questions(3), 3)] == ["4", "3", "3"]
+        assert len(server.requests) == 9
     assert "lovely" not in record.read_text()
+
+
+class Seen(BaseCallbackHandler):
+    """What callbacks are shown of calls."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **more: Any) -> None:
+        self.prompts.append(str(messages))
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("mode", ["auto", "json_schema", "text"])
+def test_no_callback_and_no_tracer_sees_a_private_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, private: bool
+) -> None:
+    """Neither of the graph's own, nor LangSmith's; an ordinary call is shown to both."""
+    graphs, traced = Seen(), list[str]()
+
+    def post(tracer: LangChainTracer, run: Run) -> None:
+        traced.append(str(run.inputs) if run.run_type == "llm" else "")
+
+    monkeypatch.setenv("LANGSMITH_TRACING", "true")
+    monkeypatch.setenv("LANGSMITH_ENDPOINT", "http://127.0.0.1:1")
+    get_env_var.cache_clear()
+    monkeypatch.setattr(LangChainTracer, "_persist_run_single", post)
+    monkeypatch.setattr(LangChainTracer, "_update_run_single", lambda run: None)
+    with LLMServer(four) as server:
+        settings = ModelSettings(researcher="openai:test", base_url=server.url, output=mode)
+        ledger = CallLedger(tmp_path / "calls.jsonl")
+
+        def open_one() -> Chat:
+            return open_chat("judge", settings, ledger, private=private)
+
+        judge = ChatJudge("openai:test", open_one, lambda: None, ledger)
+        try:
+            node = RunnableLambda(lambda asked: judge.ask(asked, 0))
+            replies = node.invoke(questions(2), config={"callbacks": [graphs]})
+        finally:
+            monkeypatch.delenv("LANGSMITH_TRACING")
+            get_env_var.cache_clear()
+    assert [reply.verdict for reply in replies] == ["4", "4"]
+    for seen in (graphs.prompts, traced):
+        assert sum("the secret item" in prompt for prompt in seen) == (0 if private else 2)
 
 
 def test_after_too_many_failures_no_more_is_asked(tmp_path: Path) -> None:
@@ -278,3 +335,57 @@ def test_a_budget_too_small_for_the_end_ends_the_run_at_its_baseline(
         with pytest.raises(JudgeSpent, match="kept for judging the end of the run"):
             begin(tmp_path / "out", None, str(judged_task), judge=judge)
     assert sum(call.usage.tokens for call in read_calls(tmp_path / "out" / "calls.jsonl")) <= 15_000
+
+
+class PartialJudge:
+    """Gives no verdict on the second answer that it reads to an item, and while it is `broken` none on test items."""
+
+    def __init__(self) -> None:
+        self.broken = True
+        self._read: dict[int, list[str]] = {}
+
+    def __call__(self, request: dict[str, Any]) -> Reply:
+        text = talk(request).split("\n\nYour last reply")[0]
+        item = int(re.findall(r"film numbered (\d+)", text)[0])
+        read = self._read.setdefault(item, [])
+        if text not in read:
+            read.append(text)
+        unread = self.broken if item >= 200 else read.index(text) == 1
+        return Reply("Hm.") if unread else four(request)
+
+
+def test_answers_without_verdicts_cost_the_trial_and_not_the_run(judged_task: Path, tmp_path: Path) -> None:
+    """Where the end of the run has no score without them, it can be resumed, and the judge is asked again."""
+    stated = yaml.safe_load(judged_task.read_text())
+    judged_task.write_text(yaml.safe_dump(stated | {"metric": STATED | {"max_unjudged": 0.5}}))
+    out, model = tmp_path / "out", PartialJudge()
+    with LLMServer(model) as server:
+        judge = ModelSettings(researcher="openai:test", base_url=server.url, max_tokens=256)
+        with pytest.raises(TrexError) as stopped:
+            begin(out, None, str(judged_task), judge=judge, rounds=1, rungs=(1.0,))
+        model.broken = False
+        run = reopen(out).go(runtimes=RuntimeRegistry(open_runtime))
+    assert re.fullmatch(
+        r"the judge gave no verdict on \d+ of 40 items, more than 50%: no verdict in 2 replies: `trex resume .*/out` "
+        r"asks the judge again; if it fails again, start a run with another --judge or a larger max_unjudged",
+        str(stopped.value),
+    )
+    failed, done = sorted(run.trials.to_dict("records"), key=lambda trial: str(trial["status"] == "done"))
+    assert failed["status"] == "failed" and failed["message"].startswith(
+        "not eligible: the judge gave no verdict on"
+    )
+    assert done["status"] == "done"
+    assert run.summary.best is not None and run.summary.best.test is not None
+
+
+def test_the_size_of_the_test_split_is_known_without_opening_it(judged_task: Path, tmp_path: Path) -> None:
+    """Also of a file that holds all its items in one line."""
+    rows = films(200, 240)
+    (tmp_path / "test.json").write_text(json.dumps(rows))
+    stated = yaml.safe_load(judged_task.read_text()) | {"test": "test.json"}
+    judged_task.write_text(yaml.safe_dump(stated))
+    judge = ModelSettings(researcher="openai:test", base_url="http://localhost:1/v1")
+    prepared = prepare_run(judged_task, out=tmp_path / "out", smoke=True, judge=judge)
+    settings, task = prepared.settings, prepared.directory.task()
+    (tmp_path / "test.json").unlink()
+    assert questions_at_end(settings, task) == settings.finalists * len(confirm_items(task)) + 2 * len(rows)

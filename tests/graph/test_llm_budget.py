@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,16 +16,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
-from support.llm_model import Reply, answer_by_schema, call_with
+from support.llm_model import Reply, answer_by_schema, answer_with, call_with
+from support.llm_server import LLMServer
 from support.llm_wire import Fault, Kind, Sent, Wire
 from trex.graph.llm.call_ledger import CallLedger, CallRequest, read_calls
 from trex.graph.llm.call_limits import CallLimits
-from trex.graph.llm.chat import LLMChat
+from trex.graph.llm.chat import LLMChat, open_chat
+from trex.graph.llm.llm_text_model import LLMTextModel
 from trex.graph.llm.model_settings import ModelSettings, plan_tokens
 from trex.graph.llm.prices import Price
 from trex.graph.llm.protocol import CallRecord, ModelBudgetSpent, ModelError, ModelTurn
 from trex.graph.llm.providers import OpenedModel, open_model
 from trex.graph.llm.usage import Usage
+from trex.training.data.models.text_model import Drawing, Draws
 
 MODES = ["auto", "tools", "json_schema", "text"]
 UNBOUNDED = ("huge", "overcounted")
@@ -303,3 +307,26 @@ def test_strange_characters_keep_nothing_from_being_booked(tmp_path: Path) -> No
     assert ledger.spent.calls == 1 and len(read_calls(path)) == 1
     assert talk(a_chat(wire, CallLedger(path)), 1) == first
     assert len(wire.requests) == 1
+
+
+def test_text_for_rows_is_written_as_long_as_what_calls_take_fits(tmp_path: Path) -> None:
+    """Four reservations at once do not fit; a call that was refused for that is made when the others have ended."""
+    settings = SETTINGS.model_copy(update={"max_tokens": 2_000, "output": "json_schema"})
+    conversations = [[{"role": "user", "content": f"row {number}"}] for number in range(8)]
+    draws = Draws(temperature=0.0, top_p=1.0, max_new_tokens=8, max_prompt_tokens=64, seed=1)
+
+    def slow(request: dict[str, Any]) -> Reply:
+        time.sleep(0.1)  # the calls overlap
+        return answer_with(request, {"text": "done"})
+
+    def drawn(name: str, budget: int) -> Drawing:
+        ledger = CallLedger(tmp_path / name, budget)
+        own = settings.model_copy(update={"base_url": server.url})
+        return LLMTextModel(lambda: open_chat("researcher", own, ledger), own, ledger).draw(
+            conversations, range(1), draws
+        )
+
+    with LLMServer(slow) as server:
+        enough, little = drawn("enough.jsonl", 7_000), drawn("little.jsonl", 1_000)
+    assert enough.stopped is None and [answer.text for [answer] in enough.answers if answer] == ["done"] * 8
+    assert little.stopped is not None and "it was not made; use fewer rows or a lower n" in little.stopped

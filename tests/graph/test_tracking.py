@@ -76,7 +76,7 @@ def test_a_run_is_shown_in_mlflow(done: Run, tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    tracking = Tracking("mlflow", open_tracker("mlflow", tmp_path), "run", done.directory / "trials")
+    tracking = Tracking("mlflow", open_tracker("mlflow", tmp_path), "run", "t1", done.directory / "trials")
     tracking.tell(done.tree["e001"])
     tracking.tell(done.tree["e001"])
     client = MlflowClient((tmp_path / "tracking" / "mlflow").as_uri())
@@ -90,19 +90,40 @@ def test_a_run_is_shown_in_mlflow(done: Run, tmp_path: Path, monkeypatch: pytest
         assert sorted((each.step, each.value) for each in history) == sorted(curve)
 
 
+def test_runs_of_one_name_keep_their_trials_in_mlflow(
+    done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one server, whatever the name of their folders."""
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tmp_path.as_uri())
+    for thread in ("t1", "t2", "t1"):
+        Tracking("mlflow", open_tracker("mlflow", tmp_path), "Ada's", thread, done.directory / "trials").tell(
+            done.tree["e001"]
+        )
+    client = MlflowClient(tmp_path.as_uri())
+    project = client.get_experiment_by_name("trex")
+    kept = [
+        (each.data.tags["trex.thread"], each.data.tags["trex.name"])
+        for each in client.search_runs([project.experiment_id])
+    ]
+    assert sorted(kept) == [(thread, f"Ada's/e001/{number}") for thread in ("t1", "t2") for number in (0, 1)]
+
+
 def test_a_tracker_that_fails_costs_a_warning(done: Run, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def write(self, trial: TrackedTrial) -> None:
             raise ConnectionError("no\nserver")
 
     with caplog.at_level(logging.WARNING, "trex"):
-        Tracking("mlflow", Broken(), "run", done.directory / "trials").tell(done.tree["e001"])
+        Tracking("mlflow", Broken(), "run", "t1", done.directory / "trials").tell(done.tree["e001"])
     [line] = caplog.messages
     assert line == "mlflow did not take run/e001/0: ConnectionError: no server"
 
 
 def test_values_are_told_by_step(done: Run) -> None:
-    [first, _] = tracked("run", done.tree["e001"], done.directory / "trials")
+    [first, _] = tracked("run", "t1", done.tree["e001"], done.directory / "trials")
     steps = by_step(first)
     assert [step for step, _ in steps] == sorted(
         {step for points in first.series.values() for step, _ in points}
