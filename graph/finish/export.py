@@ -21,6 +21,7 @@ from ...evaluation.results import Score
 from ...files import read_yaml, write_json, write_yaml
 from ...sealed_folder import seal
 from ...training.data.build import RECIPE
+from ...training.data.models.answer_cache import LLM_ANSWERS, read_answers, write_answers
 from ...training.data.recipe import DataRecipe
 from ...training.jobs.job import Trial
 from ...training.jobs.trial_folder import TrialFolder
@@ -76,6 +77,10 @@ class WinnerPlan(BaseModel):
     threads: int = Field(ge=1)
     grader_threads: int = Field(ge=1)
     engine: str = Field(default=DEFAULT_ENGINE, description="The inference engine that scored it")
+    llm: str | None = Field(
+        default=None,
+        description="Hash of the chat model that `model: llm` of a recipe means; LLM_ANSWERS has its answers",
+    )
     device: str
     step: int = Field(ge=1, description="Where training ended, in steps of the full schedule")
     training: TrainingPlan
@@ -116,12 +121,15 @@ def _write_plan(folder: Path, runtime: Runtime, experiment: Experiment, trial: T
     folder.mkdir(exist_ok=True)
     for name, fingerprint in zip(recipe_files(trial.training), dataset.stage_fingerprints, strict=True):
         shutil.copyfile(runtime.directory.datasets / fingerprint / RECIPE, folder / name)
+    folders = [runtime.directory.datasets / fingerprint for fingerprint in dataset.stage_fingerprints]
+    export_answers(folders, folder)
     plan = WinnerPlan(
         trial=trial.id,
         seed=runtime.settings.seed,
         threads=runtime.settings.threads,
         grader_threads=runtime.settings.grader_threads,
         engine=runtime.settings.engine,
+        llm=runtime.settings.llm.answers_identity if runtime.settings.llm is not None else None,
         device=runtime.settings.device,
         step=trial.step,
         training=trial.training,
@@ -129,6 +137,13 @@ def _write_plan(folder: Path, runtime: Runtime, experiment: Experiment, trial: T
         origin=_origin(runtime, trial, [folder / name for name in recipe_files(trial.training)]),
     )
     write_yaml(folder / PLAN, plan.model_dump(mode="json"))
+
+
+def export_answers(datasets: Sequence[Path], folder: Path) -> None:
+    """Write the answers of the chat model that data sets are made of, so that a replay needs no chat model."""
+    answers = {key: answer for each in datasets for key, answer in read_answers(each / LLM_ANSWERS).items()}
+    if answers:
+        write_answers(folder / LLM_ANSWERS, answers)
 
 
 def recipe_files(training: TrainingPlan) -> list[str]:

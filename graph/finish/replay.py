@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...errors import InputError, IntegrityError, TrexError, reading
+from ...errors import InputError, IntegrityError, PlanError, TrexError, reading
 from ...evaluation.base_models import model_hash, resolve_model
+from ...evaluation.conversations import Message
 from ...evaluation.grader.client import GraderClient
 from ...evaluation.grader.messages import IDENTITY
 from ...evaluation.metrics import is_ours
@@ -20,8 +21,9 @@ from ...files import read_json, read_yaml
 from ...home import home
 from ...sealed_folder import MANIFEST, changed_files
 from ...training.data.build import BuiltDataset
-from ...training.data.models.answer_cache import ANSWERS
+from ...training.data.models.answer_cache import ANSWERS, LLM_ANSWERS, read_answers
 from ...training.data.models.model_access import ModelAccess
+from ...training.data.models.text_model import Drawing, DrawnAnswer, Draws
 from ...training.data.recipe import DataRecipe
 from ...training.data.sources import check_sources, content_hash
 from ...training.jobs.identity import make_trial
@@ -69,7 +71,7 @@ class WinnerPart:
     @property
     def inputs(self) -> set[str]:
         """The files that determine its weights, relative to best/."""
-        return {f"{self.folder}{name}" for name in (PLAN, *self.recipes)}
+        return {f"{self.folder}{name}" for name in (PLAN, LLM_ANSWERS, *self.recipes)}
 
 
 def replay(
@@ -81,9 +83,8 @@ def replay(
 ) -> Replay:
     """Train the winner again from best/ alone, in `workspace`, and score it on `search`; `judge` as in a run.
 
-    What it continues from is trained again first. Every data set passes the contamination gate and the preflight, as
-    in a run. Raises InputError if best/ is incomplete, PlanError and IntegrityError like the preparation of a run,
-    TrexError if the training fails.
+    What it continues from is trained again first; data sets pass the contamination gate and the preflight. Raises
+    InputError if best/ is incomplete, PlanError and IntegrityError like a run's preparation, TrexError if it fails.
     """
     parts, task = read_winner(best)
     plan = parts[0].plan
@@ -101,7 +102,8 @@ def replay(
     runner = JobRunner(LAUNCHERS.load(DEFAULT_LAUNCHER)(options), JobStore())
     grader = _grader(task, workspace, model, plan, judge)
     try:
-        builder = DataBuilder(task, workspace / "datasets", None, grader, _models(task, plan), allow_python)
+        models = _models(best, task, parts)
+        builder = DataBuilder(task, workspace / "datasets", None, grader, models, allow_python)
         known = [{name: builder.prepare(recipe) for name, recipe in part.recipes.items()} for part in parts]
         prepared = [each for data in known for each in data.values()]
         for each in prepared:
@@ -135,10 +137,37 @@ def replay(
     )
 
 
-def _models(task: Task, plan: WinnerPlan) -> ModelAccess:
-    """The models that steps of the recipes may use; answers of earlier runs are taken from TREX_HOME."""
-    answers = home() / "store" / "datasets" / ANSWERS
-    return ModelAccess(task, answers, plan.engine, plan.grader_threads)
+def _models(best: Path, task: Task, parts: Sequence[WinnerPart]) -> ModelAccess:
+    """The models that steps of the recipes may use; answers are taken from best/ and from TREX_HOME."""
+    plan, kept = parts[0].plan, dict[str, DrawnAnswer | None]()
+    for part in parts:
+        kept |= read_answers(best / part.folder / LLM_ANSWERS)
+    return ModelAccess(
+        task,
+        home() / "store" / "datasets" / ANSWERS,
+        plan.engine,
+        plan.grader_threads,
+        open_llm=lambda: _KeptAnswers(plan.llm or ""),
+        kept=kept,
+    )
+
+
+@dataclass(frozen=True)
+class _KeptAnswers:
+    """The chat model of the run as a `TextModel`: it is not called again, so that answers can only be on disk."""
+
+    identity: str
+    calls_at_once: int = 1
+
+    def draw(self, conversations: Sequence[Sequence[Message]], numbers: range, draws: Draws) -> Drawing:
+        """Raises PlanError: an answer that is asked for here is missing."""
+        raise PlanError(
+            f"an answer of the run's chat model is neither in best/{LLM_ANSWERS} nor in TREX_HOME, and it is not asked "
+            "again: use best/ as the run wrote it"
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def _trial(

@@ -19,8 +19,6 @@ from .protocol import Chat, ModelBudgetSpent, ModelError
 AT_ONCE = 4
 """Calls at the same time."""
 
-_DECIDES = {"researcher", "base_url", "temperature", "max_tokens", "output"}
-
 
 class WrittenText(BaseModel):
     """The text that the conversation asks for, and nothing else."""
@@ -35,7 +33,7 @@ class LLMTextModel:
 
     def __init__(self, open_chat: Callable[[], Chat], settings: ModelSettings, ledger: CallLedger) -> None:
         self._open_chat, self._ledger = open_chat, ledger
-        self.identity = fingerprint(settings.model_dump(mode="json", include=_DECIDES))
+        self.identity = settings.answers_identity
         self._chats = threading.local()
 
     def draw(self, conversations: Sequence[Sequence[Message]], numbers: range, draws: Draws) -> Drawing:

@@ -10,11 +10,14 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from ...errors import InputError, explain
+from ...files import fingerprint
 
 _TOKENS = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)(?:\s*tokens)?")
 _DOLLARS = re.compile(r"\$\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*(?:usd|USD)")
 
 _PROMPT_TOKENS, _ANSWER_TOKENS = 4000, 500  # of a planning prompt without memory; of a direction
+
+_DECIDES = {"researcher", "base_url", "temperature", "max_tokens", "output"}
 
 OutputMode = Literal["auto", "tools", "json_schema", "text"]
 
@@ -46,6 +49,11 @@ class ModelSettings(BaseModel, frozen=True, extra="forbid"):
     reading_turns: int = Field(default=8, ge=1, le=40, description="Turns of open-domain research")
     planning_turns: int = Field(default=6, ge=1, le=40, description="Turns of one plan, corrections included")
     executor_turns: int = Field(default=6, ge=1, le=40, description="Turns of one preparation")
+
+    @property
+    def answers_identity(self) -> str:
+        """A hash of what determines the Researcher's answers to a conversation."""
+        return fingerprint(self.model_dump(mode="json", include=_DECIDES))
 
 
 def plan_tokens(settings: ModelSettings) -> tuple[int, int]:

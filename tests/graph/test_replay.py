@@ -11,8 +11,14 @@ import pytest
 from support.cli import Said, caller
 from support.finished import copy_of, replays_without_torch
 from support.own_task import tickets
+from support.text_models import ToyModel
 from trex import Run
+from trex.evaluation.task import Task
 from trex.files import read_json, read_jsonl, read_yaml, write_json, write_jsonl, write_yaml
+from trex.graph.finish.export import export_answers
+from trex.training.data.build import build
+from trex.training.data.models.model_access import ModelAccess
+from trex.training.data.recipe import DataRecipe
 
 Row = dict[str, Any]
 SAME, ANOTHER = "(same trial id)", "(another trial id)"
@@ -100,6 +106,26 @@ def test_a_source_that_is_the_test_file_is_refused(winner: Winner) -> None:
     task = read_json(winner.run / "best" / "task.json")
     winner.edit("task.json", sources=[task["sources"][0] | {"path": task["test"]}])
     winner.replay().complains(2, "is the task's test split")
+
+
+def test_a_recipe_with_a_chat_model_needs_its_answers_alone(winner: Winner, tmp_path: Path) -> None:
+    best, chat = winner.run / "best", ToyModel(lambda asked, number: "billing" if "refund" in asked else "")
+    step = {"op": "generate", "model": "llm", "prompt": "{text}", "into": "team"}
+    winner.edit("recipe.yaml", steps=[step])
+    winner.edit("plan.yaml", llm=chat.identity, step=1)
+    task = Task.model_validate(read_json(best / "task.json"))
+    built = build(
+        DataRecipe.model_validate(read_yaml(best / "recipe.yaml")),
+        task,
+        tmp_path / "sets",
+        models=ModelAccess(task, tmp_path / "answers", open_llm=lambda: chat),
+    )
+    winner.replay().complains(1, "an answer of the run's chat model is neither in best/answers.jsonl nor in")
+    export_answers([built.folder, built.folder], best)
+    said = winner.replay()
+    assert said.code == 0 and ANOTHER in said.out, said
+    (best / "answers.jsonl").write_text("[]\n")
+    winner.replay().complains(2, "answers.jsonl is damaged")
 
 
 @pytest.mark.parametrize(

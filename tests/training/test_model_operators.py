@@ -11,8 +11,9 @@ from support.text_models import ToyModel, toy_models
 from trex.errors import PlanError
 from trex.evaluation.task import Task
 from trex.files import read_jsonl
-from trex.training.data.build import BuiltDataset, build, preview, recipe_fingerprint
+from trex.training.data.build import BuiltDataset, build, preview, recipe_fingerprint, without_rows
 from trex.training.data.models import engine_model
+from trex.training.data.models.answer_cache import LLM_ANSWERS, read_answers
 from trex.training.data.models.engine_model import open_engine_model
 from trex.training.data.models.model_access import ModelAccess
 from trex.training.data.models.text_model import Draws, ModelChoice
@@ -270,6 +271,26 @@ def test_the_libraries_are_part_of_an_engine_model_s_identity(
     assert identity() == before
     monkeypatch.setattr(engine_model, "version", lambda package: "0.0.1")
     assert identity() != before
+
+
+def test_a_data_set_keeps_the_answers_of_the_chat_model(task: Task, tmp_path: Path) -> None:
+    plan, model = recipe(Generate(model="llm", n=4)), ToyModel(sometimes_right)
+
+    def built_with(models: ModelAccess, folder: str) -> BuiltDataset:
+        return build(plan, task, tmp_path / folder, models=models)
+
+    first = built_with(ModelAccess(task, tmp_path / "one", open_llm=lambda: model), "sets")
+    left = without_rows(first, [0])
+    assert (left.folder / LLM_ANSWERS).read_bytes() == (first.folder / LLM_ANSWERS).read_bytes()
+    kept, silent = read_answers(first.folder / LLM_ANSWERS), ToyModel(lambda asked, number: "another")
+    assert len(kept) == 80 and list(kept.values()).count(None) == 20
+    again = ModelAccess(task, tmp_path / "two", open_llm=lambda: silent, kept=kept)
+    assert built_with(again, "replayed").fingerprint == first.fingerprint and silent.seen == []
+    assert (tmp_path / "replayed" / first.fingerprint / "train.jsonl").read_bytes() == (
+        first.folder / "train.jsonl"
+    ).read_bytes()
+    of_policy = build(recipe(Generate()), task, tmp_path / "sets", models=toy_models(task, tmp_path, model))
+    assert not (of_policy.folder / LLM_ANSWERS).exists()
 
 
 def test_a_step_that_would_take_too_long_stops_early(task: Task, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from ...files import (
     write_jsonl,
 )
 from ...sealed_folder import copy, create, is_sealed
+from .models.answer_cache import LLM_ANSWERS, write_answers
 from .models.model_access import ModelAccess
 from .operators import operators, outside_sources
 from .recipe import DataRecipe
@@ -196,8 +197,10 @@ def without_rows(dataset: BuiltDataset, removed: Collection[int]) -> BuiltDatase
         )
         write_jsonl(building / TRAIN, rows)
         write_jsonl(building / LINEAGE, lineage)
-        # Data sets of earlier versions lack some.
-        for name in (name for name in (RECIPE, RENDERING, SCORING) if (dataset.folder / name).exists()):
+        # Not every data set has all.
+        for name in (
+            name for name in (RECIPE, RENDERING, SCORING, LLM_ANSWERS) if (dataset.folder / name).exists()
+        ):
             write_atomic(building / name, (dataset.folder / name).read_text(encoding="utf-8"))
         write_json(building / REPORT, report.model_dump(mode="json"))
 
@@ -260,9 +263,13 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _write(recipe: DataRecipe, task: Task, folder: Path, models: ModelAccess | None, python: bool) -> None:
+    if models is not None:
+        models.llm_answers.clear()
     built = preview(recipe, task, models=models, allow_python=python)
     write_jsonl(folder / TRAIN, built.rows)
     write_jsonl(folder / LINEAGE, built.lineage)
+    if models is not None and models.llm_answers:
+        write_answers(folder / LLM_ANSWERS, models.llm_answers)
     write_atomic(folder / RECIPE, recipe_to_yaml(recipe))
     write_json(folder / REPORT, built.report.model_dump(mode="json"))
     write_json(folder / RENDERING, task.rendering.model_dump(mode="json"))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ....errors import TrexError
+from ....errors import TrexError, reading
+from ....files import read_jsonl, write_atomic
 from .text_model import DrawnAnswer
 
 ANSWERS = ".answers.sqlite"
 """The file's name, in a folder of data sets."""
+
+LLM_ANSWERS = "answers.jsonl"
+"""The file of a data set with the answers of the run's chat model that its rows were made of."""
 
 _AT_ONCE = 500  # keys of one query
 
@@ -52,6 +56,27 @@ class AnswerCache:
 
     def _explained(self) -> _Explained:
         return _Explained(self._path)
+
+
+def write_answers(path: Path, answers: Mapping[str, DrawnAnswer | None]) -> None:
+    """Write answers with their keys, a line each; None for one that the model did not give."""
+    lines = [
+        json.dumps({"key": key, "text": answer and answer.text, "cut": bool(answer and answer.cut)})
+        for key, answer in sorted(answers.items())
+    ]
+    write_atomic(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_answers(path: Path) -> dict[str, DrawnAnswer | None]:
+    """What `write_answers` wrote; nothing if there is no file. Raises InputError for a damaged one."""
+    if not path.exists():
+        return {}
+    with reading(path, "restore it as the run wrote it"):
+        return {row["key"]: _answer(row["text"], row["cut"]) for row in read_jsonl(path)}
+
+
+def _answer(text: str | None, cut: bool) -> DrawnAnswer | None:
+    return None if text is None else DrawnAnswer(str(text), bool(cut))
 
 
 class _Explained:

@@ -49,8 +49,9 @@ class ModelUse:
 class ModelAccess:
     """Models by name, for one task. `close` releases their memory.
 
-    `cache` is a file; `open_llm` opens the run's chat model;
-    `seconds_left` limits a step; `trial_rows`: steps that use a model see so many rows at most, for a preview.
+    `cache` is a file; `open_llm` opens the run's chat model; `kept` are answers by key that hold whatever `cache` has,
+    None for one that the model did not give; `seconds_left` limits a step; `trial_rows`: steps that use a model see so
+    many rows at most, for a preview.
     """
 
     task: Task
@@ -58,9 +59,12 @@ class ModelAccess:
     engine: str = "transformers"
     threads: int = 1
     open_llm: OpenLLM | None = None
+    kept: Mapping[str, DrawnAnswer | None] = field(default_factory=dict)
     seconds_left: Callable[[], float | None] = lambda: None
     trial_rows: int | None = None
     use: ModelUse = ModelUse()
+    llm_answers: dict[str, DrawnAnswer | None] = field(default_factory=dict)
+    """Those of the chat model by key; None for one that it did not give."""
     _opened: dict[ModelChoice, TextModel] = field(default_factory=dict)
 
     def identity(self, choice: ModelChoice) -> str:
@@ -78,7 +82,9 @@ class ModelAccess:
         keys = [
             [_key(model.identity, turns, draws, number) for number in range(n)] for turns in conversations
         ]
-        known: dict[str, DrawnAnswer] = cache.read(list({key: None for each in keys for key in each}))
+        wanted = list({key: None for each in keys for key in each})
+        known: dict[str, DrawnAnswer | None] = {**cache.read(wanted)}
+        known |= {key: self.kept[key] for key in wanted if key in self.kept}
         self.use = replace(self.use, calls=self.use.calls + n * len(conversations))
         lots = list(_lots(keys, known, model.calls_at_once))
         watch = _Watch(sum(len(numbers) * len(places) for numbers, places in lots), self.seconds_left)
@@ -98,6 +104,8 @@ class ModelAccess:
             if drawing.stopped is not None:
                 raise PlanError(drawing.stopped)
             watch.check(made)
+        if choice.model == LLM:
+            self.llm_answers |= {key: known.get(key) for key in wanted}
         return [[known.get(key) for key in each] for each in keys]
 
     def close(self) -> None:
