@@ -336,6 +336,7 @@ def test_a_fork_goes_on_from_any_experiment(quick_runtime: None, tmp_path: Path,
     assert next(event["id"] for event in events if event["event"] == "selected") == "e000"
     assert done.tree["e003"].parent_id == "e000"
     assert "more epochs" in hypotheses(done)[2] and "more epochs" not in hypotheses(done)[3]
+    assert read_json(done.directory / "check.json") == read_json(finished.directory / "check.json")
     assert done.settings.rounds == 4 and done.settings.thread_id != finished.settings.thread_id
     evaluated = {event["trial"] for event in events if event["event"] == "evaluated"}
     assert evaluated.isdisjoint(trial.id for node in finished.tree for trial in node.trials)
