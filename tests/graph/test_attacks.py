@@ -175,7 +175,7 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an operator that is code": (
         stream("train", {"op": "python", "code": "open('test.jsonl')"}),
-        "does not match any of the expected tags",
+        "Python code is not allowed here",
     ),
     "a filter by an expression": (
         stream("train", {"op": "filter", "column": "text", "where": "True"}),

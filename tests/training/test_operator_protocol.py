@@ -265,7 +265,7 @@ def test_a_package_outside_of_the_repository_adds_an_operator(tmp_path: Path) ->
     rows, built, guide, difference, repaired, fingerprint = use_outside_package(package, tmp_path / "a")
     assert rows == "60"
     assert built == "60 True"
-    assert guide == "['repeat(times): Repeat every row.']"
+    assert guide == "['repeat(times): Repeat every row']"
     assert difference == """['added repeat {"times":3} (source \\'movies\\')']"""
     assert repaired.endswith("the repeat step of source 'movies': the step was removed")
     (package / "toy_operator.py").write_text(TOY + "\n# another version\n")
