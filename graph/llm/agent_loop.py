@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict  # a server asks for schemas, which Python 3.11's own cannot give
 
-from ...errors import TrexError, explain
+from ...errors import IntegrityError, TrexError, explain
 from ..run.events import also_inside
 from .agent_messages import Messages, as_json, from_json, merge_messages
 from .agent_review import ask_about_answer, ask_about_turn
@@ -158,10 +158,10 @@ def _answer(state: AgentState, runtime: _Runtime) -> AgentState:
         problem = task.check(task.answer.model_validate(given))
     except ValidationError as error:
         problem = f"the answer does not fit its schema: {explain(error)[:1000]}"
-    except (
-        TrexError,
-        ValueError,
-    ) as error:  # else one answer would end the run, and again when it is resumed
+    except IntegrityError:
+        raise
+    except (TrexError, ValueError) as error:
+        # Else one answer would end the run, and again when it is resumed.
         problem = f"the answer cannot be checked: {' '.join(str(error).split())[:1000]}"
     if problem is None:
         return {"answer": given, "accepted": True, "problem": None, "step": step}
