@@ -55,9 +55,14 @@ def explain(error: ValidationError) -> str:
     """One line for a failed validation: the fields and messages of the first errors."""
     # Unknown fields first: one is often the misspelt name of a field that is reported as missing.
     mistakes = sorted(error.errors(include_url=False), key=lambda m: m["type"] != "extra_forbidden")
-    shown = [
-        ": ".join(filter(None, (".".join(map(str, m["loc"])), _message(m["msg"])))) for m in mistakes[:3]
-    ]
+    listed: set[str] = set()  # the names that one may choose from: a long list, told once
+    shown = []
+    for mistake in mistakes[:3]:
+        text, tags = _message(mistake["msg"]), mistake.get("ctx", {}).get("expected_tags", "")
+        shown.append(": ".join(filter(None, (".".join(map(str, mistake["loc"])), text))))
+        if tags and tags in listed:
+            shown[-1] = shown[-1].removesuffix(f": {tags}")
+        listed.add(tags)
     more = f" (and {len(mistakes) - 3} more)" if len(mistakes) > 3 else ""
     return "; ".join(shown) + more
 
